@@ -1,0 +1,105 @@
+# The commands of this workspace; `make` alone lists them. Every step is remembered in .venv and node_modules, and done again only
+# when what it is made from has changed.
+#
+# Needs Debian (or the like) with Python 3.11 or newer, make, node and npm.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+EXAMPLE ?= flights
+FLIGHTS ?= 20000
+TESTS   ?=
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+DISTRIBUTIONS := core $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
+NODE_PROJECTS := $(patsubst %/package.json,%,$(sort $(wildcard tests/clients/package.json examples/*/package.json)))
+NODE_MODULES  := $(addsuffix /node_modules/.installed,$(NODE_PROJECTS))
+EXAMPLES      := $(patsubst examples/%/app.py,%,$(sort $(wildcard examples/*/app.py)))
+MYPY          := $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
+EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
+
+.PHONY: help env run test check format bench wheels browser constraints clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run      serve examples/$(EXAMPLE) (FLIGHTS=20000, FLIGHTS=all; EXAMPLE=name for another app)"
+	@echo "make test     everything that is tested (TESTS=tests/engine for a part)"
+	@echo "make check    format, lint, types, layers"
+	@echo "make bench    the benchmarks"
+	@echo "make format   put the code into its format"
+	@echo "make wheels   build every distribution into dist/"
+	@echo "make clean    take away what the others have made"
+
+# ---- environment -----------------------------------------------------------------------------------------------------------------
+
+# Debian keeps venv in a package of its own; root installs it, everybody else is told.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Interlock needs Python 3.11 or newer. Name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y python3-venv; \
+	  else echo "$(PYTHON) has no venv. Run: sudo apt-get install python3-venv" >&2; exit 1; fi; }
+	$(PYTHON) -m venv $(VENV)
+
+# setuptools builds the distributions here, in this environment: no download for each of them.
+$(VENV)/.tools: constraints.txt | $(BIN)/python
+	$(PIP) install --upgrade -c constraints.txt pip setuptools
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.tools pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+	$(PIP) install --no-build-isolation -c constraints.txt --config-settings editable_mode=compat --group examples $(addprefix -e ./,$(DISTRIBUTIONS))
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(PIP) install -c constraints.txt --group dev
+	@touch $@
+
+%/node_modules/.installed: %/package.json
+	@command -v npm >/dev/null || { echo "The official JavaScript client comes from npm. Run: sudo apt-get install nodejs npm" >&2; exit 1; }
+	npm install --prefix $* --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+env: $(VENV)/.developing $(NODE_MODULES)
+
+# ---- commands --------------------------------------------------------------------------------------------------------------------
+
+run: $(VENV)/.installed $(EXAMPLE_NODE)
+	@if [ -f examples/$(EXAMPLE)/_load.py ]; then $(BIN)/python examples/$(EXAMPLE)/_load.py $(FLIGHTS); fi
+	@$(BIN)/interlock dev examples/$(EXAMPLE)
+
+test: env browser
+	$(BIN)/python -m pytest $(TESTS)
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy core/interlock $(patsubst %/__init__.py,%,$(wildcard plugins/*/interlock_*/__init__.py))
+	set -e; cd examples; for app in $(EXAMPLES); do \
+	  $(MYPY) --explicit-package-bases --exclude '/_' $$app; \
+	  if ls $$app/_*.py >/dev/null 2>&1; then (cd $$app && $(MYPY) _*.py); fi; done
+	$(BIN)/pyright --pythonpath $(BIN)/python $(wildcard tests/typing)
+	$(BIN)/python -m pytest tests/test_layers.py
+
+format: $(VENV)/.developing
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env
+	$(BIN)/python -m bench
+
+wheels: $(VENV)/.tools
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(addprefix ./,$(DISTRIBUTIONS))
+
+# For the tests that open a page. Root on a Debian gets it; for everybody else they are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	  else echo "No chromium here: the browser tests will be skipped. Run: sudo apt-get install chromium" >&2; fi; }
+
+# The versions that this environment has now become the pinned ones.
+constraints: env
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable --exclude interlock; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) dist $(addsuffix /node_modules,$(NODE_PROJECTS)) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} + ; rm -rf core/build plugins/*/build core/*.egg-info plugins/*/*.egg-info

@@ -1,0 +1,136 @@
+"""What authors import. `__all__` here and in `interlock.testing` is promised; every other module may change in any release."""
+
+from typing import TYPE_CHECKING, Any
+
+from interlock.errors import (
+    AppError,
+    ArgumentError,
+    CallRefused,
+    ComponentCrashed,
+    ContextError,
+    DeadlineExceeded,
+    DocumentNotFound,
+    FunctionNotFound,
+    InterlockError,
+    InvalidCursor,
+    LimitExceeded,
+    MountError,
+    PermissionDenied,
+    QueryError,
+    ReturnError,
+    ScheduleError,
+    SchemaError,
+    StorageUnavailable,
+    Unauthenticated,
+    ValueRefused,
+    WriteConflict,
+    WrongFunctionKind,
+)
+from interlock.limits import Limits
+from interlock.sdk import (
+    JWT,
+    OIDC,
+    ActionCtx,
+    App,
+    Change,
+    Component,
+    ComponentReference,
+    Function,
+    FunctionInfo,
+    Identity,
+    Job,
+    Metrics,
+    MutationCtx,
+    Page,
+    PaginationOptions,
+    QueryCtx,
+    Range,
+    Reference,
+    Request,
+    Response,
+    Schema,
+    Table,
+    action,
+    components,
+    mutation,
+    query,
+    reference,
+    secret,
+    trigger,
+)
+from interlock.values import UNSET, CommitTimestamp, Id, Int64
+
+if TYPE_CHECKING:
+    from interlock.backend import Backend
+
+__all__ = [
+    "JWT",
+    "OIDC",
+    "UNSET",
+    "ActionCtx",
+    "App",
+    "AppError",
+    "ArgumentError",
+    "Backend",
+    "CallRefused",
+    "Change",
+    "CommitTimestamp",
+    "Component",
+    "ComponentCrashed",
+    "ComponentReference",
+    "ContextError",
+    "DeadlineExceeded",
+    "DocumentNotFound",
+    "Function",
+    "FunctionInfo",
+    "FunctionNotFound",
+    "Id",
+    "Identity",
+    "Int64",
+    "InterlockError",
+    "InvalidCursor",
+    "Job",
+    "LimitExceeded",
+    "Limits",
+    "Metrics",
+    "MountError",
+    "MutationCtx",
+    "Page",
+    "PaginationOptions",
+    "PermissionDenied",
+    "QueryCtx",
+    "QueryError",
+    "Range",
+    "Reference",
+    "Request",
+    "Response",
+    "ReturnError",
+    "ScheduleError",
+    "Schema",
+    "SchemaError",
+    "StorageUnavailable",
+    "Table",
+    "Unauthenticated",
+    "ValueRefused",
+    "WriteConflict",
+    "WrongFunctionKind",
+    "action",
+    "components",
+    "mutation",
+    "query",
+    "reference",
+    "secret",
+    "trigger",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Backend":  # the engine, the server and what they need: not for a module that only declares
+        from interlock.backend import Backend
+
+        return Backend
+    raise AttributeError(f"module 'interlock' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,149 @@
+"""Which backend answers a command: the server that already serves the data, one at a URL, or one that the command opens itself.
+
+A data directory has one process at a time, so a command that finds a server there asks it instead of opening the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from interlock.cli.app_directory import data_directory, data_place, find_app
+from interlock.cli.console import CommandError
+from interlock.cli.exits import Exit
+from interlock.cli.running import RunningServer
+
+if TYPE_CHECKING:
+    import httpx
+
+    from interlock.backend import Backend
+
+Json = dict[str, Any]
+
+
+class Peer(Protocol):
+    """A backend, as a command asks it. Values are wire JSON."""
+
+    async def call(self, function: str, arguments: Json, component: str) -> tuple[Any, list[str]]:
+        """The value and the log lines of any function, also an internal one or a component's."""
+
+    async def mounts(self) -> list[Json]: ...
+    async def tables(self, component: str) -> list[Json]: ...
+    async def documents(self, component: str, table: str, limit: int) -> list[Json]: ...
+
+
+@asynccontextmanager
+async def peer_of(app: Path | None, data: str | None) -> AsyncIterator[Peer]:
+    """The backend of an app's data."""
+    directory = find_app(app)
+    data_in = data_directory(directory, data)
+    server = RunningServer.of(data_in) if data_in is not None else None
+    if server is not None:
+        async with server_at(server.url, server.admin_key) as peer:
+            yield peer
+    else:
+        from interlock.backend import Backend
+
+        async with Backend(directory, data=data_place(directory, data), dev=True) as backend:
+            yield _Opened(backend)
+
+
+@asynccontextmanager
+async def server_at(url: str, admin_key: str | None) -> AsyncIterator[Peer]:
+    """A running server. Without its admin key it answers what any client may ask."""
+    import httpx
+
+    headers = {"Authorization": f"Convex {admin_key}"} if admin_key else {}
+    # An action may take as long as it is allowed to; only the connection has to come quickly.
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=httpx.Timeout(None, connect=5), trust_env=False) as client:
+        yield _Server(client)
+
+
+class _Opened:
+    """A backend that this command opened."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def call(self, function: str, arguments: Json, component: str) -> tuple[Any, list[str]]:
+        from interlock.values import from_wire, to_wire
+
+        answer = await self._backend.call_any(function, from_wire(arguments), component, admin=True)
+        return to_wire(answer.value), list(answer.log_lines)
+
+    async def mounts(self) -> list[Json]:
+        from interlock.cli import facts
+
+        return facts.mounts(self._backend)
+
+    async def tables(self, component: str) -> list[Json]:
+        from interlock.cli import facts
+
+        return facts.tables(self._backend, component)
+
+    async def documents(self, component: str, table: str, limit: int) -> list[Json]:
+        from interlock.cli import facts
+
+        return await facts.documents(self._backend, component, table, limit)
+
+
+class _Server:
+    """A server, by HTTP."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def call(self, function: str, arguments: Json, component: str) -> tuple[Any, list[str]]:
+        body = {"path": function, "args": arguments, "format": "convex_encoded_json", "componentPath": component}
+        answer = await self._ask("POST", "/api/function", json=body)
+        if answer["status"] != "success":
+            raise FunctionFailed(answer["errorMessage"], answer.get("errorData"), answer.get("logLines", []))
+        return answer["value"], answer.get("logLines", [])
+
+    async def mounts(self) -> list[Json]:
+        found: list[Json] = await self._ask("GET", "/_interlock/mounts")
+        return found
+
+    async def tables(self, component: str) -> list[Json]:
+        found: list[Json] = await self._ask("GET", "/_interlock/tables", params={"component": component})
+        return found
+
+    async def documents(self, component: str, table: str, limit: int) -> list[Json]:
+        given = {"component": component, "table": table, "limit": str(limit)}
+        found: list[Json] = await self._ask("GET", "/_interlock/documents", params=given)
+        return found
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+        import httpx
+
+        url = self._client.base_url
+        try:
+            response = await self._client.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise CommandError(Exit.UNREACHABLE, f"No server answers at {url}: {error}", "Start it: interlock serve") from None
+        if response.is_success:
+            return response.json()
+        message = _message_of(response)
+        if response.status_code in (401, 403):
+            raise CommandError(
+                Exit.UNREACHABLE, f"{url} refuses the key: {message}", "Give the server's own: --admin-key KEY, or INTERLOCK_ADMIN_KEY."
+            )
+        raise CommandError(Exit.FAILED, message)
+
+
+class FunctionFailed(CommandError):
+    """A function of a server that raised. `data` is the wire JSON of an AppError's data."""
+
+    def __init__(self, message: str, data: Any, log_lines: list[str]) -> None:
+        super().__init__(Exit.FAILED, message)
+        self.args = (message, data, log_lines)
+        self.data, self.log_lines = data, log_lines
+
+
+def _message_of(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {response.text[:200]}".strip()

@@ -1,0 +1,97 @@
+"""What a transaction has used of its limits, and how a call below it may be given less."""
+
+from __future__ import annotations
+
+from interlock.errors import LimitExceeded
+from interlock.limits import LIMITS, Limits
+
+COUNTED = (
+    "documents_read",
+    "bytes_read",
+    "intervals_read",
+    "documents_written",
+    "bytes_written",
+    "functions_scheduled",
+    "scheduled_bytes",
+)
+GIVEN_BACK = ("documents_written", "bytes_written", "functions_scheduled", "scheduled_bytes")
+
+
+class Counts:
+    """One number for each counted limit."""
+
+    __slots__ = COUNTED
+
+    documents_read: int
+    bytes_read: int
+    intervals_read: int
+    documents_written: int
+    bytes_written: int
+    functions_scheduled: int
+    scheduled_bytes: int
+
+    def __init__(self) -> None:
+        self.documents_read = self.bytes_read = self.intervals_read = 0
+        self.documents_written = self.bytes_written = 0
+        self.functions_scheduled = self.scheduled_bytes = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in COUNTED}
+
+
+class Budget:
+    """`used` and `maximum` of a transaction. What is over its maximum raises LimitExceeded, and stays counted."""
+
+    __slots__ = ("maximum", "used")
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.used = Counts()
+        self.maximum = Counts()
+        for name in COUNTED:
+            setattr(self.maximum, name, int(LIMITS[name].value))
+        if limits is not None:
+            self.lower(limits)
+
+    def read(self, size: int) -> None:
+        used, maximum = self.used, self.maximum
+        used.documents_read += 1
+        used.bytes_read += size
+        if used.documents_read > maximum.documents_read:
+            raise LimitExceeded("documents_read", used.documents_read, maximum.documents_read)
+        if used.bytes_read > maximum.bytes_read:
+            raise LimitExceeded("bytes_read", used.bytes_read, maximum.bytes_read)
+
+    def read_many(self, documents: int, size: int) -> None:
+        self.used.documents_read += documents - 1
+        self.read(size)
+
+    def wrote(self, size: int) -> None:
+        used, maximum = self.used, self.maximum
+        used.documents_written += 1
+        used.bytes_written += size
+        if used.documents_written > maximum.documents_written:
+            raise LimitExceeded("documents_written", used.documents_written, maximum.documents_written)
+        if used.bytes_written > maximum.bytes_written:
+            raise LimitExceeded("bytes_written", used.bytes_written, maximum.bytes_written)
+
+    def scheduled(self, size: int) -> None:
+        used, maximum = self.used, self.maximum
+        used.functions_scheduled += 1
+        used.scheduled_bytes += size
+        if used.functions_scheduled > maximum.functions_scheduled:
+            raise LimitExceeded("functions_scheduled", used.functions_scheduled, maximum.functions_scheduled)
+        if used.scheduled_bytes > maximum.scheduled_bytes:
+            raise LimitExceeded("scheduled_bytes", used.scheduled_bytes, maximum.scheduled_bytes)
+
+    def lower(self, limits: Limits) -> dict[str, int]:
+        """Give a call a budget of its own, at most what remains; returns what `restore` takes to undo it."""
+        before = self.maximum.as_dict()
+        for name in COUNTED:
+            share = getattr(limits, name)
+            if share is not None:
+                setattr(self.maximum, name, min(before[name], getattr(self.used, name) + share))
+        return before
+
+    def restore(self, maximum: dict[str, int]) -> None:
+        for name, value in maximum.items():
+            setattr(self.maximum, name, value)

@@ -1,0 +1,313 @@
+"""The engine's one object: opens a storage, runs transactions on it, deploys tables to it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from interlock.clock import Clock, SystemClock
+from interlock.engine.catalog import BY_CREATION_TIME, BY_ID, Catalog, Table, TableSpec
+from interlock.engine.committer import Committer, Lost, before_deadline
+from interlock.engine.deploy import Deploy
+from interlock.engine.live import LiveQueries
+from interlock.engine.memory_table import MemoryTable
+from interlock.engine.read_set import ReadSet
+from interlock.engine.transaction import SnapshotGone, Transaction
+from interlock.engine.turns import Turn
+from interlock.engine.write_log import LogEntry, WriteLog
+from interlock.errors import StorageUnavailable, WriteConflict
+from interlock.limits import LIMITS, Limits
+from interlock.storage.protocol import IndexRecord, Interval, Storage, TableRecord
+from interlock.values import compile_validator
+
+logger = structlog.get_logger("interlock.engine")
+T = TypeVar("T")
+_LOSSES_BEFORE_TURN = 2
+_LOSSES_BEFORE_ALL = 5
+_ALL_MS = 100.0
+_FIRST_TABLE_NUMBER = 10_001
+_LOAD_CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """`memory_bytes`: packed documents of tables kept in memory, smallest tables first. `history_seconds`: how much of the log is kept."""
+
+    memory_bytes: int = 256 * 1024 * 1024
+    history_seconds: float = 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Outcome(Generic[T]):
+    """What a transaction gave: its value, the timestamp it is true at (of its commit if it wrote), that commit's place or its snapshot."""
+
+    value: T
+    ts: int
+    place: int
+    read_set: ReadSet
+    runs: int = 1
+
+
+class Engine:
+    """Transactions over one storage. Everything here runs on one event loop."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        clock: Clock | None = None,
+        settings: EngineSettings | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.storage = storage
+        self.clock: Clock = clock or SystemClock()
+        self.settings = settings or EngineSettings()
+        self.random = random.Random(seed)
+        self.catalog = Catalog()
+        self.facts: dict[str, str] = {}
+        self.epoch = 0  # counts deploys: a transaction that began before one runs again
+        self.log: WriteLog = WriteLog(self.catalog, 0)
+        self.committer: Committer = Committer(storage, self.log, self.catalog, self.clock)
+        self.live: LiveQueries = LiveQueries(self)
+        self._trimmed_ms = 0.0
+
+    # opening
+
+    async def open(self) -> None:
+        """Load the catalog and the tables that live in memory."""
+        boot = await self.storage.load()
+        self.facts = dict(boot.facts)
+        self.catalog.next_number = max(boot.next_number, _FIRST_TABLE_NUMBER)
+        self.log = WriteLog(self.catalog, boot.newest)
+        self.committer = Committer(self.storage, self.log, self.catalog, self.clock)
+        self.live = LiveQueries(self)
+        self.committer.on_durable.append(self.live.notice)
+        tables = {record.number: self.make_table(record, listed=boot.indexes) for record in boot.tables}
+        for table in tables.values():
+            self.catalog.add(table)
+        budget = self.settings.memory_bytes
+        for table in sorted(tables.values(), key=lambda table: table.size):
+            budget -= table.size
+            if budget < 0:
+                table.memory = None
+            else:
+                await self._load(table)
+
+    def make_table(self, record: TableRecord, listed: Sequence[IndexRecord] | None = None) -> Table:
+        """A table object with its indexes; without `listed` a new one with the two that every table has."""
+        table = Table(record)
+        self.set_validator(table, record.validator)
+        if listed is None:
+            listed = [
+                IndexRecord(self.catalog.take_number(), table.number, BY_CREATION_TIME, ()),
+                IndexRecord(self.catalog.take_number(), table.number, BY_ID, ("_id",)),
+            ]
+        for index in listed:
+            if index.table == table.number:
+                table.add_index(index)
+        table.memory = MemoryTable([index.number for index in table.maintained])
+        return table
+
+    def set_validator(self, table: Table, validator: str) -> None:
+        table.validator = validator
+        declared = json.loads(validator) if validator else None
+        if declared is None or not declared["strict"] or declared["validator"] is None:
+            table.check = None
+        else:
+            component = table.component
+            table.check = compile_validator(declared["validator"], lambda name: self.catalog.number_of(component, name))
+
+    async def _load(self, table: Table) -> None:
+        """Fill a table in memory from its storage."""
+        memory = table.memory
+        assert memory is not None
+        by_id = table.indexes[BY_ID]
+        interval = Interval(b"", None)
+        while True:
+            read = await self.storage.scan(by_id.number, interval, "asc", _LOAD_CHUNK)
+            for row in read.rows:
+                memory.documents[row.id] = row.doc
+            if len(read.rows) < _LOAD_CHUNK:
+                break
+            interval = Interval(read.rows[-1].key + b"\x00", None)
+        for index in table.maintained:
+            interval = Interval(b"", None)
+            entries: dict[bytes, str] = {}
+            while True:
+                read = await self.storage.scan(index.number, interval, "asc", _LOAD_CHUNK)
+                entries.update((row.key, row.id) for row in read.rows)
+                if len(read.rows) < _LOAD_CHUNK:
+                    break
+                interval = Interval(read.rows[-1].key + b"\x00", None)
+            memory.entries[index.number].update(entries)
+
+    async def close(self) -> None:
+        """Wait for what was validated to be on disk, then let the storage go."""
+        await self.committer.close()
+        await self.storage.close()
+
+    @property
+    def durable(self) -> int:
+        return self.log.durable
+
+    @property
+    def durable_ts(self) -> int:
+        return self.log.durable_ts
+
+    # running
+
+    async def mutate(
+        self,
+        run: Callable[[Transaction], Awaitable[T]],
+        *,
+        label: str,
+        deadline_ms: float | None = None,
+        limits: Limits | None = None,
+    ) -> Outcome[T]:
+        """Run a mutation until it stands, and answer when the answer is safe: everything it rests on is on disk.
+
+        `run` may be called several times, each on a newer snapshot; it must have no effect but on its transaction.
+        `deadline_ms` is a point in time. Raises what `run` raises, under the same rule; WriteConflict when the deadline
+        passes before its turn came; StorageUnavailable.
+        """
+        committer, log = self.committer, self.log
+        if deadline_ms is None:
+            deadline_ms = self.clock.now_ms() + LIMITS["transaction_wall"].value * 1000.0
+        losses = 0
+        turn: Turn | None = None
+        try:
+            while True:
+                if committer.fatal is not None or committer.unavailable is not None:
+                    committer.check_open()
+                snapshot = log.validated
+                transaction = Transaction(self, snapshot, True, limits)
+                log.pin(snapshot)
+                try:
+                    failure: BaseException | None = None
+                    value: Any = None
+                    try:
+                        value = await run(transaction)
+                    except SnapshotGone:
+                        raise
+                    except Exception as error:
+                        failure = error
+                    if transaction.is_gone:
+                        raise SnapshotGone
+                    if failure is None and transaction.has_writes:
+                        entry = await committer.commit(transaction, turn, label, deadline_ms)
+                        if turn is not None:
+                            committer.turns.end(turn)
+                            turn = None
+                        await committer.wait_durable(entry.place, None)
+                        assert entry.commit is not None
+                        for callback in transaction.on_commit:
+                            callback(entry.commit.ts)
+                        return Outcome(value, entry.commit.ts, entry.place, transaction.read_set, losses + 1)
+                    if transaction.epoch != self.epoch:
+                        raise SnapshotGone
+                    if log.durable < snapshot or committer.has_taken_back:
+                        await committer.wait_durable(snapshot, transaction.read_set)
+                    if failure is not None:
+                        raise failure
+                    return Outcome(value, log.ts_at(snapshot), snapshot, transaction.read_set, losses + 1)
+                except (Lost, SnapshotGone) as lost:
+                    losses += 1
+                    turn = await self._lost(lost, transaction, turn, losses, label, deadline_ms)
+                finally:
+                    log.unpin(snapshot)
+        finally:
+            if turn is not None:
+                committer.turns.end(turn)
+
+    async def _lost(
+        self, lost: Lost | SnapshotGone, transaction: Transaction, turn: Turn | None, losses: int, label: str, deadline_ms: float
+    ) -> Turn | None:
+        """What a loser does before it runs again: nothing at first, then it takes its turn and waits for earlier ones."""
+        entry = lost.entry if isinstance(lost, Lost) else None
+        if self.clock.now_ms() >= deadline_ms:
+            raise self._conflict(entry, transaction, label)
+        turns = self.committer.turns
+        if losses < _LOSSES_BEFORE_TURN:
+            return turn
+        if turn is None:
+            turn = turns.take(label)
+        turn.reserved.update(transaction.read_set)
+        if losses >= _LOSSES_BEFORE_ALL:
+            turn.reserves_all = True
+        while (ahead := turns.ahead_of(turn)) is not None:
+            if not await before_deadline(self.clock, ahead.done, deadline_ms):
+                turns.end(turn)
+                raise self._conflict(entry, transaction, label)
+        if turn.reserves_all:
+            holder = turn
+            self.clock.call_at(self.clock.now_ms() + _ALL_MS, lambda: setattr(holder, "reserves_all", False))
+        return turn
+
+    def _conflict(self, entry: LogEntry | None, transaction: Transaction, label: str) -> WriteConflict:
+        if entry is None:
+            return WriteConflict(label, "", (), "a mutation whose turn came first")
+        ids = tuple(id for id in entry.ids if id in transaction.read_set.ids) or tuple(entry.ids)
+        tables = {self.catalog.by_number[w.table].name for w in entry.writes if w.table in self.catalog.by_number}
+        return WriteConflict(label, ", ".join(sorted(tables)), ids[:5], entry.source)
+
+    async def query(
+        self,
+        run: Callable[[Transaction], Awaitable[T]],
+        *,
+        at: int | None = None,
+        limits: Limits | None = None,
+    ) -> Outcome[T]:
+        """Run a query on what is on disk: the newest durable snapshot, or the place `at`, which the caller keeps pinned."""
+        log = self.log
+        while True:
+            snapshot = log.durable if at is None else at
+            transaction = Transaction(self, snapshot, False, limits)
+            log.pin(snapshot)
+            try:
+                try:
+                    value = await run(transaction)
+                except Exception:
+                    if transaction.is_gone:
+                        raise SnapshotGone from None
+                    raise
+                if transaction.is_gone:
+                    raise SnapshotGone
+                return Outcome(value, log.ts_at(snapshot), snapshot, transaction.read_set)
+            except SnapshotGone:
+                if at is not None:
+                    raise StorageUnavailable("The snapshot that was asked for is no longer kept.", "Ask for a newer one.") from None
+            finally:
+                log.unpin(snapshot)
+
+    async def wait_sealed(self, entry: LogEntry) -> None:
+        await self.committer.wait_sealed(entry)
+
+    # deploying and keeping house
+
+    async def deploy(self, specs: Sequence[TableSpec], *, facts: dict[str, str] | None = None, moves: dict[str, str] | None = None) -> None:
+        """Make the tables what the specs say, whole or not at all.
+
+        Checks stored documents that the new validators may not fit, fills new indexes, drops those no longer declared.
+        Tables of components that no spec names are left as they are. `moves` gives a component path's tables to another.
+        Raises SchemaError naming table, document, field and reason; then nothing was changed.
+        """
+        await self.committer.hold(lambda: Deploy(self, specs, facts or {}, moves or {}).run())
+
+    async def set_facts(self, facts: dict[str, str]) -> None:
+        """Keep small texts with the data."""
+        await self.deploy([], facts=facts)
+
+    async def drop_tables(self, tables: Iterable[Table]) -> None:
+        """Remove tables and all that is in them."""
+        numbers = [table.number for table in tables]
+        await self.committer.hold(lambda: Deploy(self, [], {}, {}).drop(numbers))
+
+    async def forget_history(self) -> None:
+        """Let go of the log beyond the history window, and give its space back."""
+        before_ns = int((self.clock.now_ms() / 1000.0 - self.settings.history_seconds) * 1e9)
+        await self.storage.forget(min(before_ns, self.log.durable_ts))

@@ -1,0 +1,639 @@
+"""One run of a query or a mutation: a snapshot, what it has read, what it would write.
+
+Reads see the snapshot corrected by the transaction's own writes. Writes are kept in one place with a journal beside it: a
+layer is a mark in the journal, folding it forgets the mark, dropping it plays the journal back. So a read never has to
+look through layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interlock.engine.budget import GIVEN_BACK, Budget
+from interlock.engine.catalog import Index, Table, id_key
+from interlock.engine.read_set import ReadSet
+from interlock.engine.write_log import Correction, LogEntry
+from interlock.errors import DocumentNotFound, LimitExceeded, SchemaError, ValueRefused
+from interlock.limits import LIMITS, Limits
+from interlock.storage.protocol import Entry, Interval, TableRecord, Write
+from interlock.values import (
+    COMMIT_TS_TOKEN,
+    UNSET,
+    Mismatch,
+    after_prefix,
+    encode_id,
+    encode_key,
+    new_internal,
+    normalize,
+    pack,
+    size_of,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from interlock.engine.engine import Engine
+
+Document = dict[str, Any]
+_MISSING: Any = object()
+_DOCUMENT_BYTES = int(LIMITS["document_bytes"].value)
+_DOCUMENT_DEPTH = int(LIMITS["document_depth"].value)
+_CHUNK = 256
+
+
+class SnapshotGone(Exception):
+    """The log no longer reaches back to this transaction's snapshot, or a deploy changed the tables: it has to run again."""
+
+
+class LayerMark(NamedTuple):
+    """Where a layer began."""
+
+    journal: int
+    on_commit: int
+    new_tables: int
+    given_back: tuple[int, ...]
+
+
+class _Pending:
+    """What this transaction would do to one document: first old version, last new one, and the index keys that change."""
+
+    __slots__ = ("id", "keys", "new", "old", "table")
+
+    def __init__(self, table: Table, id: str, old: bytes | None, new: bytes | None, keys: dict[int, tuple[bytes | None, bytes | None]]) -> None:
+        self.table, self.id, self.old, self.new, self.keys = table, id, old, new, keys
+
+
+class Transaction:
+    """Made by the engine for each run; the functions room drives it. `snapshot` is a place in the order of commits."""
+
+    def __init__(self, engine: Engine, snapshot: int, writable: bool, limits: Limits | None = None) -> None:
+        self._engine = engine
+        self._log = engine.log
+        self.epoch = engine.epoch
+        self.snapshot = snapshot
+        self.writable = writable
+        self.read_set = ReadSet()
+        self.budget = Budget(limits)
+        self.on_commit: list[Callable[[int], None]] = []
+        self.facts: dict[str, Any] = {}  # what the functions room keeps with a run
+        self._pending: dict[str, _Pending] = {}
+        self._overlay: dict[int, dict[bytes, str | None]] = {}
+        self._journal: list[Callable[[], None]] = []
+        self._layers = 0
+        self._new_tables: list[Table] = []
+        self._corrections: dict[int, tuple[int, Correction | None]] = {}
+        self._creation_time = 0.0
+        self._records = True
+        self.is_gone = False
+
+    # tables
+
+    def table(self, component: str, name: str) -> Table | None:
+        """The table, or None; then the transaction depends on its not being there."""
+        found = self._engine.catalog.by_name.get((component, name))
+        if found is None:
+            found = next((table for table in self._new_tables if (table.component, table.name) == (component, name)), None)
+            if found is None and self._records:
+                self.read_set.names.add((component, name))
+        return found
+
+    def table_of(self, number: int) -> Table | None:
+        """The table that ids with this number belong to."""
+        return self._engine.catalog.by_number.get(number) or next((table for table in self._new_tables if table.number == number), None)
+
+    def make_table(self, component: str, name: str) -> Table:
+        """A table that no schema declares, made by the first insert into it."""
+        catalog = self._engine.catalog
+        if len(catalog.by_number) >= LIMITS["tables"].value:
+            raise LimitExceeded("tables", len(catalog.by_number) + 1, LIMITS["tables"].value)
+        self.read_set.names.add((component, name))
+        table = self._engine.make_table(TableRecord(self._engine.catalog.take_number(), component, name))
+        self._new_tables.append(table)
+        return table
+
+    # reading
+
+    async def get(self, table: Table, id: str) -> Document | None:
+        """A fresh copy of a document, or None. Depends on this one id."""
+        packed = await self._packed(table, id)
+        if packed is None:
+            return None
+        if self._records:
+            self.budget.read(len(packed))
+        return unpack(packed)
+
+    async def _packed(self, table: Table, id: str) -> bytes | None:
+        if self._records:
+            self.read_set.ids.add(id)
+        pending = self._pending.get(id)
+        if pending is not None:
+            return pending.new if pending.table is table else None
+        memory = table.memory
+        if memory is not None:
+            if table.last_place <= self.snapshot and not table.unsealed:
+                return memory.documents.get(id)
+            await self._sealed(table, id)
+            self._check_snapshot()
+            return self._log.document_at(table, id, self.snapshot, memory.documents.get(id))
+        await self._sealed(table, id)
+        read = await self._engine.storage.get(table.number, (id,))
+        correction = self._correction(table, self._rows_at(read.at))
+        if correction is not None and id in correction.documents:
+            return correction.documents[id]
+        return read.rows[0].doc if read.rows else None
+
+    async def scan(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[Document]:
+        """Up to `limit` documents of the interval in key order. Depends on what it returns, or on the whole interval when it ran dry."""
+        rows, exhausted = await self._rows(index, interval, descending, limit)
+        if self._records:
+            if rows:
+                self.budget.read_many(len(rows), sum([len(packed) for _, packed in rows]))
+            if exhausted:
+                self._record(index, interval)
+            elif rows:
+                self._record(index, _consumed(interval, rows[-1][0], descending))
+        return [unpack(packed) for _, packed in rows]
+
+    def cursor(self, index: Index, interval: Interval, descending: bool) -> TransactionCursor:
+        """The same read bit by bit."""
+        return TransactionCursor(self, index, interval, descending)
+
+    async def count(self, index: Index, interval: Interval) -> int:
+        """How many documents lie in the interval. Depends on all of it and reads none of them."""
+        table = index.table
+        if self._records:
+            self._record(index, interval)
+        if table.memory is not None and not index.is_by_id:
+            await self._sealed(table)
+            self._check_snapshot()
+            changed = self._changes(index, self._correction(table, self._log.validated))
+            entries = table.memory.entries[index.number]
+            total = table.memory.count(index.number, interval)
+            for key, id in changed.items():
+                if interval.start <= key and (interval.end is None or key < interval.end):
+                    total += (id is not None) - (key in entries)
+            return total
+        total = 0
+        while True:
+            rows, exhausted = await self._rows(index, interval, False, 1_000)
+            total += len(rows)
+            if exhausted:
+                return total
+            interval = Interval(rows[-1][0] + b"\x00", interval.end)
+
+    def _record(self, index: Index, interval: Interval) -> None:
+        self.read_set.add(index.number, interval)
+        used = self.budget.used.intervals_read = len(self.read_set)
+        if used > self.budget.maximum.intervals_read:
+            raise LimitExceeded("intervals_read", used, self.budget.maximum.intervals_read)
+
+    async def _rows(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """(key, packed document) pairs at the snapshot with own writes, and whether the interval ended."""
+        table = index.table
+        if limit is not None and limit <= 0:
+            return [], False
+        if interval.end is not None and interval.start >= interval.end:
+            return [], True
+        memory = table.memory
+        if memory is not None and not index.is_by_id:
+            if table.last_place <= self.snapshot and not table.unsealed and index.number not in self._overlay:
+                # The common case: nothing newer than the snapshot, no own write that moved a key.
+                found = memory.ids(index.number, memory.keys(index.number, interval, descending), limit)
+                exhausted = limit is None or len(found) < limit
+                documents = memory.documents
+                if not self._pending:
+                    return [(key, documents[id]) for key, id in found], exhausted
+                return [(key, self._own(id, documents)) for key, id in found], exhausted
+            await self._sealed(table)
+            self._check_snapshot()
+            base = ((key, memory.entries[index.number][key]) for key in memory.keys(index.number, interval, descending))
+            return self._merged(index, base, memory.documents, self._correction(table, self._log.validated), interval, descending, limit)
+        if memory is not None:
+            await self._sealed(table)
+            self._check_snapshot()
+            base = ((id_key(id), id) for id in memory.ids_in_order(interval, descending))
+            return self._merged(index, base, memory.documents, self._correction(table, self._log.validated), interval, descending, limit)
+        return await self._stored_rows(index, interval, descending, limit)
+
+    def _own(self, id: str, documents: dict[str, bytes]) -> bytes:
+        pending = self._pending.get(id)
+        packed = documents[id] if pending is None else pending.new
+        assert packed is not None, "a deleted document's keys are in the overlay"
+        return packed
+
+    async def _stored_rows(
+        self, index: Index, interval: Interval, descending: bool, limit: int | None
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Rows of a table on disk, chunk by chunk, each corrected by the place that its own rows were read at."""
+        table = index.table
+        rows: list[tuple[bytes, bytes]] = []
+        rest: Interval = interval
+        while True:
+            await self._sealed(table)
+            wanted = _CHUNK if limit is None else min(_CHUNK, limit - len(rows) + 8)
+            read = await self._engine.storage.scan(index.number, rest, "desc" if descending else "asc", wanted)
+            ended = len(read.rows) < wanted
+            within = rest if ended else _consumed(rest, read.rows[-1].key, descending)
+            documents = {row.id: row.doc for row in read.rows}
+            chunk, _ = self._merged(
+                index,
+                iter([(row.key, row.id) for row in read.rows]),
+                documents,
+                self._correction(table, self._rows_at(read.at)),
+                within,
+                descending,
+                None if limit is None else limit - len(rows),
+            )
+            rows.extend(chunk)
+            if limit is not None and len(rows) >= limit:
+                return rows, False
+            if ended:
+                return rows, True
+            rest = Interval(within.end or b"", rest.end) if not descending else Interval(rest.start, within.start)
+
+    def _merged(
+        self,
+        index: Index,
+        base: Iterator[tuple[bytes, str]],
+        documents: Mapping[str, bytes],
+        correction: Correction | None,
+        interval: Interval,
+        descending: bool,
+        limit: int | None,
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        changed = self._changes(index, correction)
+        start, end = interval
+        moved = sorted((key for key in changed if start <= key and (end is None or key < end)), reverse=descending)
+        older = correction.documents if correction is not None else {}
+        rows: list[tuple[bytes, bytes]] = []
+        for key, id in _merge(base, moved, changed, descending):
+            pending = self._pending.get(id)
+            packed = pending.new if pending is not None else older[id] if id in older else documents[id]
+            assert packed is not None, "an index names a document that is not there"
+            rows.append((key, packed))
+            if limit is not None and len(rows) == limit:
+                return rows, False
+        return rows, True
+
+    def _changes(self, index: Index, correction: Correction | None) -> dict[bytes, str | None]:
+        """The keys of an index that differ from the rows at hand: by the log, then by own writes."""
+        if index.is_by_id:
+            changed: dict[bytes, str | None] = {}
+            if correction is not None:
+                changed.update({id_key(id): None if packed is None else id for id, packed in correction.documents.items()})
+            for id, pending in self._pending.items():
+                if pending.table is index.table:
+                    changed[id_key(id)] = None if pending.new is None else id
+            return changed
+        older = correction.entries.get(index.number) if correction is not None else None
+        own = self._overlay.get(index.number)
+        if older is None:
+            return own or {}
+        return {**older, **own} if own else older
+
+    def _correction(self, table: Table, rows_at: int) -> Correction | None:
+        if rows_at == self.snapshot:
+            return None
+        newest = self._log.validated
+        known = self._corrections.get(table.number)
+        # The same rows and the same log give the same correction; a table in memory is read at `newest`, which moves.
+        if known is not None and known[0] == (newest if table.memory is not None else -1):
+            return known[1]
+        correction = self._log.correction(table, rows_at, self.snapshot)
+        if table.memory is not None:
+            self._corrections[table.number] = (newest, correction)
+        return correction
+
+    def _rows_at(self, ts: int) -> int:
+        place = self._log.place_at(ts)
+        self._check_snapshot()
+        if place < 0:
+            self.is_gone = True
+            raise SnapshotGone
+        return place
+
+    def _check_snapshot(self) -> None:
+        if self.snapshot < self._log.floor or self.epoch != self._engine.epoch:
+            self.is_gone = True  # kept, in case the function catches what is raised here
+            raise SnapshotGone
+
+    async def _sealed(self, table: Table, id: str | None = None) -> None:
+        """Wait until rows that carry their own commit timestamp, and that this snapshot sees, know it."""
+        while table.unsealed:
+            waiting: LogEntry | None = next(
+                (entry for place, entry in table.unsealed.items() if place <= self.snapshot and (id is None or id in entry.ids)), None
+            )
+            if waiting is None:
+                return
+            await self._engine.wait_sealed(waiting)
+
+    # writing
+
+    def insert(self, table: Table, document: Mapping[str, Any], *, id: str | None = None) -> tuple[str, Document]:
+        """Add a document; gives its id and what is stored. `id` may be chosen by who has read that it is free."""
+        if id is None:
+            engine = self._engine
+            id = encode_id(table.number, new_internal(engine.random, int(engine.clock.now_ms() // 86_400_000)))
+        fields = {name: value for name, value in document.items() if value is not UNSET}
+        for name in fields:
+            if name[:1] == "_":
+                raise SchemaError(table.name, "", name, "fields that begin with _ are the engine's; insert sets _id and _creationTime itself")
+        stored = self._checked(table, "", fields)
+        stored["_id"] = id
+        stored["_creationTime"] = self._next_creation_time()
+        self._write(table, id, None, None, stored, None)
+        return id, stored
+
+    async def patch(self, table: Table, id: str, fields: Mapping[str, Any]) -> tuple[Document, Document | None]:
+        """Merge fields into a document, UNSET removes one; gives old and new, new None when nothing changed."""
+        packed, old = await self._existing("patch", table, id)
+        fields = self._without_system_fields(table, old, fields)
+        merged = {name: value for name, value in {**old, **fields}.items() if value is not UNSET and name[:1] != "_"}
+        return old, self._update(table, id, packed, old, merged, set(fields))
+
+    async def replace(self, table: Table, id: str, document: Mapping[str, Any]) -> tuple[Document, Document | None]:
+        """Replace all but the system fields; gives old and new, new None when nothing changed."""
+        packed, old = await self._existing("replace", table, id)
+        fields = self._without_system_fields(table, old, document)
+        fields = {name: value for name, value in fields.items() if value is not UNSET}
+        return old, self._update(table, id, packed, old, fields, None)
+
+    async def delete(self, table: Table, id: str) -> Document:
+        """Remove a document; gives what it was."""
+        packed, old = await self._existing("delete", table, id)
+        self._write(table, id, packed, old, None, None)
+        return old
+
+    async def _existing(self, operation: str, table: Table, id: str) -> tuple[bytes, Document]:
+        packed = await self._packed(table, id)
+        if packed is None:
+            raise DocumentNotFound(operation, id)
+        self.budget.read(len(packed))
+        return packed, unpack(packed)
+
+    @staticmethod
+    def _without_system_fields(table: Table, old: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
+        kept = dict(fields)
+        for name in ("_id", "_creationTime"):
+            if name in kept and kept.pop(name) != old[name]:
+                raise SchemaError(table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value")
+        for name in kept:
+            if name[:1] == "_":
+                raise SchemaError(table.name, old["_id"], name, "fields that begin with _ are the engine's")
+        return kept
+
+    def _update(self, table: Table, id: str, packed: bytes, old: Document, fields: dict[str, Any], changed: set[str] | None) -> Document | None:
+        new = self._checked(table, id, fields)
+        new["_id"], new["_creationTime"] = id, old["_creationTime"]
+        return new if self._write(table, id, packed, old, new, changed) else None
+
+    def _checked(self, table: Table, id: str, fields: dict[str, Any]) -> dict[str, Any]:
+        try:
+            checked: dict[str, Any] = table.check(fields) if table.check is not None else normalize(fields)
+        except Mismatch as mismatch:
+            field = mismatch.path.lstrip(".")
+            raise SchemaError(table.name, id, field, f"must be {mismatch.expected}, got {mismatch.got}") from None
+        except ValueRefused as refused:
+            raise SchemaError(table.name, id, refused.path.lstrip("."), refused.reason) from None
+        for name in checked:
+            if not name.isidentifier() or len(name) > 64 or not name.isascii():
+                raise SchemaError(table.name, id, name, "a top-level field name must be an ASCII identifier of at most 64 characters")
+        return checked
+
+    def _write(self, table: Table, id: str, packed: bytes | None, old: Document | None, new: Document | None, changed: set[str] | None) -> bool:
+        """Put one version into the pending writes. `changed` are the top-level fields that may differ; None is all."""
+        new_packed = None if new is None else pack(new)
+        if new_packed == packed:
+            return False
+        size = len(new_packed) if new_packed is not None else len(packed or b"")
+        # A packed document is never five times smaller than its size by the limit's measure.
+        if new is not None and size * 5 > _DOCUMENT_BYTES and (size := size_of(new)) > _DOCUMENT_BYTES:
+            raise LimitExceeded("document_bytes", size, _DOCUMENT_BYTES)
+        if new_packed is not None and new_packed.count(b"[") + new_packed.count(b"{") > _DOCUMENT_DEPTH and (depth := _depth(new)) > _DOCUMENT_DEPTH:
+            raise LimitExceeded("document_depth", depth, _DOCUMENT_DEPTH)
+        self.budget.wrote(size)
+        moves: list[tuple[int, bytes | None, bytes | None]] = []
+        old_tail = new_tail = b""
+        for index in table.maintained:
+            if changed is not None and index.roots.isdisjoint(changed):
+                continue
+            if not old_tail and old is not None:
+                old_tail = encode_key(old["_creationTime"]) + id_key(id)
+            if not new_tail and new is not None:
+                new_tail = encode_key(new["_creationTime"]) + id_key(id)
+            old_key = None if old is None else index.prefix_of(old) + old_tail
+            new_key = None if new is None else index.prefix_of(new) + new_tail
+            if old_key != new_key:
+                moves.append((index.number, old_key, new_key))
+        self._put(table, id, packed, new_packed, moves)
+        return True
+
+    def _put(self, table: Table, id: str, packed: bytes | None, new: bytes | None, moves: list[tuple[int, bytes | None, bytes | None]]) -> None:
+        journal = self._journal if self._layers else None
+        pending = self._pending.get(id)
+        if pending is None:
+            pending = self._pending[id] = _Pending(table, id, packed, new, {})
+            if journal is not None:
+                journal.append(lambda: self._pending.pop(id) and None)
+        else:
+            if journal is not None:
+                journal.append(_restorer(pending, pending.new, dict(pending.keys)))
+            pending.new = new
+        for number, old_key, new_key in moves:
+            overlay = self._overlay.get(number)
+            if overlay is None:
+                overlay = self._overlay[number] = {}
+            if journal is not None:
+                journal.append(_overlay_restorer(overlay, old_key, new_key))
+            if old_key is not None:
+                overlay[old_key] = None
+            if new_key is not None:
+                overlay[new_key] = id
+            first = pending.keys.get(number)
+            pending.keys[number] = (old_key if first is None else first[0], new_key)
+
+    def _next_creation_time(self) -> float:
+        base = self._creation_time
+        if not base:
+            base = max(self._engine.clock.now_ms(), (self._log.durable_ts + 1) / 1e6)
+        self._creation_time = math.nextafter(base, math.inf)
+        return base
+
+    # layers
+
+    def begin_layer(self) -> LayerMark:
+        """Open a layer: what is written from here on can be dropped together."""
+        self._layers += 1
+        used = self.budget.used
+        return LayerMark(
+            len(self._journal),
+            len(self.on_commit),
+            len(self._new_tables),
+            (used.documents_written, used.bytes_written, used.functions_scheduled, used.scheduled_bytes),
+        )
+
+    def fold_layer(self, mark: LayerMark) -> None:
+        """The layer's writes become the writes of the layer below."""
+        self._layers -= 1
+        if not self._layers:
+            self._journal.clear()
+
+    def drop_layer(self, mark: LayerMark) -> None:
+        """Undo the layer's writes, and give back what they cost. Its reads stay."""
+        self._layers -= 1
+        journal = self._journal
+        while len(journal) > mark.journal:
+            journal.pop()()
+        del self.on_commit[mark.on_commit :]
+        del self._new_tables[mark.new_tables :]
+        for name, value in zip(GIVEN_BACK, mark.given_back, strict=True):
+            setattr(self.budget.used, name, value)
+
+    def stale_view(self) -> Transaction:
+        """The snapshot of the begin, without own writes and without depending on it."""
+        view = Transaction(self._engine, self.snapshot, writable=False)
+        view.epoch = self.epoch
+        view._records = False
+        return view
+
+    # for the committer
+
+    @property
+    def has_writes(self) -> bool:
+        return bool(self._pending) or bool(self._new_tables)
+
+    def writes(self) -> list[Write]:
+        """The write set, as storage and log take it."""
+        return [
+            Write(
+                pending.table.number,
+                pending.id,
+                pending.old,
+                pending.new,
+                [Entry(number, old, new) for number, (old, new) in pending.keys.items() if old != new] if pending.keys else (),
+            )
+            for pending in self._pending.values()
+            if pending.old != pending.new
+        ]
+
+    @property
+    def new_tables(self) -> list[Table]:
+        return self._new_tables
+
+    def tables_with_commit_ts(self) -> list[Table]:
+        """Tables of pending documents that carry the placeholder of the commit timestamp."""
+        return list({p.table.number: p.table for p in self._pending.values() if p.new is not None and COMMIT_TS_TOKEN in p.new}.values())
+
+
+class TransactionCursor:
+    """A scan that is read bit by bit: what was fetched and not consumed is not depended on, and costs nothing."""
+
+    def __init__(self, transaction: Transaction, index: Index, interval: Interval, descending: bool) -> None:
+        self._transaction, self._index, self._interval, self._descending = transaction, index, interval, descending
+        self._rest = interval
+        self._fetched: list[tuple[bytes, int]] = []
+        self._at = 0
+        self._recorded: Interval | None = None
+        self.exhausted = False
+
+    async def fetch(self, count: int) -> list[tuple[bytes, Document]]:
+        """The next `count` rows as (key, fresh document)."""
+        if self.exhausted:
+            return []
+        transaction = self._transaction
+        rows, self.exhausted = await transaction._rows(self._index, self._rest, self._descending, count)
+        if rows:
+            last = rows[-1][0]
+            self._rest = Interval(self._interval.start, last) if self._descending else Interval(last + b"\x00", self._interval.end)
+        self._fetched.extend((key, len(packed)) for key, packed in rows)
+        if self.exhausted and self._at == len(self._fetched) and transaction._records:
+            transaction._record(self._index, self._interval)
+        return [(key, unpack(packed)) for key, packed in rows]
+
+    def consume(self, count: int) -> None:
+        """The caller has looked at `count` more of the fetched rows."""
+        taken = self._fetched[self._at : self._at + count]
+        self._at += len(taken)
+        transaction = self._transaction
+        if not taken or not transaction._records:
+            return
+        transaction.budget.read_many(len(taken), sum(size for _, size in taken))
+        if self.exhausted and self._at == len(self._fetched):
+            transaction._record(self._index, self._interval)
+        else:
+            # It contains what this cursor recorded before, which can go: a long iteration stays one interval.
+            grown = _consumed(self._interval, taken[-1][0], self._descending)
+            intervals = transaction.read_set.intervals.get(self._index.number)
+            if intervals is not None and self._recorded is not None:
+                intervals.pop(self._recorded, None)
+            self._recorded = grown
+            transaction._record(self._index, grown)
+
+    @property
+    def last_key(self) -> bytes | None:
+        """The key of the last consumed row."""
+        return self._fetched[self._at - 1][0] if self._at else None
+
+    def key_back(self, back: int) -> bytes | None:
+        """The key of the row consumed `back` rows before the last one."""
+        at = self._at - 1 - back
+        return self._fetched[at][0] if at >= 0 else None
+
+    @property
+    def is_drained(self) -> bool:
+        """Nothing follows what was consumed."""
+        return self.exhausted and self._at == len(self._fetched)
+
+
+def _consumed(interval: Interval, last: bytes, descending: bool) -> Interval:
+    """The part of an interval that was read when `last` is the last row returned."""
+    return Interval(last, interval.end) if descending else Interval(interval.start, last + b"\x00")
+
+
+def _merge(
+    base: Iterator[tuple[bytes, str]], moved: list[bytes], changed: dict[bytes, str | None], descending: bool
+) -> Iterator[tuple[bytes, str]]:
+    """Rows at hand and changed keys, both in order, as one: a changed key overrides, None takes away."""
+    at = 0
+    for key, id in base:
+        while at < len(moved) and (moved[at] > key if descending else moved[at] < key):
+            changed_id = changed[moved[at]]
+            if changed_id is not None:
+                yield moved[at], changed_id
+            at += 1
+        if key in changed:
+            continue  # yielded, or taken away, when its turn among the changed keys comes
+        yield key, id
+    for key in moved[at:]:
+        changed_id = changed[key]
+        if changed_id is not None:
+            yield key, changed_id
+
+
+def _restorer(pending: _Pending, new: bytes | None, keys: dict[int, tuple[bytes | None, bytes | None]]) -> Callable[[], None]:
+    def restore() -> None:
+        pending.new, pending.keys = new, keys
+
+    return restore
+
+
+def _overlay_restorer(overlay: dict[bytes, str | None], *keys: bytes | None) -> Callable[[], None]:
+    before = [(key, overlay.get(key, _MISSING)) for key in keys if key is not None]
+
+    def restore() -> None:
+        for key, id in before:
+            if id is _MISSING:
+                overlay.pop(key, None)
+            else:
+                overlay[key] = id
+
+    return restore
+
+
+def _depth(value: Any) -> int:
+    children: Iterable[Any] = value.values() if type(value) is dict else value if type(value) is list else ()
+    return (1 + max(map(_depth, children), default=0)) if type(value) in (dict, list) else 0
+
+
+__all__ = ["LayerMark", "SnapshotGone", "Transaction", "TransactionCursor", "after_prefix"]

@@ -1,0 +1,225 @@
+"""One run of one function, and whose turn it is among its operations.
+
+An `Execution` is one attempt at a top-level call: its time, its randomness, its log lines, what it has looked at. A `Call`
+is one function running in it. Operations of one call are served in the order started; while a sub-call or trigger of it
+is open, its own operations wait. So `gather` is safe, and nobody sees a layer that is not his.
+
+Start at `Call.take_turn`. With nothing open and nothing queued an operation neither waits nor makes a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from interlock.errors import CallRefused, DeadlineExceeded
+from interlock.functions.log_lines import LogLines
+
+if TYPE_CHECKING:
+    from interlock.functions.caller import Caller
+    from interlock.functions.scope import Callee
+    from interlock.functions.services import Services
+
+IDLE, BUSY, ENDED = 0, 1, 2
+
+current: ContextVar[Call | None] = ContextVar("interlock_call", default=None)
+"""The call whose code is running. Tasks that it starts inherit it."""
+
+
+class Execution:
+    """One attempt at a top-level call, shared by all calls below it."""
+
+    __slots__ = ("_random", "caller", "doomed", "facts", "job", "journal", "log", "now_ms", "pages", "services", "shares")
+
+    def __init__(
+        self,
+        services: Services,
+        caller: Caller,
+        now_ms: float,
+        facts: dict[str, Any],
+        journal: Mapping[str, str] | None = None,
+    ) -> None:
+        self.services, self.caller, self.now_ms = services, caller, now_ms
+        self.facts = facts  # of its transaction: whether it looked at the time, at the identity
+        self.journal = journal
+        self.job: str | None = None  # the job whose mutation this is
+        self.pages: dict[str, str] | None = None  # where each page ended: the journal that this run gives out
+        self.log = LogLines()
+        self.doomed: Exception | None = None  # the transaction has to run again, whatever the function makes of the error
+        self.shares: dict[str, Share] = {}
+        self._random: random.Random | None = None
+
+    @property
+    def random(self) -> random.Random:
+        """The generator that the generators of all its calls are seeded from. Another attempt gets another one."""
+        if self._random is None:
+            self._random = random.Random(self.services.entropy.getrandbits(64))
+        return self._random
+
+
+class Share:
+    """What one mount has used so far in an execution, of what its `limits` allow it."""
+
+    __slots__ = ("cpu", "is_open", "lines", "used")
+
+    def __init__(self) -> None:
+        self.used: dict[str, int] = {}
+        self.cpu = 0.0
+        self.lines = 0
+        self.is_open = False
+
+
+class Call:
+    """A function that is running. `parent` is the call that it was called by, also where that one is another execution (an action)."""
+
+    __slots__ = (
+        "args",
+        "callee",
+        "children",
+        "cpu",
+        "cpu_max",
+        "deadline_ms",
+        "depth",
+        "execution",
+        "identity_fields",
+        "ordinal",
+        "parent",
+        "queue",
+        "state",
+        "wall_max",
+    )
+
+    def __init__(
+        self,
+        execution: Execution,
+        callee: Callee,
+        args: dict[str, Any],
+        parent: Call | None,
+        depth: int,
+        identity: Mapping[str, Any] | None,
+    ) -> None:
+        self.execution, self.callee, self.args = execution, callee, args
+        self.parent, self.depth, self.identity_fields = parent, depth, identity
+        self.children = 0
+        self.ordinal = 0
+        self.deadline_ms: float | None = None  # when and after how long it is stopped; None leaves that to the call below
+        self.wall_max = 0.0
+        self.cpu = 0.0
+        self.cpu_max: float | None = None
+        self.state = IDLE
+        self.queue: deque[asyncio.Future[None]] | None = None
+
+    @property
+    def path(self) -> str:
+        """The way from the top-level function to this call, the same in every run of the same code: journals are kept under it."""
+        if self.parent is None or self.parent.execution is not self.execution:
+            return ""
+        return f"{self.parent.path}/{self.ordinal}:{self.callee.label}"
+
+    @property
+    def chain(self) -> str:
+        """Who called whom, for people."""
+        names = []
+        call: Call | None = self
+        while call is not None:
+            names.append(call.callee.label)
+            call = call.parent
+        return " → ".join(reversed(names))
+
+    def was_called_by(self, other: Call) -> bool:
+        """Whether `other` waits for this call, through however many others."""
+        call = self.parent
+        while call is not None:
+            if call is other:
+                return True
+            call = call.parent
+        return False
+
+    # whose turn it is
+
+    async def take_turn(self) -> None:
+        """Wait until the operations that were started before are served. Who finds the call idle need not ask: it sets `state` itself."""
+        self.refuse_misuse()
+        if self.state == IDLE:
+            self.state = BUSY
+            return
+        if self.queue is None:
+            self.queue = deque()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.end_turn()  # it was given the turn, and will not use it
+            raise
+
+    def end_turn(self) -> None:
+        """Whose operation was next begins."""
+        queue = self.queue
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        if self.state == BUSY:
+            self.state = IDLE
+
+    def refuse_misuse(self) -> None:
+        """A context that is used after its call, or by a call that it waits for, would never be served."""
+        if self.state == ENDED:
+            raise CallRefused(self.callee.label, "its context was used after the call had ended. Await everything that it starts.")
+        running = current.get()
+        if running is not None and running is not self and running.was_called_by(self):
+            raise CallRefused(
+                self.callee.label,
+                f"its context was used by {running.callee.label}, which it is waiting for ({running.chain}): both would wait forever. "
+                "Use the context that the function itself was given.",
+            )
+
+    async def settle(self) -> None:
+        """Wait for operations that were started and not awaited: they belong to the call, and to its layer."""
+        if self.state != BUSY:
+            return
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        if self.queue is None:
+            self.queue = deque()
+        self.queue.append(turn)
+        deadline = self._nearest_deadline()
+        timer = None
+        if deadline is not None:
+            when_ms, seconds = deadline
+
+            def refuse() -> None:
+                if not turn.done():
+                    turn.set_exception(DeadlineExceeded(self.callee.label, "wall time", seconds))
+
+            timer = self.execution.services.clock.call_at(when_ms, refuse)
+        try:
+            await turn
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _nearest_deadline(self) -> tuple[float, float] | None:
+        call: Call | None = self
+        found: tuple[float, float] | None = None
+        while call is not None:
+            if call.deadline_ms is not None and (found is None or call.deadline_ms < found[0]):
+                found = (call.deadline_ms, call.wall_max)
+            call = call.parent
+        return found
+
+    def end(self) -> None:
+        """Nothing is served any more."""
+        self.state = ENDED
+        queue, self.queue = self.queue, None
+        for turn in queue or ():
+            if not turn.done():
+                turn.set_exception(CallRefused(self.callee.label, "the call ended before this operation had its turn."))
+                turn.exception()  # whoever started it may be gone

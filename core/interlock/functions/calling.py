@@ -1,0 +1,203 @@
+"""Calling one function from another: who may call what, in which layer, with how much of the budget.
+
+The arguments are validated before the layer begins, the result before it is folded; a call that raises leaves nothing but
+its reads.
+
+Start at `call_below`; `perform` runs any call, `check_kind` says what may be called.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from interlock.engine import Transaction
+from interlock.engine.budget import COUNTED
+from interlock.errors import AppError, CallRefused, WrongFunctionKind
+from interlock.functions.call import BUSY, ENDED, Call, Share
+from interlock.hooks import Call as ObservedCall
+from interlock.hooks import Hooks, Outcome
+from interlock.limits import LIMITS, Limits
+from interlock.sdk.host import Kind, Target
+from interlock.values import normalize
+
+if TYPE_CHECKING:
+    from interlock.functions.host import CallHost, TransactionHost
+    from interlock.functions.scope import Callee
+
+DEPTH_MAX = int(LIMITS["call_depth"].value)
+_MAY_CALL: dict[Kind, frozenset[Kind]] = {
+    "query": frozenset({"query"}),
+    "mutation": frozenset({"query", "mutation"}),
+    "action": frozenset({"query", "mutation", "action"}),
+}
+_INSTEAD: dict[tuple[Kind, Kind], str] = {
+    ("query", "mutation"): "a query writes nothing, so it cannot call a mutation. Make the caller a mutation.",
+    ("query", "action"): "a query cannot call an action. Call it from an action, or from the client.",
+    ("mutation", "action"): "a mutation cannot call an action, which could not be undone with it. "
+    "Schedule it: ctx.scheduler.run_after(0, …) runs it when the mutation has committed.",
+}
+
+
+def check_kind(caller: Callee, callee: Callee, kind: Kind) -> None:
+    """Refuse what a function of the caller's kind may not call, and a function that is called as another kind than it is."""
+    if callee.kind != kind:
+        raise WrongFunctionKind(callee.label, kind, callee.kind)
+    if kind not in _MAY_CALL[caller.kind]:
+        raise CallRefused(callee.label, _INSTEAD[caller.kind, kind])
+
+
+def too_deep(caller: Call, callee: Callee) -> CallRefused:
+    """The refusal of one call too many, with the way that led there."""
+    return CallRefused(callee.label, f"calls and triggers are nested at most {DEPTH_MAX} deep: {caller.chain} → {callee.label}.")
+
+
+async def perform(call: CallHost) -> Any:
+    """Run a function and give its result, validated. When it is over, so is its context."""
+    hooks = call.execution.services.observers
+    if hooks is not None and call.depth:
+        return await _observed(call, hooks)
+    return await _perform(call, call.callee)
+
+
+async def _perform(call: CallHost, callee: Callee) -> Any:
+    try:
+        result = await callee.scope.runner.run(call)
+        if call.state == BUSY:
+            await call.settle()
+    except GeneratorExit:
+        call.end()  # whoever drove it is gone: nothing can be waited for
+        raise
+    except BaseException:
+        try:
+            if call.state == BUSY:
+                await call.settle()
+        finally:
+            call.end()
+        raise
+    if call.queue:
+        call.end()
+    else:
+        call.state = ENDED
+    return None if callee.is_trigger else callee.check_result(result)
+
+
+async def _observed(call: CallHost, hooks: Hooks) -> Any:
+    caller = call.execution.caller
+    facts = ObservedCall(call.callee.info, caller.request_id, "function", call.depth)
+    hooks.call_started(facts)
+    started = time.perf_counter()
+    error: BaseException | None = None
+    try:
+        return await _perform(call, call.callee)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        hooks.call_finished(facts, Outcome((time.perf_counter() - started) * 1000.0, error))
+
+
+async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str, Any], target: Target) -> Any:
+    """A query or mutation called by another one, in its transaction."""
+    if caller.depth >= DEPTH_MAX:
+        raise too_deep(caller, callee)
+    is_mutation = callee.kind == "mutation"
+    if is_mutation and (target.stale or caller.is_stale):
+        raise CallRefused(callee.label, "it is a mutation, and a stale snapshot cannot be written to. stale=True is for queries.")
+    call = caller.below(callee, callee.check_args(args), stale=target.stale and caller.tx.writable)
+    limits = callee.scope.limits if callee.scope is not caller.callee.scope else None
+    if not is_mutation:
+        try:
+            if limits is None and target.limits is None:
+                return await perform(call)
+            return await _within(call, caller.tx, limits, target.limits)
+        except AppError as error:
+            if callee.scope is not caller.callee.scope:
+                raise plain(error) from error
+            raise
+    tx = caller.tx
+    mark = tx.begin_layer()
+    try:
+        if limits is None and target.limits is None:
+            result = await perform(call)
+        else:
+            result = await _within(call, tx, limits, target.limits)
+    except AppError as error:
+        tx.drop_layer(mark)
+        if callee.scope is not caller.callee.scope:
+            raise plain(error) from error
+        raise
+    except BaseException:
+        tx.drop_layer(mark)
+        raise
+    tx.fold_layer(mark)
+    return result
+
+
+def plain(error: AppError) -> AppError:
+    """An author's error as it crosses a component boundary: its data, copied, and nothing of its class."""
+    return AppError(normalize(error.data))
+
+
+async def _within(call: TransactionHost, tx: Transaction, share: Limits | None, limits: Limits | None) -> Any:
+    with mount_share(call, tx, share), narrowed(call, tx, limits):
+        return await perform(call)
+
+
+@contextmanager
+def narrowed(call: Call, tx: Transaction | None, limits: Limits | None) -> Iterator[None]:
+    """Give a call less than its caller has. What it uses counts for the caller too, who gets the rest back."""
+    if limits is None:
+        yield
+        return
+    if limits.deadline is not None:
+        deadline_ms = call.execution.services.clock.now_ms() + limits.deadline * 1000.0
+        if call.deadline_ms is None or deadline_ms < call.deadline_ms:
+            call.deadline_ms, call.wall_max = deadline_ms, limits.deadline
+    if limits.cpu is not None and (call.cpu_max is None or limits.cpu < call.cpu_max):
+        call.cpu_max = limits.cpu
+    log = call.execution.log
+    lines = log.lower(limits.logs) if limits.logs is not None else log.maximum
+    maximum = tx.budget.lower(limits) if tx is not None else {}
+    try:
+        yield
+    finally:
+        log.maximum = lines
+        if tx is not None:
+            tx.budget.restore(maximum)
+
+
+@contextmanager
+def mount_share(call: Call, tx: Transaction | None, limits: Limits | None) -> Iterator[None]:
+    """Give a call into a mount what is left of the mount's share in this execution."""
+    shares = call.execution.shares
+    share = shares.get(call.callee.scope.path)
+    if share is None and limits is not None:
+        share = shares[call.callee.scope.path] = Share()
+    if limits is None or share is None or share.is_open:
+        yield  # no limits of its own, or called back by something that it called: the outer call counts
+        return
+    used = share.used
+    left = {name: max(0, value - used.get(name, 0)) for name in COUNTED if (value := getattr(limits, name)) is not None}
+    rest = replace(
+        limits,
+        **left,
+        cpu=None if limits.cpu is None else max(0.0, limits.cpu - share.cpu),
+        logs=None if limits.logs is None else max(0, limits.logs - share.lines),
+    )
+    before = tx.budget.used.as_dict() if tx is not None else {}
+    lines = len(call.execution.log.lines)
+    share.is_open = True
+    try:
+        with narrowed(call, tx, rest):
+            yield
+    finally:
+        share.is_open = False
+        share.cpu += call.cpu
+        share.lines += len(call.execution.log.lines) - lines
+        if tx is not None:
+            for name, count in tx.budget.used.as_dict().items():
+                used[name] = used.get(name, 0) + max(0, count - before[name])

@@ -1,0 +1,479 @@
+"""The one way in: every call of a client, a route, a job, a command or a test comes through here.
+
+It finds the function, for those who may call it; makes the call a transaction of its own (a query through the query
+cache, a mutation until it stands, an action beside them); and gives the answer with its timestamp and log lines.
+
+Start at `Dispatcher.call`; `live_query` is the same for subscriptions.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from interlock.engine import Engine, TableSpec, Transaction
+from interlock.engine.live import SIZE
+from interlock.errors import (
+    AppError,
+    ArgumentError,
+    FunctionHandleNotFound,
+    InvalidCursor,
+    ReturnError,
+    ValueRefused,
+    WriteConflict,
+    WrongFunctionKind,
+)
+from interlock.functions.call import Call, Execution
+from interlock.functions.caller import Answer, Caller, QueryResult, keep_log_lines, log_lines_of
+from interlock.functions.calling import mount_share, narrowed, perform, plain
+from interlock.functions.handles import Handles, handles_table
+from interlock.functions.host import ActionHost, TransactionHost
+from interlock.functions.inline import InlineRunner
+from interlock.functions.live_query import LiveQuery, Prepared
+from interlock.functions.redaction import is_told, log_failure
+from interlock.functions.requests import KEPT_MS, Bracket, KeptAnswer, RequestKey, forget_requests, requests_table
+from interlock.functions.runner import Runner
+from interlock.functions.scheduling import Scheduling
+from interlock.functions.scope import Callee, Directory, Handler, holds_commit_timestamp
+from interlock.functions.sealing import Seal
+from interlock.functions.services import Fetching, Services
+from interlock.functions.slices import CpuMeter
+from interlock.hooks import Call as ObservedCall
+from interlock.hooks import Outcome
+from interlock.limits import LIMITS, Limits
+from interlock.mounting import Instance, Tree
+from interlock.sdk.conversion import lower
+from interlock.sdk.host import Kind
+from interlock.values import CommitTimestamp, Int64, dumps, loads, normalize
+
+_WALL = LIMITS["transaction_wall"].value
+_CPU = LIMITS["transaction_cpu"].value
+_ACTION_WALL = LIMITS["action_wall"].value
+_PLACEHOLDER = b'{"$commitTs"'
+
+
+def system_tables() -> list[TableSpec]:
+    """The tables of the root that calls need: kept answers, revoked handles."""
+    return [requests_table(), handles_table()]
+
+
+class Dispatcher:
+    """Calls of one backend. `secret` seals page cursors and handles: it has to be the same in every process on the same data."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tree: Tree,
+        *,
+        secret: bytes,
+        env: Mapping[str, str] | None = None,
+        scheduling: Scheduling | None = None,
+        fetching: Fetching | None = None,
+        runner_of: Callable[[Instance], Runner] | None = None,
+        entropy: random.Random | None = None,
+        meter: CpuMeter | None = None,
+    ) -> None:
+        self._engine = engine
+        self._inline = InlineRunner()
+        self._runner_of = runner_of if runner_of is not None else lambda _: self._inline
+        self._generation = 0
+        self._watched: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
+        self._services = Services(
+            engine=engine,
+            clock=engine.clock,
+            directory=self._directory(tree),
+            pages=Seal(secret, "page cursor"),
+            handles=Handles(secret),
+            entropy=entropy if entropy is not None else random.SystemRandom(),
+            meter=meter if meter is not None else CpuMeter(),
+            top_level=self,
+            env=env if env is not None else {},
+            scheduling=scheduling,
+            fetching=fetching,
+            observers=tree.hooks if tree.hooks.observes_calls else None,
+        )
+
+    def attach(self, *, scheduling: Scheduling | None = None, fetching: Fetching | None = None) -> None:
+        """Say who schedules and who fetches, where those are made after the dispatcher, which they call."""
+        if scheduling is not None:
+            self._services.scheduling = scheduling
+        if fetching is not None:
+            self._services.fetching = fetching
+
+    def adopt(self, tree: Tree) -> None:
+        """Go on with other code. What runs keeps the code that it began with; every live query is run again."""
+        self._generation += 1
+        self._services = replace(
+            self._services, directory=self._directory(tree), observers=tree.hooks if tree.hooks.observes_calls else None
+        )
+        for live in list(self._watched):
+            live.renew()
+        self._engine.live.forget_all()
+        for live in list(self._watched):
+            live.wake()
+
+    @property
+    def directory(self) -> Directory:
+        """The functions of all instances, as they are now."""
+        return self._services.directory
+
+    def close(self) -> None:
+        """Let go of the threads of plain actions."""
+        self._inline.close()
+
+    def _directory(self, tree: Tree) -> Directory:
+        return Directory(tree, self._runner_of, self._engine.catalog.number_of)
+
+    # calls from outside
+
+    async def call(
+        self,
+        kind: Kind | None,
+        name: str,
+        args: Mapping[str, Any],
+        *,
+        caller: Caller,
+        component_path: str = "",
+        session: tuple[str, str | int] | None = None,
+        bracket: Bracket | None = None,
+        handle: str | None = None,
+        at: int | None = None,
+        limits: Limits | None = None,
+    ) -> Answer:
+        """Call a function. `kind` None takes any.
+
+        `session` is (session id, request id) of a mutation that may be sent again. `bracket` surrounds a mutation in its
+        transaction. `handle` names the function instead of path and name. `at` is the pinned place that a query is asked at.
+        Raises what the function raised; `log_lines_of(error)` are its log lines.
+        """
+        callee = await self._held(handle) if handle is not None else self._find(component_path, name, caller)
+        if kind is not None and callee.kind != kind:
+            raise WrongFunctionKind(callee.label, kind, callee.kind)
+        if caller.writes_camel_case:
+            args = callee.rename_args(args)
+        if session is not None:
+            bracket = KeptAnswer(RequestKey(session[0], str(session[1])))
+        return await self._run(callee, args, caller, bracket=bracket, at=at, limits=limits)
+
+    async def run(
+        self,
+        handler: Handler,
+        *,
+        kind: Kind = "mutation",
+        component_path: str = "",
+        caller: Caller,
+        name: str = "(written on the spot)",
+        bracket: Bracket | None = None,
+    ) -> Answer:
+        """Run a function that is in no module, `handler(ctx)`, as if it were one of the instance: tests, the dashboard's edits."""
+        scope = self._services.directory.scopes[component_path]
+        callee = scope.improvise(handler, kind, name)
+        if kind != "query":
+            return await self._run(callee, {}, caller, bracket=bracket)
+        # Not through the cache: a function that is made anew each time has no name to keep a result under.
+        outcome = await self._engine.query(self._prepare(callee, {}, caller, None).run)
+        result = outcome.value
+        return Answer(loads(result.json), outcome.ts, result.log_lines)
+
+    def live_query(
+        self,
+        name: str,
+        args: Mapping[str, Any],
+        *,
+        caller: Caller,
+        wake: Callable[[], None],
+        journal: str | None = None,
+        component_path: str = "",
+    ) -> LiveQuery:
+        """Subscribe to a query. Nothing is run before `LiveQuery.at`; a function that is not there is an error there."""
+
+        def prepare(journal: str | None) -> Prepared:
+            callee = self._find(component_path, name, caller)
+            if callee.kind != "query":
+                raise WrongFunctionKind(callee.label, "query", callee.kind)
+            return self._prepare(callee, callee.rename_args(args) if caller.writes_camel_case else args, caller, journal)
+
+        live = LiveQuery(self._engine, prepare, journal, caller.identity_key, wake)
+        self._watched.add(live)
+        return live
+
+    async def forget_requests(self) -> int:
+        """Drop answers that have been kept long enough."""
+        return await forget_requests(self._engine, self._services.clock.now_ms() - KEPT_MS)
+
+    def _find(self, component_path: str, name: str, caller: Caller) -> Callee:
+        return self._services.directory.find(component_path, name, camel_case=caller.writes_camel_case, everything=caller.admin)
+
+    async def _held(self, handle: str) -> Callee:
+        services = self._services
+        component_path, function = (await self._engine.query(lambda tx: services.handles.open(tx, handle))).value
+        callee = services.directory.get(component_path, function)
+        if callee is None:
+            raise FunctionHandleNotFound(handle)
+        return callee
+
+    # top-level calls
+
+    async def call_from_action(self, callee: Callee, args: Mapping[str, Any], action: Call, limits: Limits | None) -> Any:
+        """A call that an action makes: a transaction, or an action, of its own. The identity stays within the app."""
+        caller = action.execution.caller
+        identity = action.identity_fields if not callee.scope.path and not action.callee.scope.path else None
+        if identity is not caller.identity:
+            caller = replace(caller, identity=identity)
+        log = action.execution.log
+        try:
+            answer = await self._run(callee, args, caller, limits=limits, parent=action)
+        except AppError as error:
+            log.extend(log_lines_of(error))
+            if callee.scope is not action.callee.scope:
+                raise plain(error) from error
+            raise
+        except Exception as error:
+            log.extend(log_lines_of(error))
+            raise
+        log.extend(answer.log_lines)
+        return answer.value
+
+    async def _run(
+        self,
+        callee: Callee,
+        args: Mapping[str, Any],
+        caller: Caller,
+        *,
+        bracket: Bracket | None = None,
+        at: int | None = None,
+        limits: Limits | None = None,
+        parent: Call | None = None,
+    ) -> Answer:
+        try:
+            if callee.kind == "mutation":
+                return await self._mutation(callee, args, caller, bracket, limits, parent)
+            if callee.kind == "query":
+                return await self._query(callee, args, caller, at, limits, parent)
+            return await self._action(callee, args, caller, limits, parent)
+        except Exception as error:
+            if parent is None:
+                if not is_told(error) and caller.source != "test":
+                    log_failure(error, caller.request_id, callee.scope.path, callee.name)
+                if callee.scope.path and isinstance(error, AppError):
+                    crossed = plain(error)
+                    keep_log_lines(crossed, log_lines_of(error))
+                    raise crossed from error
+            raise
+
+    async def _mutation(
+        self, callee: Callee, args: Mapping[str, Any], caller: Caller, bracket: Bracket | None, limits: Limits | None, parent: Call | None
+    ) -> Answer:
+        services = self._services
+        deadline_ms = services.clock.now_ms() + _WALL * 1000.0
+        execution: Execution | None = None
+        watched = None if services.observers is None else _Observed(services, callee, caller, parent)
+
+        async def run(tx: Transaction) -> Any:
+            nonlocal execution
+            execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
+            execution.job = caller.job if parent is None else None
+            if watched is not None:
+                watched.start()
+            if bracket is not None:
+                known = await bracket.before(tx)
+                if known is not None:
+                    return known
+            call = TransactionHost(execution, callee, callee.check_args(args), parent, 0, caller.identity, tx)
+            value = await self._transact(call, deadline_ms, limits)
+            if bracket is not None:
+                await bracket.after(tx, value, execution.log.lines)
+            return value
+
+        try:
+            outcome = await self._engine.mutate(run, label=callee.label, deadline_ms=deadline_ms)
+        except Exception as error:
+            if watched is not None:
+                watched.finish(error)
+            if execution is not None:
+                execution.log.publish(caller.request_id)
+                keep_log_lines(error, execution.log.lines)
+            raise
+        assert execution is not None, "the engine has run it at least once"
+        if watched is not None:
+            watched.finish(None, outcome.ts)
+        execution.log.publish(caller.request_id)
+        value = outcome.value
+        kind = type(value)
+        if kind is Answer:
+            known: Answer = value
+            return known
+        if (kind is dict or kind is list or kind is CommitTimestamp) and holds_commit_timestamp(value):
+            value = _filled(value, Int64(outcome.ts))
+        return Answer(value, outcome.ts, execution.log.lines)
+
+    async def _transact(self, call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Any:
+        """Run the top-level function of a transaction, within its time and its mount's share."""
+        execution, callee = call.execution, call.callee
+        call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, _WALL, _CPU
+        try:
+            if limits is None and callee.scope.limits is None:
+                value = await perform(call)
+            else:
+                with mount_share(call, call.tx, callee.scope.limits), narrowed(call, call.tx, limits):
+                    value = await perform(call)
+        except Exception:
+            if execution.doomed is not None:
+                raise execution.doomed from None
+            raise
+        if execution.doomed is not None:
+            raise execution.doomed
+        return value
+
+    async def _query(
+        self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None
+    ) -> Answer:
+        prepared = self._prepare(callee, args, caller, None, limits, parent)
+        live = self._engine.live
+        ts = self._engine.durable_ts
+        if at is not None:
+            entry = await live.entry_at(prepared.key, caller.identity_key, prepared.run, at)
+            if entry.error is not None:
+                raise entry.error
+            ts = self._engine.log.ts_at(at)
+        elif limits is None:
+            entry = await live.cached(prepared.key, prepared.run, caller.identity_key)
+        else:
+            outcome = await self._engine.query(prepared.run)
+            return Answer(callee.check_result(loads(outcome.value.json)), outcome.ts, outcome.value.log_lines)
+        result: QueryResult = entry.value
+        return Answer(callee.check_result(loads(result.json)), ts, result.log_lines)
+
+    def _prepare(
+        self,
+        callee: Callee,
+        args: Mapping[str, Any],
+        caller: Caller,
+        journal: str | None,
+        limits: Limits | None = None,
+        parent: Call | None = None,
+    ) -> Prepared:
+        """How the result of a query is named in the cache, and made. The journal is part of the name: it decides where pages end."""
+        try:
+            values = normalize(lower(dict(args)))
+        except ValueRefused as refused:
+            raise ArgumentError(callee.label, refused.path, "a value that can be stored and sent", refused.reason) from None
+        services = self._services
+        key = (self._generation, callee.scope.path, callee.name, dumps(values), journal)
+
+        async def run(tx: Transaction) -> QueryResult:
+            execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
+            watched = None if services.observers is None else _Observed(services, callee, caller, parent)
+            if watched is not None:
+                watched.start()
+            try:
+                execution.journal = _read_journal(journal)
+                call = TransactionHost(execution, callee, _check_args(callee, values, tx), parent, 0, caller.identity, tx)
+                value = await self._transact(call, services.clock.now_ms() + _WALL * 1000.0, limits)
+                encoded = dumps(value)
+                if _PLACEHOLDER in encoded:
+                    raise ReturnError(callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
+            except Exception as error:
+                if watched is not None:
+                    watched.finish(error)
+                execution.log.publish(caller.request_id)
+                keep_log_lines(error, execution.log.lines)
+                raise
+            if watched is not None:
+                watched.finish(None)
+            execution.log.publish(caller.request_id)
+            lines = execution.log.lines
+            tx.facts[SIZE] = len(encoded) + sum(map(len, lines)) + 256
+            return QueryResult(encoded, lines, _write_journal(execution.pages))
+
+        return Prepared(key, run)
+
+    async def _action(self, callee: Callee, args: Mapping[str, Any], caller: Caller, limits: Limits | None, parent: Call | None) -> Answer:
+        services = self._services
+        now_ms = services.clock.now_ms()
+        execution = Execution(services, caller, now_ms, {})
+        depth = parent.depth + 1 if parent is not None else 0
+        call = ActionHost(execution, callee, callee.check_args(args), parent, depth, caller.identity)
+        call.deadline_ms, call.wall_max = now_ms + _ACTION_WALL * 1000.0, _ACTION_WALL
+        watched = None if services.observers is None or depth else _Observed(services, callee, caller, parent)
+        if watched is not None:
+            watched.start()
+        try:
+            with mount_share(call, None, callee.scope.limits), narrowed(call, None, limits):
+                value = await perform(call)
+            if holds_commit_timestamp(value):
+                raise ReturnError(callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
+        except Exception as error:
+            if watched is not None:
+                watched.finish(error)
+            keep_log_lines(error, execution.log.lines)
+            raise
+        finally:
+            execution.log.publish(caller.request_id)
+        if watched is not None:
+            watched.finish(None)
+        return Answer(value, 0, execution.log.lines)
+
+
+class _Observed:
+    """A top-level call, told to observers: each attempt begins, and ends when it has committed, was undone, or lost and is run again."""
+
+    def __init__(self, services: Services, callee: Callee, caller: Caller, parent: Call | None) -> None:
+        assert services.observers is not None
+        self._hooks = services.observers
+        self._call = ObservedCall(callee.info, caller.request_id, caller.source if parent is None else "function", 0)
+        self._label = callee.label
+        self._started: float | None = None
+
+    def start(self) -> None:
+        if self._started is not None:
+            self.finish(WriteConflict(self._label, "", (), "another mutation"))
+        self._started = time.perf_counter()
+        self._hooks.call_started(self._call)
+
+    def finish(self, error: BaseException | None, commit_ts: int | None = None) -> None:
+        if self._started is None:
+            return
+        duration_ms, self._started = (time.perf_counter() - self._started) * 1000.0, None
+        self._hooks.call_finished(self._call, Outcome(duration_ms, error, commit_ts))
+
+
+def _check_args(callee: Callee, values: Mapping[str, Any], tx: Transaction) -> dict[str, Any]:
+    try:
+        return callee.check_args(values)
+    except ArgumentError:
+        # An id of a table that is not there fits nothing, until the table is there: then this result is no longer right.
+        for table in callee.id_tables():
+            tx.table(callee.scope.path, table)
+        raise
+
+
+def _read_journal(journal: str | None) -> dict[str, str] | None:
+    if journal is None:
+        return None
+    try:
+        read = json.loads(journal)
+    except ValueError:
+        read = None
+    if not isinstance(read, dict) or not all(isinstance(mark, str) for mark in read.values()):
+        raise InvalidCursor("", "the journal is not one of this backend. Start from the first page.")
+    return read
+
+
+def _write_journal(pages: dict[str, str] | None) -> str | None:
+    return json.dumps(pages, sort_keys=True, separators=(",", ":")) if pages else None
+
+
+def _filled(value: Any, ts: Int64) -> Any:
+    """The value with the commit timestamp in place of its placeholders."""
+    kind = type(value)
+    if kind is dict:
+        return {name: _filled(item, ts) for name, item in value.items()}
+    if kind is list:
+        return [_filled(item, ts) for item in value]
+    return ts if kind is CommitTimestamp else value

@@ -1,0 +1,605 @@
+"""What a running function asks for, answered: the engine's side of every context.
+
+`TransactionHost` is a query or mutation with its transaction, `ActionHost` an action, which has none. Both are calls
+themselves, so a call costs one object. A sandboxed function is served by the same hosts, through its runner.
+
+Start at `TransactionHost.get`: every operation takes its turn, asks the transaction, and gives the turn on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+from interlock.engine import Index, Interval, Table, Transaction
+from interlock.engine.live import USES_IDENTITY, USES_TIME
+from interlock.engine.transaction import SnapshotGone
+from interlock.errors import (
+    CallRefused,
+    DocumentNotFound,
+    FunctionHandleNotFound,
+    LimitExceeded,
+    PermissionDenied,
+    ScheduleError,
+    SchemaError,
+    ValueRefused,
+)
+from interlock.functions.call import BUSY, ENDED, IDLE, Call, Execution
+from interlock.functions.calling import call_below, check_kind, too_deep
+from interlock.functions.reading import Pages, ScanCursor, find_index, interval_of
+from interlock.functions.scheduling import Plan, Scheduling
+from interlock.functions.scope import Callee, holds_commit_timestamp
+from interlock.functions.writing import run_triggers
+from interlock.limits import LIMITS
+from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
+from interlock.values import is_identifier, size_of, table_of
+
+T = TypeVar("T")
+DEPTH_MAX = int(LIMITS["call_depth"].value)
+_HORIZON_MS = LIMITS["job_horizon"].value * 1000.0
+_JOB_ARGUMENT_BYTES = int(LIMITS["scheduled_args_bytes"].value)
+
+
+class CallHost(Call):
+    """What functions of every kind have."""
+
+    __slots__ = ()
+
+    @property
+    def function(self) -> FunctionInfo:
+        return self.callee.info
+
+    @property
+    def env(self) -> Mapping[str, Any]:
+        return self.callee.scope.instance.env_values(self.execution.services.env)
+
+    @property
+    def random(self) -> random.Random:
+        raise NotImplementedError
+
+    def uuid4(self) -> UUID:
+        return UUID(int=self.random.getrandbits(128), version=4)
+
+    def log(self, level: str, text: str) -> None:
+        self.execution.log.add(level, text, self.callee.scope.path, self.callee.name)
+
+    def named(self, target: Target) -> Callee:
+        """The function that a name means here: an own one, or a child's."""
+        scope = self.callee.scope
+        return scope.childs(target.mount, target.name) if target.mount else scope.own(target.name)
+
+    async def held(self, tx: Transaction, handle: str) -> Callee:
+        """The function that a handle stands for, whosever it is."""
+        services = self.execution.services
+        component_path, function = await services.handles.open(tx, handle)
+        callee = services.directory.get(component_path, function)
+        if callee is None:
+            raise FunctionHandleNotFound(handle)
+        return callee
+
+    async def _resolve(self, tx: Transaction, target: Target) -> Callee:
+        return await self.held(tx, target.handle) if target.handle else self.named(target)
+
+    def _scheduling(self) -> Scheduling:
+        scheduling = self.execution.services.scheduling
+        if scheduling is None:
+            raise CallRefused(self.callee.label, "this backend has no scheduler.")
+        return scheduling
+
+    async def _schedule(
+        self, tx: Transaction, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]
+    ) -> str:
+        callee = await self._resolve(tx, target)
+        execution = self.execution
+        now_ms = self.now()
+        if after_s is not None:
+            if not after_s >= 0:
+                raise ScheduleError(callee.label, f"a job cannot run {-after_s:g} s ago.")
+            when_ms = now_ms + after_s * 1000.0
+        assert when_ms is not None, "a job has a time or a delay"
+        if not abs(when_ms - now_ms) <= _HORIZON_MS:
+            raise ScheduleError(callee.label, "a job may be planned up to five years ahead.")
+        if callee.kind == "query":
+            raise ScheduleError(callee.label, "it is a query, and a query changes nothing. Schedule a mutation or an action.")
+        checked = callee.check_args(args)
+        if holds_commit_timestamp(checked):
+            raise ScheduleError(callee.label, "a CommitTimestamp() has no value yet, so it cannot be an argument of a job.")
+        size = size_of(checked)
+        if size > _JOB_ARGUMENT_BYTES:
+            raise LimitExceeded("scheduled_args_bytes", size, _JOB_ARGUMENT_BYTES)
+        tx.budget.scheduled(size)
+        plan = Plan(
+            holder=self.callee.scope.path,
+            component_path=callee.scope.path,
+            function=callee.name,
+            kind=callee.kind,
+            args=checked,
+            when_ms=when_ms,
+            handle=target.handle or None,
+            label=target.label,
+            scheduled_by=execution.caller.job,
+        )
+        return await self._scheduling().schedule(tx, plan)
+
+    async def _make_handle(self, tx: Transaction, target: Target) -> str:
+        callee = await self._resolve(tx, target)
+        return target.handle or await self.execution.services.handles.make(tx, callee.scope.path, callee.name)
+
+    async def _revoke_handle(self, tx: Transaction, handle: str) -> None:
+        handles = self.execution.services.handles
+        component_path, _ = await handles.open(tx, handle)
+        own = self.callee.scope.path
+        if own and component_path != own and not component_path.startswith(f"{own}/"):
+            raise PermissionDenied(
+                f"{self.callee.label} revokes a handle of a function that belongs to {component_path or 'the app'}",
+                "A handle is revoked by the instance whose function it is, or by one above it.",
+            )
+        await handles.revoke(tx, handle)
+
+    def now(self) -> float:
+        raise NotImplementedError
+
+
+class TransactionHost(CallHost):
+    """A query or a mutation. `tx` is what it reads and writes: its transaction, or the stale view of it that the caller asked for."""
+
+    __slots__ = ("_random", "is_stale", "tx")
+
+    def __init__(
+        self,
+        execution: Execution,
+        callee: Callee,
+        args: dict[str, Any],
+        parent: Call | None,
+        depth: int,
+        identity: Mapping[str, Any] | None,
+        tx: Transaction,
+        is_stale: bool = False,
+    ) -> None:
+        super().__init__(execution, callee, args, parent, depth, identity)
+        self.tx, self.is_stale = tx, is_stale
+        self._random: random.Random | None = None
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            parent = self.parent
+            # Drawn when first used: making a generator costs more than a whole small mutation.
+            self._random = random.Random(parent.random.getrandbits(64)) if isinstance(parent, TransactionHost) else self.execution.random
+        return self._random
+
+    def now(self) -> float:
+        self.execution.facts[USES_TIME] = True
+        return self.execution.now_ms
+
+    def metrics(self) -> Metrics:
+        budget = self.tx.budget
+        used, maximum = budget.used.as_dict(), budget.maximum.as_dict()
+        return Metrics(used=used, remaining={name: max(0, maximum[name] - count) for name, count in used.items()})
+
+    async def _serve(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """One operation in its turn. What runs often says the same in its own lines, and saves the closure."""
+        if self.state:
+            await self.take_turn()
+        self.state = BUSY
+        try:
+            return await operation()
+        except SnapshotGone as gone:
+            self.execution.doomed = gone
+            raise
+        finally:
+            if self.queue or self.state != BUSY:
+                self.end_turn()
+            else:
+                self.state = IDLE
+
+    # reading
+
+    async def get(self, id: str) -> Document | None:
+        if self.state:
+            await self.take_turn()
+        self.state = BUSY
+        try:
+            table = self._table_of(id)
+            return None if table is None else await self.tx.get(table, id)
+        except SnapshotGone as gone:
+            self.execution.doomed = gone
+            raise
+        finally:
+            if self.queue or self.state != BUSY:
+                self.end_turn()
+            else:
+                self.state = IDLE
+
+    async def scan(self, scan: Scan, count: int | None) -> list[Document]:
+        if self.state:
+            await self.take_turn()
+        self.state = BUSY
+        try:
+            tx = self.tx
+            index = find_index(tx, self.callee.scope.path, scan)
+            if index is None:
+                return []
+            if count is None and not self.is_stale:
+                # One more than may be read: so the limit is met without holding the whole table.
+                count = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
+            return await tx.scan(index, interval_of(index, scan), scan.descending, count)
+        except SnapshotGone as gone:
+            self.execution.doomed = gone
+            raise
+        finally:
+            if self.queue or self.state != BUSY:
+                self.end_turn()
+            else:
+                self.state = IDLE
+
+    async def count(self, scan: Scan) -> int:
+        return await self._serve(lambda: self._count(scan))
+
+    async def _count(self, scan: Scan) -> int:
+        index = find_index(self.tx, self.callee.scope.path, scan)
+        return 0 if index is None else await self.tx.count(index, interval_of(index, scan))
+
+    async def open(self, scan: Scan, after: str | None, until: str | None) -> Cursor:
+        return await self._serve(lambda: self._open(scan, after, until))
+
+    async def _open(self, scan: Scan, after: str | None, until: str | None) -> Cursor:
+        path = self.callee.scope.path
+        index: Index | None = find_index(self.tx, path, scan)
+        whole = interval_of(index, scan)
+        pages = Pages(self.execution.services.pages, path, scan, index, whole)
+        interval: Interval | None = whole
+        if after is not None or until is not None:
+            interval = pages.between(after, until, scan.descending)
+        cursor = None if index is None or interval is None else self.tx.cursor(index, interval, scan.descending)
+        return ScanCursor(self.tx, cursor, pages, after, until, self._serve)
+
+    async def normalize_id(self, table: str, text: str) -> str | None:
+        return await self._serve(lambda: self._normalize_id(table, text))
+
+    async def _normalize_id(self, table: str, text: str) -> str | None:
+        number = table_of(text) if isinstance(text, str) else None
+        if number is None or table[:1] == "_":
+            return None
+        found = self.tx.table(self.callee.scope.path, table)
+        return text if found is not None and found.number == number else None
+
+    def page_end(self, ordinal: int) -> str | None:
+        journal = self.execution.journal
+        return journal.get(f"{self.path}|{ordinal}") if journal else None
+
+    def set_page_end(self, ordinal: int, mark: str) -> None:
+        execution = self.execution
+        if execution.pages is None:
+            execution.pages = {}
+        execution.pages[f"{self.path}|{ordinal}"] = mark
+
+    def _table_of(self, id: str) -> Table | None:
+        """The table of an id, if it is one of this instance's: the documents of others are not there."""
+        number = table_of(id) if type(id) is str else self._number_of(id)
+        if number is None:
+            return None
+        table = self.tx.table_of(number)
+        return None if table is None or table.component != self.callee.scope.path or table.name[:1] == "_" else table
+
+    @staticmethod
+    def _number_of(id: object) -> int | None:
+        if isinstance(id, str):
+            return table_of(str(id))
+        raise ValueRefused("id", f"must be the id of a document, a string; got {type(id).__name__}")
+
+    # writing
+
+    async def insert(self, table: str, document: Mapping[str, Any]) -> str:
+        if self.state:
+            await self.take_turn()
+        self.state = BUSY
+        try:
+            tx = self._writer(table)
+            path = self.callee.scope.path
+            triggers = self.callee.scope.triggers.get(table)
+            if triggers is None:
+                return tx.insert(tx.table(path, table) or self._new_table(table), _object(document))[0]
+            mark = tx.begin_layer()
+            try:
+                id, new = tx.insert(tx.table(path, table) or self._new_table(table), _object(document))
+                await run_triggers(self, triggers, "insert", id, None, new)
+            except BaseException:
+                tx.drop_layer(mark)
+                raise
+            tx.fold_layer(mark)
+            return id
+        except SnapshotGone as gone:
+            self.execution.doomed = gone
+            raise
+        finally:
+            if self.queue or self.state != BUSY:
+                self.end_turn()
+            else:
+                self.state = IDLE
+
+    async def patch(self, id: str, fields: Mapping[str, Any]) -> None:
+        if self.state:
+            await self.take_turn()
+        self.state = BUSY
+        try:
+            table = self._table_to_write("patch", id)
+            tx = self.tx
+            triggers = self.callee.scope.triggers.get(table.name)
+            if triggers is None:
+                await tx.patch(table, id, _object(fields))
+                return
+            await self._update(triggers, id, lambda: tx.patch(table, id, _object(fields)))
+        except SnapshotGone as gone:
+            self.execution.doomed = gone
+            raise
+        finally:
+            if self.queue or self.state != BUSY:
+                self.end_turn()
+            else:
+                self.state = IDLE
+
+    async def replace(self, id: str, document: Mapping[str, Any]) -> None:
+        await self._serve(lambda: self._replace(id, document))
+
+    async def _replace(self, id: str, document: Mapping[str, Any]) -> None:
+        table = self._table_to_write("replace", id)
+        tx = self.tx
+        triggers = self.callee.scope.triggers.get(table.name)
+        if triggers is None:
+            await tx.replace(table, id, _object(document))
+        else:
+            await self._update(triggers, id, lambda: tx.replace(table, id, _object(document)))
+
+    async def _update(
+        self, triggers: tuple[Callee, ...], id: str, write: Callable[[], Awaitable[tuple[Document, Document | None]]]
+    ) -> None:
+        tx = self.tx
+        mark = tx.begin_layer()
+        try:
+            old, new = await write()
+            if new is not None:
+                await run_triggers(self, triggers, "update", id, old, new)
+        except BaseException:
+            tx.drop_layer(mark)
+            raise
+        tx.fold_layer(mark)
+
+    async def delete(self, id: str) -> None:
+        await self._serve(lambda: self._delete(id))
+
+    async def _delete(self, id: str) -> None:
+        table = self._table_to_write("delete", id)
+        tx = self.tx
+        triggers = self.callee.scope.triggers.get(table.name)
+        if triggers is None:
+            await tx.delete(table, id)
+            return
+        mark = tx.begin_layer()
+        try:
+            old = await tx.delete(table, id)
+            await run_triggers(self, triggers, "delete", id, old, None)
+        except BaseException:
+            tx.drop_layer(mark)
+            raise
+        tx.fold_layer(mark)
+
+    def _table_to_write(self, operation: str, id: str) -> Table:
+        if not self.tx.writable:
+            self._refuse_write()
+        table = self._table_of(id)
+        if table is None:
+            raise DocumentNotFound(operation, id)
+        return table
+
+    def _writer(self, table: str) -> Transaction:
+        tx = self.tx
+        if not tx.writable:
+            self._refuse_write()
+        if table[:1] == "_":
+            raise SchemaError(table, "", "", "tables whose names begin with _ are the system's, and not written through ctx.db")
+        return tx
+
+    def _new_table(self, table: str) -> Table:
+        if not is_identifier(table):
+            raise SchemaError(table, "", "", "a table's name is ASCII letters, digits and underscores, at most 64")
+        return self.tx.make_table(self.callee.scope.path, table)
+
+    def below(self, callee: Callee, args: dict[str, Any], *, stale: bool = False) -> TransactionHost:
+        """A call made by this one, in the same transaction. The identity stays within the app."""
+        self.children += 1
+        identity = self.identity_fields if not callee.scope.path and not self.callee.scope.path else None
+        tx = self.tx.stale_view() if stale and not self.is_stale else self.tx
+        call = TransactionHost(self.execution, callee, args, self, self.depth + 1, identity, tx, stale or self.is_stale)
+        call.ordinal = self.children
+        return call
+
+    def _refuse_write(self) -> None:
+        stale = "its caller asked for the stale snapshot, which cannot be written to."
+        raise CallRefused(self.callee.label, stale if self.is_stale else "a query writes nothing. Make it a mutation.")
+
+    # calls
+
+    async def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
+        if self.state:
+            await self.take_turn()
+        self.state = BUSY
+        try:
+            callee = await self.held(self.tx, target.handle) if target.handle else self.named(target)
+            check_kind(self.callee, callee, kind)
+            return await call_below(self, callee, args, target)
+        except SnapshotGone as gone:
+            self.execution.doomed = gone
+            raise
+        finally:
+            if self.queue or self.state != BUSY:
+                self.end_turn()
+            else:
+                self.state = IDLE
+
+    async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
+        if not self.tx.writable:
+            self._refuse_write()
+        return await self._serve(lambda: self._schedule(self.tx, when_ms, after_s, target, args))
+
+    async def cancel(self, job_id: str) -> None:
+        if not self.tx.writable:
+            self._refuse_write()
+        await self._serve(lambda: self._scheduling().cancel(self.tx, self.callee.scope.path, job_id, self.execution.job))
+
+    async def job(self, job_id: str) -> Job | None:
+        return await self._serve(lambda: self._scheduling().get(self.tx, self.callee.scope.path, job_id))
+
+    async def jobs(self, state: str | None) -> list[Job]:
+        return await self._serve(lambda: self._scheduling().list(self.tx, self.callee.scope.path, state))
+
+    async def identity(self) -> Mapping[str, Any] | None:
+        if self.state == ENDED:
+            self.refuse_misuse()
+        if self.callee.scope.path:
+            return None
+        self.execution.facts[USES_IDENTITY] = True
+        return None if self.identity_fields is None else dict(self.identity_fields)
+
+    async def function_handle(self, target: Target) -> str:
+        return await self._serve(lambda: self._make_handle(self.tx, target))
+
+    async def revoke_handle(self, handle: str) -> None:
+        if not self.tx.writable:
+            self._refuse_write()
+        await self._serve(lambda: self._revoke_handle(self.tx, handle))
+
+    async def fetch(
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
+    ) -> Any:
+        raise CallRefused(self.callee.label, "a query or mutation reaches no network. Use an action.")
+
+
+class ActionHost(CallHost):
+    """An action. It has no transaction: whatever it asks for is one of its own, and what it starts together runs together."""
+
+    __slots__ = ("_random",)
+
+    def __init__(
+        self,
+        execution: Execution,
+        callee: Callee,
+        args: dict[str, Any],
+        parent: Call | None,
+        depth: int,
+        identity: Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__(execution, callee, args, parent, depth, identity)
+        self._random: random.Random | None = None
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            self._random = random.Random(self.execution.services.entropy.getrandbits(64))
+        return self._random
+
+    def uuid4(self) -> UUID:
+        return UUID(int=self.execution.services.entropy.getrandbits(128), version=4)
+
+    def now(self) -> float:
+        return self.execution.services.clock.now_ms()
+
+    async def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
+        self.refuse_misuse()
+        callee = await self._look_up(target)
+        check_kind(self.callee, callee, kind)
+        if kind == "action" and self.depth >= DEPTH_MAX:
+            raise too_deep(self, callee)
+        return await self.execution.services.top_level.call_from_action(callee, args, self, target.limits)
+
+    async def _look_up(self, target: Target) -> Callee:
+        handle = target.handle
+        return (await self._read(lambda tx: self.held(tx, handle))) if handle else self.named(target)
+
+    async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
+        return await self._write(lambda tx: self._schedule(tx, when_ms, after_s, target, args))
+
+    async def cancel(self, job_id: str) -> None:
+        await self._write(lambda tx: self._scheduling().cancel(tx, self.callee.scope.path, job_id, None))
+
+    async def job(self, job_id: str) -> Job | None:
+        return await self._read(lambda tx: self._scheduling().get(tx, self.callee.scope.path, job_id))
+
+    async def jobs(self, state: str | None) -> list[Job]:
+        return await self._read(lambda tx: self._scheduling().list(tx, self.callee.scope.path, state))
+
+    async def identity(self) -> Mapping[str, Any] | None:
+        self.refuse_misuse()
+        return None if self.identity_fields is None or self.callee.scope.path else dict(self.identity_fields)
+
+    async def function_handle(self, target: Target) -> str:
+        return await self._read(lambda tx: self._make_handle(tx, target))
+
+    async def revoke_handle(self, handle: str) -> None:
+        await self._write(lambda tx: self._revoke_handle(tx, handle))
+
+    async def fetch(
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
+    ) -> Any:
+        self.refuse_misuse()
+        fetching = self.execution.services.fetching
+        if fetching is None:
+            raise PermissionDenied(f"{self.callee.label} fetches {url}", "This backend was given no network for ctx.fetch.")
+        return await fetching(self.callee.scope.path, url, method=method, headers=headers, body=body, timeout=timeout)
+
+    async def _read(self, operation: Callable[[Transaction], Awaitable[T]]) -> T:
+        self.refuse_misuse()
+        return (await self.execution.services.engine.query(operation)).value
+
+    async def _write(self, operation: Callable[[Transaction], Awaitable[T]]) -> T:
+        self.refuse_misuse()
+        return (await self.execution.services.engine.mutate(operation, label=self.callee.label)).value
+
+    # An action has no database: its context says so before it comes here, a worker's frame may not have asked one.
+
+    def metrics(self) -> Metrics:
+        raise self._no_database()
+
+    async def get(self, id: str) -> Document | None:
+        raise self._no_database()
+
+    async def normalize_id(self, table: str, text: str) -> str | None:
+        raise self._no_database()
+
+    async def insert(self, table: str, document: Mapping[str, Any]) -> str:
+        raise self._no_database()
+
+    async def patch(self, id: str, fields: Mapping[str, Any]) -> None:
+        raise self._no_database()
+
+    async def replace(self, id: str, document: Mapping[str, Any]) -> None:
+        raise self._no_database()
+
+    async def delete(self, id: str) -> None:
+        raise self._no_database()
+
+    async def scan(self, scan: Scan, count: int | None) -> list[Document]:
+        raise self._no_database()
+
+    async def count(self, scan: Scan) -> int:
+        raise self._no_database()
+
+    async def open(self, scan: Scan, after: str | None, until: str | None) -> Cursor:
+        raise self._no_database()
+
+    def page_end(self, ordinal: int) -> str | None:
+        raise self._no_database()
+
+    def set_page_end(self, ordinal: int, mark: str) -> None:
+        raise self._no_database()
+
+    def _no_database(self) -> CallRefused:
+        return CallRefused(self.callee.label, "an action has no transaction. Read with ctx.run_query and write with ctx.run_mutation.")
+
+
+def _object(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(document, Mapping):
+        return document
+    raise ValueRefused("document", f"must be a dict, got {type(document).__name__}")

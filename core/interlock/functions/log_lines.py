@@ -1,0 +1,64 @@
+"""What functions log: lines for the client that called, and events for the log of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from interlock.limits import LIMITS
+
+logger = structlog.get_logger("interlock.functions")
+_LINES = int(LIMITS["log_lines"].value)
+_LINE_BYTES = int(LIMITS["log_line_bytes"].value)
+_CUT = " (cut: the line was too long)"
+
+
+class LogLines:
+    """The lines of one execution, of its sub-calls too. What is over the limit is dropped, and the last line says so."""
+
+    __slots__ = ("_dropped", "_events", "lines", "maximum")
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.maximum = _LINES
+        self._events: list[tuple[str, str, str, str]] = []
+        self._dropped = False
+
+    def add(self, level: str, text: str, component_path: str, function: str) -> None:
+        if len(self.lines) >= self.maximum:
+            if not self._dropped:
+                self._dropped = True
+                self.lines.append(f"[WARN] more than {self.maximum} log lines: the rest is dropped")
+            return
+        if len(text) * 4 > _LINE_BYTES and len(encoded := text.encode(errors="replace")) > _LINE_BYTES:
+            text = encoded[: _LINE_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
+        tag = f"{component_path}: " if component_path else ""
+        self.lines.append(f"[{level.upper()}] {tag}{text}")
+        self._events.append((level.lower(), text, component_path, function))
+
+    def extend(self, lines: Iterable[str]) -> None:
+        """Take in lines of a transaction that this execution ran; they are in the server's log already."""
+        for line in lines:
+            if len(self.lines) < self.maximum:
+                self.lines.append(line)
+
+    def lower(self, share: int) -> int:
+        """Give a call `share` lines at most; returns what `maximum` is set back to."""
+        before = self.maximum
+        self.maximum = min(before, len(self.lines) + share)
+        return before
+
+    def publish(self, request_id: str) -> None:
+        """Write what was logged to the server's log: once it stands, so that a run that lost and ran again is not heard twice."""
+        if not self._events:
+            return
+        for level, text, component_path, function in self._events:
+            log = logger.bind(function=function, request_id=request_id)
+            if component_path:
+                log = log.bind(component=component_path)
+            getattr(log, level if level in _LEVELS else "info")(text)
+        self._events.clear()
+
+
+_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})

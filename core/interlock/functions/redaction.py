@@ -1,0 +1,100 @@
+"""Errors as callers outside see them: whole where somebody develops, little where somebody attacks.
+
+AppError                            its data, always
+the errors that users are told of   their message, always
+everything else                     "Server Error" and the request id; the log has the rest
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import structlog
+
+import interlock.errors as errors
+from interlock.errors import AppError, InvalidCursor, ValueRefused
+from interlock.values import normalize
+
+logger = structlog.get_logger("interlock.functions")
+
+_TOLD = (
+    errors.AppError,
+    errors.ArgumentError,
+    errors.ReturnError,
+    errors.SchemaError,
+    errors.FunctionNotFound,
+    errors.WrongFunctionKind,
+    errors.WriteConflict,
+    errors.LimitExceeded,
+    errors.DeadlineExceeded,
+    errors.PermissionDenied,
+    errors.ComponentCrashed,
+    errors.StorageUnavailable,
+    errors.Unauthenticated,
+    errors.InvalidCursor,
+)
+_OWN_FILES = str(Path(errors.__file__).parent)
+_RESTART = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+
+
+class Described(NamedTuple):
+    """An error for a client: the message, and data if it carries any; None is data too."""
+
+    message: str
+    has_data: bool
+    data: Any
+
+
+def describe(error: BaseException, request_id: str, dev: bool) -> Described:
+    """What a client is told. With `dev` everything, with the traceback."""
+    has_data, data = data_of(error)
+    head = f"[Request ID: {request_id}] Server Error"
+    if not dev and not isinstance(error, _TOLD):
+        return Described(head, has_data, data)
+    text = f"{head}\nUncaught {type(error).__name__}: {error}\n"
+    if dev:
+        text += "".join(f"    at {line}\n" for line in frames_of(error))
+    return Described(text, has_data, data)
+
+
+def data_of(error: BaseException) -> tuple[bool, Any]:
+    """The data that an error carries to the client. Told of an invalid cursor, official clients begin again at the first page."""
+    if isinstance(error, AppError):
+        try:
+            return True, normalize(error.data)
+        except ValueRefused:
+            return True, str(error)
+    if isinstance(error, InvalidCursor):
+        return True, dict(_RESTART)
+    return False, None
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an error was raised, innermost first: the author's own lines, or all of them when it is our fault."""
+    found = [
+        (frame.filename, f"{frame.name} ({frame.filename}:{frame.lineno})") for frame in reversed(traceback.extract_tb(_innermost(error)))
+    ]
+    own = [line for filename, line in found if not filename.startswith(_OWN_FILES)]
+    return own or [line for _, line in found]
+
+
+def _innermost(error: BaseException) -> TracebackType | None:
+    """The traceback that shows the raising line: an error of a component was raised behind the boundary that it crossed."""
+    cause = error.__cause__
+    return cause.__traceback__ if isinstance(error, AppError) and isinstance(cause, AppError) else error.__traceback__
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether a client is told the message in production too; all else has to be in the log."""
+    return isinstance(error, _TOLD)
+
+
+def log_failure(error: BaseException, request_id: str, component_path: str, function: str) -> None:
+    """Write an error whole to the server's log, under the id that the client was given."""
+    log = logger.bind(request_id=request_id, function=function)
+    if component_path:
+        log = log.bind(component=component_path)
+    log.error("function failed", error=f"{type(error).__name__}: {error}", exc_info=(type(error), error, error.__traceback__))

@@ -1,0 +1,303 @@
+"""Instances as calls see them: which functions there are, under which names, with which arguments and results.
+
+A `Scope` is an instance, a `Callee` a function of it that is ready to be called: its validators are compiled when it is
+called for the first time, and then kept. A `Directory` is all scopes of one tree.
+
+Start at `Directory.find` (callers from outside) and `Scope.resolve` (a running function).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from interlock.errors import ArgumentError, FunctionNotFound, LimitExceeded, ReturnError, ValueRefused
+from interlock.limits import LIMITS, Limits
+from interlock.mounting import Instance, Tree
+from interlock.mounting.names import ArgumentNames, FunctionNames, canonical
+from interlock.sdk.conversion import lower
+from interlock.sdk.declarations import FunctionDeclaration
+from interlock.sdk.functions import Function
+from interlock.sdk.host import FunctionInfo, Kind
+from interlock.values import UNSET, CommitTimestamp, Mismatch, compile_validator, normalize, size_of
+
+if TYPE_CHECKING:
+    from interlock.functions.runner import Runner
+
+Json = dict[str, Any]
+Handler = Callable[..., Any]
+TableNumber = Callable[[str], int | None]
+
+_ARGUMENT_BYTES = int(LIMITS["argument_bytes"].value)
+_RESULT_BYTES = int(LIMITS["result_bytes"].value)
+_ANY: Json = {"type": "any"}
+_SHORT = 100_000
+_FEW = 32
+
+
+class Callee:
+    """One function of one instance. `label` names it in errors and logs: `guesses:submit`, `leaderboard/insert`."""
+
+    __slots__ = (
+        "_arguments",
+        "_check_args",
+        "_check_result",
+        "_names",
+        "declaration",
+        "handler",
+        "info",
+        "internal",
+        "is_trigger",
+        "kind",
+        "label",
+        "makes_arguments",
+        "name",
+        "ordinal",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        scope: Scope,
+        declaration: FunctionDeclaration,
+        function: Function[..., Any] | None = None,
+        *,
+        handler: Handler | None = None,
+        ordinal: int = 0,
+        is_trigger: bool = False,
+    ) -> None:
+        self.scope, self.declaration = scope, declaration
+        self.name, self.internal = declaration.name, declaration.internal
+        self.kind: Kind = declaration.kind
+        self.label = f"{scope.path}/{declaration.name}" if scope.path else declaration.name
+        self.info = FunctionInfo(declaration.name, declaration.kind, scope.path)
+        self.handler = function.handler if function is not None else handler
+        self.makes_arguments = function.arguments if function is not None else None
+        self.is_trigger, self.ordinal = is_trigger, ordinal
+        self._names: ArgumentNames | None = None
+        self._arguments: frozenset[str] = frozenset(declaration.args.get("value", ()))
+        self._check_args: Callable[[Any], Any] | None = None
+        self._check_result: Callable[[Any], Any] | None = None
+
+    def rename_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Arguments in the spelling that was declared, from callers that write camelCase."""
+        if self._names is None:
+            self._names = ArgumentNames(self.label, self._arguments)
+        return self._names.rename(args)
+
+    def check_args(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """A fresh, validated copy of the arguments. Raises ArgumentError."""
+        if not _is_small(args) and (size := _size(args)) > _ARGUMENT_BYTES:
+            raise LimitExceeded("argument_bytes", size, _ARGUMENT_BYTES)
+        check = self._check_args
+        if check is None:
+            check = self._check_args = self._compile_args()
+        plain = args if type(args) is dict else dict(args)
+        try:
+            try:
+                checked: dict[str, Any] = check(plain)
+            except Mismatch:
+                # Callers in Python may pass instances of the classes that the annotations name.
+                if (lowered := lower(plain)) is plain:
+                    raise
+                checked = check(lowered)
+            return checked
+        except Mismatch as mismatch:
+            raise ArgumentError(self.label, mismatch.path, mismatch.expected, mismatch.got) from None
+        except ValueRefused as refused:
+            raise ArgumentError(self.label, refused.path, "a value that can be stored and sent", refused.reason) from None
+
+    def check_result(self, result: Any) -> Any:
+        """A fresh, validated copy of the result. Raises ReturnError."""
+        if result is UNSET:
+            result = None
+        check = self._check_result
+        if check is None:
+            check = self._check_result = compile_validator(self.declaration.returns, self.scope.table_number)
+        try:
+            checked = check(result)
+        except Mismatch as mismatch:
+            raise ReturnError(self.label, mismatch.path, mismatch.expected, mismatch.got) from None
+        except ValueRefused as refused:
+            raise ReturnError(self.label, refused.path, "a value that can be stored and sent", refused.reason) from None
+        if type(checked) in _CONTAINERS and (size := _size(checked)) > _RESULT_BYTES:
+            raise LimitExceeded("result_bytes", size, _RESULT_BYTES)
+        return checked
+
+    def id_tables(self) -> set[str]:
+        """The tables whose ids its arguments name: whether they are there decides what is a valid argument."""
+        return set(_id_tables(self.declaration.args))
+
+    def _compile_args(self) -> Callable[[Any], Any]:
+        declared = compile_validator(self.declaration.args, self.scope.table_number)
+        if not self.declaration.rest:
+            return declared
+        names = self._arguments
+
+        def check(args: dict[str, Any]) -> dict[str, Any]:
+            rest = normalize({name: value for name, value in args.items() if name not in names})
+            return {**declared({name: value for name, value in args.items() if name in names}), **rest}
+
+        return check
+
+
+_CONTAINERS = frozenset({dict, list, str, bytes})
+
+
+def _is_small(args: Mapping[str, Any]) -> bool:
+    """Whether it surely is below every limit on sizes, told without walking it."""
+    if len(args) > _FEW:
+        return False
+    for value in args.values():
+        kind = type(value)
+        if (kind is str or kind is bytes) and len(value) > _SHORT:
+            return False
+        if kind is dict or kind is list or kind is tuple:
+            return False
+    return True
+
+
+def _size(value: Any) -> int:
+    """The size of a value, or 0 where it surely is below every limit, or is none."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return 0 if len(value) <= _SHORT else size_of(value)
+    if kind is dict and _is_small(value):
+        return 0
+    try:
+        return size_of(value)
+    except (ValueRefused, TypeError):
+        return 0  # not a value at all: the validator says so, and where
+
+
+def _id_tables(validator: Json) -> Iterable[str]:
+    if validator.get("type") == "id":
+        yield validator["tableName"]
+        return
+    for part in validator.values():
+        if isinstance(part, dict):
+            yield from _id_tables(part)
+        elif isinstance(part, list):
+            for member in part:
+                if isinstance(member, dict):
+                    yield from _id_tables(member)
+
+
+def holds_commit_timestamp(value: Any) -> bool:
+    """Whether the placeholder of a commit timestamp lies anywhere in a value."""
+    kind = type(value)
+    if kind is dict:
+        return any([holds_commit_timestamp(item) for item in value.values()])
+    if kind is list:
+        return any([holds_commit_timestamp(item) for item in value])
+    return kind is CommitTimestamp
+
+
+class Scope:
+    """One instance: its functions by name, its triggers by table, its children by mount name."""
+
+    __slots__ = ("children", "functions", "instance", "limits", "names", "path", "runner", "table_number", "triggers")
+
+    def __init__(self, instance: Instance, runner: Runner, table_number: Callable[[str, str], int | None]) -> None:
+        path = instance.path
+        self.instance, self.path, self.runner = instance, path, runner
+        self.limits: Limits | None = instance.limits
+        self.table_number: TableNumber = lambda table: table_number(path, table)
+        code = instance.code
+        made = code.functions if code is not None else {}
+        self.functions = {name: Callee(self, declaration, made.get(name)) for name, declaration in instance.functions.items()}
+        self.names = FunctionNames(self.functions)
+        self.triggers = self._triggers(instance)
+        self.children: dict[str, Scope] = {}
+
+    def _triggers(self, instance: Instance) -> dict[str, tuple[Callee, ...]]:
+        code = instance.code
+        handlers: dict[str, Sequence[Handler | None]] = {}
+        if code is not None:
+            handlers.update(code.triggers)
+        else:
+            handlers.update({table: [None] * instance.triggers.count(table) for table in instance.triggers})
+        return {table: tuple(self._trigger(table, at, handler) for at, handler in enumerate(made)) for table, made in handlers.items()}
+
+    def _trigger(self, table: str, ordinal: int, handler: Handler | None) -> Callee:
+        declaration = FunctionDeclaration(f"trigger on {table}", "mutation", True, _ANY, _ANY)
+        return Callee(self, declaration, handler=handler, ordinal=ordinal, is_trigger=True)
+
+    def own(self, name: str) -> Callee:
+        """A function of this instance, as code in it names it."""
+        callee = self.functions.get(name)
+        if callee is None:
+            try:
+                callee = self.functions.get(canonical(name))
+            except FunctionNotFound:
+                callee = None
+        if callee is None:
+            raise FunctionNotFound(f"{self.path}/{name}" if self.path else name, _guess(name, self.functions))
+        return callee
+
+    def childs(self, mount: str, name: str) -> Callee:
+        """A function of a child, as code in this instance names it: those marked internal are the child's own."""
+        child = self.children.get(mount)
+        if child is None:
+            mounted = f"Mounted here: {', '.join(sorted(self.children))}." if self.children else "Nothing is mounted here."
+            raise FunctionNotFound(f"{mount}/{name}", _guess(mount, self.children) or mounted)
+        callee = child.functions.get(name)
+        if callee is None or callee.internal:
+            public = [known for known, other in child.functions.items() if not other.internal]
+            raise FunctionNotFound(f"{child.path}/{name}", _guess(name, public))
+        return callee
+
+    def improvise(self, handler: Handler, kind: Kind, name: str) -> Callee:
+        """A function that is in no module: written on the spot by a test or a tool. It is called with nothing but its context."""
+        return Callee(self, FunctionDeclaration(name, kind, True, {"type": "object", "value": {}}, _ANY), handler=handler)
+
+
+def _guess(name: str, there: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(there), 1)
+    return f"Did you mean {close[0]}?" if close else ""
+
+
+class Directory:
+    """Every scope of one tree by component path. A reload makes a new one; calls that run keep theirs."""
+
+    def __init__(self, tree: Tree, runner_of: Callable[[Instance], Runner], table_number: Callable[[str, str], int | None]) -> None:
+        self.scopes = {path: Scope(instance, runner_of(instance), table_number) for path, instance in tree.by_path.items()}
+        for scope in self.scopes.values():
+            scope.children = {name: self.scopes[child.path] for name, child in scope.instance.children.items()}
+        self.root = self.scopes[""]
+        self._found: dict[tuple[str, str], Callee] = {}
+
+    def find(self, component_path: str, name: str, *, camel_case: bool, everything: bool) -> Callee:
+        """What a caller from outside means. `everything` reaches internal functions and components too.
+
+        Whatever the caller may not have is not found, in the same words as what is not there.
+        """
+        known = self._found.get((component_path, name)) if camel_case else None
+        if known is None:
+            scope = self.scopes.get(component_path)
+            if scope is None or (component_path and not everything):
+                raise FunctionNotFound(name)
+            if camel_case:
+                declared = scope.names.find(name)
+                if declared is None:
+                    raise FunctionNotFound(name)
+                known = self._found[component_path, name] = scope.functions[declared]
+                if len(self._found) > _FOUND_MAX:
+                    self._found.clear()
+            else:
+                try:
+                    known = scope.own(name)
+                except FunctionNotFound:
+                    raise FunctionNotFound(name) from None
+        if (known.internal or component_path) and not everything:
+            raise FunctionNotFound(name)
+        return known
+
+    def get(self, component_path: str, name: str) -> Callee | None:
+        """A function by its place, or None when it is gone."""
+        scope = self.scopes.get(component_path)
+        return None if scope is None else scope.functions.get(name)
+
+
+_FOUND_MAX = 10_000

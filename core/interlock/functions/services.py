@@ -1,0 +1,63 @@
+"""What running functions reach, put together once by the dispatcher."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from interlock.clock import Clock
+from interlock.engine import Engine
+from interlock.functions.handles import Handles
+from interlock.functions.scheduling import Scheduling
+from interlock.functions.sealing import Seal
+from interlock.functions.slices import CpuMeter
+from interlock.hooks import Hooks
+from interlock.limits import Limits
+
+if TYPE_CHECKING:
+    from interlock.functions.call import Call
+    from interlock.functions.scope import Callee, Directory
+
+
+class TopLevel(Protocol):
+    """Calls that are transactions of their own, made by an action."""
+
+    async def call_from_action(self, callee: Callee, args: Mapping[str, Any], action: Call, limits: Limits | None) -> Any: ...
+
+
+class Fetching(Protocol):
+    """The network, as an action of one instance reaches it."""
+
+    async def __call__(
+        self,
+        component_path: str,
+        url: str,
+        *,
+        method: str,
+        headers: Mapping[str, str] | None,
+        body: bytes | str | None,
+        timeout: float | None,
+    ) -> Any: ...
+
+
+@dataclass(slots=True)
+class Services:
+    """`entropy` is where all randomness comes from; in a test it is seeded. `env` holds the app's variables.
+
+    An optional one that is None is not there to be asked; `observers` are told of calls only if somebody listens.
+    """
+
+    engine: Engine
+    clock: Clock
+    directory: Directory
+    pages: Seal
+    handles: Handles
+    entropy: random.Random
+    meter: CpuMeter
+    top_level: TopLevel
+    env: Mapping[str, str]
+    scheduling: Scheduling | None = None
+    fetching: Fetching | None = None
+    observers: Hooks | None = None

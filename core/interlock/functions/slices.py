@@ -1,0 +1,136 @@
+"""Running a function's code, slice by slice between its suspensions: whose slice it is, and how long it may take.
+
+A function that never suspends is run in one step, without a task or a timer. Only when it does suspend is a timer armed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from interlock.errors import DeadlineExceeded
+from interlock.functions.call import Call, current
+
+_SAMPLE_SECONDS = 0.02
+Started = tuple[float, float]
+
+
+class CpuMeter:
+    """The CPU time of a slice. Asking the system for it is dear, so short slices count by the wall clock, which is never less."""
+
+    __slots__ = ("_cpu", "_sampled")
+
+    def __init__(self) -> None:
+        self._sampled = self._cpu = 0.0
+
+    def start(self) -> Started:
+        now = time.perf_counter()
+        if now - self._sampled > _SAMPLE_SECONDS:
+            self._sampled, self._cpu = now, time.thread_time()
+        return now, self._cpu
+
+    def spent(self, started: Started) -> float:
+        """Seconds since `started`, at most this much too high: what was used between the sample and the start."""
+        wall = time.perf_counter() - started[0]
+        return wall if wall <= _SAMPLE_SECONDS else min(wall, time.thread_time() - started[1])
+
+
+def check_cpu(call: Call, seconds: float) -> None:
+    """Charge a slice to its call."""
+    call.cpu += seconds
+    maximum = call.cpu_max
+    if maximum is not None and call.cpu > maximum:
+        raise DeadlineExceeded(call.callee.label, "CPU time", maximum)
+
+
+async def drive(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
+    """The result of a coroutine, run as part of `call`: under its deadlines, and known as what is running."""
+    outer = current.get()
+    current.set(call)
+    if call.cpu_max is None:
+        try:
+            pending = coroutine.send(None)
+        except StopIteration as done:
+            return done.value
+        finally:
+            current.set(outer)
+    else:
+        meter = call.execution.services.meter
+        started = meter.start()
+        try:
+            pending = coroutine.send(None)
+        except StopIteration as done:
+            check_cpu(call, meter.spent(started))
+            return done.value
+        finally:
+            current.set(outer)
+    return await _Suspended(coroutine, pending, call)
+
+
+class _Suspended:
+    """A coroutine that has suspended once: what it waits for goes on to whoever awaits this, and each of its slices is measured."""
+
+    __slots__ = ("_call", "_coroutine", "_is_late", "_pending")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], pending: Any, call: Call) -> None:
+        self._coroutine, self._pending, self._call = coroutine, pending, call
+        self._is_late = False
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        call, coroutine = self._call, self._coroutine
+        services = call.execution.services
+        meter = services.meter if call.cpu_max is not None else None
+        timer = services.clock.call_at(call.deadline_ms, self._stop) if call.deadline_ms is not None else None
+        has_stopped = False
+        try:
+            while True:
+                thrown: BaseException | None = None
+                sent: Any = None
+                try:
+                    sent = yield self._pending
+                except BaseException as error:
+                    thrown = error
+                if self._is_late:
+                    if has_stopped:
+                        coroutine.close()  # it goes on waiting for things after it was told to stop
+                        break
+                    has_stopped = True
+                    thrown = asyncio.CancelledError()
+                outer = current.get()
+                current.set(call)
+                started = meter.start() if meter is not None else None
+                try:
+                    self._pending = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
+                except StopIteration as done:
+                    if self._is_late:
+                        break
+                    if meter is not None and started is not None:
+                        check_cpu(call, meter.spent(started))
+                    return done.value
+                except BaseException:
+                    if self._is_late:
+                        break
+                    raise
+                finally:
+                    current.set(outer)
+                if meter is not None and started is not None:
+                    self._charge(meter.spent(started))
+        finally:
+            if timer is not None:
+                timer.cancel()
+        raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
+
+    def _charge(self, seconds: float) -> None:
+        try:
+            check_cpu(self._call, seconds)
+        except DeadlineExceeded:
+            self._coroutine.close()
+            raise
+
+    def _stop(self) -> None:
+        """The deadline has passed: whatever is waited for is given up, as a cancelled task would."""
+        self._is_late = True
+        if self._pending is not None:
+            self._pending.cancel()

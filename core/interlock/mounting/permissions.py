@@ -1,0 +1,76 @@
+"""What a mount allows, against what its component asks for. Enforcing it is the sandbox's work; here a start is refused or warned about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from interlock.errors import MountError
+from interlock.limits import LIMITS
+from interlock.mounting.manifest_reader import is_permission
+from interlock.sdk.declarations import Mount
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
+
+
+def allowed_by(mount: Mount) -> frozenset[str]:
+    """The permissions that a mount gives. A prefix to answer under allows answering."""
+    return frozenset(mount.allow) | ({"http"} if mount.http_prefix is not None else frozenset())
+
+
+def check_permissions(mount: Mount, asked: Sequence[str]) -> list[str]:
+    """Refuse a permission that is asked for and not allowed. Gives warnings: of what is allowed in vain."""
+    title = f'mounts "{mount.name}"'
+    for permission in mount.allow:
+        if not is_permission(permission):
+            problem = f"{title} with allow={permission!r}, which is no permission."
+            raise MountError(mount.where, problem, 'A permission is "net:host", "http", "files" or "native".')
+    allowed = allowed_by(mount)
+    missing = [permission for permission in asked if permission not in allowed]
+    if missing:
+        problem = f"{title}, which asks for {_listed(missing)}, and that is not allowed."
+        lines = []
+        if "http" in missing:
+            lines.append(f'http_prefix="/{mount.name}"')
+        if further := [permission for permission in missing if permission != "http"]:
+            lines.append(f"allow=[{_listed([*mount.allow, *further])}]")
+        raise MountError(mount.where, problem, f"If you want that, write {' and '.join(lines)} in this line.")
+    warnings = []
+    if in_vain := sorted(set(mount.allow) - set(asked)):
+        warnings.append(f"{mount.where} {title} and allows {_listed(in_vain)}, which it does not ask for.")
+    if mount.http_prefix is not None and "http" not in asked:
+        warnings.append(f'{mount.where} {title} with http_prefix="{mount.http_prefix}", and it has no HTTP routes.')
+    if "http" in mount.allow and mount.http_prefix is None and "http" in asked:
+        warnings.append(f'{mount.where} {title} without a prefix, so its HTTP routes answer nowhere. Write http_prefix="/{mount.name}".')
+    return warnings
+
+
+def check_limits(mount: Mount) -> list[str]:
+    """Refuse what is no share of a limit; warn where it would have to raise one."""
+    warnings = []
+    for name in mount.limits.__dataclass_fields__ if mount.limits is not None else ():
+        value = getattr(mount.limits, name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise MountError(mount.where, f'mounts "{mount.name}" with limits=Limits({name}={value!r}).', "Give a positive number.")
+        limit = LIMITS.get(name)
+        if limit is not None and value > limit.value:
+            said = f"Limits({name}={value:,}), and the limit of all is {limit.value:,}"
+            warnings.append(f'{mount.where} mounts "{mount.name}" with {said}: a mount\'s share can lower it only.')
+    return warnings
+
+
+def prefix_below(mount: Mount, parent: str | None) -> str | None:
+    """Where a mount's HTTP routes answer, below `/http`: its prefix after its parent's. None: nowhere."""
+    if mount.http_prefix is None:
+        return None
+    prefix = mount.http_prefix.rstrip("/")
+    if not _PREFIX.fullmatch(prefix) or any(part in (".", "..") for part in prefix.split("/")):
+        problem = f'mounts "{mount.name}" with http_prefix={mount.http_prefix!r}, which is no path.'
+        raise MountError(mount.where, problem, f'Write it like http_prefix="/{mount.name}".')
+    return None if parent is None else parent + prefix
+
+
+def _listed(permissions: Sequence[str]) -> str:
+    return ", ".join(f'"{permission}"' for permission in permissions)

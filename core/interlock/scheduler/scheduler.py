@@ -1,0 +1,369 @@
+"""Runs what is due: reads it ahead from each instance's jobs, gives the instances turns, runs it as often as promised.
+
+A mutation's job runs and is marked in one transaction, so exactly once. An action's job is marked as running first, and
+that is on disk before the action begins; so at most once, and what was running when a process ended is found and marked
+as failed. When something is due is learned from commits, never by looking through what is planned.
+
+Start at `Scheduler._pump`: every event ends there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from interlock.engine import Engine, Transaction
+from interlock.engine.write_log import LogEntry
+from interlock.errors import LimitExceeded, StorageUnavailable, WriteConflict
+from interlock.functions import Answer, Caller, Dispatcher
+from interlock.functions.redaction import describe, log_failure
+from interlock.functions.requests import free_of_charge
+from interlock.limits import LIMITS
+from interlock.mounting import Tree
+from interlock.scheduler.crons import postpone_missed, put_successor, sync_crons
+from interlock.scheduler.jobs import Jobs
+from interlock.scheduler.lane import Lane, Rounds
+from interlock.scheduler.rows import (
+    BY_STATE,
+    CALLED,
+    ENDED,
+    JOBS,
+    PENDING,
+    RUNNING,
+    Row,
+    args_of,
+    as_job,
+    delete_job,
+    due_of,
+    in_state,
+    path_of,
+    table_in,
+)
+from interlock.sdk.host import Job
+from interlock.values import unpack
+
+logger = structlog.get_logger("interlock.scheduler")
+T = TypeVar("T")
+
+_READ_AHEAD = 256
+_LOW = 64  # fewer ready jobs than this, and more are read
+_AT_ONCE = 200  # rows in one transaction of the house-keeping
+_CLEANING_PAUSE_MS = 60_000.0
+_BACKOFF_MS_MIN, _BACKOFF_MS_MAX = 500.0, 30_000.0
+_KEPT_MS = LIMITS["job_kept"].value * 1000.0
+_LABEL = "the scheduler"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One job that has ended. `job` says how, by its whole path; `error` is what it raised."""
+
+    job: Job
+    error: BaseException | None
+    duration_ms: float
+
+
+class JobObserver(Protocol):
+    """Told of jobs once that is on disk. Nothing that it raises may come here."""
+
+    def job_scheduled(self, job: Job) -> None: ...
+
+    def job_ended(self, ran: Ran) -> None: ...
+
+
+class Scheduler:
+    """The jobs and crons of one backend. Instances that are not mounted keep theirs until they are again."""
+
+    def __init__(self, engine: Engine, *, observers: Sequence[JobObserver] = (), dev: bool = False) -> None:
+        self.jobs = Jobs(engine.clock)
+        self.observers = list(observers)
+        self._engine, self._clock, self._dev = engine, engine.clock, dev
+        self._dispatcher: Dispatcher | None = None
+        self._lanes: dict[str, Lane] = {}
+        self._lane_of_table: dict[int, Lane] = {}
+        self._rounds = Rounds(int(LIMITS["jobs_running"].value))
+        self._actions: set[str] = set()  # the jobs whose action runs in this process
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: Any = None
+        self._timer_ms = math.inf
+        self._paused_until_ms = -math.inf
+        self._backoff_ms = _BACKOFF_MS_MIN
+        self._is_open = False
+        self._idle: list[asyncio.Future[None]] = []
+
+    # opening and closing
+
+    async def start(self, dispatcher: Dispatcher, tree: Tree) -> None:
+        """Take up the jobs of every mounted instance. Its tables are deployed, nothing is served yet."""
+        self._engine.committer.on_durable.append(self._notice)
+        await self.reload(dispatcher, tree)
+        self._is_open = True
+        self._pump()
+
+    async def reload(self, dispatcher: Dispatcher, tree: Tree) -> None:
+        """Go on with other code, mounts and crons. Jobs that run keep what they run with."""
+        self._dispatcher = dispatcher
+        now = self._clock.now_ms()
+        self._lanes = {path: self._lanes.get(path) or Lane(path, now) for path in tree.by_path}
+        self._rounds.set_lanes(self._lanes)
+        catalog = self._engine.catalog
+        numbers = {path: catalog.number_of(path, JOBS) for path in self._lanes}
+        self._lane_of_table = {number: self._lanes[path] for path, number in numbers.items() if number is not None}
+        for path, instance in tree.by_path.items():
+            while await self._mutate(lambda tx, path=path: self._recover(tx, path)) == _AT_ONCE:
+                pass
+            await self._mutate(lambda tx, path=path, crons=instance.crons: sync_crons(tx, path, crons, self._clock.now_ms()))
+        self._pump()
+
+    async def stop(self, grace_seconds: float = 0.0) -> None:
+        """Begin nothing more, let what runs go on for a while, then end it. A mutation's job stays pending, an action's is marked as failed."""
+        self._is_open = False
+        if self._notice in self._engine.committer.on_durable:
+            self._engine.committer.on_durable.remove(self._notice)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._tasks and grace_seconds > 0:
+            over = asyncio.ensure_future(self._clock.wait_until(self._clock.now_ms() + grace_seconds * 1000.0))
+            while self._tasks and not over.done():
+                await asyncio.wait([over, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            over.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _recover(self, tx: Transaction, path: str) -> int:
+        """Mark what was running when its process ended, some at a time."""
+        table = table_in(tx, path, JOBS)
+        now = self._clock.now_ms()
+        rows = await tx.scan(table.indexes[BY_STATE], in_state(RUNNING), False, _AT_ONCE)
+        lost = [row for row in rows if row["_id"] not in self._actions]
+        for row in lost:
+            await tx.patch(table, row["_id"], {"state": "failed", "at": now, "error": "The process ended while it ran."})
+            if "cron" in row:
+                await put_successor(tx, path, row, began_ms=row["began"], now_ms=now)
+        return len(lost)
+
+    # for those who look on
+
+    @property
+    def next_due_ms(self) -> float:
+        """When the next job is due, as far as is known; infinity if none is planned."""
+        return min((lane.next_due_ms for lane in self._lanes.values()), default=math.inf)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing runs, and nothing that is due waits (or storage is unavailable, and all waits)."""
+        now = self._clock.now_ms()
+        if self._tasks:
+            return False
+        return self._paused_until_ms > now or not any(lane.ready or lane.next_due_ms <= now for lane in self._lanes.values())
+
+    async def wait_idle(self) -> None:
+        """Until everything that is due has ended."""
+        while self._is_open and not self.is_idle:
+            idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            await idle
+
+    # what is due
+
+    def _notice(self, entries: Sequence[LogEntry]) -> None:
+        """Learn from commits on disk when something is due. This runs for every commit: whoever has no jobs pays for one look-up a write."""
+        lane_of_table = self._lane_of_table
+        is_news = False
+        for entry in entries:
+            for write in entry.writes:
+                lane = lane_of_table.get(write.table)
+                if lane is None:
+                    continue
+                for _, _, key in write.entries:
+                    if key is not None and (due := due_of(key)) is not None:
+                        lane.learn(due)
+                        is_news = True
+                if self.observers:
+                    self._observe(lane.path, write.old, write.new)
+        if is_news:
+            self._pump()
+
+    def _observe(self, path: str, old: bytes | None, new: bytes | None) -> None:
+        if new is None:
+            return
+        row = unpack(new)
+        if old is None:
+            self._spawn(self._tell_scheduled(path, row["_id"]))
+        elif row["state"] == "canceled" and unpack(old)["state"] == PENDING:
+            self._spawn(self._tell_ended(path, row["_id"], None, 0.0))
+
+    def _pump(self) -> None:
+        """Begin whatever can begin now, and see to it that this is called again when more can."""
+        if not self._is_open:
+            return
+        now = self._clock.now_ms()
+        if self._paused_until_ms <= now:
+            while (turn := self._rounds.take()) is not None:
+                self._spawn(self._run(*turn))
+            for lane in self._lanes.values():
+                if lane.next_due_ms <= now and len(lane.ready) < _LOW and not lane.is_reading:
+                    lane.is_reading = True
+                    self._spawn(self._read_ahead(lane))
+                if lane.next_cleaning_ms <= now and not lane.is_cleaning:
+                    lane.is_cleaning = True
+                    self._spawn(self._clean(lane))
+        self._set_timer(now)
+        if self._idle and self.is_idle:
+            waiting, self._idle = self._idle, []
+            for idle in waiting:
+                if not idle.done():
+                    idle.set_result(None)
+
+    def _set_timer(self, now: float) -> None:
+        times = [self._paused_until_ms, *(t for lane in self._lanes.values() for t in (lane.next_due_ms, lane.next_cleaning_ms))]
+        next_ms = min((t for t in times if t > now), default=math.inf)
+        if next_ms == self._timer_ms:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = next_ms
+        self._timer = None if next_ms == math.inf else self._clock.call_at(next_ms, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._timer_ms = None, math.inf
+        self._pump()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the scheduler failed", exc_info=error)
+        self._pump()
+
+    async def _read_ahead(self, lane: Lane) -> None:
+        """Take the next due jobs of an instance, and learn when the ones after them are due."""
+        since = lane.next_due_ms
+        lane.next_due_ms = math.inf  # what is planned meanwhile is learned again
+        limit = _READ_AHEAD
+        try:
+            while True:
+                wanted = limit + len(lane.taken)
+                try:
+                    rows = (await self._engine.query(lambda tx, wanted=wanted: self._pending(tx, lane.path, since, wanted))).value
+                    break
+                except LimitExceeded:  # long arguments
+                    limit = max(1, limit // 4 - len(lane.taken))
+        except BaseException:
+            lane.learn(since)
+            raise
+        finally:
+            lane.is_reading = False
+        now = self._clock.now_ms()
+        due = [row for row in rows if row["at"] <= now]
+        lane.add(due)
+        if len(due) < len(rows):
+            lane.learn(rows[len(due)]["at"])
+        elif len(rows) == wanted:
+            lane.learn(rows[-1]["at"])
+
+    @staticmethod
+    async def _pending(tx: Transaction, path: str, since: float, limit: int) -> list[Row]:
+        index = table_in(tx, path, JOBS).indexes[BY_STATE]
+        return await tx.scan(index, in_state(PENDING, since=None if since == -math.inf else since), False, limit)
+
+    # running
+
+    async def _run(self, lane: Lane, row: Row) -> None:
+        """One job in its slot. What keeps it from running at all is tried again; what it raises itself is not."""
+        keep = False
+        try:
+            assert self._dispatcher is not None
+            path = path_of(lane.path, row["component"])
+            args = (await self._engine.query(lambda tx: args_of(tx, lane.path, row))).value
+            job = _Running(self, lane, row, path, args, self._dispatcher)
+            await job.run()
+            self._backoff_ms = _BACKOFF_MS_MIN
+        except StorageUnavailable as error:
+            lane.learn(row["at"])
+            self._pause(error)
+        except WriteConflict:
+            keep = True
+            self._try_later(lane, row)
+        finally:
+            if not keep:
+                lane.taken.discard(row["_id"])
+            self._rounds.give_back(lane)
+
+    def _pause(self, reason: StorageUnavailable) -> None:
+        now = self._clock.now_ms()
+        if self._paused_until_ms <= now:
+            logger.warning("jobs wait for storage", reason=str(reason), seconds=self._backoff_ms / 1000)
+            self._paused_until_ms = now + self._backoff_ms
+            self._backoff_ms = min(self._backoff_ms * 2, _BACKOFF_MS_MAX)
+
+    def _try_later(self, lane: Lane, row: Row) -> None:
+        def again() -> None:
+            lane.ready.append(row)
+            self._pump()
+
+        self._clock.call_at(self._clock.now_ms() + _BACKOFF_MS_MIN, again)
+
+    async def _mutate(self, run: Callable[[Transaction], Awaitable[T]]) -> T:
+        return (await self._engine.mutate(run, label=_LABEL)).value
+
+    # telling
+
+    async def _tell_scheduled(self, path: str, job_id: str) -> None:
+        job = await self._look(path, job_id)
+        for observer in self.observers if job is not None else ():
+            observer.job_scheduled(job)
+
+    async def _tell_ended(self, path: str, job_id: str, error: BaseException | None, duration_ms: float) -> None:
+        job = await self._look(path, job_id)
+        for observer in self.observers if job is not None else ():
+            observer.job_ended(Ran(job, error, duration_ms))
+
+    async def _look(self, path: str, job_id: str) -> Job | None:
+        async def look(tx: Transaction) -> Job | None:
+            row = await tx.get(table_in(tx, path, JOBS), job_id)
+            return None if row is None else as_job(path, row, await args_of(tx, path, row), asker=None)
+
+        return (await self._engine.query(look)).value
+
+    # keeping house
+
+    async def _clean(self, lane: Lane) -> None:
+        """Remove jobs that ended long ago, some at a time."""
+        try:
+            while await self._mutate(lambda tx: self._remove_old(tx, lane.path)):
+                pass
+            oldest = (await self._engine.query(lambda tx: self._oldest_ended(tx, lane.path))).value
+            now = self._clock.now_ms()
+            lane.next_cleaning_ms = max(oldest + _KEPT_MS, now + _CLEANING_PAUSE_MS)
+        except StorageUnavailable as error:
+            self._pause(error)
+        finally:
+            lane.is_cleaning = False
+
+    async def _remove_old(self, tx: Transaction, path: str) -> bool:
+        index = table_in(tx, path, JOBS).indexes[BY_STATE]
+        until = self._clock.now_ms() - _KEPT_MS
+        removed = 0
+        for state in ENDED:
+            for row in await tx.scan(index, in_state(state, until=until), False, _AT_ONCE):
+                await delete_job(tx, path, row)
+                removed += 1
+        return removed > 0
+
+    @staticmethod
+    async def _oldest_ended(tx: Transaction, path: str) -> float:
+        index = table_in(tx, path, JOBS).indexes[BY_STATE]
+        firsts = [await tx.scan(index, in_state(state), False, 1) for state in ENDED]
+        return min((rows[0]["at"] for rows in firsts if rows), default=math.inf)

@@ -1,0 +1,54 @@
+"""SDK: what authors write apps and components with. Pure declaration, and the contexts that functions are given.
+
+An `App` or `Component` collects mounts, functions, triggers, crons and routes; `declarations` has their form as data.
+A running function holds a context, and every context stands on a `Host`, which the runners implement. Knows no engine and
+no server, imports nothing heavy, and is the same inside a sandbox.
+
+Start at `functions.Function` and `contexts.QueryCtx`. `host` is the seam to the runners.
+"""
+
+from interlock.sdk.app import App
+from interlock.sdk.auth import JWT, OIDC, Identity
+from interlock.sdk.component import Component
+from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
+from interlock.sdk.env import secret
+from interlock.sdk.functions import Function, action, mutation, query
+from interlock.sdk.host import FunctionInfo, Job, Metrics
+from interlock.sdk.http import Request, Response
+from interlock.sdk.pagination import Page, PaginationOptions
+from interlock.sdk.query import Range
+from interlock.sdk.references import ComponentReference, Reference, components, reference
+from interlock.sdk.schema import Schema, Table
+from interlock.sdk.triggers import Change, trigger
+
+__all__ = [
+    "JWT",
+    "OIDC",
+    "ActionCtx",
+    "App",
+    "Change",
+    "Component",
+    "ComponentReference",
+    "Function",
+    "FunctionInfo",
+    "Identity",
+    "Job",
+    "Metrics",
+    "MutationCtx",
+    "Page",
+    "PaginationOptions",
+    "QueryCtx",
+    "Range",
+    "Reference",
+    "Request",
+    "Response",
+    "Schema",
+    "Table",
+    "action",
+    "components",
+    "mutation",
+    "query",
+    "reference",
+    "secret",
+    "trigger",
+]

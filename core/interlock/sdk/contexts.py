@@ -1,0 +1,320 @@
+"""Contexts: what a function is given to work with. Which part of it is there depends on the kind of function.
+
+A context only forwards to its `Host`; what may wait gives the host's own awaitable, without a frame in between. What a kind
+of function has not is refused with the way round it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Awaitable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from uuid import UUID
+
+from interlock.errors import ContextError, ScheduleError
+from interlock.sdk.auth import Identity
+from interlock.sdk.conversion import lower_arguments
+from interlock.sdk.host import Document, FunctionInfo, Host, Job, Metrics, Scan
+from interlock.sdk.http import Response
+from interlock.sdk.log import Log
+from interlock.sdk.query import Query
+from interlock.sdk.references import Reference, as_target
+
+_NO_WRITES = "a query cannot write. Make the function a @mutation, or let its caller do the writing."
+_NO_DATABASE = (
+    "an action has no transaction, so it has no database. Read with ctx.run_query(ref, …) and write with ctx.run_mutation(ref, …): "
+    "each is a transaction of its own."
+)
+_MISSING_FROM_READER = {name: f"ctx.db.{name} is not there: {_NO_WRITES}" for name in ("insert", "patch", "replace", "delete")}
+_MISSING_FROM_JOBS = {
+    name: f"ctx.scheduler.{name} is not there: a query cannot change what is scheduled. Make the function a @mutation."
+    for name in ("run_after", "run_at", "cancel")
+}
+_MISSING_FROM_QUERY = {
+    "run_mutation": f"ctx.run_mutation is not there: {_NO_WRITES}",
+    "run_action": "ctx.run_action is not there: a query cannot reach the world outside. Call the action from an @action or the client.",
+    "fetch": "ctx.fetch is not there: a query cannot reach the world outside. Fetch in an @action, and store with ctx.run_mutation.",
+}
+_MISSING_FROM_MUTATION = {
+    "run_action": "ctx.run_action is not there: an action cannot be undone with the mutation. "
+    "Schedule it, ctx.scheduler.run_after(0, ref, …): it runs when the mutation has committed.",
+    "fetch": "ctx.fetch is not there: a mutation may run twice, and cannot take back what it told others. "
+    "Fetch in an @action, started after the commit by ctx.scheduler.run_after(0, ref, …).",
+}
+_MISSING_FROM_ACTION = {
+    "db": f"ctx.db is not there: {_NO_DATABASE}",
+    "metrics": f"ctx.metrics is not there: {_NO_DATABASE}",
+}
+_NO_AUTH = "ctx.auth is not there: a component is never told who is calling. Let the app look, and pass what is needed as an argument."
+_NO_FILES = "ctx.storage is not there: this version of Interlock keeps no files."
+
+
+class DatabaseReader:
+    """The tables of the running instance, to read."""
+
+    __slots__ = ("_host", "_pages")
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._pages = 0
+
+    def get(self, id: str) -> Awaitable[Document | None]:
+        """The document of this id, or None."""
+        return self._host.get(id)
+
+    def query(self, table: str) -> Query:
+        """Begin a read of a table: `.index(…)`, `.order(…)`, `.filter(…)`, then what to give back."""
+        return Query(self, Scan(table))
+
+    def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
+        """`text` if it is an id of this table, or None. Whether the document exists is not looked at."""
+        return self._host.normalize_id(table, text)
+
+    if not TYPE_CHECKING:  # type checkers are to see only what is there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            _refuse(self._host, self, name, _MISSING_FROM_READER)
+
+
+class DatabaseWriter(DatabaseReader):
+    """The tables of the running instance, to read and to write."""
+
+    __slots__ = ()
+
+    def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
+        """Store a new document, and give its id."""
+        return self._host.insert(table, document)
+
+    def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+        """Set fields of a document; one that is set to UNSET is removed."""
+        return self._host.patch(id, fields)
+
+    def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+        """Give a document other fields; its id and creation time stay."""
+        return self._host.replace(id, document)
+
+    def delete(self, id: str) -> Awaitable[None]:
+        """Remove a document."""
+        return self._host.delete(id)
+
+
+class JobReader:
+    """The scheduled calls of the running instance, to look at."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def get(self, job_id: str) -> Awaitable[Job | None]:
+        """The job, or None when there is none, or no longer."""
+        return self._host.job(job_id)
+
+    def list(self, state: Literal["pending", "running", "success", "failed", "canceled"] | None = None) -> Awaitable[list[Job]]:
+        """The jobs, of one state if given."""
+        return self._host.jobs(state)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            _refuse(self._host, self, name, _MISSING_FROM_JOBS)
+
+
+class Scheduler(JobReader):
+    """The scheduled calls of the running instance. In a mutation they are planned and cancelled with its commit."""
+
+    __slots__ = ()
+
+    def run_after(self, seconds: float | timedelta, ref: Reference | str, /, **args: Any) -> Awaitable[str]:
+        """Call a function in so many seconds. Gives the job's id."""
+        delay = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
+            raise ScheduleError(_named(ref), f"run_after takes a number of seconds, 0 or more, not {seconds!r}")
+        return self._host.schedule(None, float(delay), as_target(ref), lower_arguments(args))
+
+    def run_at(self, when: float | datetime, ref: Reference | str, /, **args: Any) -> Awaitable[str]:
+        """Call a function at a time: milliseconds since the epoch, as ctx.now() counts, or a datetime with a time zone.
+
+        A time that has passed is now.
+        """
+        if isinstance(when, datetime):
+            if when.tzinfo is None:
+                raise ScheduleError(_named(ref), f"run_at takes a datetime with a time zone, not {when}: add tzinfo=timezone.utc")
+            when = when.timestamp() * 1000.0
+        if isinstance(when, bool) or not isinstance(when, int | float) or not math.isfinite(when):
+            raise ScheduleError(_named(ref), f"run_at takes milliseconds since the epoch or a datetime, not {when!r}")
+        return self._host.schedule(float(when), None, as_target(ref), lower_arguments(args))
+
+    def cancel(self, job_id: str) -> Awaitable[None]:
+        """Stop a job from running; one that has run, or is gone, stays as it is."""
+        return self._host.cancel(job_id)
+
+
+class Auth:
+    """Who is calling."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def identity(self) -> Identity | None:
+        """The signed-in user, or None."""
+        fields = await self._host.identity()
+        return None if fields is None else Identity(fields)
+
+
+class Context:
+    """What every function has. Its parts are made when first touched: most functions need few of them."""
+
+    __slots__ = ("__weakref__", "_host", "auth", "log")
+
+    auth: Auth
+    log: Log
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @property
+    def function(self) -> FunctionInfo:
+        """Who is running."""
+        return self._host.function
+
+    @property
+    def env(self) -> Mapping[str, Any]:
+        """The declared variables."""
+        return self._host.env
+
+    @property
+    def random(self) -> random.Random:
+        """Randomness; in a query and a mutation from a seed of the transaction's own."""
+        return self._host.random
+
+    def now(self) -> float:
+        """The time, in milliseconds since the epoch; in a query and a mutation it stands still."""
+        return self._host.now()
+
+    def uuid4(self) -> UUID:
+        """A random UUID."""
+        unique: UUID = self._host.uuid4()
+        return unique
+
+    def run_query(self, ref: Reference | str, /, **args: Any) -> Awaitable[Any]:
+        """Call a query: in the same transaction, or from an action in one of its own."""
+        return self._host.run("query", as_target(ref), lower_arguments(args))
+
+    def function_handle(self, ref: Reference | str) -> Awaitable[str]:
+        """A string that lets whoever is given it call the function."""
+        return self._host.function_handle(as_target(ref))
+
+    def revoke_handle(self, handle: str) -> Awaitable[None]:
+        """End a handle: nobody can call by it any longer."""
+        return self._host.revoke_handle(handle)
+
+    def _make(self, name: str) -> Any:
+        """A part that is touched for the first time, or None when there is no such part."""
+        if name == "log":
+            return Log(self._host)
+        if name == "auth" and not self._host.function.component_path:
+            return Auth(self._host)
+        return None
+
+    _missing: Mapping[str, str] = {}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            part = self._make(name)
+            if part is None:
+                missing = {"auth": _NO_AUTH, "storage": _NO_FILES}
+                _refuse(self._host, self, name, self._missing if name in self._missing else missing)
+            setattr(self, name, part)
+            return part
+
+
+class QueryCtx(Context):
+    """The context of a query: it reads."""
+
+    __slots__ = ("db", "scheduler")
+
+    db: DatabaseReader
+    scheduler: JobReader
+    _missing = _MISSING_FROM_QUERY
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.db = DatabaseReader(host)
+
+    def metrics(self) -> Metrics:
+        """What the transaction has used of its limits, and what remains."""
+        return self._host.metrics()
+
+    def _make(self, name: str) -> Any:
+        return JobReader(self._host) if name == "scheduler" else super()._make(name)
+
+
+class MutationCtx(QueryCtx):
+    """The context of a mutation: it reads and writes."""
+
+    __slots__ = ()
+
+    db: DatabaseWriter
+    scheduler: Scheduler
+    _missing = _MISSING_FROM_MUTATION
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.db = DatabaseWriter(host)
+
+    def run_mutation(self, ref: Reference | str, /, **args: Any) -> Awaitable[Any]:
+        """Call a mutation in a sub-transaction: if it raises, what it wrote and scheduled is undone, and the error may be caught."""
+        return self._host.run("mutation", as_target(ref), lower_arguments(args))
+
+    def _make(self, name: str) -> Any:
+        return Scheduler(self._host) if name == "scheduler" else Context._make(self, name)
+
+
+class ActionCtx(Context):
+    """The context of an action: it works with the world outside, and with the database through queries and mutations."""
+
+    __slots__ = ("scheduler",)
+
+    scheduler: Scheduler
+    _missing = _MISSING_FROM_ACTION
+
+    def run_mutation(self, ref: Reference | str, /, **args: Any) -> Awaitable[Any]:
+        """Call a mutation, in a transaction of its own."""
+        return self._host.run("mutation", as_target(ref), lower_arguments(args))
+
+    def run_action(self, ref: Reference | str, /, **args: Any) -> Awaitable[Any]:
+        """Call an action."""
+        return self._host.run("action", as_target(ref), lower_arguments(args))
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+        timeout: float | None = None,
+    ) -> Awaitable[Response]:
+        """Send an HTTP request. It is the only network of a sandboxed component, and reaches allowed hosts alone."""
+        return self._host.fetch(url, method=method, headers=headers, body=body, timeout=timeout)
+
+    def _make(self, name: str) -> Any:
+        return Scheduler(self._host) if name == "scheduler" else super()._make(name)
+
+
+def _refuse(host: Host, owner: object, name: str, missing: Mapping[str, str]) -> NoReturn:
+    if name in missing:
+        raise ContextError(host.function.name, missing[name])
+    raise AttributeError(f"{type(owner).__name__} has no attribute {name!r}", name=name, obj=owner)
+
+
+def _named(ref: Reference | str) -> str:
+    return as_target(ref).name

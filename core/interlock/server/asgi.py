@@ -1,0 +1,168 @@
+"""The server as an ASGI application: alone under `serve`, or mounted in somebody else's.
+
+It opens its backend at lifespan start-up, or at the first request where nobody sends lifespan events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from interlock.clock import Clock, SystemClock
+from interlock.server.auth import Authenticator
+from interlock.server.http_api import HttpApi
+from interlock.server.service import Service
+from interlock.server.socket import SyncSockets
+from interlock.server.sync_session import Shared
+from interlock.server.turns import Turns
+
+log = logging.getLogger("interlock.server")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+GRACE_S = 10.0
+"""How long a server that stops waits for what it has taken on."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """What there is between start and stop."""
+
+    api: HttpApi
+    sockets: SyncSockets
+    static: AsgiApp | None
+    tasks: set[asyncio.Task[None]]
+
+
+class ServerApp:
+    """The whole server. `mounts` are more ASGI apps by path prefix ("/http"), asked before the static folder."""
+
+    def __init__(
+        self,
+        open_service: Callable[[], Awaitable[Service]],
+        close_service: Callable[[], Awaitable[None]],
+        *,
+        clock: Clock | None = None,
+        mounts: Mapping[str, AsgiApp] | None = None,
+        key_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        new_request_id: Callable[[], str] | None = None,
+    ) -> None:
+        """`open_service`, `close_service` are called at start and stop; `key_transport` is the network to the keys of auth providers."""
+        self._open_service = open_service
+        self._close_service = close_service
+        self._clock = clock or SystemClock()
+        self._mounts = dict(mounts or {})
+        self._key_transport = key_transport
+        self._new_request_id = new_request_id or (lambda: secrets.token_hex(8))
+        self._running: _Running | None = None
+        self._starting = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            return await self._lifespan(receive, send)
+        running = self._running or await self._start()
+        path: str = scope["path"]
+        root_path: str = scope.get("root_path", "")
+        if root_path and path.startswith(root_path):
+            path = path[len(root_path) :] or "/"
+        if path.startswith("//"):  # a deployment URL with a slash at its end: clients append theirs
+            path = "/" + path.lstrip("/")
+        if kind == "http" and running.api.answers(path):
+            return await running.api(path, scope, receive, send)
+        for prefix, app in self._mounts.items():
+            if path == prefix or path.startswith(prefix + "/"):
+                return await app(scope, receive, send)
+        if kind == "websocket":
+            return await running.sockets(path, scope, receive, send)
+        if running.static is not None:
+            return await running.static({**scope, "path": path, "root_path": ""}, receive, send)
+        return await running.api(path, scope, receive, send)
+
+    async def startup(self) -> None:
+        """Open the backend. Raises what stands in its way."""
+        if self._running is None:
+            await self._start()
+
+    async def finish(self, grace_s: float = GRACE_S) -> None:
+        """Answer what the sockets have asked for, and close them. HTTP requests are the web server's to wait for."""
+        if self._running is not None:
+            await self._running.sockets.finish(grace_s)
+
+    async def shutdown(self) -> None:
+        """Close the sockets and the backend."""
+        running = self._running
+        if running is None:
+            return
+        await self.finish()
+        self._running = None
+        for task in running.tasks:
+            task.cancel()
+        await asyncio.gather(*running.tasks, return_exceptions=True)
+        await self._close_service()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """For an application that mounts this one: most do not pass lifespan events on."""
+        await self.startup()
+        try:
+            yield
+        finally:
+            await self.shutdown()
+
+    async def _start(self) -> _Running:
+        async with self._starting:
+            if self._running is None:
+                self._running = self._run(await self._open_service())
+            return self._running
+
+    def _run(self, service: Service) -> _Running:
+        tasks: set[asyncio.Task[None]] = set()
+
+        def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            task = asyncio.get_running_loop().create_task(work)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            return task
+
+        settings = service.settings
+        authenticator = Authenticator(
+            settings.auth, instance_name=settings.instance_name, secret=settings.secret, clock=self._clock, transport=self._key_transport
+        )
+        shared = Shared(service, authenticator, self._clock, Turns(), spawn, self._new_request_id)
+        static = None if settings.static is None else _static(settings.static)
+        return _Running(HttpApi(shared, has_static=static is not None), SyncSockets(shared), static, tasks)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.startup()
+        except Exception as error:
+            log.debug("start failed", exc_info=True)
+            return await send({"type": "lifespan.startup.failed", "message": str(error)})
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        try:
+            await self.shutdown()
+        except Exception as error:
+            log.exception("the backend could not be closed")
+            return await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+        return await send({"type": "lifespan.shutdown.complete"})
+
+
+def _static(folder: str) -> AsgiApp:
+    from starlette.applications import Starlette  # only here: an app without a folder needs none of it
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    return Starlette(routes=[Mount("/", app=StaticFiles(directory=folder, html=True))])

@@ -1,0 +1,103 @@
+"""uvicorn's WebSocket protocol with a short way out: a session writes its frames straight to the transport.
+
+An ASGI `send` costs a coroutine, an event dict and a text that is decoded to be encoded again; on a fan-out to a thousand sockets
+that is most of the work. Nor can it tell how much is waiting, cut off a client that does not read, or fragment a message.
+"""
+
+from __future__ import annotations
+
+from struct import pack
+from typing import Any, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import ProtocolError
+from websockets.http11 import Request
+from websockets.protocol import State
+
+from interlock.server.socket import WIRE_EXTENSION
+
+_FRAGMENT = 4 * 1024 * 1024
+_JOINED = 16 * 1024
+_CLOSE_TIMEOUT_S = 30.0
+_TEXT, _CONTINUATION, _FIN = 0x1, 0x0, 0x80
+
+
+class SocketFront(WebSocketsSansIOProtocol):
+    """Offers a `FrontWire` to the application."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            cast(dict[str, Any], self.scope["extensions"])[WIRE_EXTENSION] = FrontWire(self)
+
+
+class FrontWire:
+    """A `Wire` over the transport itself. Frames are made here: no extension is negotiated, and a server does not mask."""
+
+    can_fragment = True
+
+    def __init__(self, protocol: SocketFront) -> None:
+        self._protocol = protocol
+
+    def send(self, message: bytes) -> None:
+        protocol = self._protocol
+        if self._is_closed:
+            return
+        write = protocol.transport.write
+        length = len(message)
+        if length <= _JOINED:
+            write(_head(_FIN | _TEXT, length) + message)
+        elif length <= _FRAGMENT:
+            write(_head(_FIN | _TEXT, length))
+            write(message)
+        else:
+            for start in range(0, length, _FRAGMENT):
+                part = message[start : start + _FRAGMENT]
+                is_last = start + _FRAGMENT >= length
+                write(_head((_CONTINUATION if start else _TEXT) | (_FIN if is_last else 0), len(part)))
+                write(part)
+
+    def buffered(self) -> int:
+        return 0 if self._protocol.disconnected else self._protocol.transport.get_write_buffer_size()
+
+    @property
+    def is_full(self) -> bool:
+        return not self._protocol.writable.is_set()
+
+    async def wait_drained(self) -> None:
+        await self._protocol.writable.wait()
+
+    def close(self, code: int, reason: str) -> None:
+        protocol = self._protocol
+        if self._is_closed:
+            return None
+        protocol.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        try:
+            protocol.conn.send_close(code, reason)
+        except ProtocolError:
+            return self.abort()
+        protocol.transport.write(b"".join(protocol.conn.data_to_send()))
+        protocol.close_sent = True
+        if protocol.read_paused:
+            protocol.read_paused = False
+            protocol.transport.resume_reading()
+        # Not a plain close: that would wait for a client that does not read to take what is left.
+        protocol.close_timer = protocol.loop.call_later(_CLOSE_TIMEOUT_S, protocol.transport.abort)
+        return None
+
+    def abort(self) -> None:
+        self._protocol.transport.abort()
+
+    @property
+    def _is_closed(self) -> bool:
+        protocol = self._protocol
+        return protocol.close_sent or protocol.disconnected or protocol.conn.state is not State.OPEN or protocol.transport.is_closing()
+
+
+def _head(first: int, length: int) -> bytes:
+    """The header of an unmasked frame."""
+    if length < 126:
+        return bytes((first, length))
+    if length < 65_536:
+        return pack("!BBH", first, 126, length)
+    return pack("!BBQ", first, 127, length)

@@ -1,0 +1,370 @@
+"""The HTTP API: one-shot calls for clients that hold no socket, and the few facts that tools ask for.
+
+A plain ASGI callable without router or middleware: a call's way from the server's parser to the backend is one dictionary look-up.
+
+Start at `HttpApi.__call__`. A handler returns a `_Reply` or raises `_Refusal`; what a *function* raised is neither, but a reply.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import parse_qs
+
+import orjson
+
+from interlock.errors import Unauthenticated, ValueRefused
+from interlock.limits import LIMITS
+from interlock.server.auth import ProviderUnreachable, read_authorization
+from interlock.server.client_version import from_header
+from interlock.server.decoding import BadJson, read_arguments, read_json
+from interlock.server.function_path import BadFunctionPath, from_url, read_component, read_function
+from interlock.server.messages import decode_ts, encode_ts
+from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, Kind, SnapshotGone
+from interlock.server.sync_session import Shared
+from interlock.values import loads, to_json
+
+log = logging.getLogger("interlock.server")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Mapping[bytes, bytes]
+Format = Literal["convex_encoded_json", "json", "export_json"]
+
+_FORMATS: dict[object, Format] = {
+    "convex_encoded_json": "convex_encoded_json",
+    "convex_json": "convex_encoded_json",
+    "json": "json",
+    "convex_clean_json": "json",
+    "export_json": "export_json",
+}
+_QUERIES_PER_BATCH = 1000
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_JSON = (b"content-type", b"application/json")
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_PREFLIGHT = [
+    (b"access-control-allow-methods", b"GET, POST, OPTIONS, PATCH, DELETE, PUT"),
+    (b"access-control-max-age", b"86400"),
+]
+
+
+@dataclass(slots=True)
+class _Reply:
+    body: bytes
+    status: int = 200
+    content_type: tuple[bytes, bytes] = _JSON
+
+
+class _Refusal(Exception):
+    """The request itself cannot be served. `code` is for programs, `message` for people."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, code, message)
+        self.status, self.code, self.message = status, code, message
+
+
+class _ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """`rest` is what follows the prefix of a route that has one."""
+
+    method: str
+    headers: Headers
+    query_string: bytes
+    receive: Receive
+    request_id: str
+    rest: str = ""
+
+    def parameter(self, name: str) -> str | None:
+        if not self.query_string:
+            return None
+        try:
+            return parse_qs(self.query_string.decode("latin-1"), max_num_fields=100).get(name, [None])[-1]
+        except ValueError:
+            raise _Refusal(400, "BadQueryArgs", "The URL has too many parameters.") from None
+
+    async def body(self) -> bytes:
+        limit = int(LIMITS["http_body"].value)
+        message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            whole: bytes = message.get("body", b"")
+            if len(whole) > limit:
+                raise _too_long(limit)
+            return whole
+        parts = bytearray()
+        while True:
+            if message["type"] == "http.disconnect":
+                raise _ClientGone
+            parts += message.get("body", b"")
+            if len(parts) > limit:
+                raise _too_long(limit)
+            if not message.get("more_body", False):
+                return bytes(parts)
+            message = await self.receive()
+
+    async def json(self) -> dict[str, Any]:
+        if not self.headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+            raise _Refusal(400, "BadJsonBody", "Send the request with the header `Content-Type: application/json`.")
+        try:
+            document = read_json(await self.body())
+        except BadJson as error:
+            raise _Refusal(400, "BadJsonBody", f"The body is not JSON: {error}.") from None
+        if not isinstance(document, dict):
+            raise _Refusal(400, "BadJsonBody", "The body must be a JSON object.")
+        return document
+
+
+Handler = Callable[[_Request], Awaitable[_Reply]]
+
+
+class HttpApi:
+    """All routes of the server but the socket, the static folder and the app's own."""
+
+    def __init__(self, shared: Shared, *, has_static: bool) -> None:
+        self._service = shared.service
+        self._authenticator = shared.authenticator
+        self._clock = shared.clock
+        self._request_ids = shared.new_request_id
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/api/query": {"POST": self._query, "GET": self._query_by_url},
+            "/api/mutation": {"POST": self._mutation},
+            "/api/action": {"POST": self._action},
+            "/api/function": {"POST": self._any_function},
+            "/api/query_ts": {"POST": self._query_ts},
+            "/api/query_at_ts": {"POST": self._query_at_ts},
+            "/api/query_batch": {"POST": self._query_batch},
+            "/api/check_admin_key": {"GET": self._check_admin_key},
+            "/version": {"GET": self._version},
+            "/instance_name": {"GET": self._instance_name},
+            "/instance_version": {"GET": self._version},
+            "/echo": {"POST": self._echo},
+        }
+        if not has_static:
+            self._routes["/"] = {"GET": self._root}
+        self._run_route: dict[str, Handler] = {"POST": self._run}
+
+    def answers(self, path: str) -> bool:
+        """Whether a request for this path is the API's."""
+        return path in self._routes or path.startswith("/api/") or path == "/api"
+
+    async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        method = scope["method"]
+        if method == "OPTIONS" and b"access-control-request-method" in headers:
+            return await _send(send, _Reply(b"", 200, _TEXT), headers, is_preflight=True)
+        route, rest = self._routes.get(path), ""
+        if route is None and path.startswith("/api/run/"):
+            route, rest = self._run_route, path[len("/api/run/") :]
+        given_id = headers.get(b"convex-request-id")
+        is_given = given_id is not None and _REQUEST_ID.fullmatch(given_id)
+        request_id = given_id.decode() if is_given and given_id else self._request_ids()
+        request = _Request(method, headers, scope["query_string"], receive, request_id, rest)
+        try:
+            if route is None:
+                raise _Refusal(404, "NotFound", f"There is nothing at {path[:200]}.")
+            handler = route.get("GET" if method == "HEAD" else method)
+            if handler is None:
+                raise _Refusal(405, "MethodNotAllowed", f"{path[:200]} answers {', '.join(route)}.")
+            reply = await handler(request)
+        except _Refusal as refusal:
+            reply = _refused(refusal.status, refusal.code, refusal.message)
+        except Unauthenticated as error:
+            reply = _refused(401, error.reason_code, str(error))
+        except ProviderUnreachable as error:
+            log.warning("a token could not be checked: %s", error)
+            reply = _refused(503, "AuthProviderUnreachable", "The keys of the auth provider cannot be had now. Try again.")
+        except _ClientGone:
+            return None
+        except Exception:
+            log.exception("%s %s failed (request %s)", method, path[:200], request_id)
+            reply = _refused(500, "InternalServerError", f"Your request couldn't be completed. Try again later. [Request ID: {request_id}]")
+        return await _send(send, reply, headers, is_head=method == "HEAD")
+
+    # Calls
+
+    async def _query(self, request: _Request) -> _Reply:
+        return await self._call("query", request)
+
+    async def _mutation(self, request: _Request) -> _Reply:
+        return await self._call("mutation", request)
+
+    async def _action(self, request: _Request) -> _Reply:
+        return await self._call("action", request)
+
+    async def _call(self, kind: Kind, request: _Request) -> _Reply:
+        document = await request.json()
+        return await self._run_call(kind, request, document, await self._credentials(request))
+
+    async def _any_function(self, request: _Request) -> _Reply:
+        document = await request.json()
+        credentials = await self._credentials(request)
+        _require_admin(credentials)
+        return await self._run_call(None, request, document, credentials)
+
+    async def _run(self, request: _Request) -> _Reply:
+        body = await request.json()
+        try:
+            path = from_url(request.rest)
+        except BadFunctionPath as error:
+            raise _Refusal(400, "BadConvexFunctionIdentifier", str(error)) from None
+        document = {"path": path, "args": body.get("args", {}), "format": body.get("format", "json")}
+        return await self._run_call(None, request, document, await self._credentials(request))
+
+    async def _run_call(self, kind: Kind | None, request: _Request, document: dict[str, Any], credentials: Credentials) -> _Reply:
+        format = _format(document.get("format"), request.headers)
+        path, args, component_path = _read_call(document, credentials)
+        outcome = await self._service.call(
+            kind, path, args, credentials=credentials, request_id=request.request_id, source="http", component_path=component_path
+        )
+        return _result(outcome, format)
+
+    async def _query_by_url(self, request: _Request) -> _Reply:
+        document: dict[str, Any] = {name: value for name in ("path", "format") if (value := request.parameter(name)) is not None}
+        try:
+            document["args"] = read_json(request.parameter("args") or "{}")
+        except BadJson as error:
+            raise _Refusal(400, "BadQueryArgs", f"The parameter args is not JSON: {error}.") from None
+        return await self._run_call("query", request, document, await self._credentials(request))
+
+    async def _query_ts(self, request: _Request) -> _Reply:
+        return _Reply(b'{"ts":"%b"}' % encode_ts(self._service.newest_ts()))
+
+    async def _query_at_ts(self, request: _Request) -> _Reply:
+        document = await request.json()
+        try:
+            ts = decode_ts(document.get("ts"))
+        except ValueError as error:
+            raise _Refusal(400, "BadJsonBody", f"ts {error}.") from None
+        format = _format(document.get("format"), request.headers)
+        credentials = await self._credentials(request)
+        return _result(await self._query_at(ts, request, document, credentials), format)
+
+    async def _query_batch(self, request: _Request) -> _Reply:
+        document = await request.json()
+        queries = document.get("queries")
+        if not isinstance(queries, list) or not all(isinstance(each, dict) for each in queries) or len(queries) > _QUERIES_PER_BATCH:
+            raise _Refusal(400, "BadJsonBody", f"queries must be an array of at most {_QUERIES_PER_BATCH} objects.")
+        credentials = await self._credentials(request)
+        ts = self._service.newest_ts()
+        formats = [_format(each.get("format"), request.headers) for each in queries]
+        results = [
+            _result(await self._query_at(ts, request, each, credentials), format).body
+            for each, format in zip(queries, formats, strict=True)
+        ]
+        return _Reply(b'{"results":[' + b",".join(results) + b"]}")
+
+    async def _query_at(self, ts: int, request: _Request, document: dict[str, Any], credentials: Credentials) -> Answer | Failure:
+        path, args, component_path = _read_call(document, credentials)
+        try:
+            return await self._service.query_at(
+                ts, path, args, credentials=credentials, request_id=request.request_id, component_path=component_path
+            )
+        except SnapshotGone:
+            raise _Refusal(
+                400, "SnapshotTooOld", "This timestamp is not kept any more, or lies ahead. Take a new one from /api/query_ts."
+            ) from None
+
+    # Facts
+
+    async def _check_admin_key(self, request: _Request) -> _Reply:
+        _require_admin(await self._credentials(request))
+        return _Reply(b'{"success":true,"allowedOps":[],"isReadOnly":false}')
+
+    async def _version(self, request: _Request) -> _Reply:
+        return _Reply(self._service.settings.version.encode(), content_type=_TEXT)
+
+    async def _instance_name(self, request: _Request) -> _Reply:
+        return _Reply(self._service.settings.instance_name.encode(), content_type=_TEXT)
+
+    async def _root(self, request: _Request) -> _Reply:
+        return _Reply(b"This Interlock deployment is running.\n", content_type=_TEXT)
+
+    async def _echo(self, request: _Request) -> _Reply:
+        return _Reply(await request.body(), content_type=_TEXT)
+
+    async def _credentials(self, request: _Request) -> Credentials:
+        header = request.headers.get(b"authorization")
+        if header is None and not request.query_string:
+            return ANONYMOUS
+        text = None if header is None else header.decode("latin-1").strip()
+        try:
+            return await read_authorization(text, request.parameter("adminKey"), self._authenticator)
+        except ValueError as error:
+            raise _Refusal(400, "InvalidHeaderFailure", str(error)) from None
+
+
+def _require_admin(credentials: Credentials) -> None:
+    if not credentials.admin:
+        raise _Refusal(403, "BadDeployKey", "This needs the admin key: send the header `Authorization: Convex <admin key>`.")
+
+
+def _read_call(document: Mapping[str, Any], credentials: Credentials) -> tuple[str, dict[str, Any], str]:
+    """Function, arguments and component path of a request."""
+    path = document.get("path")
+    if not isinstance(path, str):
+        raise _Refusal(400, "BadJsonBody", "path must be the name of a function, like messages:list.")
+    if "args" not in document:
+        raise _Refusal(400, "BadJsonBody", "args is missing. Send the named arguments as an object.")
+    try:
+        component_path = read_component(document.get("componentPath"))
+    except BadFunctionPath as error:
+        raise _Refusal(400, "InvalidComponentPath", str(error)) from None
+    if component_path and not credentials.may_address_components:
+        raise _Refusal(403, "BadDeployKey", "Only an admin calls into a component directly.")
+    try:
+        return read_function(path, component_path), read_arguments(document["args"]), component_path
+    except BadFunctionPath as error:
+        raise _Refusal(400, "BadConvexFunctionIdentifier", str(error)) from None
+    except ValueRefused as error:
+        raise _Refusal(400, "BadQueryArgs", f"The arguments are no values: {error}.") from None
+
+
+def _format(name: object, headers: Headers) -> Format:
+    if name is None:
+        return "convex_encoded_json" if from_header(headers.get(b"convex-client", b"").decode("latin-1")).defaults_to_encoded else "json"
+    format = _FORMATS.get(name) if isinstance(name, str) else None
+    if format is None:
+        raise _Refusal(400, "BadFormat", f"format must be one of {', '.join(map(str, _FORMATS))}.")
+    return format
+
+
+def _result(outcome: Answer | Failure, format: Format) -> _Reply:
+    logs = b',"logLines":' + orjson.dumps(list(outcome.log_lines)) if outcome.log_lines else b""
+    if isinstance(outcome, Answer):
+        return _Reply(b"".join([b'{"status":"success","value":', _formatted(outcome.json, format), logs, b"}"]))
+    if outcome.code == "StorageUnavailable":
+        return _refused(503, outcome.code, outcome.message)
+    data = b"" if outcome.data is None else b',"errorData":' + _formatted(outcome.data, format)
+    return _Reply(b"".join([b'{"status":"error","errorMessage":', orjson.dumps(outcome.message), data, logs, b"}"]))
+
+
+def _formatted(json: bytes, format: Format) -> bytes:
+    return json if format == "convex_encoded_json" else orjson.dumps(to_json(loads(json), format))
+
+
+def _refused(status: int, code: str, message: str) -> _Reply:
+    return _Reply(orjson.dumps({"code": code, "message": message}), status)
+
+
+def _too_long(limit: int) -> _Refusal:
+    return _Refusal(413, "BodyTooLarge", f"The body is longer than {limit:,} bytes.")
+
+
+async def _send(send: Send, reply: _Reply, request_headers: Headers, *, is_preflight: bool = False, is_head: bool = False) -> None:
+    headers = [reply.content_type, (b"content-length", b"%d" % len(reply.body))]
+    origin = request_headers.get(b"origin")
+    if origin is not None:
+        headers += [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
+    if is_preflight:
+        headers += [*_PREFLIGHT, (b"access-control-allow-headers", request_headers.get(b"access-control-request-headers", b"*"))]
+    if reply.status == 413:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if is_head else reply.body})

@@ -1,0 +1,170 @@
+"""What the server asks of a backend, and in which form it gets its answers.
+
+Results come as finished wire JSON: encoded once, where they were made, and spliced as they are into every message that carries
+them. Errors come already turned into what a client may read. So the server knows no function, table or transaction.
+
+Start at `Service`. `binding.py` is the one that puts a `functions.Dispatcher` behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import orjson
+
+from interlock.sdk.auth import AuthProvider
+
+Kind = Literal["query", "mutation", "action"]
+Source = Literal["client", "http", "cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """On whose behalf a call is made, after the token or key was checked. `expires_ms` is the end of the token's life."""
+
+    identity: Mapping[str, Any] | None = None
+    admin: bool = False
+    expires_ms: float | None = None
+
+    @property
+    def may_address_components(self) -> bool:
+        """Only an admin who is nobody else at the moment calls into components directly."""
+        return self.admin and self.identity is None
+
+
+ANONYMOUS = Credentials()
+
+
+class Snapshot(NamedTuple):
+    """The newest durable state: its place in the local order, and the timestamp that clients know it by (ns)."""
+
+    place: int
+    ts: int
+
+
+@dataclass(slots=True)
+class Answer:
+    """A call that succeeded. `json` is the wire JSON of its value, `ts` the commit (or the snapshot, when nothing was written)."""
+
+    json: bytes
+    ts: int
+    log_lines: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Failure:
+    """A call that failed, as the client is to see it. `data` is the wire JSON of an `AppError`'s data, `code` the error's stable name."""
+
+    message: str
+    data: bytes | None = None
+    log_lines: Sequence[str] = ()
+    code: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class QueryResult:
+    """What a live query gave at one snapshot. Shared by all its subscribers, and so is `tail`, its part of a Transition message."""
+
+    outcome: Answer | Failure
+    journal: str | None = None
+    _tail: bytes | None = field(default=None, repr=False)
+
+    @property
+    def tail(self) -> bytes:
+        """A modification from behind its query id to its closing brace."""
+        if self._tail is None:
+            outcome = self.outcome
+            logs = orjson.dumps(list(outcome.log_lines)) if outcome.log_lines else b"[]"
+            journal = b"null" if self.journal is None else orjson.dumps(self.journal)
+            if isinstance(outcome, Answer):
+                parts = [b',"type":"QueryUpdated","value":', outcome.json]
+            else:
+                parts = [b',"type":"QueryFailed","errorMessage":', orjson.dumps(outcome.message)]
+                if outcome.data is not None:
+                    parts += [b',"errorData":', outcome.data]
+            self._tail = b"".join([*parts, b',"logLines":', logs, b',"journal":', journal, b"}"])
+        return self._tail
+
+    def looks_like(self, other: QueryResult | None) -> bool:
+        """Whether a client that has `other` would see no difference."""
+        if other is None:
+            return False
+        return self is other or self.tail == other.tail
+
+
+class LiveQuery(Protocol):
+    """One subscription. It feeds the journal of its last result to its next run."""
+
+    async def at(self, place: int) -> QueryResult:
+        """The result at a pinned place, which is never below an earlier one."""
+
+    def close(self) -> None: ...
+
+
+class SnapshotGone(Exception):
+    """A query at a timestamp that lies before the kept history, or in the future."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What the server needs to know beside the calls. `secret` signs admin keys, and is kept with the data. `static` is served at `/`."""
+
+    instance_name: str
+    secret: bytes
+    auth: Sequence[AuthProvider] = ()
+    version: str = "unknown"
+    static: str | None = None
+
+
+class Service(Protocol):
+    """A backend, as the server sees it."""
+
+    @property
+    def settings(self) -> ServerSettings: ...
+
+    async def call(
+        self,
+        kind: Kind | None,
+        path: str,
+        args: dict[str, Any],
+        *,
+        credentials: Credentials,
+        request_id: str,
+        source: Source,
+        component_path: str = "",
+        session: tuple[str, int] | None = None,
+    ) -> Answer | Failure:
+        """Call a function; `kind` None takes it as what it is. `session` is (session id, request id) of a mutation that may come again."""
+
+    async def query_at(
+        self, ts: int, path: str, args: dict[str, Any], *, credentials: Credentials, request_id: str, component_path: str = ""
+    ) -> Answer | Failure:
+        """A query at an earlier timestamp. Raises SnapshotGone."""
+
+    def open_query(
+        self,
+        path: str,
+        args: dict[str, Any],
+        journal: str | None,
+        *,
+        credentials: Credentials,
+        component_path: str,
+        wake: Callable[[], None],
+    ) -> LiveQuery:
+        """Subscribe. Never raises: what is wrong with the call is its result.
+
+        `wake` is called, from the loop and without waiting, when a commit may have changed the result, and before `pin` shows that commit.
+        """
+
+    def pin(self) -> Snapshot:
+        """The newest durable state, kept readable until `unpin`."""
+
+    def unpin(self, snapshot: Snapshot) -> None: ...
+
+    def newest_ts(self) -> int:
+        """The timestamp of the newest durable state."""
+
+    def describe(self, error: Exception, request_id: str) -> Failure:
+        """What a client may read of an error that the server itself met before the call was made."""

@@ -1,0 +1,576 @@
+"""The sync protocol of one connection, without its transport: client messages in, server messages out.
+
+Decided here: the order in which a connection's messages take effect, what a client is told and when, and when it is told to go.
+Mutations run one at a time in the order sent, actions at once. Every answer is followed by a Transition, and all queries of a
+client move together to one timestamp.
+
+Start at `SyncSession.receive` for what comes in, and at `_transition` for what goes out. Time, the socket and the backend are
+parameters, so a session runs as well on a simulated loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from interlock.clock import Clock, Timer
+from interlock.errors import FunctionNotFound, InterlockError, LimitExceeded, Unauthenticated, ValueRefused
+from interlock.limits import LIMITS, MIB
+from interlock.server import messages
+from interlock.server.auth import Authenticator, ProviderUnreachable, is_expired
+from interlock.server.client_version import ClientVersion
+from interlock.server.decoding import read_arguments
+from interlock.server.function_path import BadFunctionPath, read_component, read_function
+from interlock.server.messages import Add, Authenticate, BadMessage, Call, Connect, ModifyQuerySet, Remove, StateVersion
+from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, LiveQuery, QueryResult, Service, Snapshot
+from interlock.server.turns import Turns
+from interlock.server.wire import Wire
+
+log = logging.getLogger("interlock.server")
+
+PING_AFTER_MS = 15_000.0
+"""A client that has heard nothing for so long is sent a Ping; the official ones give up after 30 and 60 s."""
+
+STALLED_TICKS = 3
+"""A client that has taken nothing of what waits for it in so many looks, 15 s apart, is cut off."""
+
+INTERNAL_ERROR = (1011, "InternalServerError")
+NORMAL_CLOSE = (1000, "")
+_DAY_MS = 86_400_000.0
+_REFUSALS_MAX = 500
+_REFUSALS_WINDOW_MS = 10_000.0
+_FRAME_MAX = 16 * MIB
+_MESSAGE_MAX = 64 * MIB
+_NPM_MESSAGE_MAX = 100 * MIB
+
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all sessions of a server have in common. `spawn` starts a task that outlives the connection."""
+
+    service: Service
+    authenticator: Authenticator
+    clock: Clock
+    turns: Turns
+    spawn: Spawn
+    new_request_id: Callable[[], str]
+
+
+class _Closed(Exception):
+    """The connection has to end, with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+class _Target(NamedTuple):
+    """A call as the backend takes it."""
+
+    path: str
+    args: dict[str, Any]
+    component_path: str
+
+
+class _Subscription:
+    """One query of the client's query set. `last` is what the client has; `is_stale`: it is in the session's list of those to look at."""
+
+    __slots__ = ("add", "is_stale", "journal", "last", "live", "session")
+
+    def __init__(self, session: SyncSession, add: Add) -> None:
+        self.session = session
+        self.add = add
+        self.journal = add.journal
+        self.live: LiveQuery | None = None
+        self.last: QueryResult | None = None
+        self.is_stale = False
+
+    def wake(self) -> None:
+        if not self.is_stale:
+            self.session._mark_stale(self)
+            self.session._wake_in_turn()
+
+    def close(self) -> None:
+        if self.live is not None:
+            self.live.close()
+            self.live = None
+
+
+class _Refused:
+    """Stands in for the live query of a call that cannot be made."""
+
+    def __init__(self, failure: Failure) -> None:
+        self._result = QueryResult(failure)
+
+    async def at(self, place: int) -> QueryResult:
+        return self._result
+
+    def close(self) -> None:
+        pass
+
+
+class SyncSession:
+    """One connection of a client."""
+
+    def __init__(self, shared: Shared, wire: Wire, client: ClientVersion) -> None:
+        self._service = shared.service
+        self._authenticator = shared.authenticator
+        self._clock = shared.clock
+        self._turns = shared.turns
+        self._spawn = shared.spawn
+        self._wire = wire
+        self._client = client
+
+        self._session_id: str | None = None
+        self._clock_skew_ms: int | None = None
+        self._credentials = ANONYMOUS
+        self._received = StateVersion()  # versions of what the client asked for; its ts is unused
+        self._sent = StateVersion()
+
+        self._query_ids: set[int] = set()
+        self._modifications: list[Add | Remove] = []
+        self._modifications_size = 0
+        self._subscriptions: dict[int, _Subscription] = {}
+        self._stale: list[_Subscription] = []
+
+        self._mutations: deque[tuple[Call, Credentials, int]] = deque()
+        self._mutating: asyncio.Task[None] | None = None
+        self._actions: set[asyncio.Task[None]] = set()
+        self._pumping: asyncio.Task[None] | None = None
+        self._has_turn = False
+        self._must_tell = False
+        self._held = 0
+        self._room: asyncio.Future[None] | None = None
+
+        self._is_over = False
+        self._is_finishing = False
+        self._last_sent_ms = self._clock.now_ms()
+        self._stalled_at = 0
+        self._stalled_ticks = 0
+        self._heartbeat: Timer = self._clock.call_at(self._last_sent_ms + PING_AFTER_MS, self._tick)
+        self._expiry: Timer | None = None
+        self._refusals = 0
+        self._refusals_since_ms = 0.0
+
+    # What comes in
+
+    async def receive(self, text: str | bytes) -> None:
+        """Take one message of the client. Messages must be handed in one after the other. Never raises."""
+        if self._is_over or self._is_finishing:
+            return
+        size = len(text)
+        try:
+            while self._held and self._held + size > LIMITS["socket_held"].value and not self._is_over:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+            await self._take(messages.read_message(text), size)
+        except BadMessage as error:
+            self._send(messages.fatal_error(f"Received an invalid message: {error}"))
+            self._end(*NORMAL_CLOSE)
+        except _Closed as closed:
+            self._end(closed.code, closed.reason)
+        except Exception:
+            log.exception("a message of a client could not be handled")
+            self._end(*INTERNAL_ERROR)
+
+    async def _take(self, message: messages.ClientMessage, size: int) -> None:
+        if isinstance(message, Connect):
+            return self._connect(message)
+        if self._session_id is None:
+            raise BadMessage("the first message must be Connect")
+        if isinstance(message, Call):
+            if not self._check_expiry():
+                self._hold(size)
+                self._take_mutation(message, size) if message.is_mutation else self._take_action(message, size)
+        elif isinstance(message, ModifyQuerySet):
+            self._modify_query_set(message, size)
+        elif isinstance(message, Authenticate):
+            await self._authenticate(message)
+        return None
+
+    def _connect(self, message: Connect) -> None:
+        if self._session_id is not None:
+            raise BadMessage("Connect was sent twice")
+        if message.max_observed_ts > self._service.newest_ts():
+            # It has seen commits that are not here (another database, a lost one): serving it would take back what it was shown.
+            log.warning("a client has seen commits that are not in this database; it is turned away")
+            raise _Closed(*INTERNAL_ERROR)
+        self._session_id = message.session_id
+        if message.client_ts is not None:
+            self._clock_skew_ms = message.client_ts - int(self._clock.now_ms())
+
+    def _modify_query_set(self, message: ModifyQuerySet, size: int) -> None:
+        if message.base_version != self._received.query_set or message.new_version <= message.base_version:
+            raise BadMessage(
+                f"BaseVersionMismatch: a query set of version {message.base_version} cannot become {message.new_version}, "
+                f"it is at version {self._received.query_set}"
+            )
+        for modification in message.modifications:
+            if isinstance(modification, Add) == (modification.query_id in self._query_ids):
+                raise _Closed(*INTERNAL_ERROR)  # an Add of a live id, or a Remove of an unknown one: the two sides no longer agree
+            self._query_ids ^= {modification.query_id}
+        if len(self._query_ids) > LIMITS["socket_queries"].value:
+            raise _Closed(1013, "TooManyQueries")
+        self._modifications += message.modifications
+        self._modifications_size += size
+        self._hold(size)
+        self._received = self._received._replace(query_set=message.new_version)
+        self._wake_now()
+
+    async def _authenticate(self, message: Authenticate) -> None:
+        if message.base_version != self._received.identity:
+            raise _Closed(*INTERNAL_ERROR)
+        try:
+            if message.token is None:
+                credentials = ANONYMOUS
+            elif message.is_admin:
+                credentials = self._authenticator.admin(message.token, message.acting_as)
+            else:
+                credentials = await self._authenticator.user(message.token)
+        except Unauthenticated as error:
+            return self._reject_identity(str(error), update_attempted=True)
+        except ProviderUnreachable as error:
+            log.warning("a token could not be checked: %s", error)
+            raise _Closed(*INTERNAL_ERROR) from None
+        self._credentials = credentials
+        self._received = self._received._replace(identity=self._received.identity + 1)
+        self._watch_expiry()
+        self._wake_now()
+        return None
+
+    # Calls
+
+    def _take_mutation(self, call: Call, size: int) -> None:
+        if len(self._mutations) >= LIMITS["socket_mutations"].value:
+            raise _Closed(1013, "TooManyConcurrentMutations")
+        self._mutations.append((call, self._credentials, size))
+        if self._mutating is None:
+            self._mutating = self._spawn(self._run_mutations())
+
+    async def _run_mutations(self) -> None:
+        try:
+            # When the connection has ended, what waits is left to the client to send again; what runs is let run.
+            while self._mutations and not self._is_over:
+                call, credentials, size = self._mutations.popleft()
+                await self._answer(call, credentials, size)
+        finally:
+            self._mutating = None
+
+    def _take_action(self, call: Call, size: int) -> None:
+        if len(self._actions) >= LIMITS["socket_actions"].value:
+            raise _Closed(1013, "TooManyConcurrentActions")
+        action = self._spawn(self._answer(call, self._credentials, size))
+        self._actions.add(action)
+        action.add_done_callback(self._actions.discard)
+
+    async def _answer(self, call: Call, credentials: Credentials, size: int) -> None:
+        assert self._session_id is not None
+        request_id = hashlib.sha256(f"{self._session_id}|{call.request_id}".encode()).hexdigest()[:16]
+        try:
+            target = self._target(call, credentials)
+            outcome: Answer | Failure = await self._service.call(
+                "mutation" if call.is_mutation else "action",
+                target.path,
+                target.args,
+                credentials=credentials,
+                request_id=request_id,
+                source="client",
+                component_path=target.component_path,
+                session=(self._session_id, call.request_id) if call.is_mutation else None,
+            )
+        except InterlockError as error:
+            outcome = self._refuse(error, request_id)
+        except Exception:
+            log.exception("%s could not be called", call.path[:200])
+            return self._end(*INTERNAL_ERROR)
+        finally:
+            self._release(size)
+        message = messages.response(call.request_id, outcome, is_mutation=call.is_mutation)
+        if len(message) > self._message_max:
+            too_large = LimitExceeded("message to this client", len(message), self._message_max)
+            message = messages.response(call.request_id, self._service.describe(too_large, request_id), is_mutation=call.is_mutation)
+        while self._wire.is_full and not self._is_over:
+            await self._wire.wait_drained()
+        self._send(message)
+        self._wake_now()
+        return None
+
+    def _target(self, call: Call | Add, credentials: Credentials) -> _Target:
+        """Raises ValueRefused and FunctionNotFound."""
+        try:
+            component_path = read_component(call.component_path)
+            path = read_function(call.path, component_path)
+        except BadFunctionPath as error:
+            raise FunctionNotFound(call.path[:200], str(error)) from None
+        if component_path and not credentials.may_address_components:
+            raise FunctionNotFound(path)
+        return _Target(path, read_arguments(call.args), component_path)
+
+    def _refuse(self, error: InterlockError, request_id: str) -> Failure:
+        """The answer to a call that was not made. A client that sends little else is broken or hostile."""
+        now_ms = self._clock.now_ms()
+        if not 0 <= now_ms - self._refusals_since_ms <= _REFUSALS_WINDOW_MS:
+            self._refusals, self._refusals_since_ms = 0, now_ms
+        if isinstance(error, ValueRefused | FunctionNotFound):
+            self._refusals += 1
+        if self._refusals > _REFUSALS_MAX:
+            self._end(1013, "TooManyMalformedCalls")
+        return self._service.describe(error, request_id)
+
+    # What goes out
+
+    def _wake_now(self) -> None:
+        """The client is owed a Transition."""
+        self._must_tell = True
+        self._start_pump()
+
+    def _wake_in_turn(self) -> None:
+        """A commit has touched what the client looks at; so it has perhaps for many others."""
+        if self._pumping is None and not self._has_turn:
+            self._has_turn = True
+            self._turns.call_in_turn(self._start_pump)
+
+    def _start_pump(self) -> None:
+        self._has_turn = False
+        if self._pumping is None and not self._is_over and (self._must_tell or self._stale):
+            self._pumping = self._spawn(self._pump())
+
+    async def _pump(self) -> None:
+        """The only sender of Transitions. One is on its way at a time; what happens meanwhile is told by the next."""
+        try:
+            while (self._must_tell or self._stale) and not self._is_over and not self._check_expiry():
+                snapshot = self._service.pin()
+                try:
+                    await self._transition(snapshot)
+                finally:
+                    self._service.unpin(snapshot)
+                while self._wire.is_full and not self._is_over:
+                    await self._wire.wait_drained()
+        except Exception:
+            if not self._is_over:  # else the queries were closed under it
+                log.exception("a client could not be told its results")
+                self._end(*INTERNAL_ERROR)
+        finally:
+            self._pumping = None
+
+    async def _transition(self, snapshot: Snapshot) -> None:
+        # No await from the snapshot to the results: versions, modifications, identity and snapshot have to be of one moment.
+        must_tell, self._must_tell = self._must_tell, False
+        end = StateVersion(self._received.query_set, self._received.identity, max(snapshot.ts, self._sent.ts))
+        told: dict[int, bytes] = {}
+        if end.identity != self._sent.identity:
+            for subscription in list(self._subscriptions.values()):
+                self._open(subscription)
+        removed = self._apply_modifications()
+        stale, self._stale = self._stale, []
+        for subscription in stale:
+            subscription.is_stale = False
+        wanted = [subscription for subscription in stale if subscription.live is not None]
+
+        results = await _results(wanted, snapshot.place) if wanted else []
+        if self._is_over:
+            return
+        for subscription, result in zip(wanted, results, strict=True):
+            subscription.journal = result.journal
+            if not result.looks_like(subscription.last):
+                subscription.last = result
+                told[subscription.add.query_id] = messages.query_result(subscription.add.query_id, result.tail)
+        for query_id in removed:
+            told[query_id] = messages.query_removed(query_id)
+
+        if not must_tell:
+            if not told:
+                return
+            await self._turns.wait_turn()
+        self._tell(end, told)
+
+    def _apply_modifications(self) -> list[int]:
+        """Bring the subscriptions to the query set that was asked for; which of the client's queries are gone by that."""
+        modifications, self._modifications = self._modifications, []
+        self._release(self._modifications_size)
+        self._modifications_size = 0
+        removed = []
+        for modification in modifications:
+            if isinstance(modification, Add):
+                added = self._subscriptions[modification.query_id] = _Subscription(self, modification)
+                self._open(added)
+            else:
+                if (subscription := self._subscriptions.pop(modification.query_id, None)) is not None:
+                    subscription.close()
+                removed.append(modification.query_id)
+        return [query_id for query_id in removed if query_id not in self._subscriptions]
+
+    def _open(self, subscription: _Subscription) -> None:
+        """Subscribe under the identity of now."""
+        subscription.close()
+        add = subscription.add
+        try:
+            target = self._target(add, self._credentials)
+            subscription.live = self._service.open_query(
+                target.path,
+                target.args,
+                subscription.journal,
+                credentials=self._credentials,
+                component_path=target.component_path,
+                wake=subscription.wake,
+            )
+        except InterlockError as error:
+            request_id = hashlib.sha256(f"{self._session_id}|query|{add.query_id}".encode()).hexdigest()[:16]
+            subscription.live = _Refused(self._refuse(error, request_id))
+        if not subscription.is_stale:
+            self._mark_stale(subscription)
+
+    def _mark_stale(self, subscription: _Subscription) -> None:
+        subscription.is_stale = True
+        self._stale.append(subscription)
+
+    def _tell(self, end: StateVersion, told: dict[int, bytes]) -> None:
+        clock = None if self._clock_skew_ms is None else (self._clock_skew_ms, int(self._clock.now_ms() * 1e6))
+        message = messages.transition(self._sent, end, list(told.values()), clock)
+        if self._client.takes_chunks:
+            size = int(LIMITS["transition_chunk"].value)
+            parts = [message] if len(message) <= size else messages.chunks(message, size)
+        else:
+            if len(message) > self._message_max:
+                message = messages.transition(self._sent, end, self._shortened(told, len(message) - self._message_max), clock)
+            parts = [message]
+        self._sent = end
+        for part in parts:
+            self._send(part)
+
+    def _shortened(self, told: dict[int, bytes], excess: int) -> list[bytes]:
+        """The modifications with the largest results turned into failures, until the message is one that the client can take."""
+        for query_id in sorted(told, key=lambda each: -len(told[each])):
+            if excess <= 0 or query_id not in self._subscriptions:
+                break
+            too_large = LimitExceeded("message to this client", self._message_max + excess, self._message_max)
+            result = QueryResult(self._service.describe(too_large, "0" * 16))
+            short = messages.query_result(query_id, result.tail)
+            excess -= len(told[query_id]) - len(short)
+            told[query_id] = short
+            self._subscriptions[query_id].last = result
+        return list(told.values())
+
+    @property
+    def _message_max(self) -> int:
+        """The longest message that the client takes."""
+        if self._client.name == "npm":
+            return _NPM_MESSAGE_MAX
+        return _MESSAGE_MAX if self._wire.can_fragment else _FRAME_MAX
+
+    def _send(self, message: bytes) -> None:
+        if not self._is_over:
+            self._last_sent_ms = self._clock.now_ms()
+            self._wire.send(message)
+
+    # Time
+
+    def _tick(self) -> None:
+        """Say something to a client that has heard nothing for long, and let go of one that does not listen."""
+        if self._is_over:
+            return None
+        now_ms = self._clock.now_ms()
+        buffered = self._wire.buffered()
+        self._stalled_ticks = self._stalled_ticks + 1 if buffered and buffered >= self._stalled_at else 0
+        self._stalled_at = buffered
+        if self._stalled_ticks >= STALLED_TICKS:
+            log.info("a client takes nothing of what it is sent; it is cut off")
+            self._wire.abort()
+            return self.disconnected()
+        if not buffered and not 0 <= now_ms - self._last_sent_ms < PING_AFTER_MS:  # below zero: the clock was set back
+            self._send(messages.PING)
+        due_ms = now_ms + PING_AFTER_MS if buffered else self._last_sent_ms + PING_AFTER_MS
+        self._heartbeat = self._clock.call_at(due_ms, self._tick)
+        return None
+
+    def _watch_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if self._credentials.expires_ms is not None:
+            due_ms = min(self._credentials.expires_ms, self._clock.now_ms() + _DAY_MS)
+            self._expiry = self._clock.call_at(due_ms, self._on_expiry)
+
+    def _on_expiry(self) -> None:
+        if not self._check_expiry() and not self._is_over:
+            self._watch_expiry()
+
+    def _check_expiry(self) -> bool:
+        """Whether the identity has met its end; the connection ends with it."""
+        if self._is_over or not is_expired(self._credentials, self._clock):
+            return False
+        self._reject_identity("The token of this connection has expired.", update_attempted=False)
+        return True
+
+    def _reject_identity(self, reason: str, *, update_attempted: bool) -> None:
+        self._send(messages.auth_error(reason, self._sent.identity, update_attempted))
+        self._end(*NORMAL_CLOSE)
+
+    # What is held back, and the end
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+
+    def _release(self, size: int) -> None:
+        self._held -= size
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
+
+    async def finish(self) -> None:
+        """Take nothing more, answer what was taken, then close: for a server that stops."""
+        self._is_finishing = True
+        while not self._is_over and (busy := [task for task in (self._mutating, self._pumping, *self._actions) if task is not None]):
+            await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
+        self.close_now()
+
+    def close_now(self) -> None:
+        """Close as a server does that stops."""
+        self._end(*INTERNAL_ERROR)
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        self._stop()
+
+    def _end(self, code: int, reason: str) -> None:
+        if not self._is_over:
+            self._stop()
+            self._wire.close(code, reason)
+
+    def _stop(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._heartbeat.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._mutations.clear()
+        self._modifications.clear()
+        for subscription in self._subscriptions.values():
+            subscription.close()
+        self._subscriptions.clear()
+        self._stale.clear()
+        self._make_room()
+
+
+async def _results(subscriptions: list[_Subscription], place: int) -> list[QueryResult]:
+    """Their results at one place. Runs that are needed run side by side."""
+    lives = [subscription.live for subscription in subscriptions]
+    if len(lives) == 1:
+        (live,) = lives
+        assert live is not None
+        return [await live.at(place)]
+    return list(await asyncio.gather(*(live.at(place) for live in lives if live is not None)))

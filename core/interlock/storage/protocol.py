@@ -1,0 +1,164 @@
+"""What the engine asks of a storage: small on purpose, one file a backend.
+
+A storage keeps the newest version of each document, its index entries, and an append-only log of commits. It knows
+table numbers, index numbers, key bytes and packed documents; what is in them is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+Order = Literal["asc", "desc"]
+
+
+class Interval(NamedTuple):
+    """Index keys from `start` up to, not including, `end`; None is unbounded."""
+
+    start: bytes
+    end: bytes | None
+
+
+class Row(NamedTuple):
+    """A document at its place in an index. `doc` is packed (values.pack)."""
+
+    key: bytes
+    id: str
+    doc: bytes
+
+
+class Read(NamedTuple):
+    """Rows, all from one database snapshot, and `at`: the timestamp of the newest commit in that snapshot."""
+
+    rows: list[Row]
+    at: int
+
+
+class Entry(NamedTuple):
+    """What one write does to one index: the key that goes, the key that comes. Equal keys are left out by the engine."""
+
+    index: int  # type: ignore[assignment]  # hides a method of tuple that nobody calls here
+    old_key: bytes | None
+    new_key: bytes | None
+
+
+@dataclass(slots=True)
+class Write:
+    """One document's old and new packed version; None is absent."""
+
+    table: int
+    id: str
+    old: bytes | None
+    new: bytes | None
+    entries: Sequence[Entry] = ()
+
+
+@dataclass(slots=True)
+class TableRecord:
+    """A table as the storage remembers it. `component` is the instance's path, `validator` JSON text or empty.
+
+    `count` documents of `size` packed bytes are what the storage has counted itself; what a record brings along is not looked at.
+    """
+
+    number: int
+    component: str
+    name: str
+    validator: str = ""
+    count: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True)
+class IndexRecord:
+    """An index. `fields` are dotted paths without the unseen `_creationTime` and `_id`.
+
+    The index of fields ("_id",) has no entries of its own: its rows are the table's documents by id, and its keys are
+    `values.keys.encode_key(id)`.
+    """
+
+    number: int
+    table: int
+    name: str
+    fields: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Commit:
+    """One transaction's writes. `append` sets `ts`, and before it writes anything calls `seal(ts)`, which fills commit
+    timestamps into `writes`. `tables` and `indexes` are new ones."""
+
+    writes: list[Write]
+    tables: list[TableRecord] = field(default_factory=list)
+    indexes: list[IndexRecord] = field(default_factory=list)
+    source: str = ""
+    ts: int = 0
+    seal: Callable[[int], None] | None = None
+
+
+@dataclass(slots=True)
+class Boot:
+    """What a start needs: the newest timestamp, the catalog, the next free number (tables and indexes share one row of
+    numbers), and settings kept with the data: small text values by name."""
+
+    newest: int
+    tables: list[TableRecord]
+    indexes: list[IndexRecord]
+    next_number: int
+    facts: dict[str, str]
+
+
+@dataclass(slots=True)
+class CatalogChange:
+    """A deploy: applied whole or not at all. `entries` fill new indexes, `documents` replace packed documents that only
+    change their number form. Both may be as long as a table: they are read bit by bit, in the loop's thread."""
+
+    tables: list[TableRecord] = field(default_factory=list)  # made, or changed by number
+    dropped_tables: list[int] = field(default_factory=list)
+    indexes: list[IndexRecord] = field(default_factory=list)  # made
+    dropped_indexes: list[int] = field(default_factory=list)
+    entries: Iterable[tuple[int, bytes, str]] = ()  # (index, key, id)
+    documents: Iterable[tuple[int, str, bytes]] = ()  # (table, id, packed)
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+class NothingWritten(Exception):
+    """`append` surely wrote nothing: no space, locked, read-only. `reason` is for people, `remedy` says what to do."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason, self.remedy = reason, remedy
+
+
+class OutcomeUnknown(Exception):
+    """`append` failed and it is not known whether the batch is on disk. The engine ends and recovers from storage."""
+
+
+class Storage(Protocol):
+    """One database. Timestamps are nanoseconds since the epoch, strictly increasing, given out by `append`."""
+
+    async def load(self) -> Boot: ...
+
+    async def get(self, table: int, ids: Sequence[str]) -> Read:
+        """The documents that exist of `ids`, with their `by_id` keys left empty (b"")."""
+
+    async def scan(self, index: int, interval: Interval, order: Order, limit: int) -> Read:
+        """Up to `limit` rows of the interval in key order."""
+
+    async def append(self, commits: Sequence[Commit]) -> None:
+        """Write a batch, atomic and durable when it returns; sets each commit's `ts`. An empty batch is a probe: it writes
+        a little, and syncs.
+
+        Raises NothingWritten or OutcomeUnknown.
+        """
+
+    async def tail(self, after: int) -> list[Commit]:
+        """The commits of the log with a timestamp above `after`, oldest first."""
+
+    async def redefine(self, change: CatalogChange) -> None:
+        """Apply a deploy in one database transaction. Raises NothingWritten or OutcomeUnknown."""
+
+    async def forget(self, before: int) -> None:
+        """Drop the log below the timestamp `before`, and give its space back."""
+
+    async def close(self) -> None: ...

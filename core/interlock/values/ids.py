@@ -1,0 +1,117 @@
+"""Document ids: 31 to 37 characters that carry a table number, 16 bytes of their own, and a check sum.
+
+The text is Crockford base32 of `VInt(table) ‖ internal id ‖ Fletcher-16`. Reading is strict: one id has one text.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import accumulate
+from random import Random
+from typing import Final
+
+_ALPHABET: Final = b"0123456789abcdefghjkmnpqrstvwxyz"
+_DIGITS: Final = b"0123456789abcdefghijklmnopqrstuv"
+_BYTES_BY_LENGTH: Final = {31: 19, 32: 20, 34: 21, 36: 22, 37: 23}
+
+# From five-bit numbers to our letters; from our letters to those that int(…, 32) reads, and "!" for all others.
+_to_text = _ALPHABET + bytes(224)
+_to_digits = bytes(_DIGITS[_ALPHABET.index(byte)] if byte in _ALPHABET else ord("!") for byte in range(256))
+
+
+def _lanes(width: int) -> int:
+    """The mask of the upper half of each lane, when 32 five-bit numbers stand in lanes of `width` numbers of eight bits each."""
+    return sum(((1 << 5 * width // 2) - 1) << (8 * width * lane + 5 * width // 2) for lane in range(32 // width))
+
+
+# Each step moves the upper half of every lane to where it belongs when each number has eight bits instead of five.
+_HALF_16, _HALF_8, _HALF_4, _HALF_2, _HALF_1 = (_lanes(width) for width in (32, 16, 8, 4, 2))
+
+
+def _spread(number: int) -> int:
+    """160 bits, five by five, each five in a byte of its own."""
+    number += (number & _HALF_16) * (2**48 - 1)
+    number += (number & _HALF_8) * (2**24 - 1)
+    number += (number & _HALF_4) * (2**12 - 1)
+    number += (number & _HALF_2) * (2**6 - 1)
+    return number + (number & _HALF_1) * (2**3 - 1)
+
+
+@lru_cache(maxsize=65_536)
+def _vint(table: int) -> bytes:
+    if not 0 < table < 2**32:
+        raise ValueError(f"{table} is no table number")
+    out = bytearray()
+    while table > 127:
+        out.append(table & 127 | 128)
+        table >>= 7
+    out.append(table)
+    return bytes(out)
+
+
+def encode_id(table: int, internal: bytes) -> str:
+    """The text of an id. `internal` is 16 bytes (`new_internal`)."""
+    if len(internal) != 16:
+        raise ValueError(f"an internal id has 16 bytes, not {len(internal)}")
+    raw = _vint(table) + internal
+    # Fletcher-16: the sum of the bytes, and the sum of the running sums.
+    number = int.from_bytes(raw, "big") << 16 | (sum(raw) & 255) << 8 | sum(accumulate(raw)) & 255
+    if len(raw) == 18:
+        return _spread(number).to_bytes(32, "big").translate(_to_text).decode()
+    bits = 8 * len(raw) + 16
+    length = -(-bits // 5)
+    number <<= 5 * length - bits
+    return bytes(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(length))).decode()
+
+
+def decode_id(text: str) -> tuple[int, bytes]:
+    """The table number and the internal id. Raises ValueError for a string that is no id."""
+    raw = _read(text)
+    if raw is None:
+        raise ValueError(f"{text[:40]!r} is no document id")
+    table = 0
+    for place, byte in enumerate(raw[:-16]):
+        table |= (byte & 127) << 7 * place
+    return table, raw[-16:]
+
+
+@lru_cache(maxsize=65_536)
+def table_of(text: str) -> int | None:
+    """The table number of an id; None for a string that is none."""
+    raw = _read(text)
+    if raw is None:
+        return None
+    if len(raw) == 18:
+        return raw[0] & 127 | raw[1] << 7
+    return decode_id(text)[0]
+
+
+def _read(text: str) -> bytes | None:
+    """What an id says in front of its check sum, if all of it is right."""
+    length = len(text)
+    size = _BYTES_BY_LENGTH.get(length)
+    if size is None:
+        return None
+    try:
+        number = int(text.encode().translate(_to_digits), 32)
+    except ValueError:
+        return None
+    padding = 5 * length - 8 * size
+    if number & (1 << padding) - 1:
+        return None
+    number >>= padding
+    raw = (number >> 16).to_bytes(size - 2, "big")
+    if number & 0xFFFF != (sum(raw) & 255) << 8 | sum(accumulate(raw)) & 255:
+        return None
+    # The table number in front must be what _vint writes: each byte but its last continues, and its last is not an empty one.
+    if size == 20:
+        return raw if raw[0] > 127 and 0 < raw[1] < 128 else None
+    *more, last = raw[:-16]
+    if last > 127 or not last or any(byte < 128 for byte in more) or (size == 23 and last > 15):
+        return None
+    return raw
+
+
+def new_internal(random: Random, day: int) -> bytes:
+    """16 bytes for a new id: 14 random ones, then the day since the epoch, which keeps the ids of one day near each other in storage."""
+    return (random.getrandbits(112) << 16 | day).to_bytes(16, "big")

@@ -1,0 +1,6 @@
+"""A departure board over every flight that left New York City in 2013, with one component: a sharded counter."""
+
+from interlock import App
+
+app = App(static="web")
+app.use("sharded_counter", isolation="inline")

@@ -1,0 +1,186 @@
+"""The typed face of the component: what an app imports.
+
+It runs in the app, and does nothing but call the component through the mount that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from interlock import ActionCtx, Change, MutationCtx, Page, PaginationOptions, QueryCtx
+
+DEFAULT_SHARDS = 16
+
+
+class ShardedCounter:
+    """Counters by name: `counter = ShardedCounter(components.sharded_counter)`.
+
+    `shards` says over how many rows the counters named in it are spread, `default_shards` all others (16). With
+    `auto_rebalance_every`, a counter is spread evenly again at most so many seconds after it was added to.
+    """
+
+    def __init__(
+        self,
+        component: Any,
+        *,
+        shards: Mapping[str, int] | None = None,
+        default_shards: int | None = None,
+        auto_rebalance_every: float | timedelta | None = None,
+    ) -> None:
+        self._mount = component
+        self._shards = {name: _shards(f"shards[{name!r}]", number) for name, number in (shards or {}).items()}
+        self._default_shards = DEFAULT_SHARDS if default_shards is None else _shards("default_shards", default_shards)
+        self._planning = {} if auto_rebalance_every is None else {"rebalance_every": _seconds(auto_rebalance_every)}
+        # The shard that a function adds to, by counter: a mutation should write one row however often it adds. It belongs to
+        # that one run, so another run picks anew, and one that is undone leaves nothing behind.
+        self._chosen: WeakKeyDictionary[MutationCtx, dict[str, int]] = WeakKeyDictionary()
+
+    async def add(self, ctx: MutationCtx | ActionCtx, name: str, count: float = 1) -> None:
+        """Add a number; it may be negative or a fraction."""
+        shard = self._shard(ctx, name)
+        await ctx.run_mutation(self._mount.add, name=name, count=_number(count), shard=shard, **self._planning)
+        self._keep(ctx, name, shard)
+
+    async def add_many(self, ctx: MutationCtx | ActionCtx, counts: Mapping[str, float]) -> None:
+        """Add to several counters in one call: all of it happens, or nothing."""
+        shards = {name: self._shard(ctx, name) for name in counts}
+        additions = [{"name": name, "count": _number(count), "shard": shards[name]} for name, count in counts.items()]
+        await ctx.run_mutation(self._mount.add_many, additions=additions, **self._planning)
+        for name, shard in shards.items():
+            self._keep(ctx, name, shard)
+
+    async def subtract(self, ctx: MutationCtx | ActionCtx, name: str, count: float = 1) -> None:
+        """Add the negative of a number."""
+        await self.add(ctx, name, -_number(count))
+
+    async def inc(self, ctx: MutationCtx | ActionCtx, name: str) -> None:
+        """Add one."""
+        await self.add(ctx, name, 1)
+
+    async def dec(self, ctx: MutationCtx | ActionCtx, name: str) -> None:
+        """Subtract one."""
+        await self.add(ctx, name, -1)
+
+    async def count(self, ctx: QueryCtx | ActionCtx, name: str) -> float:
+        """The exact value, an int if only ints were added; 0 for an unknown name. Depends on every shard."""
+        value: float = await ctx.run_query(self._mount.count, name=name)
+        return value
+
+    async def estimate_count(self, ctx: QueryCtx | ActionCtx, name: str, read_from_shards: int = 1) -> float:
+        """What some random shards let expect. Depends on those shards alone; exact right after `rebalance`."""
+        value: float = await ctx.run_query(
+            self._mount.estimate_count, name=name, read_from_shards=read_from_shards, shards=self._shards_of(name)
+        )
+        return value
+
+    async def rebalance(self, ctx: MutationCtx | ActionCtx, name: str) -> None:
+        """Spread the value evenly over the configured shards and remove all others. Conflicts with every add meanwhile."""
+        await ctx.run_mutation(self._mount.rebalance, name=name, shards=self._shards_of(name))
+
+    async def reset(self, ctx: MutationCtx | ActionCtx, name: str) -> None:
+        """Remove the counter; its value is 0 again."""
+        await ctx.run_mutation(self._mount.reset, name=name)
+
+    async def names(self, ctx: QueryCtx | ActionCtx, prefix: str = "", pagination: PaginationOptions | None = None) -> Page[str]:
+        """The names that begin with `prefix`, in order, a page at a time (without `pagination` the first 100)."""
+        options = pagination if pagination is not None else PaginationOptions(num_items=100)
+        return Page.from_arguments(await ctx.run_query(self._mount.names, prefix=prefix, pagination_opts=options))
+
+    def named(self, name: str) -> NamedCounter:
+        """One counter, whose methods take no name."""
+        return NamedCounter(self, name)
+
+    def on_change(self, name: str) -> Callable[[MutationCtx, Change], Awaitable[None]]:
+        """A trigger that counts the documents of a table: `trigger("guesses")(counter.on_change("guesses"))`."""
+
+        async def count_change(ctx: MutationCtx, change: Change) -> None:
+            if change.kind == "insert":
+                await self.inc(ctx, name)
+            elif change.kind == "delete":
+                await self.dec(ctx, name)
+
+        return count_change
+
+    def _shards_of(self, name: str) -> int:
+        return self._shards.get(name, self._default_shards)
+
+    def _shard(self, ctx: MutationCtx | ActionCtx, name: str) -> int:
+        chosen = self._chosen.get(ctx) if isinstance(ctx, MutationCtx) else None
+        if chosen is not None and name in chosen:
+            return chosen[name]
+        return ctx.random.randrange(self._shards_of(name))
+
+    def _keep(self, ctx: MutationCtx | ActionCtx, name: str, shard: int) -> None:
+        # Only after the call: one that raised leaves no choice behind.
+        if isinstance(ctx, MutationCtx):
+            self._chosen.setdefault(ctx, {})[name] = shard
+
+
+class NamedCounter:
+    """One counter of a `ShardedCounter`."""
+
+    def __init__(self, counter: ShardedCounter, name: str) -> None:
+        self._counter, self.name = counter, name
+
+    async def add(self, ctx: MutationCtx | ActionCtx, count: float = 1) -> None:
+        """Add a number; it may be negative or a fraction."""
+        await self._counter.add(ctx, self.name, count)
+
+    async def subtract(self, ctx: MutationCtx | ActionCtx, count: float = 1) -> None:
+        """Add the negative of a number."""
+        await self._counter.subtract(ctx, self.name, count)
+
+    async def inc(self, ctx: MutationCtx | ActionCtx) -> None:
+        """Add one."""
+        await self._counter.inc(ctx, self.name)
+
+    async def dec(self, ctx: MutationCtx | ActionCtx) -> None:
+        """Subtract one."""
+        await self._counter.dec(ctx, self.name)
+
+    async def count(self, ctx: QueryCtx | ActionCtx) -> float:
+        """The exact value."""
+        return await self._counter.count(ctx, self.name)
+
+    async def estimate_count(self, ctx: QueryCtx | ActionCtx, read_from_shards: int = 1) -> float:
+        """What some random shards let expect."""
+        return await self._counter.estimate_count(ctx, self.name, read_from_shards)
+
+    async def rebalance(self, ctx: MutationCtx | ActionCtx) -> None:
+        """Spread the value evenly over the configured shards and remove all others."""
+        await self._counter.rebalance(ctx, self.name)
+
+    async def reset(self, ctx: MutationCtx | ActionCtx) -> None:
+        """Remove the counter; its value is 0 again."""
+        await self._counter.reset(ctx, self.name)
+
+    def on_change(self) -> Callable[[MutationCtx, Change], Awaitable[None]]:
+        """A trigger that counts the documents of a table."""
+        return self._counter.on_change(self.name)
+
+
+def _shards(what: str, number: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{what} must be an int, got {number!r}")
+    if number < 1:
+        raise ValueError(f"{what} must be 1 or more, got {number}")
+    return number
+
+
+def _seconds(every: float | timedelta) -> float:
+    if isinstance(every, timedelta):
+        every = every.total_seconds()
+    if isinstance(every, bool) or not isinstance(every, int | float):
+        raise TypeError(f"auto_rebalance_every must be seconds or a timedelta, got {every!r}")
+    if not every > 0:
+        raise ValueError(f"auto_rebalance_every must be more than 0 seconds, got {every}")
+    return float(every)
+
+
+def _number(count: float) -> float:
+    if isinstance(count, bool) or not isinstance(count, int | float):
+        raise TypeError(f"count must be an int or a float, got {count!r}")
+    return count

@@ -1,0 +1,230 @@
+"""The server on a real port: under its own web server, and under uvicorn as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from interlock.errors import MountError
+from interlock.server import ServerApp, serve
+from interlock.server.serve import bind
+from interlock.server.service import Service
+from interlock.testing.virtual_clock import VirtualClock
+
+from .sync_client import SESSION, settle
+from .tiny import TinyService
+
+FRONTS = ("own", "uvicorn")
+
+
+class Site:
+    """A running server and what is in it."""
+
+    def __init__(self, service: TinyService, clock: VirtualClock, url: str, stop: asyncio.Event) -> None:
+        self.service, self.clock, self.url, self.stop = service, clock, url, stop
+
+    @asynccontextmanager
+    async def socket(self, path: str = "/api/1.48.0/sync", **options: Any) -> AsyncIterator[ClientConnection]:
+        async with connect(self.url.replace("http", "ws") + path, **{"max_size": None, **options}) as connection:
+            yield connection
+
+
+def app_of(service: TinyService, clock: VirtualClock) -> ServerApp:
+    async def open_service() -> Service:
+        return service
+
+    async def close_service() -> None:
+        pass
+
+    return ServerApp(open_service, close_service, clock=clock)
+
+
+@asynccontextmanager
+async def site(front: str = "own") -> AsyncIterator[Site]:
+    service, clock, stop = TinyService(), VirtualClock(1_800_000_000_000.0), asyncio.Event()
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    if front == "own":
+        work = serve(app_of(service, clock), port=0, ready=ready.set_result, stop=stop, grace_s=5)
+    else:
+        listener = bind("127.0.0.1", 0)
+        server = uvicorn.Server(uvicorn.Config(app_of(service, clock), log_level="warning"))
+        work = server.serve(sockets=[listener])
+        ready.set_result(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    running = asyncio.ensure_future(work)
+    await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        running.result()
+    if front != "own":
+        while not server.started:
+            await asyncio.sleep(0.01)
+    try:
+        yield Site(service, clock, ready.result(), stop)
+    finally:
+        stop.set()
+        if front != "own":
+            server.should_exit = True
+        await running
+
+
+async def send(connection: ClientConnection, *messages: dict[str, Any]) -> None:
+    for message in messages:
+        await connection.send(json.dumps(message))
+
+
+async def receive(connection: ClientConnection) -> Any:
+    return json.loads(await connection.recv())
+
+
+CONNECT = {"type": "Connect", "sessionId": SESSION, "connectionCount": 0, "lastCloseReason": None}
+
+
+def add(query_id: int, path: str, **args: Any) -> dict[str, Any]:
+    change = {"type": "Add", "queryId": query_id, "udfPath": path, "args": [args]}
+    return {"type": "ModifyQuerySet", "baseVersion": query_id, "newVersion": query_id + 1, "modifications": [change]}
+
+
+def mutation(request_id: int, path: str, **args: Any) -> dict[str, Any]:
+    return {"type": "Mutation", "requestId": request_id, "udfPath": path, "args": [args]}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_subscription_and_a_mutation_over_a_socket(front: str) -> None:
+    async with site(front) as here, here.socket() as connection:
+        await send(connection, CONNECT, add(0, "t:get"))
+        assert (await receive(connection))["modifications"][0]["value"] is None
+        await send(connection, mutation(0, "t:put", value="é😀\0"))
+        kinds = [await receive(connection) for _ in range(2)]
+        assert [message["type"] for message in kinds] == ["MutationResponse", "Transition"]
+        assert kinds[1]["modifications"][0]["value"] == "é😀\0"
+        async with httpx.AsyncClient(base_url=here.url) as client:
+            assert (await client.post("/api/query", json={"path": "t:get", "args": {}})).json()["value"] == "é😀\0"
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_socket_without_a_version_is_one_of_the_python_client(front: str) -> None:
+    async with site(front) as here, here.socket("/api/sync", additional_headers={"Convex-Client": "python-0.8.1"}) as connection:
+        await send(connection, CONNECT, {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": []})
+        assert (await receive(connection))["type"] == "Transition"
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize(("path", "status"), [("/api/nonsense/sync", 400), ("/api/1.2/sync", 400), ("/elsewhere", 404)])
+async def test_a_socket_that_is_not_there_is_refused_at_the_handshake(front: str, path: str, status: int) -> None:
+    async with site(front) as here:
+        with pytest.raises(InvalidStatus) as refused:
+            async with here.socket(path):
+                pass
+        assert refused.value.response.status_code == status
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_fatal_error_arrives_before_the_close(front: str) -> None:
+    async with site(front) as here, here.socket() as connection:
+        await connection.send("nonsense")
+        assert (await receive(connection))["type"] == "FatalError"
+        with pytest.raises(ConnectionClosed) as closed:
+            await connection.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1000
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_close_of_the_server_has_a_code_and_a_reason(front: str) -> None:
+    async with site(front) as here, here.socket() as connection:
+        await send(connection, CONNECT, mutation(0, "t:crash"))
+        with pytest.raises(ConnectionClosed) as closed:
+            await connection.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1011, "InternalServerError")
+
+
+async def test_a_long_message_goes_out_in_frames_that_every_client_takes() -> None:
+    async with site() as here, here.socket("/api/sync") as connection:
+        await send(connection, CONNECT, add(0, "t:big", size=20_000_000))
+        parts = [part async for part in connection.recv_streaming()]
+        assert max(map(len, parts)) <= 4 * 1024 * 1024
+        assert len(json.loads("".join(str(part) for part in parts))["modifications"][0]["value"]) == 20_000_000
+
+
+async def test_long_messages_of_a_client_are_taken_up_to_the_limit() -> None:
+    async with site() as here, here.socket() as connection:
+        await send(connection, CONNECT, mutation(0, "t:put", value="x" * 17_000_000))
+        assert (await receive(connection))["success"]
+        with pytest.raises(ConnectionClosed) as closed:
+            await connection.send("x" * 68_000_000)
+            while True:
+                await connection.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+
+
+async def test_everybody_is_told() -> None:
+    async with site() as here:
+        sockets = [here.socket() for _ in range(150)]
+        connections = [await each.__aenter__() for each in sockets]
+        for connection in connections:
+            await send(connection, CONNECT, add(0, "t:get"))
+        for connection in connections:
+            await receive(connection)
+        here.service.commit(lambda state: state.update(counter=1))
+        told = await asyncio.gather(*map(receive, connections))
+        assert {message["modifications"][0]["value"] for message in told} == {1.0}
+        for each in sockets:
+            await each.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_client_that_never_reads_is_cut_off_and_others_do_not_notice(front: str) -> None:
+    async with site(front) as here, here.socket() as other:
+        deaf = await connect(here.url.replace("http", "ws") + "/api/1.0.0/sync", max_size=None, max_queue=1)
+        await send(deaf, CONNECT, add(0, "t:everything"))
+        await send(other, CONNECT, add(0, "t:get"))
+        await receive(other)
+        for n in range(20):
+            here.service.commit(lambda state, n=n: state.update(counter=n, load=f"{n}" * 2_000_000))
+            assert (await receive(other))["modifications"][0]["value"] == float(n)
+        assert len(here.service.live) == 2
+        for _ in range(5):
+            here.clock.move_to(here.clock.now_ms() + 15_000)
+            await asyncio.sleep(0)
+        await settle()
+        assert len(here.service.live) == 1
+        deaf.transport.abort()
+
+
+async def test_a_server_that_stops_answers_first_and_takes_no_more() -> None:
+    async with site() as here, here.socket() as connection, httpx.AsyncClient(base_url=here.url) as client:
+        here.service.gates["t:add"] = gate = asyncio.Event()
+        await send(connection, CONNECT, mutation(0, "t:add"))
+        request = asyncio.ensure_future(client.post("/api/mutation", json={"path": "t:add", "args": {}}))
+        while len(here.service.calls) < 2:
+            await asyncio.sleep(0.01)
+        here.stop.set()
+        with pytest.raises(OSError):
+            while True:
+                (await asyncio.open_connection(*here.url.removeprefix("http://").split(":")))[1].close()
+                await asyncio.sleep(0.01)
+        gate.set()
+        assert (await receive(connection))["type"] == "MutationResponse"
+        assert (await receive(connection))["type"] == "Transition"
+        with pytest.raises(ConnectionClosed) as closed:
+            await connection.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1011
+        assert (await request).json()["status"] == "success"
+
+
+def test_a_port_that_is_taken_is_named_with_a_way_out() -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(MountError, match=f"127.0.0.1:{port}: another program listens on this port.\n.*--port {port + 1}"):
+        bind("127.0.0.1", port).close()
+    with pytest.raises(MountError, match="cannot listen here"):
+        bind("192.0.2.1", 3210)
