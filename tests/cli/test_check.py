@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from interlock.cli.main import app as command_line
 from typer.testing import CliRunner, Result
+
+from interlock.cli.main import app as command_line
 
 
 def check(*arguments: str) -> Result:

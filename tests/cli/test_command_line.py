@@ -9,11 +9,12 @@ from importlib.metadata import version
 
 import pytest
 import typer
+from typer.testing import CliRunner, Result
+
 from interlock.cli.exits import Exit
 from interlock.cli.main import app as command_line
 from interlock.hooks import Hooks, hookimpl
 from interlock.limits import LIMITS
-from typer.testing import CliRunner, Result
 
 COMMANDS = ["new", "dev", "serve", "run", "components", "check", "data", "limits"]
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from interlock.cli.faces import component_files, face_imports, mixed_halves, package_folder
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from interlock import Component, MutationCtx, QueryCtx
 from interlock.cli.generated import generated_source, write_generated
 from interlock.values import Int64

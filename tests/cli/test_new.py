@@ -9,8 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from interlock.cli.main import app as command_line
 from typer.testing import CliRunner
+
+from interlock.cli.main import app as command_line
 
 
 def new(*arguments: str, expected: int = 0) -> str:

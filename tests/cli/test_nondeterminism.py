@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from interlock.cli.nondeterminism import find_nondeterminism
 
 

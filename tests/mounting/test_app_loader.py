@@ -196,11 +196,11 @@ def test_a_cron_that_could_not_run_is_refused_with_its_line(tmp_path: Path, line
     assert problem in refusal.problem
 
 
-def test_a_cron_finds_its_function_by_reference_name_and_camel_case(tmp_path: Path) -> None:
+def test_a_cron_finds_its_function_by_reference_and_by_name(tmp_path: Path) -> None:
     directory = make(tmp_path, a="@mutation\nasync def work_hard(ctx: MutationCtx) -> None: ...\n")
-    lines = "app.cron('a', every=5)(work_hard)\napp.cron('b', every=5)('a:work_hard')\napp.cron('c', every=5)('a:workHard')\n"
+    lines = "app.cron('a', every=5)(work_hard)\napp.cron('b', every=5)('a:work_hard')\napp.cron('c', every=5)('a.js:work_hard')\n"
     (directory / "app.py").write_text(APP + "from .a import work_hard\n" + lines)
-    assert [cron.function for cron in load_app(directory).manifest().crons] == ["a:work_hard", "a:work_hard", "a:workHard"]
+    assert [cron.function for cron in load_app(directory).manifest().crons] == ["a:work_hard", "a:work_hard", "a.js:work_hard"]
 
 
 def test_an_app_object_is_loaded_with_the_directory_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from interlock import Component, Int64, Limits, MutationCtx, Request, Response, Schema, Table, components, secret
 from interlock.errors import MountError
 from interlock.mounting.manifest import Manifest, manifest_of
-from interlock.mounting.manifest_reader import BYTES_MAX, is_permission, manifest_from_json, parse_manifest
+from interlock.mounting.manifest_reader import BYTES_MAX, manifest_from_json, parse_manifest
+from interlock.mounting.permissions import is_permission
 
 WHERE = "app.py:7"
 
 
 def make() -> Component:
     """A component that declares one of everything."""
+    mails = Table({"to": str, "state": {"kind": Literal["queued", "sent"]}}).index("by_state", "state.kind", "to")
     component = Component(
         "mailer",
-        schema=Schema(strict=False, mails=Table({"to": str, "state": {"kind": Literal["queued", "sent"]}}).index("by_state", "state.kind", "to")),
+        schema=Schema(strict=False, mails=mails),
         env={"KEY": str, "LEVEL": Literal["a", "b"] | None},
         permissions=["net:api.mail.example", "http"],
     )
@@ -46,7 +48,8 @@ def make() -> Component:
     async def on_mail(ctx: MutationCtx, change: Any) -> None: ...
 
     @component.http("POST", "/hook")
-    async def hook(ctx: Any, request: Request) -> Response: ...
+    async def hook(ctx: Any, request: Request) -> Response:
+        return Response()
 
     component.cron("nightly", cron="0 3 * * *", timezone="Europe/Berlin", catch_up="all", args={"to": "x", "size": Int64(2)})(send)
     component.cron("often", every=30)(components.pool.work)
@@ -106,7 +109,7 @@ ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}}
     ("path", "value"),
     [
         ("format", 2),
-        ("format", True and "1"),
+        ("format", True),
         ("name", "a b"),
         ("name", 7),
         ("name", None),
@@ -207,7 +210,8 @@ def test_bytes_that_are_no_manifest_are_refused(data: bytes) -> None:
 
 
 def test_a_validator_that_is_nested_without_end_is_refused() -> None:
-    data, validator = told(), {"type": "any"}
+    data = told()
+    validator: dict[str, Any] = {"type": "any"}
     for _ in range(70):
         validator = {"type": "array", "value": validator}
     data["functions"]["send"]["returns"] = validator
@@ -243,11 +247,11 @@ def test_a_manifest_with_anything_anywhere_is_read_or_refused_and_never_breaks(d
 TOLD = told()
 
 
-@pytest.mark.parametrize("text", ["http", "files", "native", "net:api.example", "net:*.example.org", "net:api.example:8443", "net:[::1]:80"])
+@pytest.mark.parametrize("text", ["http", "files", "native", "net:api.example", "net:*.a.example", "net:*", "net:a:8443", "net:[::1]:80"])
 def test_permissions(text: str) -> None:
     assert is_permission(text)
 
 
-@pytest.mark.parametrize("text", ["", "net", "net:", "net:*", "net:a b", "net:a/b", "HTTP", "http\n", "net:a:b", "file"])
+@pytest.mark.parametrize("text", ["", "net", "net:", "net:a b", "net:a/b", "HTTP", "http\n", "net:a:b", "file"])
 def test_what_is_no_permission(text: str) -> None:
     assert not is_permission(text)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from interlock import App, Component, FunctionNotFound, Limits, MutationCtx, QueryCtx, Request, Response, Schema, Table, components, secret
+from interlock import App, Component, Limits, MutationCtx, QueryCtx, Request, Response, Schema, Table, components, secret
 from interlock.engine.catalog import TableSpec
 from interlock.errors import MountError
 from interlock.mounting.instance import ComponentPath
@@ -32,8 +32,7 @@ async def wipe(ctx: MutationCtx) -> None: ...
 @pytest.fixture
 def tally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A distribution interlock-tally 1.2.3 on the path."""
-    files = {"interlock_tally/__init__.py": "raise AssertionError('the face was imported')", "interlock_tally/component.py": TALLY}
-    files["interlock_tally/__init__.py"] = ""
+    files = {"interlock_tally/__init__.py": "", "interlock_tally/component.py": TALLY}
     install(tmp_path / "site", "interlock-tally", "1.2.3", components={"tally": "interlock_tally.component:component"}, files=files)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     yield
@@ -88,7 +87,7 @@ def test_children_of_components_hang_below_them() -> None:
     tree = mounted(mailer, name="post")
     assert list(tree.by_path) == ["", "post", "post/workpool"]
     assert tree.get("post/workpool").parent is tree.get("post")
-    assert tree.root.child("post").child("workpool").code is not None
+    assert tree.root.children["post"].children["workpool"].code is not None
 
 
 def test_an_inline_instance_has_its_functions_and_triggers_at_hand() -> None:
@@ -98,7 +97,8 @@ def test_an_inline_instance_has_its_functions_and_triggers_at_hand() -> None:
     async def on_change(ctx: MutationCtx, change: Any) -> None: ...
 
     @component.http("POST", "/hook")
-    async def hook(ctx: Any, request: Request) -> Response: ...
+    async def hook(ctx: Any, request: Request) -> Response:
+        return Response()
 
     component.permissions = ("http",)
     instance = mounted(component, http_prefix="/tally").get("tally")
@@ -110,23 +110,12 @@ def test_an_inline_instance_has_its_functions_and_triggers_at_hand() -> None:
     assert [(route.method, route.path) for route in instance.http_routes] == [("POST", "/hook")]
 
 
-def test_functions_are_found_in_any_spelling(tally: None) -> None:
-    instance = mounted("tally").get("tally")
-    declared = instance.find("countAll")
-    assert declared is not None
-    assert declared.name == "count_all"
-    assert instance.find("count_all") is declared
-    assert instance.find("tally:count_all") is None
-    assert instance.find("gone") is None
-    assert instance.rename_arguments("add", {"name": "x"}) == {"name": "x"}
-
-
 def test_a_component_alone_is_the_root_with_plain_function_names() -> None:
     component = make(env={"KEY": str}, permissions=["net:api.example"])
     tree = build_tree(component, env={"KEY": "k"})
     assert list(tree.by_path) == [""]
     assert list(tree.root.functions) == ["add", "wipe"]
-    assert (tree.root.name, tree.app, tree.root.allow) == ("tally", None, {"net:api.example"})
+    assert (tree.root.name, tree.app, list(tree.root.allow)) == ("tally", None, ["net:api.example"])
     assert tree.root.env_values({"KEY": "k"}) == {"KEY": "k"}
 
 
@@ -135,7 +124,7 @@ def test_a_directory_is_the_root_with_its_static_folder_and_auth(tmp_path: Path)
     directory = write(tmp_path / "myapp", {"app.py": source, "web/index.html": "hello"})
     tree = build_tree(str(directory), env={})
     assert (tree.directory, tree.static) == (directory, directory / "web")
-    assert [provider.audience for provider in tree.auth] == ["x"]  # type: ignore[union-attr]
+    assert [provider.audience for provider in tree.auth] == ["x"]
     assert tree.app is sys.modules["myapp.app"].app
 
 
@@ -155,13 +144,6 @@ def test_the_fingerprint_follows_what_is_declared() -> None:
         return mounted(make(**options)).fingerprint
 
     assert build() == build() != build(schema=Schema(counters=Table({"name": str})))
-
-
-def test_a_child_that_is_not_mounted_is_a_function_not_found_with_the_close_match() -> None:
-    with pytest.raises(FunctionNotFound, match=r"Did you mean components\.tally\?"):
-        mounted(make()).root.child("tallly")
-    with pytest.raises(FunctionNotFound, match=r'use\("gone"\)'):
-        mounted(make()).root.child("gone")
 
 
 @pytest.mark.parametrize("text", ["", "mailer", "mailer/workpool"])
@@ -281,10 +263,10 @@ def test_a_component_with_two_spellings_of_one_name_is_refused() -> None:
     component = make()
 
     @component.query
-    async def countAll(ctx: QueryCtx) -> int: ...
+    async def countAll(ctx: QueryCtx) -> None: ...
 
     @component.query
-    async def count_all(ctx: QueryCtx) -> int: ...
+    async def count_all(ctx: QueryCtx) -> None: ...
 
     assert "countAll and count_all" in refused(component).problem
 
@@ -293,7 +275,8 @@ def test_http_routes_without_the_permission_are_refused() -> None:
     component = make()
 
     @component.http("GET", "/x")
-    async def hook(ctx: Any, request: Request) -> Response: ...
+    async def hook(ctx: Any, request: Request) -> Response:
+        return Response()
 
     assert 'permissions=["http"]' in refused(component).remedy
 
@@ -444,14 +427,14 @@ def test_a_cron_of_a_childs_function_is_checked_when_the_child_is_known() -> Non
     app = App()
     app.cron("tick", every=5, args={"name": "x"})(components.tally.add)
     assert mounted(make(), app=app).root.crons[0].mount == "tally"
-    for ref, args, problem in [
-        (components.tally.gone, {}, "no such function"),
-        (components.tally.wipe, {}, "no such function"),
-        (components.tally.add, {}, "without name"),
+    for ref, problem in [
+        (components.tally.gone, "no such function"),
+        (components.tally.wipe, "no such function"),
+        (components.tally.add, "without name"),
     ]:
         app = App()
         app.use(make(), isolation="inline")
-        app.cron("tick", every=5, args=args)(ref)
+        app.cron("tick", every=5)(ref)
         with pytest.raises(MountError, match=problem):
             build_tree(app, env={})
 
@@ -484,9 +467,9 @@ def test_a_reload_that_is_refused_leaves_the_old_tree_working(tmp_path: Path) ->
         assert old.root.code is not None
         top = old.root.code.functions["a:top"]
         assert sys.modules["myapp.a"].top is top
-        assert (top(None), top.public_name) == (1, "a:top")  # type: ignore[arg-type]
+        assert (top(None), top.public_name) == (1, "a:top")
     write(directory, {"a.py": functions.format(3)})
     new = build_tree(directory, env={}, reload=True)
     assert new.root.code is not None
-    assert new.root.code.functions["a:top"](None) == 3  # type: ignore[arg-type]
+    assert new.root.code.functions["a:top"](None) == 3
     assert new.root.code.functions["a:top"] is not top

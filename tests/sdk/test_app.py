@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import pytest
+
 from interlock import (
     JWT,
     OIDC,
@@ -105,7 +106,7 @@ def test_env_declares_strings_and_refers_to_them() -> None:
         _ = app.env.OTHER
     with pytest.raises(MountError, match="declares N as"):
         App(env={"N": int}).env_declarations()
-    with pytest.raises(MountError, match="declares 'A B'|variable 'A B'"):
+    with pytest.raises(MountError, match="variable 'A B'"):
         App(env={"A B": str})
     with pytest.raises(TypeError):
         secret(5)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDic
 
 import pydantic
 import pytest
+
 from interlock import (
     ActionCtx,
     ArgumentError,
@@ -101,7 +102,7 @@ def test_annotations_in_quotes_may_name_what_the_enclosing_function_has() -> Non
     local = Literal["a", "b"]
 
     @query
-    async def choose(ctx: QueryCtx, which: local) -> local:  # type: ignore[valid-type]
+    async def choose(ctx: QueryCtx, which: local) -> local:
         return which
 
     assert [member["value"] for member in choose.declaration().returns["value"]] == ["a", "b"]
@@ -163,9 +164,9 @@ def test_a_signature_that_callers_could_not_use_is_refused() -> None:
         (submit, "decorated twice"),
     ):
         with pytest.raises(MountError, match=said):
-            query(handler)  # type: ignore[call-overload]
+            query(handler)  # type: ignore[arg-type]
     with pytest.raises(MountError, match="annotated QueryCtx"):
-        action(top)  # type: ignore[arg-type]
+        action(top)
     with pytest.raises(MountError, match="no name"):
         query(name="a b")(top)
 
@@ -229,14 +230,14 @@ def test_functions_and_triggers_belong_to_the_module_that_was_being_loaded() -> 
         helper.__dict__,
     )
     module = types.ModuleType("pkg.jobs")
-    module.__dict__["make"] = helper.make  # type: ignore[attr-defined]
+    module.__dict__["make"] = helper.make
     exec("first = make('one')\nsecond = make(None)", module.__dict__)
     assert [function.module for function in made_by(module).functions] == ["pkg.jobs", "pkg.jobs"]
-    assert made_by(module).functions[0] is module.first  # type: ignore[attr-defined]
+    assert made_by(module).functions[0] is module.first
     assert [table for table, _ in made_by(module).triggers] == ["t", "t"]
     assert made_by(helper).functions == []
 
-    at_run_time = helper.make("late")  # type: ignore[attr-defined]
+    at_run_time = helper.make("late")
     assert at_run_time not in made_by(module).functions
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock import InvalidCursor, LimitExceeded, Page, PaginationOptions, QueryCtx, QueryError
 from interlock.sdk.query import Query
 from interlock.values import compile_validator, from_annotation

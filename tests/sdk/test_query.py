@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock import UNSET, LimitExceeded, MutationCtx, QueryCtx, QueryError, Range
 from interlock.sdk.query import Query
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 
 import pytest
+
 from interlock import ComponentReference, FunctionNotFound, Limits, Reference, components, reference
 from interlock.sdk.host import Target
 from interlock.sdk.references import as_target, mount_name
@@ -57,7 +58,7 @@ def test_options_travel_with_the_call_and_the_last_one_said_counts() -> None:
 def test_what_is_no_reference_says_so() -> None:
     def function() -> None: ...
 
-    with pytest.raises(FunctionNotFound, match="function.*@query"):
+    with pytest.raises(FunctionNotFound, match=r"function.*@query"):
         as_target(function)  # type: ignore[arg-type]
     with pytest.raises(FunctionNotFound, match=r"It is a mount; name a function of it: components.a.<function>"):
         as_target(components.a)  # type: ignore[arg-type]

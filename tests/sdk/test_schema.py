@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pydantic
 import pytest
+
 from interlock import CommitTimestamp, Id, Schema, SchemaError, Table
 from interlock.sdk.declarations import TableDeclaration
 
@@ -122,7 +123,7 @@ def test_a_schema_is_its_tables() -> None:
 def test_names_that_no_table_may_have_are_refused() -> None:
     for name in ("_jobs", "a b", "x" * 65, "1a", "___"):
         with pytest.raises(SchemaError, match="a table's name"):
-            Schema(**{name: Table({})})
+            Schema(**{name: Table({})})  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match=r'table "games": that is no Table but dict; write games=Table'):
         Schema(games={"name": str})  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match="the schema's setting"):

@@ -41,15 +41,40 @@ async def test_the_claims_of_an_openid_token_become_the_identity() -> None:
     door = Door()
     found = await door.identity(
         token(
-            name="Ada", given_name="Ada", email="ada@example.com", email_verified=True, picture="p", profile="pr", zoneinfo="Europe/Rome",
-            locale="it", phone_number_verified=False, address={"formatted": "Rome"}, updated_at=0, custom={"a": 1}, jti="1", nbf=1, fva=[1],
-        )  # fmt: skip
+            name="Ada",
+            given_name="Ada",
+            email="ada@example.com",
+            email_verified=True,
+            picture="p",
+            profile="pr",
+            zoneinfo="Europe/Rome",
+            locale="it",
+            phone_number_verified=False,
+            address={"formatted": "Rome"},
+            updated_at=0,
+            custom={"a": 1},
+            jti="1",
+            nbf=1,
+            fva=[1],
+        )
     )
     assert found == {
-        "tokenIdentifier": "https://login.example|ada", "issuer": "https://login.example", "subject": "ada", "name": "Ada", "givenName": "Ada",
-        "email": "ada@example.com", "emailVerified": True, "pictureUrl": "p", "profileUrl": "pr", "timezone": "Europe/Rome", "language": "it",
-        "phoneNumberVerified": False, "address": "Rome", "updatedAt": "1970-01-01T00:00:00Z", "custom": {"a": 1},
-    }  # fmt: skip
+        "tokenIdentifier": "https://login.example|ada",
+        "issuer": "https://login.example",
+        "subject": "ada",
+        "name": "Ada",
+        "givenName": "Ada",
+        "email": "ada@example.com",
+        "emailVerified": True,
+        "pictureUrl": "p",
+        "profileUrl": "pr",
+        "timezone": "Europe/Rome",
+        "language": "it",
+        "phoneNumberVerified": False,
+        "address": "Rome",
+        "updatedAt": "1970-01-01T00:00:00Z",
+        "custom": {"a": 1},
+    }
 
 
 async def test_other_claims_of_a_custom_token_keep_their_names_and_nested_ones_are_flattened() -> None:
@@ -99,7 +124,7 @@ async def test_a_shared_secret_is_taken_where_the_app_says_so_and_nowhere_else()
         ("nonsense", "InvalidAuthHeader"),
         ("a.b.c", "InvalidAuthHeader"),
         ("x" * 100_000, "InvalidAuthHeader"),
-        (jwt.encode({"iss": ISSUER, "sub": "eve", "aud": "myapp", "exp": NOW_S + 9}, None, "none"), "InvalidAuthHeader"),
+        (jwt.encode({"iss": ISSUER, "sub": "eve", "aud": "myapp", "exp": NOW_S + 9}, "", "none"), "InvalidAuthHeader"),
         (token(OTHER_RSA_KEY), "InvalidAuthHeader"),
         (token(EC_KEY, "ES256"), "InvalidAuthHeader"),
         (token(RSA_KEY, "RS512"), "InvalidAuthHeader"),
@@ -181,7 +206,18 @@ def test_an_admin_key_is_of_one_instance_and_one_secret() -> None:
     name, _, proof = key.partition("|")
     assert name == "tiny" and proof.isalnum()
     assert all(check_admin_key(text, "tiny", SECRET) for text in (key, "dev:" + key, "prod:" + key, f"preview:team:project|{proof}"))
-    for text in ("", "tiny", "tiny|", "tiny|00", f"other|{proof}", key[:-1], key + "0", key.upper(), make_admin_key("tiny", b"other"), "é|é"):
+    for text in (
+        "",
+        "tiny",
+        "tiny|",
+        "tiny|00",
+        f"other|{proof}",
+        key[:-1],
+        key + "0",
+        key.upper(),
+        make_admin_key("tiny", b"other"),
+        "é|é",
+    ):
         assert not check_admin_key(text, "tiny", SECRET)
 
 

@@ -112,6 +112,7 @@ class TinyService:
         self.done: dict[tuple[str, int], Answer] = {}
         self.runs: Counter[str] = Counter()
         self.calls: list[tuple[str, Any]] = []
+        self._called = asyncio.Event()
 
     def run(self, place: int, kind: Kind, path: str, args: dict[str, Any], who: Credentials) -> Answer | Failure:
         """A call that commits nothing, on the state at a place."""
@@ -124,6 +125,12 @@ class TinyService:
             return Answer(dumps(known[1](copy.deepcopy(self.states[place]), args, who)), ts_of(place), ["[LOG] ran"])
         except Exception as error:
             return self.describe(error, "0" * 16)
+
+    async def called(self, times: int) -> None:
+        """Wait until so many calls have come in."""
+        while len(self.calls) < times:
+            self._called.clear()
+            await self._called.wait()
 
     async def pass_gate(self, path: str) -> None:
         gate = self.gates.get(path)
@@ -152,6 +159,7 @@ class TinyService:
         session: tuple[str, int] | None = None,
     ) -> Answer | Failure:
         self.calls.append((path, args))
+        self._called.set()
         await self.pass_gate(path)
         if path == "t:crash":
             raise RuntimeError("the backend is broken")
@@ -178,11 +186,21 @@ class TinyService:
         return self.run(place_of(ts), "query", path, args, credentials)
 
     def open_query(
-        self, path: str, args: dict[str, Any], journal: str | None, *, credentials: Credentials, component_path: str, wake: Callable[[], None]
+        self,
+        path: str,
+        args: dict[str, Any],
+        journal: str | None,
+        *,
+        credentials: Credentials,
+        component_path: str,
+        wake: Callable[[], None],
     ) -> TinyLive:
         live = TinyLive(self, path, args, credentials, wake)
         self.live.add(live)
         return live
+
+    def offer_ts(self) -> int:
+        return self.newest_ts()
 
     def newest_ts(self) -> int:
         return ts_of(len(self.states) - 1)

@@ -332,8 +332,9 @@ async def test_a_page_found_damaged_later_fails_the_read_and_no_other(tmp_path: 
     await storage.close()
     data = bytearray(storage.file.read_bytes())
     leaf_of_a_tree = 0x0A
-    [at] = [at for at in range(0, len(data), 4096) if data[at] == leaf_of_a_tree and b"0150" * 100 in data[at : at + 4096]]
-    data[at : at + 4096] = bytes(4096)
+    for at in range(0, len(data), 4096):
+        if data[at] == leaf_of_a_tree and b"0150" * 100 in data[at : at + 4096]:
+            data[at : at + 4096] = bytes(4096)
     storage.file.write_bytes(data)
     storage = await opened(tmp_path)
     for _ in range(2):

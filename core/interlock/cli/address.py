@@ -13,9 +13,3 @@ Host = Annotated[
     ),
 ]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any free one.", envvar="INTERLOCK_PORT", show_envvar=False)]
-SitePort = Annotated[
-    int | None,
-    typer.Option(
-        "--site-port", min=0, max=65535, help="A second port, for the app's HTTP routes alone, without the /http.", show_default=False
-    ),
-]

@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import time
 import traceback
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.address import DEFAULT_HOST, DEFAULT_PORT, Host, Port, SitePort
+from interlock.cli.address import DEFAULT_HOST, DEFAULT_PORT, Host, Port
 from interlock.cli.app_directory import Data, Directory, data_directory, data_place, find_app
 from interlock.cli.console import errors_reported, print_error, say, warn
 from interlock.cli.exits import Exit
+from interlock.cli.generated import GENERATED, write_generated
 from interlock.errors import InterlockError, MountError, SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from interlock.backend import Backend
-    from interlock.cli.serving import Listener
 
 
 def dev(
     directory: Directory = None,
     host: Host = DEFAULT_HOST,
     port: Port = DEFAULT_PORT,
-    site_port: SitePort = None,
     data: Data = None,
     once: Annotated[bool, typer.Option("--once", help="Start, write _generated.py, say what is to be said, and end.")] = False,
 ) -> None:
@@ -46,19 +44,17 @@ def dev(
       interlock dev --once
     """
     from interlock.cli.logs import configure_logs
-    from interlock.cli.serving import Listener, run_loop
+    from interlock.server.serve import bind, run
 
     with errors_reported():
         app = find_app(directory)
         configure_logs(readable=True)
         if once:
-            run_loop(_once(app, data))
-            return
-        listener = Listener(host, port, site_port)
-        try:
-            run_loop(_Session(app, data, listener).run())
-        finally:
-            listener.close()
+            run(_once(app, data))
+        else:
+            # A port that is taken is told at once; what is wrong with the app may be mended while we wait.
+            bind(host, port).close()
+            run(_Session(app, data).serve(host, port))
 
 
 async def _once(app: Path, data: str | None) -> None:
@@ -79,39 +75,50 @@ async def _once(app: Path, data: str | None) -> None:
 
 
 class _Session:
-    """One run of `dev`, from the first start that works to the signal that ends it."""
+    """One run of `dev`, from the first try to the signal that ends it."""
 
-    def __init__(self, app: Path, data: str | None, listener: Listener) -> None:
-        self._app, self._data, self._listener = app, data, listener
+    def __init__(self, app: Path, data: str | None) -> None:
+        self._app, self._data = app, data
+        self._backend = self._new_backend()
+        self._has_started = False
 
-    async def run(self) -> None:
-        async with AsyncExitStack() as stack:
-            backend = await self._start(stack)
-            _after_start(self._app, backend)
-            say(
-                f"Serving {self._app.name} at {self._listener.url}"
-                + (f", its HTTP routes at {self._listener.site_url}" if self._listener.site_url else "")
-            )
-            await self._listener.serve(backend, data_directory(self._app, self._data), beside=self._take_over_changes(backend))
+    async def serve(self, host: str, port: int) -> None:
+        """Serve as soon as the app can start: what stands in the way is told, and every save is another try."""
+        from interlock.cli.serving import serve_backend
 
-    async def _start(self, stack: AsyncExitStack) -> Backend:
-        """The app as soon as it can start: what stands in the way is told, and every save is another try."""
-        from interlock.backend import Backend
-
-        saves = self._saves()
         while True:
             try:
-                return await stack.enter_async_context(Backend(self._app, data=data_place(self._app, self._data), dev=True))
+                return await serve_backend(
+                    self._backend,
+                    host=host,
+                    port=port,
+                    data_directory=data_directory(self._app, self._data),
+                    started=self._started,
+                    beside=self._take_over_changes,
+                )
             except (MountError, SchemaError) as error:
+                if self._has_started:
+                    raise
                 print_error(error)
                 say("Waiting for a change.")
-                await anext(saves)
+                await anext(self._saves())
+                self._backend = self._new_backend()
 
-    async def _take_over_changes(self, backend: Backend) -> None:
+    def _new_backend(self) -> Backend:
+        from interlock.backend import Backend
+
+        return Backend(self._app, data=data_place(self._app, self._data), dev=True)
+
+    def _started(self, url: str) -> None:
+        self._has_started = True
+        _after_start(self._app, self._backend)
+        say(f"Serving {self._app.name} at {url}")
+
+    async def _take_over_changes(self) -> None:
         async for _ in self._saves():
             began = time.perf_counter()
             try:
-                await backend.reload()
+                await self._backend.reload()
             except InterlockError as error:
                 print_error(error)
                 say("The code from before goes on.")
@@ -120,16 +127,17 @@ class _Session:
                 say("The code from before goes on.")
             else:
                 say(f"Reloaded in {(time.perf_counter() - began) * 1000:.0f} ms")
-                _after_start(self._app, backend)
+                _after_start(self._app, self._backend)
 
     async def _saves(self) -> AsyncIterator[None]:
         """One item for each save of something that the app is made of."""
-        from watchfiles import DefaultFilter, awatch
-
-        def is_source(_: object, path: str) -> bool:
-            return path.endswith(".py") and not Path(path).name.startswith("_generated.") and in_sources(_, path)  # type: ignore[arg-type]
+        from watchfiles import Change, DefaultFilter, awatch
 
         in_sources = DefaultFilter()
+
+        def is_source(change: Change, path: str) -> bool:
+            return path.endswith(".py") and Path(path).name != GENERATED and in_sources(change, path)
+
         async for _ in awatch(self._app, watch_filter=is_source, step=20, debounce=400):
             yield
 
@@ -137,10 +145,9 @@ class _Session:
 def _after_start(app: Path, backend: Backend) -> int:
     """What follows a start: the typed components, the warnings. How many things were found that have to be mended."""
     from interlock.cli.check import nondeterminism_of
-    from interlock.cli.generated import write_generated
 
     if write_generated(app, backend.tree.root):
-        say("Wrote _generated.py")
+        say(f"Wrote {GENERATED}")
     for warning in backend.tree.warnings:
         warn(warning)
     findings = nondeterminism_of(backend.tree)

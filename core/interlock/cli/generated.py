@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from interlock.mounting import Instance
     from interlock.sdk.declarations import FunctionDeclaration
 
-FILE = "_generated.py"
+GENERATED = "_generated.py"
 _CONTEXTS = {"query": "QueryCtx", "mutation": "MutationCtx", "action": "ActionCtx"}
 
 _HEAD = '''\
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 def write_generated(app: Path, root: Instance) -> bool:
     """Write the file where it has changed, and say whether it has."""
-    file, text = app / FILE, generated_source(root)
+    file, text = app / GENERATED, generated_source(root)
     with contextlib.suppress(OSError):
         if file.read_text(encoding="utf-8") == text:
             return False
-    fresh = file.with_name(f".{FILE}.new")
+    fresh = file.with_name(f".{GENERATED}.new")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(file)
     return True

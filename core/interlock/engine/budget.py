@@ -18,25 +18,28 @@ GIVEN_BACK = ("documents_written", "bytes_written", "functions_scheduled", "sche
 
 
 class Counts:
-    """One number for each counted limit."""
+    """One number for each counted limit. They begin on the class: a transaction is made for every call."""
 
-    __slots__ = COUNTED
-
-    documents_read: int
-    bytes_read: int
-    intervals_read: int
-    documents_written: int
-    bytes_written: int
-    functions_scheduled: int
-    scheduled_bytes: int
-
-    def __init__(self) -> None:
-        self.documents_read = self.bytes_read = self.intervals_read = 0
-        self.documents_written = self.bytes_written = 0
-        self.functions_scheduled = self.scheduled_bytes = 0
+    documents_read: int = 0
+    bytes_read: int = 0
+    intervals_read: int = 0
+    documents_written: int = 0
+    bytes_written: int = 0
+    functions_scheduled: int = 0
+    scheduled_bytes: int = 0
 
     def as_dict(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in COUNTED}
+
+
+def _in_force() -> Counts:
+    counts = Counts()
+    for name in COUNTED:
+        setattr(counts, name, int(LIMITS[name].value))
+    return counts
+
+
+_IN_FORCE = _in_force()
 
 
 class Budget:
@@ -46,9 +49,7 @@ class Budget:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.used = Counts()
-        self.maximum = Counts()
-        for name in COUNTED:
-            setattr(self.maximum, name, int(LIMITS[name].value))
+        self.maximum = _IN_FORCE
         if limits is not None:
             self.lower(limits)
 
@@ -83,15 +84,14 @@ class Budget:
         if used.scheduled_bytes > maximum.scheduled_bytes:
             raise LimitExceeded("scheduled_bytes", used.scheduled_bytes, maximum.scheduled_bytes)
 
-    def lower(self, limits: Limits) -> dict[str, int]:
+    def lower(self, limits: Limits) -> Counts:
         """Give a call a budget of its own, at most what remains; returns what `restore` takes to undo it."""
-        before = self.maximum.as_dict()
+        before = self.maximum
+        self.maximum = Counts()
         for name in COUNTED:
-            share = getattr(limits, name)
-            if share is not None:
-                setattr(self.maximum, name, min(before[name], getattr(self.used, name) + share))
+            share, most = getattr(limits, name), getattr(before, name)
+            setattr(self.maximum, name, most if share is None else min(most, getattr(self.used, name) + share))
         return before
 
-    def restore(self, maximum: dict[str, int]) -> None:
-        for name, value in maximum.items():
-            setattr(self.maximum, name, value)
+    def restore(self, maximum: Counts) -> None:
+        self.maximum = maximum

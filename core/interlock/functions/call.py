@@ -33,7 +33,7 @@ current: ContextVar[Call | None] = ContextVar("interlock_call", default=None)
 class Execution:
     """One attempt at a top-level call, shared by all calls below it."""
 
-    __slots__ = ("_random", "caller", "doomed", "facts", "job", "journal", "log", "now_ms", "pages", "services", "shares")
+    __slots__ = ("_log", "_random", "caller", "doomed", "facts", "job", "journal", "now_ms", "pages", "services", "shares")
 
     def __init__(
         self,
@@ -48,10 +48,24 @@ class Execution:
         self.journal = journal
         self.job: str | None = None  # the job whose mutation this is
         self.pages: dict[str, str] | None = None  # where each page ended: the journal that this run gives out
-        self.log = LogLines()
+        self._log: LogLines | None = None
         self.doomed: Exception | None = None  # the transaction has to run again, whatever the function makes of the error
-        self.shares: dict[str, Share] = {}
+        self.shares: dict[str, Share] | None = None
         self._random: random.Random | None = None
+
+    @property
+    def log(self) -> LogLines:
+        """What it logs."""
+        if self._log is None:
+            self._log = LogLines()
+        return self._log
+
+    def finish_log(self) -> list[str]:
+        """It stands, or has failed for good: its log lines, which now go to the server's log too."""
+        if self._log is None:
+            return []
+        self._log.publish(self.caller.request_id)
+        return self._log.lines
 
     @property
     def random(self) -> random.Random:

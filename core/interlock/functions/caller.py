@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from interlock.values import dumps
 
-Source = Literal["client", "http", "scheduler", "cron", "cli", "test"]
+Source = Literal["client", "http", "scheduler", "cron", "cli", "test", "embedded"]
 _OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
 
 

@@ -19,7 +19,7 @@ from interlock.engine.budget import COUNTED
 from interlock.errors import AppError, CallRefused, WrongFunctionKind
 from interlock.functions.call import BUSY, ENDED, Call, Share
 from interlock.hooks import Call as ObservedCall
-from interlock.hooks import Hooks, Outcome
+from interlock.hooks import Outcome
 from interlock.limits import LIMITS, Limits
 from interlock.sdk.host import Kind, Target
 from interlock.values import normalize
@@ -57,13 +57,7 @@ def too_deep(caller: Call, callee: Callee) -> CallRefused:
 
 async def perform(call: CallHost) -> Any:
     """Run a function and give its result, validated. When it is over, so is its context."""
-    hooks = call.execution.services.observers
-    if hooks is not None and call.depth:
-        return await _observed(call, hooks)
-    return await _perform(call, call.callee)
-
-
-async def _perform(call: CallHost, callee: Callee) -> Any:
+    callee = call.callee
     try:
         result = await callee.scope.runner.run(call)
         if call.state == BUSY:
@@ -85,14 +79,17 @@ async def _perform(call: CallHost, callee: Callee) -> Any:
     return None if callee.is_trigger else callee.check_result(result)
 
 
-async def _observed(call: CallHost, hooks: Hooks) -> Any:
-    caller = call.execution.caller
-    facts = ObservedCall(call.callee.info, caller.request_id, "function", call.depth)
+async def perform_below(call: CallHost) -> Any:
+    """`perform` for a call inside a call, of which observers are told if there are any."""
+    hooks = call.execution.services.observers
+    if hooks is None:
+        return await perform(call)
+    facts = ObservedCall(call.callee.info, call.execution.caller.request_id, "function", call.depth)
     hooks.call_started(facts)
     started = time.perf_counter()
     error: BaseException | None = None
     try:
-        return await _perform(call, call.callee)
+        return await perform(call)
     except BaseException as raised:
         error = raised
         raise
@@ -112,7 +109,7 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
     if not is_mutation:
         try:
             if limits is None and target.limits is None:
-                return await perform(call)
+                return await perform_below(call)
             return await _within(call, caller.tx, limits, target.limits)
         except AppError as error:
             if callee.scope is not caller.callee.scope:
@@ -122,7 +119,7 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
     mark = tx.begin_layer()
     try:
         if limits is None and target.limits is None:
-            result = await perform(call)
+            result = await perform_below(call)
         else:
             result = await _within(call, tx, limits, target.limits)
     except AppError as error:
@@ -144,7 +141,7 @@ def plain(error: AppError) -> AppError:
 
 async def _within(call: TransactionHost, tx: Transaction, share: Limits | None, limits: Limits | None) -> Any:
     with mount_share(call, tx, share), narrowed(call, tx, limits):
-        return await perform(call)
+        return await perform_below(call)
 
 
 @contextmanager
@@ -173,12 +170,15 @@ def narrowed(call: Call, tx: Transaction | None, limits: Limits | None) -> Itera
 @contextmanager
 def mount_share(call: Call, tx: Transaction | None, limits: Limits | None) -> Iterator[None]:
     """Give a call into a mount what is left of the mount's share in this execution."""
+    if limits is None:
+        yield
+        return
     shares = call.execution.shares
-    share = shares.get(call.callee.scope.path)
-    if share is None and limits is not None:
-        share = shares[call.callee.scope.path] = Share()
-    if limits is None or share is None or share.is_open:
-        yield  # no limits of its own, or called back by something that it called: the outer call counts
+    if shares is None:
+        shares = call.execution.shares = {}
+    share = shares.setdefault(call.callee.scope.path, Share())
+    if share.is_open:
+        yield  # called back by something that it called: the outer call counts
         return
     used = share.used
     left = {name: max(0, value - used.get(name, 0)) for name in COUNTED if (value := getattr(limits, name)) is not None}

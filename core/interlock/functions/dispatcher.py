@@ -296,13 +296,12 @@ class Dispatcher:
             if watched is not None:
                 watched.finish(error)
             if execution is not None:
-                execution.log.publish(caller.request_id)
-                keep_log_lines(error, execution.log.lines)
+                keep_log_lines(error, execution.finish_log())
             raise
         assert execution is not None, "the engine has run it at least once"
         if watched is not None:
             watched.finish(None, outcome.ts)
-        execution.log.publish(caller.request_id)
+        lines = execution.finish_log()
         value = outcome.value
         kind = type(value)
         if kind is Answer:
@@ -310,7 +309,7 @@ class Dispatcher:
             return known
         if (kind is dict or kind is list or kind is CommitTimestamp) and holds_commit_timestamp(value):
             value = _filled(value, Int64(outcome.ts))
-        return Answer(value, outcome.ts, execution.log.lines)
+        return Answer(value, outcome.ts, lines)
 
     async def _transact(self, call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Any:
         """Run the top-level function of a transaction, within its time and its mount's share."""
@@ -381,13 +380,11 @@ class Dispatcher:
             except Exception as error:
                 if watched is not None:
                     watched.finish(error)
-                execution.log.publish(caller.request_id)
-                keep_log_lines(error, execution.log.lines)
+                keep_log_lines(error, execution.finish_log())
                 raise
             if watched is not None:
                 watched.finish(None)
-            execution.log.publish(caller.request_id)
-            lines = execution.log.lines
+            lines = execution.finish_log()
             tx.facts[SIZE] = len(encoded) + sum(map(len, lines)) + 256
             return QueryResult(encoded, lines, _write_journal(execution.pages))
 
@@ -411,13 +408,11 @@ class Dispatcher:
         except Exception as error:
             if watched is not None:
                 watched.finish(error)
-            keep_log_lines(error, execution.log.lines)
+            keep_log_lines(error, execution.finish_log())
             raise
-        finally:
-            execution.log.publish(caller.request_id)
         if watched is not None:
             watched.finish(None)
-        return Answer(value, 0, execution.log.lines)
+        return Answer(value, 0, execution.finish_log())
 
 
 class _Observed:

@@ -10,16 +10,14 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
-from interlock.functions.call import current
 from interlock.functions.host import CallHost
-from interlock.functions.slices import check_cpu, drive
+from interlock.functions.slices import Suspended, at_once, begin
 from interlock.limits import LIMITS
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.conversion import lower
-from interlock.sdk.host import Host
 from interlock.sdk.triggers import Change
 
-_CONTEXTS: dict[str, Callable[[Host], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
+_CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
 
 
 class InlineRunner:
@@ -34,32 +32,19 @@ class InlineRunner:
         assert handler is not None, "only a sealed component has functions without code here"
         context = _CONTEXTS[callee.kind](call)
         args = call.args if callee.makes_arguments is None else callee.makes_arguments(call.args)
-        if callee.is_trigger:
-            args = {"change": Change(**args)}
-            handler = partial(_with_change, handler)
-        if not callee.declaration.plain:
-            made = handler(context, **args)
-        elif callee.kind == "action":
-            made = self._in_thread(partial(handler, context, **args))
+        made: Any
+        if callee.declaration.plain:
+            function = partial(handler, context, **args)
+            made = self._in_thread(function) if callee.kind == "action" else at_once(function, call)
         else:
-            made = self._at_once(call, partial(handler, context, **args))
+            made = handler(context, Change(**args)) if callee.is_trigger else handler(context, **args)
+        if type(made) is not CoroutineType and hasattr(made, "__await__"):
+            made = _await(made)
         if type(made) is CoroutineType:
-            return lower(await drive(made, call))
-        return lower(await drive(_await(made), call) if hasattr(made, "__await__") else made)
-
-    @staticmethod
-    def _at_once(call: CallHost, function: Callable[[], Any]) -> Any:
-        """A plain function: nothing in it can wait, so it is one slice."""
-        meter = call.execution.services.meter
-        outer = current.get()
-        current.set(call)
-        started = meter.start()
-        try:
-            result = function()
-        finally:
-            current.set(outer)
-        check_cpu(call, meter.spent(started))
-        return result
+            made = begin(made, call)
+            if type(made) is Suspended:
+                made = await made
+        return lower(made)
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         if self._threads is None:
@@ -77,7 +62,3 @@ class InlineRunner:
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-def _with_change(handler: Callable[[Any, Change], Any], context: Any, change: Change) -> Any:
-    return handler(context, change)

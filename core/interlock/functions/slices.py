@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from interlock.errors import DeadlineExceeded
@@ -45,8 +45,8 @@ def check_cpu(call: Call, seconds: float) -> None:
         raise DeadlineExceeded(call.callee.label, "CPU time", maximum)
 
 
-async def drive(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
-    """The result of a coroutine, run as part of `call`: under its deadlines, and known as what is running."""
+def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
+    """Run the first slice of a coroutine as part of `call`. Gives its result; or, if it has suspended, a `Suspended` to await."""
     outer = current.get()
     current.set(call)
     if call.cpu_max is None:
@@ -56,20 +56,35 @@ async def drive(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
             return done.value
         finally:
             current.set(outer)
-    else:
-        meter = call.execution.services.meter
-        started = meter.start()
-        try:
-            pending = coroutine.send(None)
-        except StopIteration as done:
-            check_cpu(call, meter.spent(started))
-            return done.value
-        finally:
-            current.set(outer)
-    return await _Suspended(coroutine, pending, call)
+        return Suspended(coroutine, pending, call)
+    meter = call.execution.services.meter
+    started = meter.start()
+    try:
+        pending = coroutine.send(None)
+    except StopIteration as done:
+        check_cpu(call, meter.spent(started))
+        return done.value
+    finally:
+        current.set(outer)
+    check_cpu(call, meter.spent(started))
+    return Suspended(coroutine, pending, call)
 
 
-class _Suspended:
+def at_once(function: Callable[[], Any], call: Call) -> Any:
+    """Run a plain function as part of `call`: nothing in it can wait, so it is one slice."""
+    meter = call.execution.services.meter
+    outer = current.get()
+    current.set(call)
+    started = meter.start()
+    try:
+        result = function()
+    finally:
+        current.set(outer)
+    check_cpu(call, meter.spent(started))
+    return result
+
+
+class Suspended:
     """A coroutine that has suspended once: what it waits for goes on to whoever awaits this, and each of its slices is measured."""
 
     __slots__ = ("_call", "_coroutine", "_is_late", "_pending")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from interlock.functions.calling import DEPTH_MAX, perform, too_deep
+from interlock.functions.calling import DEPTH_MAX, perform_below, too_deep
 from interlock.sdk.host import Document
 from interlock.values import normalize
 
@@ -29,4 +29,4 @@ async def run_triggers(
         if len(triggers) > 1:
             # Each has documents of its own: what one does to them is not to reach the next.
             change["old"], change["new"] = normalize(old), normalize(new)
-        await perform(writer.below(trigger, change))
+        await perform_below(writer.below(trigger, change))

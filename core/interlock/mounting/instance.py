@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
-from interlock.errors import FunctionNotFound, MountError
+from interlock.errors import MountError
 from interlock.limits import Limits
 from interlock.mounting.code import Code
 from interlock.mounting.discovery import Plugin
 from interlock.mounting.environment import Environment
 from interlock.mounting.manifest import Manifest
-from interlock.mounting.names import ArgumentNames, FunctionNames
 from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, Isolation, Mount, RouteDeclaration, TableDeclaration
 from interlock.values import is_identifier
 
@@ -80,41 +77,9 @@ class Instance:
         """For people: `the app`, or the path."""
         return f'"{self.path}"' if self.path else "the app"
 
-    def find(self, name: str) -> FunctionDeclaration | None:
-        """The function that a caller means by `name`, in any spelling; None if there is none."""
-        declared = self.functions.get(name)
-        if declared is not None:
-            return declared
-        found = self._names.find(name)
-        return self.functions[found] if found is not None else None
-
-    def child(self, name: str) -> Instance:
-        """The instance mounted in this one as `name`. Raises FunctionNotFound, which is what a caller of it asked for in vain."""
-        found = self.children.get(name)
-        if found is not None:
-            return found
-        close = difflib.get_close_matches(name, self.children, n=1)
-        hint = f"Did you mean components.{close[0]}?" if close else f'Mount it in {self.title}: use("{name}").'
-        raise FunctionNotFound(f"components.{name}", f'Nothing is mounted as "{name}" in {self.title}. {hint}')
-
-    def rename_arguments(self, function: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Arguments as callers outside Python write them, in the spelling of the function `function`. Raises ArgumentError."""
-        names = self._arguments.get(function)
-        if names is None:
-            names = self._arguments[function] = ArgumentNames(function, self.functions[function].args["value"])
-        return names.rename(arguments)
-
     def env_values(self, app_env: Mapping[str, str]) -> dict[str, str | None]:
         """What `ctx.env` holds here, when the app's own variables are `app_env`."""
         return self.environment.values(app_env)
-
-    @cached_property
-    def _names(self) -> FunctionNames:
-        return FunctionNames(self.functions)
-
-    @cached_property
-    def _arguments(self) -> dict[str, ArgumentNames]:
-        return {}
 
     def __repr__(self) -> str:
         return f"<Instance {self.title}>"

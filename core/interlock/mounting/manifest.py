@@ -15,7 +15,8 @@ from croniter import croniter
 
 from interlock.errors import FunctionNotFound, MountError
 from interlock.mounting.discovery import Plugin
-from interlock.mounting.names import FunctionNames, clashing
+from interlock.mounting.names import canonical, clashing
+from interlock.mounting.permissions import is_permission
 from interlock.sdk.assembly import Assembly
 from interlock.sdk.component import Component
 from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, Mount, RouteDeclaration, TableDeclaration
@@ -107,6 +108,10 @@ def check_manifest(manifest: Manifest, *, where: str, cron_lines: Mapping[str, s
             raise MountError(where, problem, "Rename one of the two arguments.")
     for cron in manifest.crons:
         _check_cron(cron, manifest, (cron_lines or {}).get(cron.name, where))
+    strange = next((permission for permission in manifest.permissions if not is_permission(permission)), None)
+    if strange is not None:
+        problem = f'the component "{manifest.name}" asks for {strange!r}, which is no permission.'
+        raise MountError(where, problem, 'A permission is "net:host", "http", "files" or "native".')
     if manifest.http_routes and manifest.name and "http" not in manifest.permissions:
         problem = f'the component "{manifest.name}" has HTTP routes and does not ask for the permission.'
         raise MountError(where, problem, f'Write Component("{manifest.name}", …, permissions=["http"]).')
@@ -125,11 +130,11 @@ def _check_cron(cron: CronDeclaration, manifest: Manifest, where: str) -> None:
             problem = f'{title} calls components.{cron.mount}.{cron.function}, and nothing is mounted as "{cron.mount}".'
             raise MountError(where, problem, f'Mount it: use("{cron.mount}").')
         return
-    name = FunctionNames(manifest.functions).find(cron.function)
-    if name is None:
+    function = manifest.functions.get(cron.function) or manifest.functions.get(_canonical(cron.function))
+    if function is None:
         problem = f"{title} calls {cron.function}, and there is no such function."
         raise MountError(where, problem, "Give it a function of this app or component.")
-    check_cron_target(title, cron, manifest.functions[name], where)
+    check_cron_target(title, cron, function, where)
 
 
 def check_cron_target(title: str, cron: CronDeclaration, function: FunctionDeclaration, where: str) -> None:
@@ -142,6 +147,13 @@ def check_cron_target(title: str, cron: CronDeclaration, function: FunctionDecla
     if missing or unknown:
         said = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}, which it does not take"
         raise MountError(where, f"{title} calls {function.name} {said}.", "Give the arguments in args={…}.")
+
+
+def _canonical(name: str) -> str:
+    try:
+        return canonical(name)
+    except FunctionNotFound:
+        return name
 
 
 def is_schedule(text: str) -> bool:

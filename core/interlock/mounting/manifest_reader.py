@@ -18,6 +18,7 @@ import orjson
 from interlock.errors import MountError, ValueRefused
 from interlock.limits import LIMITS, Limits
 from interlock.mounting.manifest import FORMAT, TEXT_MAX, Manifest, check_manifest, is_schedule, is_timezone
+from interlock.mounting.permissions import is_permission
 from interlock.sdk.assembly import METHODS
 from interlock.sdk.declarations import CatchUp, CronDeclaration, FunctionDeclaration, Isolation, Mount, RouteDeclaration, TableDeclaration
 from interlock.sdk.env import EnvReference, EnvValue, Secret
@@ -31,8 +32,6 @@ BYTES_MAX = 4 * 1024 * 1024
 ENTRIES_MAX = 1_000
 NESTING_MAX = 80
 
-_HOST = r"(\*\.)?[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"
-_PERMISSION = re.compile(rf"http|files|native|net:({_HOST})(:\d{{1,5}})?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
 
@@ -58,11 +57,6 @@ def manifest_from_json(data: object, *, where: str) -> Manifest:
     return manifest
 
 
-def is_permission(text: str) -> bool:
-    """`net:host`, with a port or not, `http`, `files` or `native`."""
-    return _PERMISSION.fullmatch(text) is not None
-
-
 class _Refused(Exception):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -77,7 +71,7 @@ def _manifest(data: object) -> Manifest:
         "",
         "format name version interlock tables strict functions triggers crons children env permissions http_routes",
     )
-    if items["format"] != FORMAT:
+    if type(items["format"]) is not int or items["format"] != FORMAT:
         raise _Refused("format", f"is {_shown(items['format'])}; this version of Interlock reads {FORMAT}")
     manifest = Manifest(
         name=_identifier(items["name"], "name"),

@@ -7,10 +7,16 @@ from collections.abc import Sequence
 
 from interlock.errors import MountError
 from interlock.limits import LIMITS
-from interlock.mounting.manifest_reader import is_permission
 from interlock.sdk.declarations import Mount
 
+_HOST = r"\*|(\*\.)?[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"
+_PERMISSION = re.compile(rf"http|files|native|net:({_HOST})(:\d{{1,5}})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
+
+
+def is_permission(text: str) -> bool:
+    """`net:host` (`net:*.host`, `net:*`; with a port or not), `http`, `files` or `native`."""
+    return _PERMISSION.fullmatch(text) is not None
 
 
 def allowed_by(mount: Mount) -> frozenset[str]:

@@ -222,7 +222,7 @@ class _Builder:
             for cron in instance.crons:
                 if not cron.mount:
                     continue
-                function = instance.children[cron.mount].find(cron.function)
+                function = instance.children[cron.mount].functions.get(cron.function)
                 title = f'cron "{cron.name}"'
                 if function is None or function.internal:
                     problem = f"{title} calls components.{cron.mount}.{cron.function}, and there is no such function."

@@ -10,11 +10,23 @@ from collections.abc import Sequence
 
 from interlock.engine import Table, Transaction
 from interlock.errors import MountError
-from interlock.scheduler.rows import BY_NAME, CRONS, EVERYTHING, JOBS, LIVE, PART_CHARACTERS, PENDING, Row, encode_args, insert_job, named, table_in
+from interlock.scheduler.rows import (
+    BY_NAME,
+    CALLED,
+    CRONS,
+    EVERYTHING,
+    JOBS,
+    LIVE,
+    PART_CHARACTERS,
+    PENDING,
+    Row,
+    encode_args,
+    insert_job,
+    named,
+    table_in,
+)
 from interlock.scheduler.schedule import Schedule, schedule_of
 from interlock.sdk.declarations import CronDeclaration
-
-_CALLED = ("component", "function", "args")
 
 
 def check_crons(component_path: str, crons: Sequence[CronDeclaration]) -> None:
@@ -26,7 +38,9 @@ def check_crons(component_path: str, crons: Sequence[CronDeclaration]) -> None:
         except ValueError as error:
             raise MountError(where, f'cron "{cron.name}": {error}.') from None
         if len(encode_args(cron.args)) > PART_CHARACTERS:
-            raise MountError(where, f'cron "{cron.name}": its arguments are too long.', "Store them in a table, and let the function read it.")
+            raise MountError(
+                where, f'cron "{cron.name}": its arguments are too long.', "Store them in a table, and let the function read it."
+            )
 
 
 async def sync_crons(tx: Transaction, holder: str, declared: Sequence[CronDeclaration], now_ms: float) -> None:
@@ -60,7 +74,7 @@ async def _update(tx: Transaction, holder: str, row: Row, fields: Row, schedule:
         return
     if job["state"] != PENDING:
         return
-    changes = {name: fields[name] for name in _CALLED}
+    changes = {name: fields[name] for name in CALLED}
     if not is_same_schedule:
         time = schedule.first(now_ms)
         await tx.patch(crons, row["_id"], {"time": time})
@@ -114,7 +128,7 @@ async def _drop_pending(tx: Transaction, jobs: Table, job_id: str, now_ms: float
 
 
 def _insert_job(tx: Transaction, holder: str, cron: Row, time: float, now_ms: float) -> str:
-    called = {name: cron[name] for name in _CALLED}
+    called = {name: cron[name] for name in CALLED}
     return insert_job(tx, holder, {**called, "asked": time, "state": PENDING, "at": max(time, now_ms), "cron": cron["name"]})
 
 

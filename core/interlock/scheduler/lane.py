@@ -73,4 +73,3 @@ class Rounds:
         """A job ended."""
         lane.running -= 1
         self.running -= 1
-

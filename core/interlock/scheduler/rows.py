@@ -27,6 +27,7 @@ BY_STATE, BY_NAME = "by_state", "by_name"
 EVERYTHING = Interval(b"", None)
 PENDING, RUNNING = "pending", "running"
 LIVE = (PENDING, RUNNING)
+CALLED = ("component", "function", "args")  # what a row calls
 ENDED = ("success", "failed", "canceled")
 
 PART_CHARACTERS = 250_000  # at most four bytes each: a document holds at most 1 MiB

@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
+from interlock.clock import Timer
 from interlock.engine import Engine, Transaction
 from interlock.engine.write_log import LogEntry
-from interlock.errors import LimitExceeded, StorageUnavailable, WriteConflict
-from interlock.functions import Answer, Caller, Dispatcher
-from interlock.functions.redaction import describe, log_failure
-from interlock.functions.requests import free_of_charge
+from interlock.errors import StorageUnavailable, WriteConflict
+from interlock.functions.dispatcher import Dispatcher
+from interlock.hooks import Hooks, Outcome
 from interlock.limits import LIMITS
 from interlock.mounting import Tree
-from interlock.scheduler.crons import postpone_missed, put_successor, sync_crons
+from interlock.scheduler.crons import put_successor, sync_crons
 from interlock.scheduler.jobs import Jobs
 from interlock.scheduler.lane import Lane, Rounds
 from interlock.scheduler.rows import (
     BY_STATE,
-    CALLED,
     ENDED,
     JOBS,
     PENDING,
@@ -42,16 +41,17 @@ from interlock.scheduler.rows import (
     delete_job,
     due_of,
     in_state,
-    path_of,
     table_in,
 )
+from interlock.scheduler.running import RunningJob
 from interlock.sdk.host import Job
 from interlock.values import unpack
 
 logger = structlog.get_logger("interlock.scheduler")
 T = TypeVar("T")
 
-_READ_AHEAD = 256
+_READ_AHEAD, _READ_AHEAD_CHARACTERS = 256, 4_000_000
+_CHUNK = 32
 _LOW = 64  # fewer ready jobs than this, and more are read
 _AT_ONCE = 200  # rows in one transaction of the house-keeping
 _CLEANING_PAUSE_MS = 60_000.0
@@ -69,28 +69,24 @@ class Ran:
     duration_ms: float
 
 
-class JobObserver(Protocol):
-    """Told of jobs once that is on disk. Nothing that it raises may come here."""
-
-    def job_scheduled(self, job: Job) -> None: ...
-
-    def job_ended(self, ran: Ran) -> None: ...
-
-
 class Scheduler:
-    """The jobs and crons of one backend. Instances that are not mounted keep theirs until they are again."""
+    """The jobs and crons of one backend. Instances that are not mounted keep theirs until they are again.
 
-    def __init__(self, engine: Engine, *, observers: Sequence[JobObserver] = (), dev: bool = False) -> None:
+    Whoever is in `watchers` is told of each job that has ended, once that is on disk.
+    """
+
+    def __init__(self, engine: Engine, *, dev: bool = False) -> None:
         self.jobs = Jobs(engine.clock)
-        self.observers = list(observers)
+        self.watchers: list[Callable[[Ran], None]] = []
         self._engine, self._clock, self._dev = engine, engine.clock, dev
         self._dispatcher: Dispatcher | None = None
+        self._hooks: Hooks | None = None
         self._lanes: dict[str, Lane] = {}
         self._lane_of_table: dict[int, Lane] = {}
         self._rounds = Rounds(int(LIMITS["jobs_running"].value))
-        self._actions: set[str] = set()  # the jobs whose action runs in this process
+        self._running: set[str] = set()  # the jobs that run in this process
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: Any = None
+        self._timer: Timer | None = None
         self._timer_ms = math.inf
         self._paused_until_ms = -math.inf
         self._backoff_ms = _BACKOFF_MS_MIN
@@ -101,14 +97,15 @@ class Scheduler:
 
     async def start(self, dispatcher: Dispatcher, tree: Tree) -> None:
         """Take up the jobs of every mounted instance. Its tables are deployed, nothing is served yet."""
+        self._dispatcher = dispatcher
         self._engine.committer.on_durable.append(self._notice)
-        await self.reload(dispatcher, tree)
+        await self.reload(tree)
         self._is_open = True
         self._pump()
 
-    async def reload(self, dispatcher: Dispatcher, tree: Tree) -> None:
-        """Go on with other code, mounts and crons. Jobs that run keep what they run with."""
-        self._dispatcher = dispatcher
+    async def reload(self, tree: Tree) -> None:
+        """Go on with other mounts and crons, after the dispatcher has adopted them. Jobs that run keep what they run with."""
+        self._hooks = tree.hooks if tree.hooks.observes_jobs else None
         now = self._clock.now_ms()
         self._lanes = {path: self._lanes.get(path) or Lane(path, now) for path in tree.by_path}
         self._rounds.set_lanes(self._lanes)
@@ -116,13 +113,13 @@ class Scheduler:
         numbers = {path: catalog.number_of(path, JOBS) for path in self._lanes}
         self._lane_of_table = {number: self._lanes[path] for path, number in numbers.items() if number is not None}
         for path, instance in tree.by_path.items():
-            while await self._mutate(lambda tx, path=path: self._recover(tx, path)) == _AT_ONCE:
+            while await self._mutate(partial(self._recover, path=path)):
                 pass
-            await self._mutate(lambda tx, path=path, crons=instance.crons: sync_crons(tx, path, crons, self._clock.now_ms()))
+            await self._mutate(partial(sync_crons, holder=path, declared=instance.crons, now_ms=self._clock.now_ms()))
         self._pump()
 
     async def stop(self, grace_seconds: float = 0.0) -> None:
-        """Begin nothing more, let what runs go on for a while, then end it. A mutation's job stays pending, an action's is marked as failed."""
+        """Begin nothing more, and end what still runs after a while: a mutation's job stays pending, an action's is marked as failed."""
         self._is_open = False
         if self._notice in self._engine.committer.on_durable:
             self._engine.committer.on_durable.remove(self._notice)
@@ -141,8 +138,8 @@ class Scheduler:
         """Mark what was running when its process ended, some at a time."""
         table = table_in(tx, path, JOBS)
         now = self._clock.now_ms()
-        rows = await tx.scan(table.indexes[BY_STATE], in_state(RUNNING), False, _AT_ONCE)
-        lost = [row for row in rows if row["_id"] not in self._actions]
+        rows = await tx.scan(table.indexes[BY_STATE], in_state(RUNNING), False, _AT_ONCE + len(self._running))
+        lost = [row for row in rows if row["_id"] not in self._running]
         for row in lost:
             await tx.patch(table, row["_id"], {"state": "failed", "at": now, "error": "The process ended while it ran."})
             if "cron" in row:
@@ -174,7 +171,7 @@ class Scheduler:
     # what is due
 
     def _notice(self, entries: Sequence[LogEntry]) -> None:
-        """Learn from commits on disk when something is due. This runs for every commit: whoever has no jobs pays for one look-up a write."""
+        """Learn from commits on disk when something is due. Asked at every commit, so a write that is no job's costs one look-up."""
         lane_of_table = self._lane_of_table
         is_news = False
         for entry in entries:
@@ -186,7 +183,7 @@ class Scheduler:
                     if key is not None and (due := due_of(key)) is not None:
                         lane.learn(due)
                         is_news = True
-                if self.observers:
+                if self._hooks is not None or self.watchers:
                     self._observe(lane.path, write.old, write.new)
         if is_news:
             self._pump()
@@ -195,9 +192,9 @@ class Scheduler:
         if new is None:
             return
         row = unpack(new)
-        if old is None:
+        if old is None and self._hooks is not None:
             self._spawn(self._tell_scheduled(path, row["_id"]))
-        elif row["state"] == "canceled" and unpack(old)["state"] == PENDING:
+        elif old is not None and row["state"] == "canceled" and unpack(old)["state"] == PENDING:
             self._spawn(self._tell_ended(path, row["_id"], None, 0.0))
 
     def _pump(self) -> None:
@@ -251,54 +248,57 @@ class Scheduler:
         """Take the next due jobs of an instance, and learn when the ones after them are due."""
         since = lane.next_due_ms
         lane.next_due_ms = math.inf  # what is planned meanwhile is learned again
-        limit = _READ_AHEAD
         try:
-            while True:
-                wanted = limit + len(lane.taken)
-                try:
-                    rows = (await self._engine.query(lambda tx, wanted=wanted: self._pending(tx, lane.path, since, wanted))).value
-                    break
-                except LimitExceeded:  # long arguments
-                    limit = max(1, limit // 4 - len(lane.taken))
+            due, following_ms = (await self._engine.query(partial(self._due, lane=lane, since=since))).value
         except BaseException:
             lane.learn(since)
             raise
         finally:
             lane.is_reading = False
-        now = self._clock.now_ms()
-        due = [row for row in rows if row["at"] <= now]
         lane.add(due)
-        if len(due) < len(rows):
-            lane.learn(rows[len(due)]["at"])
-        elif len(rows) == wanted:
-            lane.learn(rows[-1]["at"])
+        lane.learn(following_ms)
 
-    @staticmethod
-    async def _pending(tx: Transaction, path: str, since: float, limit: int) -> list[Row]:
-        index = table_in(tx, path, JOBS).indexes[BY_STATE]
-        return await tx.scan(index, in_state(PENDING, since=None if since == -math.inf else since), False, limit)
+    async def _due(self, tx: Transaction, lane: Lane, since: float) -> tuple[list[Row], float]:
+        """Due jobs that are not taken yet, in order, up to a number and a size; and a time before which no other one is due."""
+        now = self._clock.now_ms()
+        index = table_in(tx, lane.path, JOBS).indexes[BY_STATE]
+        # The rows are fetched and not consumed: nobody depends on what this query read.
+        cursor = tx.cursor(index, in_state(PENDING, since=None if since == -math.inf else since), False)
+        due: list[Row] = []
+        size = 0
+        while not cursor.exhausted:
+            for _, row in await cursor.fetch(_CHUNK):
+                if row["at"] > now or len(due) == _READ_AHEAD or size > _READ_AHEAD_CHARACTERS:
+                    return due, row["at"]
+                if row["_id"] not in lane.taken:
+                    due.append(row)
+                    size += len(row["args"])
+        return due, math.inf
 
     # running
 
     async def _run(self, lane: Lane, row: Row) -> None:
         """One job in its slot. What keeps it from running at all is tried again; what it raises itself is not."""
-        keep = False
+        assert self._dispatcher is not None
+        job = RunningJob(self._engine, self._dispatcher, lane.path, row, since_ms=lane.since_ms, dev=self._dev)
+        id = row["_id"]
+        self._running.add(id)
         try:
-            assert self._dispatcher is not None
-            path = path_of(lane.path, row["component"])
-            args = (await self._engine.query(lambda tx: args_of(tx, lane.path, row))).value
-            job = _Running(self, lane, row, path, args, self._dispatcher)
-            await job.run()
-            self._backoff_ms = _BACKOFF_MS_MIN
-        except StorageUnavailable as error:
+            has_run = await job.run(self._wait_for_storage)
+        except StorageUnavailable as reason:
+            lane.taken.discard(id)
             lane.learn(row["at"])
-            self._pause(error)
+            self._pause(reason)
         except WriteConflict:
-            keep = True
             self._try_later(lane, row)
+        else:
+            lane.taken.discard(id)
+            self._backoff_ms = _BACKOFF_MS_MIN
+            lane.next_cleaning_ms = min(lane.next_cleaning_ms, self._clock.now_ms() + _KEPT_MS)
+            if has_run and (self._hooks is not None or self.watchers):
+                await self._tell_ended(lane.path, id, job.error, job.duration_ms)
         finally:
-            if not keep:
-                lane.taken.discard(row["_id"])
+            self._running.discard(id)
             self._rounds.give_back(lane)
 
     def _pause(self, reason: StorageUnavailable) -> None:
@@ -315,6 +315,9 @@ class Scheduler:
 
         self._clock.call_at(self._clock.now_ms() + _BACKOFF_MS_MIN, again)
 
+    async def _wait_for_storage(self) -> None:
+        await self._clock.wait_until(self._clock.now_ms() + _BACKOFF_MS_MIN)
+
     async def _mutate(self, run: Callable[[Transaction], Awaitable[T]]) -> T:
         return (await self._engine.mutate(run, label=_LABEL)).value
 
@@ -322,13 +325,17 @@ class Scheduler:
 
     async def _tell_scheduled(self, path: str, job_id: str) -> None:
         job = await self._look(path, job_id)
-        for observer in self.observers if job is not None else ():
-            observer.job_scheduled(job)
+        if job is not None and self._hooks is not None:
+            self._hooks.job_scheduled(job)
 
     async def _tell_ended(self, path: str, job_id: str, error: BaseException | None, duration_ms: float) -> None:
         job = await self._look(path, job_id)
-        for observer in self.observers if job is not None else ():
-            observer.job_ended(Ran(job, error, duration_ms))
+        if job is None:
+            return
+        if self._hooks is not None:
+            self._hooks.job_finished(job, Outcome(duration_ms, error))
+        for watcher in self.watchers:
+            watcher(Ran(job, error, duration_ms))
 
     async def _look(self, path: str, job_id: str) -> Job | None:
         async def look(tx: Transaction) -> Job | None:

@@ -16,7 +16,7 @@ from uuid import UUID
 from interlock.errors import ContextError, ScheduleError
 from interlock.sdk.auth import Identity
 from interlock.sdk.conversion import lower_arguments
-from interlock.sdk.host import Document, FunctionInfo, Host, Job, Metrics, Scan
+from interlock.sdk.host import Document, FunctionInfo, Host, Job, Metrics
 from interlock.sdk.http import Response
 from interlock.sdk.log import Log
 from interlock.sdk.query import Query
@@ -66,7 +66,7 @@ class DatabaseReader:
 
     def query(self, table: str) -> Query:
         """Begin a read of a table: `.index(…)`, `.order(…)`, `.filter(…)`, then what to give back."""
-        return Query(self, Scan(table))
+        return Query(self, table)
 
     def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
         """`text` if it is an id of this table, or None. Whether the document exists is not looked at."""

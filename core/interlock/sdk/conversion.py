@@ -47,14 +47,25 @@ def holds_class(annotation: Any) -> bool:
 
 
 def lower(value: Any) -> Any:
-    """A value without instances of classes: pages and models become dicts, members of enums their values, wherever they lie."""
+    """A value without instances of classes: pages and models become dicts, members of enums their values, wherever they lie.
+
+    A value without any is given back as it is, not as a copy.
+    """
     kind = type(value)
     if kind in _SCALARS:
         return value
     if kind is dict:
-        return {name: item if type(item) in _SCALARS else lower(item) for name, item in value.items()}
-    if kind is list or kind is tuple:
-        return [item if type(item) in _SCALARS else lower(item) for item in value]
+        for item in value.values():
+            if type(item) not in _SCALARS and lower(item) is not item:
+                return {name: lower(item) for name, item in value.items()}
+        return value
+    if kind is list:
+        for item in value:
+            if type(item) not in _SCALARS and lower(item) is not item:
+                return [lower(item) for item in value]
+        return value
+    if kind is tuple:
+        return [lower(item) for item in value]
     if isinstance(value, Page | PaginationOptions):
         return lower(value.to_wire_fields())
     if isinstance(value, enum.Enum):

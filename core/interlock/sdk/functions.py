@@ -115,9 +115,12 @@ class Function(Reference, Generic[P, R]):
         if self._returns_instances:
             return lower(returned)
         kind = type(returned)
-        if kind is dict and not all(type(value) in BUILT_IN for value in returned.values()):
-            return lower(returned)
-        return returned if kind in BUILT_IN else lower(returned)
+        if kind is not dict:
+            return returned if kind in BUILT_IN else lower(returned)
+        for value in returned.values():
+            if type(value) not in BUILT_IN:
+                return lower(returned)
+        return returned
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Function):

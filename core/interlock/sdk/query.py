@@ -49,13 +49,25 @@ class Range:
 class Query:
     """A read of one table that is still being described."""
 
-    __slots__ = ("_db", "_descending", "_filters", "_scan", "_used")
+    __slots__ = ("_bounds", "_db", "_descending", "_equal", "_filters", "_index", "_table", "_used")
 
-    def __init__(self, db: DatabaseReader, scan: Scan) -> None:
+    def __init__(
+        self,
+        db: DatabaseReader,
+        table: str,
+        index: str = "by_creation_time",
+        equal: tuple[tuple[str, Any], ...] = (),
+        bounds: Bounds | None = None,
+        descending: bool | None = None,
+        filters: tuple[Predicate, ...] = (),
+    ) -> None:
         self._db = db
-        self._scan = scan
-        self._descending: bool | None = None
-        self._filters: tuple[Predicate, ...] = ()
+        self._table = table
+        self._index = index
+        self._equal = equal
+        self._bounds = bounds
+        self._descending = descending
+        self._filters = filters
         self._used = False
 
     def index(self, name: str, fields: Mapping[str, Any] | None = None, /, **values: Any) -> Query:
@@ -63,40 +75,41 @@ class Query:
 
         Fields are keywords, or keys of a dict where their names are no keywords (`{"state.kind": "done"}`).
         """
-        scan = self._scan
-        if scan.index != "by_creation_time" or scan.equal or scan.bounds:
-            raise QueryError(scan.table, f"it reads by {scan.index} already; a query has one index")
+        if self._used:
+            raise self._used_up()
+        if self._index != "by_creation_time" or self._equal or self._bounds:
+            raise QueryError(self._table, f"it reads by {self._index} already; a query has one index")
         given = values if fields is None else {**fields, **values}
         if fields is not None and len(given) < len(fields) + len(values):
-            raise QueryError(scan.table, f"{', '.join(sorted(fields.keys() & values.keys()))} is given twice")
+            raise QueryError(self._table, f"{', '.join(sorted(fields.keys() & values.keys()))} is given twice")
         bounds: Bounds | None = None
         equal = []
         for field, value in given.items():
-            if not isinstance(value, Range):
+            if type(value) is not Range:
                 equal.append((field, value))
             elif bounds is not None:
-                raise QueryError(scan.table, f"ranges on {bounds.field} and {field}; only the last field may have one")
+                raise QueryError(self._table, f"ranges on {bounds.field} and {field}; only the last field may have one")
             else:
-                bounds = _bounds(scan.table, field, value)
-        return self._step(Scan(scan.table, name, tuple(equal), bounds))
+                bounds = _bounds(self._table, field, value)
+        return Query(self._db, self._table, name, tuple(equal), bounds, self._descending, self._filters)
 
     def order(self, direction: Literal["asc", "desc"], /) -> Query:
         """The order of the rows, by the index that is read; "asc" unless said."""
+        if self._used:
+            raise self._used_up()
         if self._descending is not None:
-            raise QueryError(self._scan.table, "it has an order already; order is said once")
+            raise QueryError(self._table, "it has an order already; order is said once")
         if direction not in ("asc", "desc"):
-            raise QueryError(self._scan.table, f'the order is "asc" or "desc", not {direction!r}')
-        step = self._step(self._scan)
-        step._descending = direction == "desc"
-        return step
+            raise QueryError(self._table, f'the order is "asc" or "desc", not {direction!r}')
+        return Query(self._db, self._table, self._index, self._equal, self._bounds, direction == "desc", self._filters)
 
     def filter(self, predicate: Predicate, /) -> Query:
         """Keep the rows for which `predicate(row)` is true; it may be async. Rows that are dropped count as read."""
+        if self._used:
+            raise self._used_up()
         if not callable(predicate):
-            raise QueryError(self._scan.table, f"a filter is a function of the row, not {predicate!r}")
-        step = self._step(self._scan)
-        step._filters = (*self._filters, predicate)
-        return step
+            raise QueryError(self._table, f"a filter is a function of the row, not {predicate!r}")
+        return Query(self._db, self._table, self._index, self._equal, self._bounds, self._descending, (*self._filters, predicate))
 
     def first(self) -> Awaitable[Document | None]:
         """The first row, or None."""
@@ -109,7 +122,7 @@ class Query:
     def take(self, count: int, /) -> Awaitable[list[Document]]:
         """The first `count` rows."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise QueryError(self._scan.table, f"take needs a whole number, 0 or more, not {count!r}")
+            raise QueryError(self._table, f"take needs a whole number, 0 or more, not {count!r}")
         scan = self._use()
         return self._matching(scan, count) if self._filters else self._db._host.scan(scan, count)
 
@@ -126,7 +139,7 @@ class Query:
     def paginate(self, options: PaginationOptions | Mapping[str, Any], /) -> Awaitable[Page[Document]]:
         """One page. In a live query it keeps its end while rows come and go, so pages loaded one by one never overlap or leave a gap."""
         wanted = PaginationOptions.from_arguments(options)
-        wanted.check(self._scan.table)
+        wanted.check(self._table)
         scan = self._use()
         # Numbered here, not in the coroutine: the order of the calls is the same in every run, that of their first steps need not be.
         ordinal = self._db._pages
@@ -137,21 +150,14 @@ class Query:
         """Row by row. Rows after the one that the loop ended at are not read."""
         return _Rows(self._db._host, self._use(), self._filters)
 
-    def _step(self, scan: Scan) -> Query:
-        self._refuse_used()
-        step = Query(self._db, scan)
-        step._descending, step._filters = self._descending, self._filters
-        return step
-
-    def _refuse_used(self) -> None:
-        if self._used:
-            raise QueryError(self._scan.table, "it was read already, and a query is read once; make a new one with ctx.db.query")
-
     def _use(self) -> Scan:
-        self._refuse_used()
+        if self._used:
+            raise self._used_up()
         self._used = True
-        scan = self._scan
-        return Scan(scan.table, scan.index, scan.equal, scan.bounds, True) if self._descending else scan
+        return Scan(self._table, self._index, self._equal, self._bounds, self._descending is True)
+
+    def _used_up(self) -> QueryError:
+        return QueryError(self._table, "it was read already, and a query is read once; make a new one with ctx.db.query")
 
     async def _first(self, scan: Scan) -> Document | None:
         rows = await (self._matching(scan, 1) if self._filters else self._db._host.scan(scan, 1))

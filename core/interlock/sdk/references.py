@@ -7,6 +7,7 @@ All of them end as a `Target`, which is resolved when called, against the instan
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from interlock.errors import FunctionNotFound
@@ -114,10 +115,10 @@ class ComponentReference:
     def __getattr__(self, name: str) -> Reference:
         if name.startswith("__"):
             raise AttributeError(f"components.{self._mount} has no attribute {name}")
-        return NamedReference(Target(name=name, mount=self._mount))
+        return _exported(self._mount, name)
 
     def __getitem__(self, name: str) -> Reference:
-        return NamedReference(Target(name=name, mount=self._mount))
+        return _exported(self._mount, name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ComponentReference) and other._mount == self._mount
@@ -130,6 +131,11 @@ class ComponentReference:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ComponentReference, (self._mount,)
+
+
+@lru_cache(maxsize=4096)
+def _exported(mount: str, name: str) -> Reference:
+    return NamedReference(Target(name=name, mount=mount))
 
 
 class Components:

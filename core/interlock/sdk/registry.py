@@ -7,8 +7,7 @@ helper of another package declares for the module that called it, and a module t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from types import FrameType, ModuleType
@@ -32,17 +31,6 @@ def made_by(module: ModuleType) -> Made:
     """What `module` declared when it was loaded, whoever imported it."""
     made = vars(module).get(_RECORD)
     return made if isinstance(made, Made) else Made()
-
-
-@contextmanager
-def collect(module_name: str) -> Iterator[Made]:
-    """`with collect("myapp.guesses") as made: import_module(…)`: afterwards `made` holds what the module declares."""
-    made = Made()
-    yield made
-    module = sys.modules.get(module_name)
-    if module is not None:
-        found = made_by(module)
-        made.functions[:], made.triggers[:] = found.functions, found.triggers
 
 
 def loading(handler: object = None) -> tuple[str | None, Made]:

@@ -234,7 +234,7 @@ class HttpApi:
         return await self._run_call("query", request, document, await self._credentials(request))
 
     async def _query_ts(self, request: _Request) -> _Reply:
-        return _Reply(b'{"ts":"%b"}' % encode_ts(self._service.newest_ts()))
+        return _Reply(b'{"ts":"%b"}' % encode_ts(self._service.offer_ts()))
 
     async def _query_at_ts(self, request: _Request) -> _Reply:
         document = await request.json()
@@ -252,12 +252,13 @@ class HttpApi:
         if not isinstance(queries, list) or not all(isinstance(each, dict) for each in queries) or len(queries) > _QUERIES_PER_BATCH:
             raise _Refusal(400, "BadJsonBody", f"queries must be an array of at most {_QUERIES_PER_BATCH} objects.")
         credentials = await self._credentials(request)
-        ts = self._service.newest_ts()
         formats = [_format(each.get("format"), request.headers) for each in queries]
-        results = [
-            _result(await self._query_at(ts, request, each, credentials), format).body
-            for each, format in zip(queries, formats, strict=True)
-        ]
+        snapshot = self._service.pin()
+        try:
+            outcomes = [await self._query_at(snapshot.ts, request, each, credentials) for each in queries]
+        finally:
+            self._service.unpin(snapshot)
+        results = [_result(outcome, format).body for outcome, format in zip(outcomes, formats, strict=True)]
         return _Reply(b'{"results":[' + b",".join(results) + b"]}")
 
     async def _query_at(self, ts: int, request: _Request, document: dict[str, Any], credentials: Credentials) -> Answer | Failure:

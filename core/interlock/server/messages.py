@@ -9,7 +9,7 @@ import base64
 import binascii
 import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from interlock.server.decoding import BadJson, read_json
-from interlock.server.service import Answer, Failure
+from interlock.server.service import Answer, Failure, QueryResult
 
 _U32 = 2**32
 _MAX_TS = 2**63 - 1
@@ -229,29 +229,34 @@ def response(request_id: int, outcome: Answer | Failure, *, is_mutation: bool) -
     return b"".join([head, b',"success":false,"result":', orjson.dumps(outcome.message), b',"logLines":', logs, data, b"}"])
 
 
-def query_removed(query_id: int) -> bytes:
-    return b'{"queryId":%d,"type":"QueryRemoved"}' % query_id
+def query_removed(query_id: int) -> list[bytes]:
+    """A modification, in parts: a result that many clients get is not copied before it lies in each one's message."""
+    return [b'{"type":"QueryRemoved","queryId":%d}' % query_id]
 
 
-def query_result(query_id: int, tail: bytes) -> bytes:
-    """A QueryUpdated or QueryFailed; `tail` is `QueryResult.tail`."""
-    return b'{"queryId":%d' % query_id + tail
+def query_result(query_id: int, result: QueryResult) -> list[bytes]:
+    """A QueryUpdated or QueryFailed, in parts."""
+    outcome = result.outcome
+    logs = orjson.dumps(list(outcome.log_lines)) if outcome.log_lines else b"[]"
+    journal = b"null" if result.journal is None else orjson.dumps(result.journal)
+    tail = b',"logLines":%b,"journal":%b}' % (logs, journal)
+    if isinstance(outcome, Answer):
+        return [b'{"type":"QueryUpdated","queryId":%d,"value":' % query_id, outcome.json, tail]
+    data = [] if outcome.data is None else [b',"errorData":', outcome.data]
+    return [b'{"type":"QueryFailed","queryId":%d,"errorMessage":' % query_id, orjson.dumps(outcome.message), *data, tail]
 
 
-def transition(start: StateVersion, end: StateVersion, modifications: Sequence[bytes], clock: tuple[int, int] | None) -> bytes:
+def transition(start: StateVersion, end: StateVersion, modifications: Iterable[list[bytes]], clock: tuple[int, int] | None) -> bytes:
     """`clock` is (clientClockSkew ms, serverTs ns). Both or neither: a client takes one alone for an absurd latency."""
-    tail = b"]}" if clock is None else b'],"clientClockSkew":%d,"serverTs":%d}' % clock
-    return b"".join(
-        [
-            b'{"type":"Transition","startVersion":',
-            start.encode(),
-            b',"endVersion":',
-            end.encode(),
-            b',"modifications":[',
-            b",".join(modifications),
-            tail,
-        ]
-    )
+    parts = [b'{"type":"Transition","startVersion":', start.encode(), b',"endVersion":', end.encode(), b',"modifications":[']
+    comma = False
+    for modification in modifications:
+        if comma:
+            parts.append(b",")
+        parts += modification
+        comma = True
+    parts.append(b"]}" if clock is None else b'],"clientClockSkew":%d,"serverTs":%d}' % clock)
+    return b"".join(parts)
 
 
 def chunks(message: bytes, size: int) -> list[bytes]:

@@ -9,10 +9,8 @@ Start at `Service`. `binding.py` is the one that puts a `functions.Dispatcher` b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
-
-import orjson
 
 from interlock.sdk.auth import AuthProvider
 
@@ -63,35 +61,21 @@ class Failure:
     code: str = ""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class QueryResult:
-    """What a live query gave at one snapshot. Shared by all its subscribers, and so is `tail`, its part of a Transition message."""
+    """What a live query gave at one snapshot."""
 
     outcome: Answer | Failure
     journal: str | None = None
-    _tail: bytes | None = field(default=None, repr=False)
-
-    @property
-    def tail(self) -> bytes:
-        """A modification from behind its query id to its closing brace."""
-        if self._tail is None:
-            outcome = self.outcome
-            logs = orjson.dumps(list(outcome.log_lines)) if outcome.log_lines else b"[]"
-            journal = b"null" if self.journal is None else orjson.dumps(self.journal)
-            if isinstance(outcome, Answer):
-                parts = [b',"type":"QueryUpdated","value":', outcome.json]
-            else:
-                parts = [b',"type":"QueryFailed","errorMessage":', orjson.dumps(outcome.message)]
-                if outcome.data is not None:
-                    parts += [b',"errorData":', outcome.data]
-            self._tail = b"".join([*parts, b',"logLines":', logs, b',"journal":', journal, b"}"])
-        return self._tail
 
     def looks_like(self, other: QueryResult | None) -> bool:
         """Whether a client that has `other` would see no difference."""
-        if other is None:
+        if other is None or self.journal != other.journal:
             return False
-        return self is other or self.tail == other.tail
+        ours, theirs = self.outcome, other.outcome
+        if isinstance(ours, Answer):
+            return isinstance(theirs, Answer) and ours.json == theirs.json and list(ours.log_lines) == list(theirs.log_lines)
+        return ours == theirs
 
 
 class LiveQuery(Protocol):
@@ -165,6 +149,9 @@ class Service(Protocol):
 
     def newest_ts(self) -> int:
         """The timestamp of the newest durable state."""
+
+    def offer_ts(self) -> int:
+        """The same, for a client that will query at it: that snapshot stays readable for at least 30 s."""
 
     def describe(self, error: Exception, request_id: str) -> Failure:
         """What a client may read of an error that the server itself met before the call was made."""

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -364,7 +364,7 @@ class SyncSession:
         # No await from the snapshot to the results: versions, modifications, identity and snapshot have to be of one moment.
         must_tell, self._must_tell = self._must_tell, False
         end = StateVersion(self._received.query_set, self._received.identity, max(snapshot.ts, self._sent.ts))
-        told: dict[int, bytes] = {}
+        told: dict[int, list[bytes]] = {}
         if end.identity != self._sent.identity:
             for subscription in list(self._subscriptions.values()):
                 self._open(subscription)
@@ -381,7 +381,7 @@ class SyncSession:
             subscription.journal = result.journal
             if not result.looks_like(subscription.last):
                 subscription.last = result
-                told[subscription.add.query_id] = messages.query_result(subscription.add.query_id, result.tail)
+                told[subscription.add.query_id] = messages.query_result(subscription.add.query_id, result)
         for query_id in removed:
             told[query_id] = messages.query_removed(query_id)
 
@@ -431,9 +431,9 @@ class SyncSession:
         subscription.is_stale = True
         self._stale.append(subscription)
 
-    def _tell(self, end: StateVersion, told: dict[int, bytes]) -> None:
+    def _tell(self, end: StateVersion, told: dict[int, list[bytes]]) -> None:
         clock = None if self._clock_skew_ms is None else (self._clock_skew_ms, int(self._clock.now_ms() * 1e6))
-        message = messages.transition(self._sent, end, list(told.values()), clock)
+        message = messages.transition(self._sent, end, told.values(), clock)
         if self._client.takes_chunks:
             size = int(LIMITS["transition_chunk"].value)
             parts = [message] if len(message) <= size else messages.chunks(message, size)
@@ -445,18 +445,18 @@ class SyncSession:
         for part in parts:
             self._send(part)
 
-    def _shortened(self, told: dict[int, bytes], excess: int) -> list[bytes]:
+    def _shortened(self, told: dict[int, list[bytes]], excess: int) -> Iterable[list[bytes]]:
         """The modifications with the largest results turned into failures, until the message is one that the client can take."""
-        for query_id in sorted(told, key=lambda each: -len(told[each])):
+        sizes = {query_id: sum(map(len, modification)) for query_id, modification in told.items()}
+        for query_id in sorted(sizes, key=lambda each: -sizes[each]):
             if excess <= 0 or query_id not in self._subscriptions:
                 break
             too_large = LimitExceeded("message to this client", self._message_max + excess, self._message_max)
             result = QueryResult(self._service.describe(too_large, "0" * 16))
-            short = messages.query_result(query_id, result.tail)
-            excess -= len(told[query_id]) - len(short)
-            told[query_id] = short
+            told[query_id] = messages.query_result(query_id, result)
+            excess -= sizes[query_id] - sum(map(len, told[query_id]))
             self._subscriptions[query_id].last = result
-        return list(told.values())
+        return told.values()
 
     @property
     def _message_max(self) -> int:

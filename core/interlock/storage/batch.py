@@ -145,7 +145,7 @@ def _sizes(rows: int) -> Iterable[int]:
     if rows <= 32:
         return (rows,) if rows else ()
     sizes = []
-    for size in (512, 128, 32):
+    for size in (256, 64, 32):
         sizes += [size] * (rows // size)
         rows %= size
     return [*sizes, rows] if rows else sizes

@@ -76,8 +76,8 @@ class SqliteStorage:
         self._indexes: dict[int, IndexRecord] = {}
         self._newest = 0
         self._unknown: OutcomeUnknown | None = None
-        # The slowest of the last syncs, forgotten bit by bit.
-        self._sync_s = 0.0
+        # The slowest of the last syncs, forgotten bit by bit. Before the first one the disk is not taken for a quick one.
+        self._sync_s = _DIRECT_SYNC_S
         self._wal = WalGauge(_CHECKPOINT_PAGES)
         self._is_copying = False
 

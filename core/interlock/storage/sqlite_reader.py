@@ -43,14 +43,16 @@ class Readers:
 
     def refresh(self) -> None:
         """Let the next read enter the newest snapshot. One that nobody leaves would keep the write-ahead log growing."""
-        if self._shared is not None and self._shared.is_inside:
-            self._leave(self._shared)
+        reader = self._shared
+        if reader is not None and reader.is_inside and not self._leave(reader):
+            self._shared = None
+            self._discard(reader)
 
     async def drain(self) -> None:
         """Let the long readings that are under way end at once, each in the next turn that it gets."""
         self._is_in_a_hurry = True
         try:
-            while len(self._all) > len(self._spare) + (self._shared is not None):
+            while len(self._all) > len(self._spare) + (self._shared is not None):  # noqa: ASYNC110
                 # Each of them stands in the loop's queue already, so a turn or two will do.
                 await asyncio.sleep(0)
         finally:
@@ -75,7 +77,12 @@ class Readers:
         if reader is None:
             reader = self._shared = self._spare.pop() if self._spare else self._open()
         if not reader.is_inside:
-            reader.enter()
+            try:
+                reader.enter()
+            except sqlite3.Error:
+                self._shared = None
+                self._discard(reader)
+                raise
         return reader
 
     def part_with(self, reader: _Reader) -> bool:
@@ -92,26 +99,26 @@ class Readers:
             return
         if reader is self._shared:
             self._shared = None
-        if is_sound and reader in self._all and len(self._spare) < _SPARES_KEPT:
-            self._leave(reader)
+        if is_sound and len(self._spare) < _SPARES_KEPT and self._leave(reader):
             self._spare.append(reader)
-        elif reader in self._all:
-            self._all.discard(reader)
-            reader.connection.close()
+        else:
+            self._discard(reader)
 
     def _open(self) -> _Reader:
         reader = _Reader(self._connect())
         self._all.add(reader)
         return reader
 
-    def _leave(self, reader: _Reader) -> None:
+    def _leave(self, reader: _Reader) -> bool:
         try:
             reader.leave()
         except sqlite3.Error:
-            self._all.discard(reader)
-            if reader is self._shared:
-                self._shared = None
-            reader.connection.close()
+            return False
+        return True
+
+    def _discard(self, reader: _Reader) -> None:
+        self._all.discard(reader)
+        reader.connection.close()
 
 
 class Reading:
@@ -132,7 +139,7 @@ class Reading:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._readers.give_back(self._reader, is_sound=error is None)
+        self._readers.give_back(self._reader, is_sound=not isinstance(error, sqlite3.Error))
         if isinstance(error, sqlite3.Error):
             raise self._readers.failure(error) from error
 
@@ -144,11 +151,15 @@ class Reading:
     async def all(self, text: str, parameters: tuple[Any, ...]) -> list[Any]:
         """The rows, of which the last column is the long one. Gives the loop a turn now and then if there are many."""
         cursor = self._reader.connection.execute(text, parameters)
-        rows = fetched = cursor.fetchmany(_FETCH_ROWS)
-        while len(fetched) == _FETCH_ROWS:
-            await self.pause(_FETCH_ROWS, sum(len(row[-1]) for row in fetched))
-            fetched = cursor.fetchmany(_FETCH_ROWS)
-            rows += fetched
+        try:
+            rows = fetched = cursor.fetchmany(_FETCH_ROWS)
+            while len(fetched) == _FETCH_ROWS:
+                await self.pause(_FETCH_ROWS, sum(len(row[-1]) for row in fetched))
+                fetched = cursor.fetchmany(_FETCH_ROWS)
+                rows += fetched
+        finally:
+            # A statement that is not at its end keeps its snapshot, whatever becomes of the connection.
+            cursor.close()
         return rows
 
     async def pause(self, rows: int, size: int) -> None:

@@ -6,9 +6,9 @@ The text is Crockford base32 of `VInt(table) ‖ internal id ‖ Fletcher-16`. R
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import accumulate
 from random import Random
 from typing import Final
+from zlib import adler32
 
 _ALPHABET: Final = b"0123456789abcdefghjkmnpqrstvwxyz"
 _DIGITS: Final = b"0123456789abcdefghijklmnopqrstuv"
@@ -49,13 +49,21 @@ def _vint(table: int) -> bytes:
     return bytes(out)
 
 
+def _fletcher(raw: bytes) -> int:
+    """The check sum, low byte first: the sum of the bytes, then the sum of the running sums, both modulo 256.
+
+    Adler-32 from 0 is these two sums modulo 65,521, which those of at most 21 bytes stay below.
+    """
+    sums = adler32(raw, 0)
+    return (sums & 255) << 8 | sums >> 16 & 255
+
+
 def encode_id(table: int, internal: bytes) -> str:
     """The text of an id. `internal` is 16 bytes (`new_internal`)."""
     if len(internal) != 16:
         raise ValueError(f"an internal id has 16 bytes, not {len(internal)}")
     raw = _vint(table) + internal
-    # Fletcher-16: the sum of the bytes, and the sum of the running sums.
-    number = int.from_bytes(raw, "big") << 16 | (sum(raw) & 255) << 8 | sum(accumulate(raw)) & 255
+    number = int.from_bytes(raw, "big") << 16 | _fletcher(raw)
     if len(raw) == 18:
         return _spread(number).to_bytes(32, "big").translate(_to_text).decode()
     bits = 8 * len(raw) + 16
@@ -101,7 +109,7 @@ def _read(text: str) -> bytes | None:
         return None
     number >>= padding
     raw = (number >> 16).to_bytes(size - 2, "big")
-    if number & 0xFFFF != (sum(raw) & 255) << 8 | sum(accumulate(raw)) & 255:
+    if number & 0xFFFF != _fletcher(raw):
         return None
     # The table number in front must be what _vint writes: each byte but its last continues, and its last is not an empty one.
     if size == 20:

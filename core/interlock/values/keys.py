@@ -37,12 +37,11 @@ def encode_keys(values: Iterable[Any]) -> bytes:
     key = b""
     for value in values:
         kind = type(value)
-        if kind is str:
+        if kind is str and "\0" not in value:
             try:
-                raw = value.encode()
+                key += f"\x10{value}\0".encode()
             except UnicodeEncodeError:
                 raise _not_text(value) from None
-            key += b"\x10" + (raw.replace(b"\0", b"\0\xff") if b"\0" in raw else raw) + b"\0"
         elif kind is float and value > 0.0:
             # Negating sets the sign bit, and big-endian bits with the sign bit set are the key of a positive double.
             key += _tagged_double(_NUMBER, -value)
@@ -56,13 +55,14 @@ def encode_keys(values: Iterable[Any]) -> bytes:
 def encode_key(value: Any) -> bytes:
     """The key of one value. UNSET stands for a field that is not there, and comes before everything."""
     kind = type(value)
-    if kind is str:
+    if kind is str and "\0" not in value:
         try:
-            raw: bytes = value.encode()
+            return f"\x10{value}\0".encode()
         except UnicodeEncodeError:
             raise _not_text(value) from None
-        return b"\x10" + (raw.replace(b"\0", b"\0\xff") if b"\0" in raw else raw) + b"\0"
     if kind is float and value > 0.0:
+        return _tagged_double(_NUMBER, -value)
+    if kind is int and 0 < value <= LARGEST_INT:
         return _tagged_double(_NUMBER, -value)
     return _encode(value, DEPTH)
 
@@ -71,7 +71,7 @@ def _encode(value: Any, room: int) -> bytes:
     """Every case. Values of other types than ours, or nested deeper than any value may be, are refused."""
     kind = type(value)
     if kind is str:
-        return encode_key(value)
+        return _encode_text(value)
     if kind is int or kind is float:
         return _encode_number(value)
     if value is None:
@@ -98,6 +98,14 @@ def _encode(value: Any, room: int) -> bytes:
     if exact is UNSET:
         raise ValueRefused("", f"{show(value)} is no value of Interlock ({kind.__name__})")
     return _encode(exact, room)
+
+
+def _encode_text(value: str) -> bytes:
+    try:
+        raw = value.encode()
+    except UnicodeEncodeError:
+        raise _not_text(value) from None
+    return b"".join((_TEXT, raw.replace(b"\0", b"\0\xff"), _END))
 
 
 def _encode_number(value: float) -> bytes:

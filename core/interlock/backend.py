@@ -1,0 +1,308 @@
+"""A backend: one app with everything it mounts, on one database. Puts the rooms together.
+
+Opening goes from what may refuse the most to what can be undone the least: the tree of mounts is built and checked, then
+storage is opened, the tables are made what the schemas say, and only then anything runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from interlock.clock import Clock, SystemClock
+from interlock.engine import Engine, EngineSettings
+from interlock.errors import InterlockError, StorageUnavailable
+from interlock.functions.caller import Answer, Caller, QueryResult
+from interlock.functions.dispatcher import Dispatcher
+from interlock.functions.dispatcher import system_tables as function_tables
+from interlock.mounting import Tree, build_tree, load_plugins
+from interlock.scheduler import Scheduler
+from interlock.scheduler import system_tables as scheduler_tables
+from interlock.sdk.app import App
+from interlock.sdk.component import Component
+from interlock.sdk.declarations import Isolation
+from interlock.sdk.references import as_target
+from interlock.server import ServerApp, ServerSettings, make_admin_key
+from interlock.server.binding import DispatcherService
+from interlock.storage import open_storage
+from interlock.storage.protocol import Storage
+from interlock.values import loads
+
+logger = structlog.get_logger("interlock.backend")
+_SECRET, _INSTANCE_NAME = "secret", "instance_name"
+_HOUSEKEEPING_MS = 60_000.0
+_GRACE_SECONDS = 5.0
+
+
+class Backend:
+    """An app that runs: embedded in your own program (`async with Backend("myapp") as backend:`), or as an ASGI application.
+
+    `app` is an app's directory, an `App`, or a component on its own. `data` is a directory, `:memory:` or a URL; by default
+    `.interlock/` beside `app.py`. With `dev`, callers are told errors whole.
+    """
+
+    def __init__(
+        self,
+        app: str | os.PathLike[str] | App | Component,
+        *,
+        data: str | os.PathLike[str] | None = None,
+        dev: bool = False,
+        env: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        seed: int | None = None,
+        isolation: Isolation | None = None,
+        settings: EngineSettings | None = None,
+        storage: Storage | None = None,
+    ) -> None:
+        self._source = app if isinstance(app, App | Component) else Path(app)
+        self._data = os.fspath(data) if data is not None else None
+        self.dev = dev
+        self._env = os.environ if env is None else env
+        self.clock: Clock = clock or SystemClock()
+        self._seed = seed
+        self._isolation = isolation
+        self._settings = settings
+        self._storage = storage
+        self._tree: Tree | None = None
+        self._engine: Engine | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._scheduler: Scheduler | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._asgi: ServerApp | None = None
+        self._changing = asyncio.Lock()
+        self.on_fatal: Callable[[BaseException], None] | None = None
+
+    # opening and closing
+
+    async def open(self) -> None:
+        """Start. Raises MountError, SchemaError or StorageUnavailable; then nothing runs, and nothing that was stored has changed."""
+        async with self._changing:
+            if self._engine is None:
+                await self._open()
+
+    async def _open(self) -> None:
+        plugins = load_plugins()
+        tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=plugins)
+        entropy = random.Random(self._seed) if self._seed is not None else random.SystemRandom()
+        engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=self._settings, seed=entropy.getrandbits(64))
+        try:
+            await engine.open()
+            facts = _missing_facts(engine.facts, tree, entropy)
+            await engine.deploy(_tables(tree), facts=facts, moves=dict(tree.moves))
+            dispatcher = Dispatcher(engine, tree, secret=bytes.fromhex(engine.facts[_SECRET]), env=self._env, entropy=entropy)
+            scheduler = Scheduler(engine, dev=self.dev)
+            dispatcher.attach(scheduling=scheduler.jobs)
+            await scheduler.start(dispatcher, tree)
+        except BaseException:
+            await engine.close()
+            raise
+        engine.committer.on_fatal = self._on_fatal
+        self._tree, self._engine, self._dispatcher, self._scheduler = tree, engine, dispatcher, scheduler
+        self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
+
+    def _open_storage(self, tree: Tree) -> Storage:
+        data = self._data
+        if data is None:
+            data = os.fspath((tree.directory or Path.cwd()) / ".interlock")
+        return tree.hooks.open_storage(data) or open_storage(data, self.clock)
+
+    async def close(self) -> None:
+        """Finish what runs, see everything that stands onto the disk, and let the data go. A closed backend raises when it is called."""
+        async with self._changing:
+            if self._engine is None or self._scheduler is None or self._dispatcher is None:
+                return
+            if self._housekeeping is not None:
+                self._housekeeping.cancel()
+                await asyncio.gather(self._housekeeping, return_exceptions=True)
+            await self._scheduler.stop(_GRACE_SECONDS if isinstance(self.clock, SystemClock) else 0.0)
+            self._dispatcher.close()
+            await self._engine.close()
+            self._engine = None
+
+    async def __aenter__(self) -> Backend:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def reload(self) -> None:
+        """Take over changed code, while sockets stay open. Raises what stands in its way; then the code from before goes on."""
+        async with self._changing:
+            tree = build_tree(self._source, env=self._env, reload=True, isolation=self._isolation, plugins=load_plugins())
+            await self.engine.deploy(_tables(tree), moves=dict(tree.moves))
+            self.dispatcher.adopt(tree)
+            self._tree = tree
+            await self.scheduler.reload(tree)
+
+    def _on_fatal(self, error: BaseException) -> None:
+        logger.critical("the backend has to end", error=str(error))
+        if self.on_fatal is not None:
+            self.on_fatal(error)
+
+    async def _keep_house(self) -> None:
+        while True:
+            await self.clock.wait_until(self.clock.now_ms() + _HOUSEKEEPING_MS)
+            try:
+                await self.engine.forget_history()
+                await self.dispatcher.forget_requests()
+            except InterlockError as error:
+                logger.warning("housekeeping will be tried again", error=str(error))
+            except Exception:
+                logger.exception("housekeeping failed")
+
+    # what it is made of
+
+    @property
+    def tree(self) -> Tree:
+        """Everything that is mounted."""
+        return _opened(self._tree)
+
+    @property
+    def engine(self) -> Engine:
+        return _opened(self._engine)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        self.engine  # a closed backend has none  # noqa: B018
+        return _opened(self._dispatcher)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        self.engine  # noqa: B018
+        return _opened(self._scheduler)
+
+    @property
+    def instance_name(self) -> str:
+        return self.engine.facts[_INSTANCE_NAME]
+
+    @property
+    def secret(self) -> bytes:
+        """What signs cursors, handles and admin keys; kept with the data."""
+        return bytes.fromhex(self.engine.facts[_SECRET])
+
+    @property
+    def admin_key(self) -> str:
+        """Whoever has it may call everything."""
+        return make_admin_key(self.instance_name, self.secret)
+
+    # calling
+
+    async def query(self, function: Any, /, **args: Any) -> Any:
+        """The result of a query, as of the newest state on disk."""
+        return (await self.dispatcher.call("query", _name(function), args, caller=self._caller())).value
+
+    async def mutation(self, function: Any, /, **args: Any) -> Any:
+        """Run a mutation; when this returns, it is on disk."""
+        return (await self.dispatcher.call("mutation", _name(function), args, caller=self._caller())).value
+
+    async def action(self, function: Any, /, **args: Any) -> Any:
+        """Run an action."""
+        return (await self.dispatcher.call("action", _name(function), args, caller=self._caller())).value
+
+    async def call_any(self, name: str, args: Mapping[str, Any], component_path: str = "", *, admin: bool = False) -> Answer:
+        """Call a function of any kind, as the command line does; with `admin` also an internal one or a component's."""
+        caller = Caller(admin=admin, source="cli", request_id=secrets.token_hex(8))
+        return await self.dispatcher.call(None, name, args, caller=caller, component_path=component_path)
+
+    async def subscribe(self, function: Any, /, **args: Any) -> AsyncIterator[Any]:
+        """The result of a query now, and again each time it has changed. Raises what the query raises."""
+        changed = asyncio.Event()
+        name = _name(function)
+        live = self.dispatcher.live_query(name, args, caller=self._caller(), wake=changed.set)
+        shown: bytes | None = None
+        try:
+            while True:
+                changed.clear()
+                log = self.engine.log
+                place = log.durable
+                log.pin(place)
+                try:
+                    entry = await live.at(place)
+                finally:
+                    log.unpin(place)
+                if entry.error is not None:
+                    raise entry.error
+                result: QueryResult = entry.value
+                if result.json != shown:
+                    shown = result.json
+                    callee = self.dispatcher.directory.find("", name, camel_case=False, everything=True)
+                    yield callee.check_result(loads(shown))
+                await changed.wait()
+        finally:
+            live.close()
+
+    def _caller(self) -> Caller:
+        return Caller(admin=True, source="embedded", request_id=secrets.token_hex(8))
+
+    # serving
+
+    def asgi(self, *, mounts: Mapping[str, AsgiApp] | None = None) -> ServerApp:
+        """This backend as an ASGI application. It opens at lifespan start-up or at the first request, unless it is open already.
+
+        `mounts` are more applications by path prefix. There is one application a backend: they count where it is first asked for.
+        """
+        if self._asgi is None:
+            opened_here = False
+
+            async def start() -> DispatcherService:
+                nonlocal opened_here
+                opened_here = self._engine is None
+                await self.open()
+                return DispatcherService(self.engine, self.dispatcher, self._server_settings(), dev=self.dev)
+
+            async def stop() -> None:
+                if opened_here:
+                    await self.close()
+
+            self._asgi = ServerApp(start, stop, clock=self.clock, mounts=mounts)
+        return self._asgi
+
+    def _server_settings(self) -> ServerSettings:
+        tree = self.tree
+        static = os.fspath(tree.static) if tree.static is not None else None
+        return ServerSettings(self.instance_name, self.secret, auth=tree.auth, version=version("interlock"), static=static)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """The lifespan for an application that mounts `asgi()` below itself: `FastAPI(lifespan=backend.lifespan)`."""
+        async with self.asgi().lifespan(app):
+            yield
+
+
+def _opened(part: Any) -> Any:
+    if part is None:
+        raise StorageUnavailable("This backend is not open.", "Use it inside `async with Backend(…)`.")
+    return part
+
+
+def _name(function: Any) -> str:
+    return function if isinstance(function, str) else as_target(function).name
+
+
+def _tables(tree: Tree) -> list[Any]:
+    specs = [*tree.table_specs(), *function_tables()]
+    for path in tree.by_path:
+        specs.extend(scheduler_tables(path))
+    return specs
+
+
+def _missing_facts(facts: Mapping[str, str], tree: Tree, entropy: random.Random) -> dict[str, str]:
+    missing = {}
+    if _SECRET not in facts:
+        missing[_SECRET] = entropy.randbytes(32).hex()
+    if _INSTANCE_NAME not in facts:
+        missing[_INSTANCE_NAME] = tree.directory.name.replace("_", "-") if tree.directory is not None else "interlock"
+    return missing
+
+
+

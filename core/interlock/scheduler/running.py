@@ -1,0 +1,158 @@
+"""One job that runs: how it is marked, and what becomes of it when it raises.
+
+Start at `RunningJob.run`. It raises only what kept the job from running at all: then the job is as pending as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import structlog
+
+from interlock.clock import Clock
+from interlock.engine import Engine, Transaction
+from interlock.errors import StorageUnavailable, WriteConflict
+from interlock.functions.caller import Answer, Caller
+from interlock.functions.dispatcher import Dispatcher
+from interlock.functions.redaction import describe
+from interlock.functions.requests import free_of_charge
+from interlock.scheduler.crons import postpone_missed, put_successor
+from interlock.scheduler.rows import CALLED, JOBS, PENDING, RUNNING, Row, args_of, path_of, table_in
+
+logger = structlog.get_logger("interlock.scheduler")
+T = TypeVar("T")
+Wait = Callable[[], Awaitable[None]]
+
+_NOT_RUN = Answer(None)
+
+
+class RunningJob:
+    """A job out of the rows of `holder`. `since_ms` is when somebody began to look at these jobs."""
+
+    def __init__(self, engine: Engine, dispatcher: Dispatcher, holder: str, row: Row, *, since_ms: float, dev: bool) -> None:
+        self._engine, self._dispatcher, self._dev = engine, dispatcher, dev
+        self._clock: Clock = engine.clock
+        self._holder, self._row, self._id = holder, row, row["_id"]
+        self._since_ms = since_ms
+        self._path = path_of(holder, row["component"])
+        self._caller = Caller(admin=True, source="cron" if "cron" in row else "scheduler", request_id=self._id, job=self._id)
+        self._is_run = False
+        self.error: BaseException | None = None
+        self.duration_ms = 0.0
+
+    @property
+    def is_action(self) -> bool:
+        callee = self._dispatcher.directory.get(self._path, self._row["function"])
+        return callee is not None and callee.kind == "action"
+
+    async def run(self, wait_for_storage: Wait) -> bool:
+        """Run it as often as promised; whether it ran, or had changed meanwhile. Raises StorageUnavailable and WriteConflict."""
+        args = (await self._engine.query(lambda tx: args_of(tx, self._holder, self._row))).value
+        started = time.perf_counter()
+        if self.is_action:
+            await self._run_action(args, wait_for_storage)
+        else:
+            await self._run_mutation(args, wait_for_storage)
+        self.duration_ms = (time.perf_counter() - started) * 1000.0
+        return self._is_run
+
+    # a mutation: in one transaction with its mark
+
+    async def _run_mutation(self, args: dict[str, Any], wait_for_storage: Wait) -> None:
+        try:
+            await self._call("mutation", args, bracket=self)
+        except (StorageUnavailable, WriteConflict):
+            raise
+        except Exception as error:
+            self.error = error
+            self._is_run = await self._end(PENDING, "failed")
+
+    async def before(self, tx: Transaction) -> Answer | None:
+        """Whether it is still to be run. In this transaction it is running, for itself and what it calls."""
+        with free_of_charge(tx):
+            self._is_run = await self._claim(tx) and not await self._postpone(tx)
+            if not self._is_run:
+                return _NOT_RUN
+            await tx.patch(table_in(tx, self._holder, JOBS), self._id, {"state": RUNNING})
+            return None
+
+    async def after(self, tx: Transaction, value: Any, log_lines: list[str]) -> None:
+        """It has succeeded."""
+        with free_of_charge(tx):
+            await self._mark(tx, RUNNING, "success")
+
+    # an action: marked before and after
+
+    async def _run_action(self, args: dict[str, Any], wait_for_storage: Wait) -> None:
+        if not await self._mutate(self._begin):
+            return
+        self._is_run = True
+        try:
+            await self._call("action", args)
+        except asyncio.CancelledError:
+            await self._end(RUNNING, "failed", "The backend was stopped while it ran.")
+            raise
+        except Exception as error:
+            self.error = error
+        while True:
+            try:
+                await self._end(RUNNING, "success" if self.error is None else "failed")
+                return
+            except StorageUnavailable:
+                # It has run, so nothing is left but to say so. If the process ends before, the next one finds it running.
+                await wait_for_storage()
+
+    async def _begin(self, tx: Transaction) -> bool:
+        if not await self._claim(tx) or await self._postpone(tx):
+            return False
+        now = self._clock.now_ms()
+        await tx.patch(table_in(tx, self._holder, JOBS), self._id, {"state": RUNNING, "at": now, "began": now})
+        return True
+
+    # both
+
+    async def _call(self, kind: Any, args: dict[str, Any], bracket: Any = None) -> None:
+        await self._dispatcher.call(
+            kind,
+            self._row["function"],
+            args,
+            caller=self._caller,
+            component_path=self._path,
+            handle=self._row.get("handle"),
+            bracket=bracket,
+        )
+
+    async def _claim(self, tx: Transaction) -> bool:
+        """Whether the job is still what was read: pending, and a call of the same function."""
+        row = await tx.get(table_in(tx, self._holder, JOBS), self._id)
+        return row is not None and row["state"] == PENDING and all(row[name] == self._row[name] for name in CALLED)
+
+    async def _postpone(self, tx: Transaction) -> bool:
+        if "cron" not in self._row:
+            return False
+        return await postpone_missed(tx, self._holder, self._row, since_ms=self._since_ms, now_ms=self._clock.now_ms())
+
+    async def _end(self, state: str, outcome: str, reason: str | None = None) -> bool:
+        """Mark how it ended, in a transaction of its own; whether it was still in `state`."""
+        if self.error is not None:
+            reason = describe(self.error, self._id, self._dev).message
+            logger.warning("a job failed", job=self._id, function=self._row["function"], component=self._path, error=str(self.error))
+        return await self._mutate(lambda tx: self._mark(tx, state, outcome, reason))
+
+    async def _mark(self, tx: Transaction, state: str, outcome: str, reason: str | None = None) -> bool:
+        jobs = table_in(tx, self._holder, JOBS)
+        row = await tx.get(jobs, self._id)
+        now = self._clock.now_ms()
+        is_ours = row is not None and row["state"] == state
+        if is_ours:
+            await tx.patch(jobs, self._id, {"state": outcome, "at": now, **({} if reason is None else {"error": reason})})
+        # A cron goes on also when this run of it was cancelled while it ran.
+        if row is not None and "cron" in row and (is_ours or "began" in row):
+            await put_successor(tx, self._holder, row, began_ms=row.get("began", now), now_ms=now)
+        return is_ours
+
+    async def _mutate(self, run: Callable[[Transaction], Awaitable[T]]) -> T:
+        return (await self._engine.mutate(run, label="the scheduler")).value

@@ -1,0 +1,24 @@
+"""The contract's examples, in the folders beside, as mypy (strict) and pyright (standard) see them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+MYPY = ["--strict", "--python-version", "3.11", "--no-incremental", "--cache-dir", os.devnull]
+TOOLS = {
+    "mypy": ["-m", "mypy", *MYPY, "-p", "myapp", "-p", "interlock_tally"],
+    "pyright": ["-m", "pyright", "--project", str(HERE / "pyrightconfig.json"), "--pythonpath", sys.executable],
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_examples_of_the_contract_type_check(tool: str) -> None:
+    environment = {**os.environ, "MYPYPATH": f"{HERE}{os.pathsep}{HERE / 'stubs'}"}
+    run = subprocess.run([sys.executable, *TOOLS[tool]], cwd=HERE, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
