@@ -32,6 +32,7 @@ from interlock.sdk.component import Component
 from interlock.sdk.declarations import Isolation
 from interlock.sdk.references import as_target
 from interlock.server import ServerApp, ServerSettings, make_admin_key
+from interlock.server.asgi import AsgiApp
 from interlock.server.binding import DispatcherService
 from interlock.storage import open_storage
 from interlock.storage.protocol import Storage
@@ -47,7 +48,7 @@ class Backend:
     """An app that runs: embedded in your own program (`async with Backend("myapp") as backend:`), or as an ASGI application.
 
     `app` is an app's directory, an `App`, or a component on its own. `data` is a directory, `:memory:` or a URL; by default
-    `.interlock/` beside `app.py`. With `dev`, callers are told errors whole.
+    `.interlock/` beside `app.py`. With `dev`, callers are told errors whole. `plugins` are asked along with the installed ones.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Backend:
         isolation: Isolation | None = None,
         settings: EngineSettings | None = None,
         storage: Storage | None = None,
+        plugins: Mapping[str, object] | None = None,
     ) -> None:
         self._source = app if isinstance(app, App | Component) else Path(app)
         self._data = os.fspath(data) if data is not None else None
@@ -72,6 +74,7 @@ class Backend:
         self._isolation = isolation
         self._settings = settings
         self._storage = storage
+        self._plugins = dict(plugins or {})
         self._tree: Tree | None = None
         self._engine: Engine | None = None
         self._dispatcher: Dispatcher | None = None
@@ -90,8 +93,7 @@ class Backend:
                 await self._open()
 
     async def _open(self) -> None:
-        plugins = load_plugins()
-        tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=plugins)
+        tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=self._all_plugins())
         entropy = random.Random(self._seed) if self._seed is not None else random.SystemRandom()
         engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=self._settings, seed=entropy.getrandbits(64))
         try:
@@ -108,6 +110,9 @@ class Backend:
         engine.committer.on_fatal = self._on_fatal
         self._tree, self._engine, self._dispatcher, self._scheduler = tree, engine, dispatcher, scheduler
         self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
+
+    def _all_plugins(self) -> dict[str, object]:
+        return {**load_plugins(), **self._plugins}
 
     def _open_storage(self, tree: Tree) -> Storage:
         data = self._data
@@ -138,7 +143,7 @@ class Backend:
     async def reload(self) -> None:
         """Take over changed code, while sockets stay open. Raises what stands in its way; then the code from before goes on."""
         async with self._changing:
-            tree = build_tree(self._source, env=self._env, reload=True, isolation=self._isolation, plugins=load_plugins())
+            tree = build_tree(self._source, env=self._env, reload=True, isolation=self._isolation, plugins=self._all_plugins())
             await self.engine.deploy(_tables(tree), moves=dict(tree.moves))
             self.dispatcher.adopt(tree)
             self._tree = tree

@@ -17,6 +17,9 @@ PATIENCE_S = 30
 
 
 def interlock(*arguments: str | Path, input: str | None = None) -> Result:
+    # A command is a new process: it has nothing of an app imported yet.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "chat"]:
+        del sys.modules[name]
     return CliRunner().invoke(command_line, [str(argument) for argument in arguments], input=input)
 
 

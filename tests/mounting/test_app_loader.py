@@ -157,11 +157,21 @@ def test_two_spellings_of_different_arguments_are_refused(tmp_path: Path) -> Non
     assert "a:one takes pageSize and page_size" in refused(make(tmp_path, a=source)).problem
 
 
-def test_a_function_in_the_packages_init_is_refused(tmp_path: Path) -> None:
-    directory = write(make(tmp_path), {"__init__.py": TYPES + "@query\ndef lost(ctx: QueryCtx) -> int: ...\n"})
-    refusal = refused(directory)
-    assert refusal.where == "__init__.py"
-    assert "query lost" in refusal.problem
+@pytest.mark.parametrize("file", ["__init__.py", "_private.py", "sub/_private.py"])
+def test_a_function_in_a_module_that_callers_cannot_name_is_warned_about(tmp_path: Path, file: str) -> None:
+    directory = write(make(tmp_path), {file: TYPES + "@query\ndef lost(ctx: QueryCtx) -> int: ...\n"})
+    name = file.removesuffix(".py").replace("/", ".").replace("__init__", "app")
+    (directory / "app.py").write_text(f"{APP}import myapp.{name}\n")
+    loaded = load_app(directory)
+    assert loaded.functions == {}
+    (warning,) = loaded.warnings
+    assert warning.startswith(f"{file} makes the query lost, which nobody can call")
+
+
+def test_a_trigger_in_a_private_module_fires_if_the_app_imports_it(tmp_path: Path) -> None:
+    source = TYPES + "@trigger('games')\ndef on_change(ctx, change): ...\n"
+    directory = write(make(tmp_path, a="from . import _imported\n"), {"_imported.py": source, "_left.py": source})
+    assert [on_change.__module__ for _, on_change in load_app(directory).triggers] == ["myapp._imported"]
 
 
 def test_a_name_that_callers_could_not_write_is_refused(tmp_path: Path) -> None:

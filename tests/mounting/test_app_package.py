@@ -144,6 +144,26 @@ def test_another_app_of_the_same_name_takes_the_place_of_the_first(tmp_path: Pat
     assert [load(directory)["a"].value for directory in (one, two, one)] == [1, 2, 1]
 
 
+def test_an_app_behind_a_symbolic_link_has_the_name_of_the_link(tmp_path: Path) -> None:
+    (tmp_path / "myapp").symlink_to(make(tmp_path, "release_12", a="import myapp.app\n"))
+    first = load(tmp_path / "myapp")["a"]
+    assert first.__name__ == "myapp.a"
+    assert load(tmp_path / "myapp")["a"] is first
+    (tmp_path / "myapp" / "a.py").write_text("1 / 0\n")
+    with pytest.raises(MountError, match=r"^a\.py:1: ZeroDivisionError"):
+        load(tmp_path / "myapp", reload=True)
+
+
+def test_an_empty_module_that_stands_for_the_package_is_replaced_by_it(tmp_path: Path) -> None:
+    sys.modules["myapp"] = ModuleType("myapp")
+    sys.modules["myapp.tests"] = tests = ModuleType("myapp.tests")
+    package = AppPackage(make(tmp_path, a=""))
+    modules = {file.name: module for file, module in package.import_all()}
+    assert package.private_modules() == []
+    assert sys.modules["myapp"].a is modules["a"]
+    assert sys.modules["myapp.tests"] is tests
+
+
 def test_a_package_in_use_that_is_no_app_is_not_hidden(tmp_path: Path) -> None:
     directory = make(tmp_path, "json_tools")
     sys.modules["json_tools"] = json

@@ -26,6 +26,7 @@ class Machine:
     def __init__(self) -> None:
         self.clock = VirtualClock(START_MS)
         self.storage = MemoryStorage(clock_ns=lambda: int(self.clock.now_ms() * 1e6))
+        self.processes = 0
 
     @asynccontextmanager
     async def process(self, source: App | Component, *, env: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
@@ -37,7 +38,8 @@ class Machine:
             await process.stop()
 
     async def start(self, source: App | Component) -> Process:
-        process = Process(self)
+        self.processes += 1
+        process = Process(self, seed=self.processes)
         await process.open(source)
         return process
 
@@ -45,9 +47,9 @@ class Machine:
 class Process:
     """One life of a backend."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, seed: int) -> None:
         self.clock = machine.clock
-        self.engine = Engine(machine.storage, clock=machine.clock, seed=1)
+        self.engine = Engine(machine.storage, clock=machine.clock, seed=seed)  # one seed twice would make the same ids twice
         self.scheduler = Scheduler(self.engine)
         self.ran: list[Ran] = []
         self.scheduler.watchers.append(self.ran.append)

@@ -26,6 +26,7 @@ from interlock import (
     reference,
     trigger,
 )
+from interlock.sdk.conversion import lower
 from interlock.sdk.declarations import FunctionDeclaration
 from interlock.sdk.registry import made_by
 
@@ -297,8 +298,11 @@ def test_results_become_plain_values() -> None:
     assert anything.result(one) == wire
     assert anything.result({"page": one, "color": Color.RED}) == {"page": wire, "color": "red"}
     assert anything.result(Point(x=1)) == {"x": 1, "y": 0}
-    for value in (None, 5, "x", [1], {"a": [1]}):
+    untouched: list[Any] = [None, 5, "x", [1], {"a": [1]}, [{"a": [{}]}]]
+    for value in untouched:
         assert anything.result(value) is value
+        assert lower(value) is value
+    assert lower({"a": [1, (Color.RED,)]}) == {"a": [1, ["red"]]}
 
 
 def test_functions_compare_by_name_once_they_have_one() -> None:

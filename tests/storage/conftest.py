@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+
 from interlock.storage.memory import MemoryStorage
 from interlock.storage.protocol import Commit, Entry, IndexRecord, Interval, Storage, TableRecord, Write
 from interlock.storage.sqlite import SqliteStorage

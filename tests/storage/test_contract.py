@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from interlock.storage.protocol import CatalogChange, Commit, Entry, IndexRecord, Interval, Row, Storage, TableRecord, Write
 
 TABLE, BY_ID, BY_KEY = 1, 2, 3

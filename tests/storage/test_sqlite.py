@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
 from interlock.errors import StorageUnavailable
 from interlock.storage import sqlite, sqlite_file
 from interlock.storage.protocol import CatalogChange, Commit, IndexRecord, Interval, NothingWritten, OutcomeUnknown, Row, Storage, Write
@@ -115,6 +116,15 @@ async def test_a_write_waits_a_while_for_a_lock(tmp_path: Path, catalog: Catalog
     await storage.append([put("a", None, b"1")])
     assert len((await storage.get(TABLE, ["a"])).rows) == 1
     shell.close()
+    await storage.close()
+
+
+async def test_another_program_may_read_and_copy_the_file_without_loosening_the_lock(
+    tmp_path: Path, catalog: Catalog, start: Start
+) -> None:
+    storage = await opened(tmp_path / "data", catalog())
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    assert start("hold.py", tmp_path / "data").communicate("")[0].startswith("refused:")
     await storage.close()
 
 
@@ -304,6 +314,22 @@ async def test_a_newer_format_is_refused_with_the_way_to_upgrade(tmp_path: Path)
     assert "pip install --upgrade interlock" in message
 
 
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_a_start_that_was_killed_while_it_made_the_file_is_begun_again(
+    tmp_path: Path, catalog: Catalog, put: Put, check_consistent: Check, is_begun: bool
+) -> None:
+    file = tmp_path / "interlock.sqlite3"
+    file.touch()
+    if is_begun:
+        begun = sqlite3.connect(file)
+        begun.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        begun.execute("PRAGMA journal_mode = WAL")
+        begun.close()
+    storage = await opened(tmp_path, catalog(), put("a", None, b"1"))
+    await check_consistent(storage)
+    await storage.close()
+
+
 @pytest.mark.parametrize("damage", ["first page of a tree", "cut off", "header"])
 async def test_a_damaged_file_is_told_as_such(tmp_path: Path, catalog: Catalog, put: Put, damage: str) -> None:
     storage = await opened(tmp_path, catalog(), *(put(f"i{n:04}", None, b"x" * 1_000) for n in range(200)))
@@ -459,6 +485,27 @@ async def test_the_write_ahead_log_stays_small_while_others_read(
     assert largest < 20 * 1024 * 1024
     await storage.close()
     assert not wal.exists()
+
+
+async def test_one_commit_is_written_in_the_loop_while_the_disk_is_quick_and_more_or_slower_ones_in_the_thread(
+    tmp_path: Path, catalog: Catalog, put: Put
+) -> None:
+    storage = await opened(tmp_path, catalog())
+
+    async def suspends(*commits: Commit) -> bool:
+        append = asyncio.ensure_future(storage.append(commits))
+        await asyncio.sleep(0)
+        is_under_way = not append.done()
+        await append
+        return is_under_way
+
+    storage._sync_s = 0.0
+    assert not await suspends(put("a", None, b"1"))
+    assert await suspends(put("b", None, b"1"), put("c", None, b"1"))
+    storage._sync_s = 0.05
+    assert await suspends(put("d", None, b"1"))
+    assert (await storage.get(TABLE, ["a", "b", "c", "d"])).rows == [Row(b"", id, b"1") for id in "abcd"]
+    await storage.close()
 
 
 async def test_a_cancelled_append_is_still_written_and_seen(tmp_path: Path, catalog: Catalog, put: Put, check_consistent: Check) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from interlock.clock import SystemClock
 from interlock.errors import StorageUnavailable
 from interlock.storage import open_storage

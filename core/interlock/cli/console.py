@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from interlock.cli.exits import Exit
-from interlock.errors import InterlockError, MountError, SchemaError, StorageUnavailable
+from interlock.errors import AppError, InterlockError, MountError, SchemaError, StorageUnavailable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts, and errors, as JSON.")]
 
@@ -46,9 +46,19 @@ def fail(error: InterlockError, as_json: bool) -> NoReturn:
 
 def print_error(error: InterlockError, as_json: bool = False) -> None:
     if as_json:
-        typer.echo(json.dumps({"error": {"code": error.code, "message": str(error)}}, ensure_ascii=False), err=True)
+        typer.echo(json.dumps({"error": _facts_of(error)}, ensure_ascii=False), err=True)
     else:
         typer.echo(typer.style("error: ", fg="red", bold=True) + str(error), err=True)
+
+
+def _facts_of(error: InterlockError) -> dict[str, Any]:
+    """`data` is an author's own, as wire JSON; only those errors have it."""
+    facts = {"code": error.code, "message": str(error)}
+    if isinstance(error, AppError):
+        from interlock.values import to_wire
+
+        return {**facts, "data": to_wire(error.data)}
+    return facts
 
 
 def exit_of(error: InterlockError) -> Exit:

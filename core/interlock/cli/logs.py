@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from interlock.hooks import Call, Outcome, hookimpl
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from structlog.typing import Processor
 
+_calls = structlog.get_logger("interlock.calls")
 
-def configure_logs(*, readable: bool | None = None) -> None:
-    """Logs go to stderr. Called by commands that serve, never by an embedded backend: there the embedding program decides."""
+
+def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -> None:
+    """Logs go to stderr, from `level` on. Called by commands, never by an embedded backend: there the embedding program decides."""
     if readable is None:
         readable = sys.stderr.isatty()
     processors: Sequence[Processor] = (
@@ -36,8 +40,23 @@ def configure_logs(*, readable: bool | None = None) -> None:
         )
     structlog.configure(
         processors=[*processors, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+class CallLog:
+    """A plugin of the backend: one line for each call from outside, as soon as it has ended."""
+
+    @hookimpl
+    def call_finished(self, call: Call, outcome: Outcome) -> None:
+        if call.depth > 0:
+            return
+        name = f"{call.function.component_path}/{call.function.name}" if call.function.component_path else call.function.name
+        facts = {"kind": call.function.kind, "ms": round(outcome.duration_ms, 1), "by": call.source}
+        if outcome.error is None:
+            _calls.info(name, **facts)
+        else:
+            _calls.error(name, **facts, error=f"{type(outcome.error).__name__}: {outcome.error}", request_id=call.request_id)

@@ -5,6 +5,7 @@ A data directory has one process at a time, so a command that finds a server the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from interlock.cli.app_directory import data_directory, data_place, find_app
 from interlock.cli.console import CommandError
 from interlock.cli.exits import Exit
 from interlock.cli.running import RunningServer
+from interlock.errors import AppError, InterlockError
 
 if TYPE_CHECKING:
     import httpx
@@ -45,7 +47,10 @@ async def peer_of(app: Path | None, data: str | None) -> AsyncIterator[Peer]:
             yield peer
     else:
         from interlock.backend import Backend
+        from interlock.cli.logs import configure_logs
 
+        # What the function itself logs is printed with its result.
+        configure_logs(level=logging.ERROR)
         async with Backend(directory, data=data_place(directory, data), dev=True) as backend:
             yield _Opened(backend)
 
@@ -99,7 +104,7 @@ class _Server:
         body = {"path": function, "args": arguments, "format": "convex_encoded_json", "componentPath": component}
         answer = await self._ask("POST", "/api/function", json=body)
         if answer["status"] != "success":
-            raise FunctionFailed(answer["errorMessage"], answer.get("errorData"), answer.get("logLines", []))
+            raise _error_of(answer)
         return answer["value"], answer.get("logLines", [])
 
     async def mounts(self) -> list[Json]:
@@ -133,13 +138,13 @@ class _Server:
         raise CommandError(Exit.FAILED, message)
 
 
-class FunctionFailed(CommandError):
-    """A function of a server that raised. `data` is the wire JSON of an AppError's data."""
+def _error_of(answer: Json) -> InterlockError:
+    """What a function of a server raised: an AppError with its data, of the others the text."""
+    if "errorData" in answer:
+        from interlock.values import from_wire
 
-    def __init__(self, message: str, data: Any, log_lines: list[str]) -> None:
-        super().__init__(Exit.FAILED, message)
-        self.args = (message, data, log_lines)
-        self.data, self.log_lines = data, log_lines
+        return AppError(from_wire(answer["errorData"]))
+    return CommandError(Exit.FAILED, answer["errorMessage"])
 
 
 def _message_of(response: httpx.Response) -> str:

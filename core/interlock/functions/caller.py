@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from interlock.values import dumps
 
-Source = Literal["client", "http", "scheduler", "cron", "cli", "test", "embedded"]
+Source = Literal["client", "http", "scheduler", "cron", "cli", "embedded", "test"]
 _OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
 
 

@@ -158,12 +158,12 @@ def narrowed(call: Call, tx: Transaction | None, limits: Limits | None) -> Itera
         call.cpu_max = limits.cpu
     log = call.execution.log
     lines = log.lower(limits.logs) if limits.logs is not None else log.maximum
-    maximum = tx.budget.lower(limits) if tx is not None else {}
+    maximum = tx.budget.lower(limits) if tx is not None else None
     try:
         yield
     finally:
         log.maximum = lines
-        if tx is not None:
+        if tx is not None and maximum is not None:
             tx.budget.restore(maximum)
 
 

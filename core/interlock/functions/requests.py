@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from interlock.engine import Engine, Interval, Table, TableSpec, Transaction
-from interlock.engine.budget import COUNTED
+from interlock.engine.budget import COUNTED, Counts
 from interlock.functions.caller import Answer
 from interlock.limits import LIMITS
 from interlock.values import CommitTimestamp, encode_id, encode_key, fill_commit_ts, pack, unpack
@@ -99,19 +99,26 @@ async def _forget(tx: Transaction, before_ms: float) -> int:
     return len(rows)
 
 
+def _without_end() -> Counts:
+    counts = Counts()
+    for name in COUNTED:
+        setattr(counts, name, 2**53)
+    return counts
+
+
+_WITHOUT_END = _without_end()
+
+
 @contextmanager
 def free_of_charge(tx: Transaction) -> Iterator[None]:
     """Reads and writes of the engine's own, which are not the function's to pay."""
-    used, maximum = tx.budget.used, tx.budget.maximum
-    before = [(name, getattr(used, name), getattr(maximum, name)) for name in COUNTED]
-    for name in COUNTED:
-        setattr(maximum, name, _UNLIMITED)
+    budget = tx.budget
+    before = budget.used, budget.maximum
+    budget.used, budget.maximum = Counts(), _WITHOUT_END
     try:
         yield
     finally:
-        for name, count, limit in before:
-            setattr(used, name, count)
-            setattr(maximum, name, limit)
+        budget.used, budget.maximum = before
 
 
 def _table(tx: Transaction) -> Table:
@@ -120,5 +127,4 @@ def _table(tx: Transaction) -> Table:
     return table
 
 
-_UNLIMITED = 2**53
 KEPT_MS = LIMITS["idempotency_kept"].value * 1000.0

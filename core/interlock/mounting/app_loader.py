@@ -90,12 +90,15 @@ def _load(package: AppPackage, *, reload: bool = False) -> LoadedApp:
         if not isinstance(schema, Schema):
             problem = "defines no `schema`." if schema is None else f"defines `schema`, which is a {type(schema).__name__} and no Schema."
             raise MountError("schema.py", problem, "Write: schema = Schema(name=Table({…})), or remove the file.")
-    stray = made_by(sys.modules[package.name]).functions
-    if stray:
-        problem = f"makes the {stray[0].kind} {stray[0].__name__}, and a function of the package itself has no name to be called by."
-        raise MountError("__init__.py", problem, "Move it to a module beside it.")
+    private = package.private_modules()
+    unreachable = [
+        f"{file} makes the {function.kind} {function.__name__}, which nobody can call: callers cannot name this module. Move it to another."
+        for file, module in private
+        for function in made_by(module).functions
+    ]
     functions, triggers = _declarations(loaded)
-    return LoadedApp(app, schema, functions, triggers, tuple(modules), package.directory, tuple(package.warnings))
+    triggers = [*(trigger for _, module in private for trigger in made_by(module).triggers), *triggers]
+    return LoadedApp(app, schema, functions, triggers, tuple(modules), package.directory, (*package.warnings, *unreachable))
 
 
 def _declarations(loaded: Iterable[tuple[str, str, ModuleType]]) -> tuple[dict[str, AnyFunction], list[tuple[str, OnChange]]]:

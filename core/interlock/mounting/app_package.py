@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import keyword
 import linecache
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -37,11 +38,12 @@ class AppPackage:
     """The directory of an app. Nothing is imported before `import_all`. `package` is its name, the directory's own unless given."""
 
     def __init__(self, directory: Path, *, package: str | None = None) -> None:
-        self.directory = directory.resolve()
+        self.directory = absolute(directory)
         self.name = package or self.directory.name
         self.warnings: list[str] = []
         self._check()
         self.files = sorted(self._files(self.directory, ()), key=lambda file: file.path.relative_to(self.directory).as_posix())
+        self._loaded = {file.path.relative_to(self.directory).as_posix() for file in self.files}
         self._refuse_a_module_beside_a_folder_of_its_name()
 
     def import_all(self, *, reload: bool = False) -> list[tuple[ModuleFile, ModuleType]]:
@@ -64,10 +66,23 @@ class AppPackage:
 
     def relative(self, path: str | Path) -> str | None:
         """`path` as it is written in errors, below the app's directory; None outside of it."""
-        try:
-            return Path(path).resolve().relative_to(self.directory).as_posix()
-        except (ValueError, OSError):
-            return None
+        for folder in (self.directory, self.directory.resolve()):
+            if (written := absolute(path)).is_relative_to(folder):
+                return written.relative_to(folder).as_posix()
+        return None
+
+    def private_modules(self) -> list[tuple[str, ModuleType]]:
+        """Modules of the app that the app itself imported and no caller can name (`_helpers.py`, `__init__.py`), with their files."""
+        files = {
+            self.relative(path): module
+            for module in _imported(self.name).values()
+            if (path := getattr(module, "__file__", None))  # an empty package and a placeholder have none
+        }
+        return sorted(
+            (file, module)
+            for file, module in files.items()
+            if file is not None and file not in self._loaded and not any(map(_is_left_out, Path(file).parts))
+        )
 
     def _check(self) -> None:
         where = str(self.directory)
@@ -88,7 +103,7 @@ class AppPackage:
 
     def _files(self, folder: Path, parts: tuple[str, ...]) -> Iterator[ModuleFile]:
         for path in folder.iterdir():
-            if path.name.startswith((".", "test_")) or path.stem in _NOT_IMPORTED:
+            if path.name.startswith(".") or _is_left_out(path.name):
                 continue
             if path.name == "__init__.py":
                 # Of a sub-folder it is the module of the folder's name; the app's own is imported with the package.
@@ -119,7 +134,11 @@ class AppPackage:
         if package is None:
             return True
         folders = [Path(folder).resolve() for folder in getattr(package, "__path__", ())]
-        if self.directory in folders:
+        if self.directory.resolve() in folders:
+            return True
+        if not folders and package.__spec__ is None and not getattr(package, "__file__", None):
+            # What pytest puts there for a test in the app's directory: an empty module that stands for the package.
+            del sys.modules[self.name]
             return True
         if folders and all((folder / "app.py").is_file() or not folder.exists() for folder in folders):
             return False
@@ -163,6 +182,16 @@ class AppPackage:
             problem = "the module ends the process (SystemExit) when it is imported."
             remedy = 'Put what is meant for the command line below: if __name__ == "__main__":'
         return MountError(f"{where}:{line}" if line else where, problem, remedy)
+
+
+def _is_left_out(name: str) -> bool:
+    """A file or folder of tests, or of no Python at all."""
+    return name.startswith("test_") or name.partition(".")[0] in _NOT_IMPORTED
+
+
+def absolute(path: str | Path) -> Path:
+    """The path as it is written, from the root: a directory behind a symbolic link keeps the name of the link."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path has nothing that leaves links alone and takes ".." out
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from interlock.engine.catalog import TableSpec
 from interlock.errors import MountError
 from interlock.hooks import Hooks
 from interlock.mounting.app_loader import LoadedApp, load_app, load_app_of
-from interlock.mounting.app_package import undone_if_refused
+from interlock.mounting.app_package import absolute, undone_if_refused
 from interlock.mounting.code import Code, code_of, import_component
 from interlock.mounting.discovery import Plugin, discover, find_plugin
 from interlock.mounting.environment import Environment, check_bindings, check_root
@@ -93,7 +93,7 @@ def build_tree(
     builder = _Builder(os.environ if env is None else env, isolation, plugins or {})
     if isinstance(source, App | Component):
         return builder.build(source, reload)
-    with undone_if_refused(Path(source).resolve().name):
+    with undone_if_refused(absolute(source).name):
         return builder.build(source, reload)
 
 

@@ -44,11 +44,8 @@ def id_bounds(interval: Interval) -> IdBounds:
 
 def _first_at_or_after(key: bytes) -> tuple[str | None, bool]:
     """The ids with keys from `key` on: those from this text on, itself included or not. None: there are no such ids."""
-    shared = key[: len(_HEAD)]
-    if shared < _HEAD[: len(shared)] or len(shared) < len(_HEAD):
-        return ("", True) if shared <= _HEAD else (None, False)
-    if shared > _HEAD:
-        return None, False
+    if not key.startswith(_HEAD):
+        return ("", True) if key < _HEAD else (None, False)
     rest = key[len(_HEAD) :]
     for at, byte in enumerate(rest):
         if byte >= 0x7F:

@@ -5,6 +5,7 @@ The operating system holds it, so it goes with its process however that ends: no
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -12,17 +13,13 @@ from pathlib import Path
 
 from interlock.errors import StorageUnavailable
 
-# POSIX locks are per process, so those of this one are remembered here. They also end when *any* descriptor of the file
-# is closed, which is why a file in this table is not even opened.
-_held_here: set[tuple[int, int]] = set()
-
 if sys.platform == "win32":
     import msvcrt
 
     # Far behind the text: a locked byte cannot be read by others on Windows.
     _LOCKED_BYTE = 1 << 20
 
-    def _try_lock(file: int) -> None:
+    def _lock(file: int) -> None:
         os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         os.lseek(file, 0, os.SEEK_SET)
@@ -30,8 +27,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(file: int) -> None:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _lock(file: int) -> None:
+        # Not lockf: that lets go when anybody in this process closes the file, a backup that copies the directory say.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class DataLock:
@@ -40,37 +38,33 @@ class DataLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
-        self._identity = (0, 0)
 
     def acquire(self) -> None:
-        """Take the lock, or raise StorageUnavailable naming its holder. OSError: the lock file cannot be made."""
-        if self._path.exists() and _identity(self._path.stat()) in _held_here:
-            raise self._refusal(f"this process (pid {os.getpid()}), which has opened it already")
+        """Take the lock, or raise StorageUnavailable naming its holder. OSError: the file cannot be made or locked at all."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _try_lock(file)
-        except OSError:
+            _lock(file)
+            os.ftruncate(file, 0)
+            os.write(file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
             holder = os.read(file, 200).decode(errors="replace").strip()
             os.close(file)
-            raise self._refusal(holder or "another process") from None
-        os.ftruncate(file, 0)
-        os.write(file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
-        self._file, self._identity = file, _identity(os.fstat(file))
-        _held_here.add(self._identity)
+            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise self._refusal(holder) from None
+            raise
+        self._file = file
 
     def release(self) -> None:
         if self._file is not None:
             # The file stays: whoever removed it could remove one that a third process has just locked.
             os.close(self._file)
             self._file = None
-            _held_here.discard(self._identity)
 
     def _refusal(self, holder: str) -> StorageUnavailable:
+        who = holder or "another process"
+        if holder.startswith(f"pid {os.getpid()} on {socket.gethostname()}"):
+            who = f"this process ({holder}), which has opened it already"
         return StorageUnavailable(
-            f"The data in {self._path.parent} is in use by {holder}.",
+            f"The data in {self._path.parent} is in use by {who}.",
             "One process at a time can serve it: stop that one first, or give this one a data directory of its own.",
         )
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

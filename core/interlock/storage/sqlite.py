@@ -5,13 +5,12 @@ syncs. A batch of one commit is written in the loop itself while the disk is qui
 than the waiting. Reads share one snapshot of the database, which is left whenever an append begins or ends: so they see
 the newest batch, and the write-ahead log can start over once it has been copied.
 
-Start at `SqliteStorage.append`. Decisions and their numbers: docs/decisions/0002-sqlite-writer.md.
+Start at `SqliteStorage.append`. Knows SQLite; which of its errors mean what is in sqlite_failures.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import queue
 import sqlite3
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
+
+import structlog
 
 from interlock.storage import by_id, log_body, sqlite_file, sqlite_schema
 from interlock.storage.batch import Batch, put_entries
@@ -31,9 +32,10 @@ from interlock.storage.sqlite_schema import Statement
 from interlock.storage.wal_gauge import WalGauge
 from interlock.storage.writer_thread import WriterThread
 
-logger = logging.getLogger("interlock.storage")
+logger = structlog.get_logger("interlock.storage")
 
-_CACHE_KIB = 16 * 1024
+_WRITER_CACHE_KIB = 16 * 1024
+_READER_CACHE_KIB = 4 * 1024
 _DIRECT_SYNC_S = 0.001
 _DIRECT_PAGES = 64
 _CHECKPOINT_PAGES = 1000
@@ -72,7 +74,7 @@ class SqliteStorage:
         self._lock = DataLock(self.file.with_suffix(".lock"))
         self._writer = WriterThread("interlock-storage")
         self._connection: sqlite3.Connection | None = None
-        self._readers = Readers(self.file, partial(sqlite_file.connect, self.file, synchronous, _CACHE_KIB))
+        self._readers = Readers(self.file, partial(sqlite_file.connect, self.file, synchronous, _READER_CACHE_KIB))
         self._indexes: dict[int, IndexRecord] = {}
         self._newest = 0
         self._unknown: OutcomeUnknown | None = None
@@ -89,6 +91,7 @@ class SqliteStorage:
             boot: Boot = await self._writer.submit(self._open)
         except BaseException:
             self._writer.stop()
+            self._close()
             raise
         self._readers.open()
         self._newest = max(self._newest, boot.newest)
@@ -102,25 +105,21 @@ class SqliteStorage:
 
     def _open(self) -> Boot:
         if self._connection is not None:
-            return sqlite_file.read_boot(self._connection)
+            return self._boot(self._connection)
         sqlite_file.make_directory(self.file.parent)
         try:
             self._lock.acquire()
         except OSError as error:
             raise not_writable(self.file.parent, error) from None
-        connection: sqlite3.Connection | None = None
+        self._connection = sqlite_file.open_for_writing(self.file, self._synchronous, _WRITER_CACHE_KIB)
+        self._unknown = None
+        return self._boot(self._connection)
+
+    def _boot(self, connection: sqlite3.Connection) -> Boot:
         try:
-            connection = sqlite_file.open_for_writing(self.file, self._synchronous, _CACHE_KIB)
-            boot = sqlite_file.read_boot(connection)
-        except BaseException as error:
-            if connection is not None:
-                connection.close()
-            self._lock.release()
-            if isinstance(error, sqlite3.Error):
-                raise read_failure(self.file, error) from None
-            raise
-        self._connection, self._unknown = connection, None
-        return boot
+            return sqlite_file.read_boot(connection)
+        except sqlite3.Error as error:
+            raise read_failure(self.file, error) from None
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -237,9 +236,7 @@ class SqliteStorage:
         if self._unknown is not None:
             # What that batch left in the log is not known, so nothing may be built on it.
             raise self._unknown
-        connection = self._connection
-        if connection is None:
-            raise NothingWritten(f"{self.file} is closed.", "Open it again.")
+        connection = self._connected()
         is_committing = False
         try:
             if not _begin(connection, is_patient):
@@ -265,41 +262,53 @@ class SqliteStorage:
     # Keeping the files small.
 
     async def forget(self, before: int) -> None:
+        has_vacuumed = False
         while await self._writer.submit(partial(self._forget_step, before)):
+            self._readers.refresh()
             self._wal_grew(_FORGET_ROWS_A_STEP)
         while await self._writer.submit(self._vacuum_step):
+            has_vacuumed = True
+            self._readers.refresh()
             self._wal_grew(2 * _VACUUM_PAGES_A_STEP)
+        if has_vacuumed:
+            # The file becomes shorter when the log is copied into it.
+            await self._writer.submit(self._copy_wal, self._copied_wal)
 
     def _forget_step(self, before: int) -> bool:
         """Delete some of the oldest log rows. False: there are none left to delete."""
-        connection = self._connected()
-        found = connection.execute(
+        found = self._look(
             "SELECT last, length(body) FROM log WHERE last < ? AND last < (SELECT max(last) FROM log) ORDER BY last LIMIT ?",
             (before, _FORGET_ROWS_A_STEP),
-        ).fetchall()
-        if not found:
-            return False
+        )
         last = total = 0
         for row, size in found:
             last, total = row, total + size
             if total >= _FORGET_BYTES_A_STEP:
                 break
-        return self._write([("DELETE FROM log WHERE last <= ?", (last,))])
+        return bool(found) and self._write([("DELETE FROM log WHERE last <= ?", (last,))])
 
     def _vacuum_step(self) -> bool:
         """Give some free pages back to the file system. False: what is left is kept for the log to grow into."""
-        connection = self._connected()
-        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        [(free,)] = self._look("PRAGMA freelist_count")
+        [(pages,)] = self._look("PRAGMA page_count")
         surplus = free - max(_FREE_PAGES_KEPT, pages // _FREE_PART_KEPT)
         if surplus <= 0:
             return False
+        connection = self._connected()
         try:
             # As a script, because that runs to its end without taking the interpreter's lock for each page.
             connection.executescript(f"PRAGMA incremental_vacuum({min(surplus, _VACUUM_PAGES_A_STEP)})")
         except sqlite3.Error as error:
             raise self._failed(connection, error, is_committing=True) from error
         return True
+
+    def _look(self, text: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        """Rows that only the writer's thread wants to see."""
+        connection = self._connected()
+        try:
+            return connection.execute(text, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(connection, error, is_committing=False) from error
 
     def _wal_grew(self, pages: int) -> None:
         self._wal.grew(pages)
@@ -314,7 +323,7 @@ class SqliteStorage:
             _, frames, _ = self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except (sqlite3.Error, NothingWritten) as error:
             # Nothing is lost by it: the log stays as it is, and the next copy begins where the last good one ended.
-            logger.warning("%s: copying the write-ahead log failed, it is tried again later: %s", self.file, error)
+            logger.warning("write_ahead_log_not_copied", file=str(self.file), error=str(error))
             return 0
         return int(frames)
 

@@ -15,22 +15,10 @@ from operator import length_hint
 from typing import Any, Final
 
 from interlock.values.ids import table_of
-from interlock.values.pack import copy_value
+from interlock.values.normal import check_array, check_object, copy_value
 from interlock.values.refusal import Mismatch, Refusal, Said, field, show
-from interlock.values.types import (
-    ARRAY_ELEMENTS,
-    DEPTH,
-    LARGEST_INT,
-    OBJECT_FIELDS,
-    UNSET,
-    CommitTimestamp,
-    Int64,
-    find_bad_key,
-    is_text,
-    plain,
-)
+from interlock.values.types import DEPTH, LARGEST_INT, UNSET, CommitTimestamp, Int64, is_text, plain
 from interlock.values.validators import INTEGER, NUMBER, Json, describe, literal_value, members_of, union_of
-from interlock.values.wire import bad_key
 
 Check = Callable[[Any], Any]
 TableNumber = Callable[[str], int | None]
@@ -236,8 +224,7 @@ class _Compiler:
                 if not isinstance(value, list | tuple):
                     raise Refusal(validator, value)
                 value = list(value)
-            if len(value) > ARRAY_ELEMENTS:
-                raise Refusal(f"a list of at most {ARRAY_ELEMENTS:,} elements", Said(f"{len(value):,}"))
+            check_array(value, room)
             rest = iter(value)
             try:
                 if exact is _Never:
@@ -257,11 +244,7 @@ class _Compiler:
 
         def check(value: Any) -> dict[str, Any]:
             value = _as_dict(value, validator)
-            if len(value) > OBJECT_FIELDS:
-                raise Refusal(f"a dict of at most {OBJECT_FIELDS:,} keys", Said(f"{len(value):,}"))
-            bad = find_bad_key(value)
-            if bad is not None:
-                raise bad_key(*bad)
+            check_object(value, room)
             out = {}
             name = ""
             try:

@@ -15,30 +15,18 @@ from typing import Any, Final
 import orjson
 
 from interlock.errors import ValueRefused
-from interlock.values.refusal import Refusal, Said, field, refused, show
-from interlock.values.types import (
-    ARRAY_ELEMENTS,
-    DEPTH,
-    LARGEST_INT,
-    OBJECT_FIELDS,
-    UNSET,
-    CommitTimestamp,
-    Int64,
-    find_bad_key,
-    is_text,
-    plain,
-)
+from interlock.values.normal import A_VALUE, bad_key, check_array, check_object, normalize
+from interlock.values.refusal import Refusal, field, refused, show
+from interlock.values.types import DEPTH, LARGEST_INT, UNSET, CommitTimestamp, Int64, is_text, plain
 
 Token = Callable[[Any], Any]
 
-A_VALUE: Final = "a value (None, bool, int, float, Int64, str, bytes, list, dict)"
-GOOD_KEYS: Final = 'an object with keys of at most 1,024 printable ASCII characters, none with "$" in front'
-
 _double = Struct("<d")
-
-
-def bad_key(name: object) -> Refusal:
-    return Refusal(GOOD_KEYS, Said(f"the key {show(name)}"))
+_OPTIONS: Final = (
+    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+)
+_PASSED: Final = (bytes, Int64, CommitTimestamp)
+"""What orjson does not know and asks a token for."""
 
 
 def base64(raw: bytes) -> str:
@@ -58,107 +46,129 @@ def bytes_token(value: bytes) -> dict[str, str]:
     return {"$bytes": base64(value)}
 
 
-def to_wire(value: Any) -> Any:
-    """The JSON-able form of a value: fresh, keys sorted, every number a float. A placeholder becomes its token. Raises ValueRefused."""
-    try:
-        return _render(value, DEPTH, integer_token, bytes_token, float_token, float_token)
-    except Refusal as refusal:
-        raise refused(refusal) from None
-
-
 def dumps(value: Any) -> bytes:
-    """`to_wire` as bytes: canonical, so fit for comparing and hashing."""
-    return orjson.dumps(to_wire(value))
+    """The JSON text of a value: keys sorted, every number with a point or exponent, a placeholder as its token. Raises ValueRefused."""
+    return _dump(value, float_token, _TOKENS["convex_encoded_json"])
 
 
-def _name_of_special(value: float) -> str:
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-_FORMATS: dict[str, tuple[Token, Token, Token, Token]] = {
-    "convex_encoded_json": (integer_token, bytes_token, float_token, float_token),
-    "json": (str, base64, _name_of_special, _itself),
-    "export_json": (int, bytes_token, float_token, _itself),
-}
-_FORMATS["convex_json"] = _FORMATS["convex_encoded_json"]
-_FORMATS["convex_clean_json"] = _FORMATS["json"]
+def to_wire(value: Any) -> Any:
+    """`dumps`, parsed: fresh, keys sorted, every number a float."""
+    return orjson.loads(dumps(value))
 
 
 def to_json(value: Any, format: str) -> Any:
     """The JSON-able form of a value in a format of the HTTP API. Raises ValueRefused for a format that there is not."""
-    tokens = _FORMATS.get(format)
-    if tokens is None:
-        raise ValueRefused("format", f"must be one of {', '.join(sorted(_FORMATS))}, got {show(format)}")
+    name = _ALIASES.get(format, format)
+    if name not in _TOKENS:
+        raise ValueRefused("format", f"must be one of {', '.join(sorted([*_TOKENS, *_ALIASES]))}, got {show(format)}")
+    return orjson.loads(_dump(value, _SPECIALS[name], _TOKENS[name]))
+
+
+def _wire_token(value: Any) -> Any:
+    kind = type(value)
+    if kind is Int64:
+        return integer_token(value)
+    return bytes_token(value) if kind is bytes else {"$commitTs": None}
+
+
+def _clean_token(value: Any) -> Any:
+    kind = type(value)
+    if kind is Int64:
+        return str(value)
+    return base64(value) if kind is bytes else {"$commitTs": None}
+
+
+def _export_token(value: Any) -> Any:
+    return int(value) if type(value) is Int64 else _wire_token(value)
+
+
+def _clean_special(value: float) -> Any:
+    if value == 0.0:
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def _export_special(value: float) -> Any:
+    return value if value == 0.0 else float_token(value)
+
+
+_TOKENS: Final[dict[str, Token]] = {"convex_encoded_json": _wire_token, "json": _clean_token, "export_json": _export_token}
+_SPECIALS: Final[dict[str, Token]] = {"convex_encoded_json": float_token, "json": _clean_special, "export_json": _export_special}
+_ALIASES: Final = {"convex_json": "convex_encoded_json", "convex_clean_json": "json"}
+
+
+def _dump(value: Any, special: Token, token: Token) -> bytes:
     try:
-        return _render(value, DEPTH, *tokens)
+        return orjson.dumps(_doubled(value, DEPTH, special), token, _OPTIONS)
     except Refusal as refusal:
         raise refused(refusal) from None
+    except orjson.JSONEncodeError:
+        # A lone surrogate, which `normalize` refuses with its place, or a key of a subclass of str, which it makes plain.
+        return orjson.dumps(_doubled(normalize(value), DEPTH, special), token, _OPTIONS)
 
 
-def _render(value: Any, room: int, integer: Token, binary: Token, special: Token, minus_zero: Token) -> Any:
-    """`room` is how many levels may still follow; the tokens say what becomes of Int64, bytes, NaN and infinities, and -0.0."""
+def _doubled(value: Any, room: int, special: Token) -> Any:
+    """The value with every int as a float, and what `special` makes of NaN, infinities and -0.0. Copies only what changes."""
     kind = type(value)
+    if kind is str or value is None or kind is bool or kind in _PASSED:
+        return value
     if kind is float:
-        if value - value != 0.0:
-            return special(value)
-        return value if value or copysign(1.0, value) > 0.0 else minus_zero(value)
-    if kind is str:
-        if not is_text(value):
-            raise Refusal("text without lone surrogates", value)
-        return value
-    if value is None or kind is bool:
-        return value
+        return value if (value and value - value == 0.0) or (value == 0.0 and copysign(1.0, value) > 0.0) else special(value)
     if kind is int:
         if not -LARGEST_INT <= value <= LARGEST_INT:
-            raise Refusal("at most 2**53, or an Int64", value)
+            raise Refusal("a number of at most 2**53, or an Int64", value)
         return float(value)
     if kind is dict:
-        if not room:
-            raise Refusal(f"nested at most {DEPTH} levels deep", Said("more"))
-        bad = find_bad_key(value)
-        if bad is not None:
-            raise bad_key(*bad)
-        out = {}
-        name = ""
-        try:
-            for name in sorted(value):
-                item = value[name]
-                kind = type(item)
-                if type(name) is not str:
-                    name = str.__str__(name)
-                if (kind is float and item and item - item == 0.0) or item is None or kind is bool or (kind is str and item.isascii()):
-                    out[name] = item
-                elif item is not UNSET:
-                    out[name] = _render(item, room - 1, integer, binary, special, minus_zero)
-        except Refusal as refusal:
-            refusal.steps.append(field(name))
-            raise
-        return out
-    if kind is list or kind is tuple:
-        if not room:
-            raise Refusal(f"nested at most {DEPTH} levels deep", Said("more"))
-        items: list[Any] = []
-        try:
-            for item in value:
-                items.append(_render(item, room - 1, integer, binary, special, minus_zero))
-        except Refusal as refusal:
-            refusal.steps.append(f"[{len(items)}]")
-            raise
-        return items
-    if kind is Int64:
-        return integer(value)
-    if kind is bytes:
-        return binary(value)
-    if kind is CommitTimestamp:
-        return {"$commitTs": None}
+        return _doubled_object(value, room, special)
+    if kind is list:
+        return _doubled_array(value, room, special)
     exact = plain(value)
     if exact is UNSET:
         raise Refusal(A_VALUE, value)
-    return _render(exact, room, integer, binary, special, minus_zero)
+    return _doubled(exact, room, special)
+
+
+def _doubled_object(value: dict[Any, Any], room: int, special: Token) -> dict[Any, Any]:
+    check_object(value, room)
+    out = value
+    name = ""
+    try:
+        for name, item in value.items():
+            kind = type(item)
+            if kind is str or (kind is float and item and item - item == 0.0) or item is None or kind is bool:
+                continue
+            new = _doubled(item, room - 1, special) if item is not UNSET else UNSET
+            if new is not item or item is UNSET:
+                if out is value:
+                    out = value.copy()
+                if item is UNSET:
+                    del out[name]
+                else:
+                    out[name] = new
+    except Refusal as refusal:
+        refusal.steps.append(field(name))
+        raise
+    return out
+
+
+def _doubled_array(value: list[Any], room: int, special: Token) -> list[Any]:
+    check_array(value, room)
+    out = value
+    place = 0
+    try:
+        for place, item in enumerate(value):
+            kind = type(item)
+            if kind is str or (kind is float and item and item - item == 0.0):
+                continue
+            new = _doubled(item, room - 1, special)
+            if new is not item:
+                if out is value:
+                    out = value.copy()
+                out[place] = new
+    except Refusal as refusal:
+        refusal.steps.append(f"[{place}]")
+        raise
+    return out
 
 
 def loads(data: bytes | str) -> Any:
@@ -205,35 +215,30 @@ def _read(value: Any, room: int) -> Any:
                 return _read_token(name, item)
         return _read_object(value, room)
     if kind is list:
-        if not room:
-            raise Refusal(f"nested at most {DEPTH} levels deep", Said("more"))
-        if len(value) > ARRAY_ELEMENTS:
-            raise Refusal(f"a list of at most {ARRAY_ELEMENTS:,} elements", Said(f"{len(value):,}"))
-        items: list[Any] = []
-        try:
-            for item in value:
-                items.append(_read(item, room - 1))
-        except Refusal as refusal:
-            refusal.steps.append(f"[{len(items)}]")
-            raise
-        return items
+        return _read_array(value, room)
     raise Refusal("JSON", value)
 
 
+def _read_array(value: list[Any], room: int) -> list[Any]:
+    check_array(value, room)
+    items: list[Any] = []
+    try:
+        for item in value:
+            items.append(_read(item, room - 1))
+    except Refusal as refusal:
+        refusal.steps.append(f"[{len(items)}]")
+        raise
+    return items
+
+
 def _read_object(value: dict[str, Any], room: int) -> dict[str, Any]:
-    if not room:
-        raise Refusal(f"nested at most {DEPTH} levels deep", Said("more"))
-    if len(value) > OBJECT_FIELDS:
-        raise Refusal(f"an object of at most {OBJECT_FIELDS:,} fields", Said(f"{len(value):,}"))
-    bad = find_bad_key(value)
-    if bad is not None:
-        raise bad_key(*bad)
+    check_object(value, room)
     out = {}
     name = ""
     try:
         for name, item in value.items():
             kind = type(item)
-            if item is None or kind is bool or (kind is str and item.isascii()):
+            if item is None or kind is bool or (kind is str and item.isascii()) or (kind is int and -LARGEST_INT <= item <= LARGEST_INT):
                 out[name] = item
             else:
                 out[name] = _read(item, room - 1)
@@ -254,10 +259,10 @@ def _read_token(name: str, item: Any) -> Any:
     value = read_token(name, item)
     if value is not None:
         return value
-    raise Refusal(f"{name} with {_TOKENS[name]}", item) if name in _TOKENS else bad_key(name)
+    raise Refusal(f"{name} with {_PAYLOADS[name]}", item) if name in _PAYLOADS else bad_key(name)
 
 
-_TOKENS = {
+_PAYLOADS: Final = {
     "$integer": "8 bytes in base64",
     "$float": "the 8 bytes, in base64, of NaN, an infinity or -0.0",
     "$bytes": "base64 (standard alphabet, padded)",
@@ -266,7 +271,7 @@ _TOKENS = {
 
 def read_token(name: str, item: Any) -> Any:
     """What an object of one `$` key stands for; None if it is none that may cross the wire, or is not written as an encoder writes it."""
-    if name not in _TOKENS or type(item) is not str:
+    if name not in _PAYLOADS or type(item) is not str:
         return None
     try:
         raw = a2b_base64(item)
