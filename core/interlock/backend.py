@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -42,6 +42,7 @@ logger = structlog.get_logger("interlock.backend")
 _SECRET, _INSTANCE_NAME = "secret", "instance_name"
 _HOUSEKEEPING_MS = 60_000.0
 _GRACE_SECONDS = 5.0
+T = TypeVar("T")
 
 
 class Backend:
@@ -284,7 +285,7 @@ class Backend:
             yield
 
 
-def _opened(part: Any) -> Any:
+def _opened(part: T | None) -> T:
     if part is None:
         raise StorageUnavailable("This backend is not open.", "Use it inside `async with Backend(…)`.")
     return part
@@ -308,6 +309,3 @@ def _missing_facts(facts: Mapping[str, str], tree: Tree, entropy: random.Random)
     if _INSTANCE_NAME not in facts:
         missing[_INSTANCE_NAME] = tree.directory.name.replace("_", "-") if tree.directory is not None else "interlock"
     return missing
-
-
-

@@ -40,8 +40,8 @@ def main() -> None:
     asyncio.run(load(wanted, options.data))
     print(
         "\nOpen http://127.0.0.1:3210 and watch the board. Then, in another terminal, delay a flight on it:\n"
-        "  interlock run flights:board '{\"origin\": \"JFK\", \"date\": \"2013-01-01\", \"paginationOpts\": {\"numItems\": 1, \"cursor\": null}}' --app examples/flights\n"
-        "  interlock run flights:report_delay '{\"flight\": \"<its _id>\", \"minutes\": 95}' --app examples/flights\n"
+        '  interlock run flights:board \'{"origin": "JFK", "date": "2013-01-01", "paginationOpts": {"numItems": 1, "cursor": null}}\' --app examples/flights\n'
+        '  interlock run flights:report_delay \'{"flight": "<its _id>", "minutes": 95}\' --app examples/flights\n'
     )
 
 

@@ -123,6 +123,17 @@ def test_a_save_is_taken_over_while_clients_stay_connected(chat: Path, start: St
     assert next(results) == ["HELLO", "STILL"]
 
 
+def test_dev_logs_every_call_with_its_end(chat: Path, start: Start) -> None:
+    server = start("dev", chat, "--port", "0")
+    client = ConvexClient(server.url)
+    client.mutation("messages:send", {"author": "ada", "body": "hello"})
+    assert "mutation" in server.wait_for("messages:send")
+    server.wait_for("from ada")
+    with pytest.raises(Exception, match="closed"):
+        client.mutation("messages:refuse")
+    assert "AppError" in server.wait_for("messages:refuse")
+
+
 def test_a_first_start_that_fails_waits_for_the_next_save(chat: Path, start: Start) -> None:
     source = (chat / "messages.py").read_text()
     (chat / "messages.py").write_text("x = (\n")

@@ -13,18 +13,23 @@ from interlock.storage.memory import MemoryStorage
 ITEMS = TableSpec(
     "",
     "items",
-    {"type": "object", "value": {
-        "name": {"fieldType": {"type": "string"}, "optional": False},
-        "n": {"fieldType": {"type": "number", "integer": True}, "optional": False},
-        "tag": {"fieldType": {"type": "any"}, "optional": True},
-    }},
+    {
+        "type": "object",
+        "value": {
+            "name": {"fieldType": {"type": "string"}, "optional": False},
+            "n": {"fieldType": {"type": "number", "integer": True}, "optional": False},
+            "tag": {"fieldType": {"type": "any"}, "optional": True},
+        },
+    },
     indexes={"by_name": ("name",), "by_n": ("n",)},
 )
 OpenEngine = Callable[..., AbstractAsyncContextManager[Engine]]
 
 
 @asynccontextmanager
-async def open_engine(*specs: TableSpec, storage: MemoryStorage | None = None, is_cold: bool = False, seed: int = 0) -> AsyncIterator[Engine]:
+async def open_engine(
+    *specs: TableSpec, storage: MemoryStorage | None = None, is_cold: bool = False, seed: int = 0
+) -> AsyncIterator[Engine]:
     """An engine with the tables of `specs`; cold ones have no table in memory."""
     engine = Engine(storage or MemoryStorage(), seed=seed, settings=EngineSettings(memory_bytes=-1 if is_cold else 1 << 30))
     await engine.open()

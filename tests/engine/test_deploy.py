@@ -17,7 +17,10 @@ STRING = {"type": "string"}
 
 
 def fields(**types: tuple[dict[str, Any], bool] | dict[str, Any]) -> dict[str, Any]:
-    value = {name: {"fieldType": t[0], "optional": t[1]} if isinstance(t, tuple) else {"fieldType": t, "optional": False} for name, t in types.items()}
+    value = {
+        name: {"fieldType": t[0], "optional": t[1]} if isinstance(t, tuple) else {"fieldType": t, "optional": False}
+        for name, t in types.items()
+    }
     return {"type": "object", "value": value}
 
 
@@ -111,6 +114,14 @@ async def test_tables_follow_a_mount_that_was_renamed(is_cold: bool) -> None:
         assert engine.catalog.components() == {"new", "new/child"}
     async with open_engine(TableSpec("new", "items"), storage=storage) as again:
         assert again.catalog.by_name["new", "items"].number == number
+
+
+async def test_data_on_both_sides_of_a_move_is_refused() -> None:
+    storage = MemoryStorage()
+    async with open_engine(TableSpec("old", "items"), TableSpec("new", "items"), storage=storage) as engine:
+        with pytest.raises(SchemaError, match="stored both"):
+            await engine.deploy([TableSpec("new", "items")], moves={"old": "new"})
+        assert engine.catalog.components() == {"old", "new"}
 
 
 async def test_tables_of_components_that_nobody_mounts_stay() -> None:

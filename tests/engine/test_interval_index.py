@@ -22,9 +22,5 @@ def test_it_finds_what_a_plain_list_of_intervals_finds(steps: list[tuple[bool, I
             model.discard((interval, item))
     hit = {item for (start, end), item in model if start <= key and (end is None or key < end)}
     assert set(index.containing(key)) == hit
-    touched = {
-        item
-        for (start, end), item in model
-        if (span.end is None or start < span.end) and (end is None or span.start < end)
-    }
+    touched = {item for (start, end), item in model if (span.end is None or start < span.end) and (end is None or span.start < end)}
     assert set(index.overlapping(span)) == touched

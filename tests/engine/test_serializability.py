@@ -59,7 +59,7 @@ async def _step(tx: Transaction, engine: Engine, rng: random.Random, seen: list[
 
 
 async def _run_history(seed: int, is_cold: bool) -> None:
-    """Run concurrently; then run the same transactions again, alone and in the order of their places, on a fresh engine: each must see the same."""
+    """Run concurrently; then the same transactions alone, in the order of their places, on a fresh engine: each must see the same."""
     rng = random.Random(seed)
     seeds = [rng.randrange(1 << 30) for _ in range(12)]
     results: list[tuple[int, bool, int, list[Any]]] = []

@@ -31,7 +31,9 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     last: tuple[Processor, ...]
     if readable:
         last = (
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            ),
         )
     else:
         last = (

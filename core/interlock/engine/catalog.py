@@ -63,7 +63,21 @@ class Index:
 class Table:
     """One table of one instance, and the versions of its documents that some snapshot may still need."""
 
-    __slots__ = ("check", "component", "count", "indexes", "last_place", "maintained", "memory", "name", "number", "recent", "size", "unsealed", "validator")
+    __slots__ = (
+        "check",
+        "component",
+        "count",
+        "indexes",
+        "last_place",
+        "maintained",
+        "memory",
+        "name",
+        "number",
+        "recent",
+        "size",
+        "unsealed",
+        "validator",
+    )
 
     def __init__(self, record: TableRecord, check: Callable[[Any], Any] | None = None) -> None:
         self.number, self.component, self.name = record.number, record.component, record.name
@@ -94,7 +108,7 @@ class Table:
 
 
 class Catalog:
-    """Every table by number and by (component path, name). Numbers of tables and of indexes come from one counter and are never used twice."""
+    """Every table by number and by (component path, name). Tables and indexes share one counter; no number is used twice."""
 
     def __init__(self) -> None:
         self.by_number: dict[int, Table] = {}

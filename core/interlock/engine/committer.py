@@ -102,7 +102,8 @@ class Committer:
             if conflict is not None:
                 raise Lost(conflict)
             if self.turns.active:
-                ahead = self.turns.holding_up(_Planned(transaction, self._catalog), turn)
+                planned = LogEntry(0, transaction.writes(), source, None, transaction.new_tables, self._catalog.by_index.get)
+                ahead = self.turns.holding_up(planned, turn)
                 if ahead is not None:
                     if not await before_deadline(self._clock, ahead.done, deadline_ms):
                         raise Lost(None)
@@ -118,7 +119,9 @@ class Committer:
         if new_tables:
             commit.tables = [TableRecord(table.number, table.component, table.name) for table in new_tables]
             commit.indexes = [
-                IndexRecord(index.number, table.number, index.name, index.fields) for table in new_tables for index in table.indexes.values()
+                IndexRecord(index.number, table.number, index.name, index.fields)
+                for table in new_tables
+                for index in table.indexes.values()
             ]
         entry = self._log.append(writes, source, commit, new_tables)
         stamped = transaction.tables_with_commit_ts()
@@ -207,7 +210,7 @@ class Committer:
                         if after is not None:
                             memory.entries[index][after] = write.id
             write.new, write.entries = sealed.new, sealed.entries
-        entry._keys.clear()
+        entry.forget_keys()
         entry.commit.seal = None
         waiter = self._seal_waiters.pop(entry.place, None)
         if waiter is not None and not waiter.done():
@@ -223,9 +226,9 @@ class Committer:
     # answering
 
     async def wait_durable(self, place: int, read_set: ReadSet | None) -> None:
-        """Until everything up to `place` is on disk. Raises Lost when what was read there has been taken back, StorageUnavailable for an own commit.
+        """Until everything up to `place` is on disk. `read_set` None means that `place` is an own commit.
 
-        `read_set` None means that `place` is an own commit.
+        Raises Lost when what was read there has been taken back; for an own commit whatever took it back.
         """
         if self._log.durable < place:
             if self.fatal is not None:
@@ -276,7 +279,6 @@ class Committer:
                 self._catalog.remove(table)
             entry.commit = None
             inverse.span_indexes.update(entry.span_indexes)
-        inverse._index_of = self._catalog.by_index.get
         refused_places = {entry.place for entry in refused}
         self._taken_back = [item for item in self._taken_back if item[0] > self._log.floor]
         for entry in undone:
@@ -312,9 +314,13 @@ class Committer:
         """The outcome of a batch is not known: nothing can be promised any more. Every waiting and every later call raises."""
         if self.fatal is not None:
             return
-        self.fatal = error if isinstance(error, StorageUnavailable) else StorageUnavailable(
-            f"The data's state on disk is not known after an error while writing ({error}).",
-            "Start again: it recovers from what is on disk; nothing that was answered is lost.",
+        self.fatal = (
+            error
+            if isinstance(error, StorageUnavailable)
+            else StorageUnavailable(
+                f"The data's state on disk is not known after an error while writing ({error}).",
+                "Start again: it recovers from what is on disk; nothing that was answered is lost.",
+            )
         )
         logger.critical("storage_outcome_unknown", error=repr(error))
         for _, future in self._waiters:
@@ -367,21 +373,6 @@ class Committer:
             await asyncio.wait([self._flushing])
         if self.fatal is None:
             self.fatal = StorageUnavailable("This backend is closed.", "Open a new one.")
-
-
-class _Planned:
-    """The writes of a finished transaction, looked at as changes before they have a place."""
-
-    def __init__(self, transaction: Transaction, catalog: Catalog) -> None:
-        self._entry = LogEntry(0, transaction.writes(), "", None, transaction.new_tables)
-        self._entry._index_of = catalog.by_index.get
-        self.ids, self.names = self._entry.ids, self._entry.names
-
-    def keys(self, index: int) -> list[bytes]:
-        return self._entry.keys(index)
-
-    def spans(self, index: int) -> Sequence[Interval]:
-        return ()
 
 
 def _seal(writes: list[Write], ts: int) -> None:

@@ -43,6 +43,9 @@ class Deploy:
         catalog = self._engine.catalog
         for table in list(catalog.by_number.values()):
             moved = self._moved(table.component)
+            if moved != table.component and (moved, table.name) in catalog.by_name:
+                reason = f'is stored both at "{moved}" and at "{table.component}", whose data it would take over. Purge one of them first'
+                raise SchemaError(f"{moved}/{table.name}", "", "", reason)
             self._components[table] = moved
             self._numbers[moved, table.name] = table.number
         declared = {(spec.component, spec.name): spec for spec in self._specs}
@@ -87,9 +90,7 @@ class Deploy:
             table.memory.entries[index.number] = type(next(iter(table.memory.entries.values())))()
         self._made.append(table)
         self._change.tables.append(record)
-        self._change.indexes.extend(
-            IndexRecord(index.number, table.number, index.name, index.fields) for index in table.indexes.values()
-        )
+        self._change.indexes.extend(IndexRecord(index.number, table.number, index.name, index.fields) for index in table.indexes.values())
 
     async def _alter(self, table: Table, spec: TableSpec) -> None:
         text = _validator_text(spec)
@@ -140,7 +141,10 @@ class Deploy:
             checked: dict[str, Any] = check(document)
         except Mismatch as mismatch:
             raise SchemaError(
-                label, id, mismatch.path.lstrip("."), f"a stored document does not fit the new schema: must be {mismatch.expected}, got {mismatch.got}"
+                label,
+                id,
+                mismatch.path.lstrip("."),
+                f"a stored document does not fit the new schema: must be {mismatch.expected}, got {mismatch.got}",
             ) from None
         checked.update(system)
         return checked
@@ -211,7 +215,9 @@ class Deploy:
         self._finish()
 
     def _finish(self) -> None:
-        if not (self._change.tables or self._change.indexes or self._change.dropped_indexes or self._change.dropped_tables or self._documents):
+        if not (
+            self._change.tables or self._change.indexes or self._change.dropped_indexes or self._change.dropped_tables or self._documents
+        ):
             return
         self._engine.epoch += 1
         self._engine.live.forget_all()
@@ -229,5 +235,7 @@ def _same_number_form(old: dict[str, Any], new: dict[str, Any]) -> bool:
         return True
     if old.get("type") == new.get("type") == "object":
         fields: dict[str, Any] = new["value"]
-        return all(name in fields and _same_number_form(field["fieldType"], fields[name]["fieldType"]) for name, field in old["value"].items())
+        return all(
+            name in fields and _same_number_form(field["fieldType"], fields[name]["fieldType"]) for name, field in old["value"].items()
+        )
     return '"number"' not in json.dumps(old) and '"any"' not in json.dumps(old)

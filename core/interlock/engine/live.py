@@ -123,7 +123,12 @@ class LiveQueries:
         while True:
             self.catch_up()
             entry = self._find(key, identity)
-            if entry is not None and entry.is_true_at(place) and not self._is_expired(entry) and not (fresh and first and entry.error is not None):
+            if (
+                entry is not None
+                and entry.is_true_at(place)
+                and not self._is_expired(entry)
+                and not (fresh and first and entry.error is not None)
+            ):
                 self.hits += 1
                 self._touch(entry)
                 return entry

@@ -15,8 +15,11 @@ from interlock.storage.protocol import Interval
 class Changes(Protocol):
     """What a log entry changed, as a read set asks it."""
 
-    ids: Iterable[str]
-    names: Iterable[tuple[str, str]]
+    @property
+    def ids(self) -> Iterable[str]: ...
+
+    @property
+    def names(self) -> Iterable[tuple[str, str]]: ...
 
     def keys(self, index: int) -> Iterable[bytes]: ...
 

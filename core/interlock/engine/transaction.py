@@ -60,7 +60,9 @@ class _Pending:
 
     __slots__ = ("id", "keys", "new", "old", "table")
 
-    def __init__(self, table: Table, id: str, old: bytes | None, new: bytes | None, keys: dict[int, tuple[bytes | None, bytes | None]]) -> None:
+    def __init__(
+        self, table: Table, id: str, old: bytes | None, new: bytes | None, keys: dict[int, tuple[bytes | None, bytes | None]]
+    ) -> None:
         self.table, self.id, self.old, self.new, self.keys = table, id, old, new, keys
 
 
@@ -121,7 +123,8 @@ class Transaction:
             return None
         if self._records:
             self.budget.read(len(packed))
-        return unpack(packed)
+        document: Document = unpack(packed)
+        return document
 
     async def _packed(self, table: Table, id: str) -> bytes | None:
         if self._records:
@@ -338,7 +341,9 @@ class Transaction:
         fields = {name: value for name, value in document.items() if value is not UNSET}
         for name in fields:
             if name[:1] == "_":
-                raise SchemaError(table.name, "", name, "fields that begin with _ are the engine's; insert sets _id and _creationTime itself")
+                raise SchemaError(
+                    table.name, "", name, "fields that begin with _ are the engine's; insert sets _id and _creationTime itself"
+                )
         stored = self._checked(table, "", fields)
         stored["_id"] = id
         stored["_creationTime"] = self._next_creation_time()
@@ -377,13 +382,17 @@ class Transaction:
         kept = dict(fields)
         for name in ("_id", "_creationTime"):
             if name in kept and kept.pop(name) != old[name]:
-                raise SchemaError(table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value")
+                raise SchemaError(
+                    table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value"
+                )
         for name in kept:
             if name[:1] == "_":
                 raise SchemaError(table.name, old["_id"], name, "fields that begin with _ are the engine's")
         return kept
 
-    def _update(self, table: Table, id: str, packed: bytes, old: Document, fields: dict[str, Any], changed: set[str] | None) -> Document | None:
+    def _update(
+        self, table: Table, id: str, packed: bytes, old: Document, fields: dict[str, Any], changed: set[str] | None
+    ) -> Document | None:
         new = self._checked(table, id, fields)
         new["_id"], new["_creationTime"] = id, old["_creationTime"]
         return new if self._write(table, id, packed, old, new, changed) else None
@@ -401,7 +410,9 @@ class Transaction:
                 raise SchemaError(table.name, id, name, "a top-level field name must be an ASCII identifier of at most 64 characters")
         return checked
 
-    def _write(self, table: Table, id: str, packed: bytes | None, old: Document | None, new: Document | None, changed: set[str] | None) -> bool:
+    def _write(
+        self, table: Table, id: str, packed: bytes | None, old: Document | None, new: Document | None, changed: set[str] | None
+    ) -> bool:
         """Put one version into the pending writes. `changed` are the top-level fields that may differ; None is all."""
         new_packed = None if new is None else pack(new)
         if new_packed == packed:
@@ -410,7 +421,11 @@ class Transaction:
         # A packed document is never five times smaller than its size by the limit's measure.
         if new is not None and size * 5 > _DOCUMENT_BYTES and (size := size_of(new)) > _DOCUMENT_BYTES:
             raise LimitExceeded("document_bytes", size, _DOCUMENT_BYTES)
-        if new_packed is not None and new_packed.count(b"[") + new_packed.count(b"{") > _DOCUMENT_DEPTH and (depth := _depth(new)) > _DOCUMENT_DEPTH:
+        if (
+            new_packed is not None
+            and new_packed.count(b"[") + new_packed.count(b"{") > _DOCUMENT_DEPTH
+            and (depth := _depth(new)) > _DOCUMENT_DEPTH
+        ):
             raise LimitExceeded("document_depth", depth, _DOCUMENT_DEPTH)
         self.budget.wrote(size)
         moves: list[tuple[int, bytes | None, bytes | None]] = []
@@ -429,13 +444,15 @@ class Transaction:
         self._put(table, id, packed, new_packed, moves)
         return True
 
-    def _put(self, table: Table, id: str, packed: bytes | None, new: bytes | None, moves: list[tuple[int, bytes | None, bytes | None]]) -> None:
+    def _put(
+        self, table: Table, id: str, packed: bytes | None, new: bytes | None, moves: list[tuple[int, bytes | None, bytes | None]]
+    ) -> None:
         journal = self._journal if self._layers else None
         pending = self._pending.get(id)
         if pending is None:
             pending = self._pending[id] = _Pending(table, id, packed, new, {})
             if journal is not None:
-                journal.append(lambda: self._pending.pop(id) and None)
+                journal.append(lambda: self._forget(id))
         else:
             if journal is not None:
                 journal.append(_restorer(pending, pending.new, dict(pending.keys)))
@@ -452,6 +469,9 @@ class Transaction:
                 overlay[new_key] = id
             first = pending.keys.get(number)
             pending.keys[number] = (old_key if first is None else first[0], new_key)
+
+    def _forget(self, id: str) -> None:
+        del self._pending[id]
 
     def _next_creation_time(self) -> float:
         base = self._creation_time

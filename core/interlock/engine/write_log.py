@@ -16,20 +16,30 @@ from interlock.engine.read_set import ReadSet
 from interlock.storage.protocol import Commit, Interval, Write
 from interlock.values import unpack
 
+_NO_NAMES: frozenset[tuple[str, str]] = frozenset()
+
 
 class LogEntry:
     """One place in the order: a commit, or the undoing of commits that storage refused."""
 
     __slots__ = ("_index_of", "_keys", "commit", "ids", "names", "new_tables", "place", "source", "span_indexes", "writes")
 
-    def __init__(self, place: int, writes: Sequence[Write], source: str, commit: Commit | None, new_tables: Sequence[Table] = ()) -> None:
+    def __init__(
+        self,
+        place: int,
+        writes: Sequence[Write],
+        source: str,
+        commit: Commit | None,
+        new_tables: Sequence[Table],
+        index_of: Callable[[int], Index | None],
+    ) -> None:
         self.place, self.writes, self.source, self.commit = place, writes, source, commit
         self.ids: dict[str, Write] = {write.id: write for write in writes}
         self.new_tables = new_tables
-        self.names = frozenset((table.component, table.name) for table in new_tables)
+        self.names = frozenset([(table.component, table.name) for table in new_tables]) if new_tables else _NO_NAMES
         self.span_indexes: dict[int, list[Interval]] = {}
         self._keys: dict[int, list[bytes]] = {}
-        self._index_of: Callable[[int], Index | None] = {}.get
+        self._index_of = index_of
 
     @property
     def ts(self) -> int:
@@ -41,6 +51,10 @@ class LogEntry:
         if keys is None:
             keys = self._keys[index] = self._make_keys(index)
         return keys
+
+    def forget_keys(self) -> None:
+        """The writes have changed: their commit timestamp is filled in."""
+        self._keys.clear()
 
     def _make_keys(self, number: int) -> list[bytes]:
         index = self._index_of(number)
@@ -144,8 +158,7 @@ class WriteLog:
     def append(self, writes: Sequence[Write], source: str, commit: Commit | None, new_tables: Sequence[Table] = ()) -> LogEntry:
         """The next place in the order, applied to the tables in memory."""
         self.validated = place = self.validated + 1
-        entry = LogEntry(place, writes, source, commit, new_tables)
-        entry._index_of = self._catalog.by_index.get
+        entry = LogEntry(place, writes, source, commit, new_tables, self._catalog.by_index.get)
         self.entries.append(entry)
         tables = self._catalog.by_number
         if len(writes) == 1:
@@ -241,5 +254,3 @@ class WriteLog:
                 if rows_at < at <= place:
                     correction.redo(writes)
         return correction if correction.documents else None
-
-

@@ -197,17 +197,17 @@ class ScanCursor:
         if cursor is None:
             return []
         used, maximum = self._tx.budget.used, self._tx.budget.maximum
-        room = maximum.documents_read - used.documents_read - (len(self._keys) - self._given)
-        # Never an empty answer at a limit: it would look like the end of the rows.
-        if room <= 0:
-            raise LimitExceeded("documents_read", maximum.documents_read + 1, maximum.documents_read)
-        if self.stopped:
-            raise LimitExceeded("bytes_read", maximum.bytes_read + 1, maximum.bytes_read)
-        rows = await cursor.fetch(min(count, room))
-        fitting = self._fitting(cursor, len(rows), maximum.bytes_read - used.bytes_read)
-        if rows and not fitting:
-            raise LimitExceeded("bytes_read", maximum.bytes_read + 1, maximum.bytes_read)
-        self.stopped = fitting < len(rows) or (room < count and not cursor.exhausted)
+        room = max(0, maximum.documents_read - used.documents_read - (len(self._keys) - self._given))
+        rows: list[tuple[bytes, Document]] = []
+        fitting = 0
+        if not self.stopped:
+            rows = await cursor.fetch(min(count, room + 1))  # one more than may be read: if it is there, the limit is met
+            fitting = min(room, self._fitting(cursor, len(rows), maximum.bytes_read - used.bytes_read))
+        if self.stopped or (rows and not fitting):
+            # Never an empty answer at a limit: it would look like the end of the rows.
+            name = "bytes_read" if room else "documents_read"
+            raise LimitExceeded(name, getattr(maximum, name) + 1, getattr(maximum, name))
+        self.stopped = fitting < len(rows)
         self._keys.extend([key for key, _ in rows[:fitting]])
         return [document for _, document in rows[:fitting]]
 

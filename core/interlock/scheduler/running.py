@@ -21,6 +21,7 @@ from interlock.functions.redaction import describe
 from interlock.functions.requests import free_of_charge
 from interlock.scheduler.crons import postpone_missed, put_successor
 from interlock.scheduler.rows import CALLED, JOBS, PENDING, RUNNING, Row, args_of, path_of, table_in
+from interlock.values import loads
 
 logger = structlog.get_logger("interlock.scheduler")
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class RunningJob:
 
     async def run(self, wait_for_storage: Wait) -> bool:
         """Run it as often as promised; whether it ran, or had changed meanwhile. Raises StorageUnavailable and WriteConflict."""
-        args = (await self._engine.query(lambda tx: args_of(tx, self._holder, self._row))).value
+        args = loads(self._row["args"]) if "parts" not in self._row else (await self._engine.query(self._args)).value
         started = time.perf_counter()
         if self.is_action:
             await self._run_action(args, wait_for_storage)
@@ -124,6 +125,9 @@ class RunningJob:
             handle=self._row.get("handle"),
             bracket=bracket,
         )
+
+    async def _args(self, tx: Transaction) -> dict[str, Any]:
+        return await args_of(tx, self._holder, self._row)
 
     async def _claim(self, tx: Transaction) -> bool:
         """Whether the job is still what was read: pending, and a call of the same function."""

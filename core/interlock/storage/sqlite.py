@@ -29,7 +29,7 @@ from interlock.storage.protocol import Boot, CatalogChange, Commit, IndexRecord,
 from interlock.storage.sqlite_failures import not_writable, primary_code, read_failure, write_failure
 from interlock.storage.sqlite_reader import Readers
 from interlock.storage.sqlite_schema import Statement
-from interlock.storage.wal_gauge import WalGauge
+from interlock.storage.wal_size import WalSize
 from interlock.storage.writer_thread import WriterThread
 
 logger = structlog.get_logger("interlock.storage")
@@ -38,8 +38,6 @@ _WRITER_CACHE_KIB = 16 * 1024
 _READER_CACHE_KIB = 4 * 1024
 _DIRECT_SYNC_S = 0.001
 _DIRECT_PAGES = 64
-_CHECKPOINT_PAGES = 1000
-_WAL_PAGES_MAX = 4 * _CHECKPOINT_PAGES
 _WAIT_FOR_LOCK_S = 1.0
 _RETRY_LOCK_S = 0.01
 
@@ -80,8 +78,8 @@ class SqliteStorage:
         self._unknown: OutcomeUnknown | None = None
         # The slowest of the last syncs, forgotten bit by bit. Before the first one the disk is not taken for a quick one.
         self._sync_s = _DIRECT_SYNC_S
-        self._wal = WalGauge(_CHECKPOINT_PAGES)
-        self._is_copying = False
+        self._wal = WalSize(self.file)
+        self._copying: asyncio.Future[None] | None = None
 
     # Opening and closing.
 
@@ -164,7 +162,11 @@ class SqliteStorage:
     # Writing.
 
     async def append(self, commits: Sequence[Commit]) -> None:
-        if self._wal.frames > _WAL_PAGES_MAX:
+        if self._copying is not None:
+            # It would be waited for in the thread. Here the readings that began meanwhile can still be ended before the write,
+            # else they would keep the log from starting over.
+            await asyncio.wait([self._copying])
+        if self._wal.is_pressing:
             await self._make_wal_start_over()
         newest, now = self._newest, self._clock_ns()
         for commit in commits:
@@ -174,7 +176,6 @@ class SqliteStorage:
         self._newest = newest
         batch = Batch(commits)
         indexes = [index for commit in commits for index in commit.indexes]
-        # A snapshot that was entered before the log was copied would keep it from starting over.
         self._readers.refresh()
         may_be_direct = len(commits) <= 1 and batch.pages <= _DIRECT_PAGES and self._sync_s < _DIRECT_SYNC_S and self._writer.is_idle
         if may_be_direct and self._write(batch.statements, is_patient=False):
@@ -186,7 +187,7 @@ class SqliteStorage:
         self._readers.refresh()
         for index in indexes:
             self._indexes[index.number] = index
-        self._wal_grew(batch.pages)
+        self._copy_wal_if_due()
 
     async def redefine(self, change: CatalogChange) -> None:
         # The iterables of a change belong to the loop's thread, the transaction to the writer's: statements go over in steps.
@@ -229,7 +230,7 @@ class SqliteStorage:
                 del self._indexes[number]
         for index in change.indexes:
             self._indexes[index.number] = index
-        self._wal_grew(_CHECKPOINT_PAGES)
+        self._copy_wal_if_due()
 
     def _write(self, statements: Iterable[Statement], is_patient: bool = True) -> bool:
         """One transaction. False: another program has the lock, and there was no patience to wait for it."""
@@ -265,11 +266,11 @@ class SqliteStorage:
         has_vacuumed = False
         while await self._writer.submit(partial(self._forget_step, before)):
             self._readers.refresh()
-            self._wal_grew(_FORGET_ROWS_A_STEP)
+            self._copy_wal_if_due()
         while await self._writer.submit(self._vacuum_step):
             has_vacuumed = True
             self._readers.refresh()
-            self._wal_grew(2 * _VACUUM_PAGES_A_STEP)
+            self._copy_wal_if_due()
         if has_vacuumed:
             # The file becomes shorter when the log is copied into it.
             await self._writer.submit(self._copy_wal, self._copied_wal)
@@ -310,37 +311,34 @@ class SqliteStorage:
         except sqlite3.Error as error:
             raise self._failed(connection, error, is_committing=False) from error
 
-    def _wal_grew(self, pages: int) -> None:
-        self._wal.grew(pages)
-        if self._wal.is_due and not self._is_copying:
-            self._is_copying = True
+    def _copy_wal_if_due(self) -> None:
+        self._wal.look()
+        if self._wal.is_due and self._copying is None:
             self._readers.refresh()
-            self._writer.submit(self._copy_wal, self._copied_wal)
+            self._copying = self._writer.submit(self._copy_wal, self._copied_wal)
 
-    def _copy_wal(self) -> int:
-        """Copy the write-ahead log into the database; the next write then starts it over. How long it was, in frames."""
+    def _copy_wal(self) -> None:
+        """Copy the write-ahead log into the database, as far as no reading needs it; the next write may then start it over."""
         try:
-            _, frames, _ = self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (sqlite3.Error, NothingWritten) as error:
             # Nothing is lost by it: the log stays as it is, and the next copy begins where the last good one ended.
             logger.warning("write_ahead_log_not_copied", file=str(self.file), error=str(error))
-            return 0
-        return int(frames)
+
+    def _copied_wal(self, _: None) -> None:
+        self._copying = None
+        self._wal.copied()
 
     async def _make_wal_start_over(self) -> None:
         """Long readings overlapped for so long that the log never could. Between two batches, let them end.
 
         The first time those that are behind and keep the copy from being whole, the second time those that began while it was made.
         """
+        self._wal.pressed()
         await self._readers.drain()
         self._readers.refresh()
         await self._writer.submit(self._copy_wal, self._copied_wal)
         await self._readers.drain()
-        self._wal.started_over()
-
-    def _copied_wal(self, frames: int) -> None:
-        self._is_copying = False
-        self._wal.copied(frames)
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -10,6 +10,7 @@ from interlock.errors import StorageUnavailable
 from interlock.storage import sqlite_schema
 from interlock.storage.protocol import Boot, TableRecord
 from interlock.storage.sqlite_failures import damaged, not_writable, primary_code, read_failure
+from interlock.storage.wal_size import LIMIT_BYTES
 
 NAME = "interlock.sqlite3"
 _SUFFIXES = (".sqlite3", ".sqlite", ".db")
@@ -50,6 +51,7 @@ def connect(file: Path, synchronous: str, cache_kib: int) -> sqlite3.Connection:
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA journal_size_limit = {LIMIT_BYTES}")
     return connection
 
 
@@ -106,7 +108,6 @@ def _settle(connection: sqlite3.Connection) -> None:
     A process that was killed between writing and syncing leaves commits that only the system's memory holds. A probe syncs
     the write-ahead log, and copying it into the database writes anew what an earlier failed sync may have let go.
     """
-    connection.execute("PRAGMA journal_size_limit = 33554432")
     connection.execute(sqlite_schema.PROBE)
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -54,7 +54,7 @@ def copy_value(value: Any, room: int, whole: bool) -> Any:
     if value is None or kind is bool or kind is Int64 or kind is bytes or kind is CommitTimestamp:
         return value
     if kind is dict:
-        return _copy_object(value, room, whole)
+        return copy_object(value, room, whole)
     if kind is list or kind is tuple:
         return _copy_array(value, room, whole)
     exact = plain(value)
@@ -75,24 +75,27 @@ def _copy_array(value: list[Any] | tuple[Any, ...], room: int, whole: bool) -> l
     return items
 
 
-def _copy_object(value: dict[Any, Any], room: int, whole: bool) -> dict[str, Any]:
+def copy_object(value: dict[Any, Any], room: int, whole: bool) -> dict[str, Any]:
+    """`copy_value` of what is surely a dict."""
     check_object(value, room)
-    out = {}
+    out = value.copy()
     name = ""
     try:
         for name, item in value.items():
             kind = type(item)
             if type(name) is not str:
-                name = str.__str__(name)
-            if (
-                (kind is str and item.isascii())
-                or (kind is int and -LARGEST_INT <= item <= LARGEST_INT)
-                or (kind is float and not whole)
-                or item is None
-                or kind is bool
-            ):
-                out[name] = item
-            elif item is not UNSET:
+                out[str.__str__(name)] = out.pop(name)
+            elif kind is str:
+                if item.isascii():
+                    continue
+            elif kind is float:
+                if not whole or not item.is_integer():
+                    continue
+            elif kind is bool or item is None:
+                continue
+            if item is UNSET:
+                del out[name]
+            else:
                 out[name] = copy_value(item, room - 1, whole)
     except Refusal as refusal:
         refusal.steps.append(field(name))

@@ -1,0 +1,32 @@
+"""The npm package `convex`, unmodified: one script a topic, each with tests of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import HERE, Served
+
+
+def node(script: str, server: Served) -> None:
+    done = subprocess.run(
+        ["node", "--test-reporter=spec", str(HERE / script)], env=server.environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", ["http.mjs", "socket.mjs", "auth.mjs", "pagination.mjs", "react.mjs"])
+def test_the_javascript_clients(script: str, server: Served, node_modules: Path) -> None:
+    node(script, server)
+
+
+def test_a_mutation_is_done_once_though_the_server_dies_under_it(serve: Callable[..., Served], node_modules: Path) -> None:
+    doomed = serve("--die-after", "counter:add")
+    client = subprocess.Popen(["node", "--test-reporter=spec", str(HERE / "reconnect.mjs")], env=doomed.environment, stdout=subprocess.PIPE)
+    doomed.process.wait(30)
+    serve("--port", str(doomed.port))
+    out, _ = client.communicate(timeout=60)
+    assert client.returncode == 0, out.decode()

@@ -1,0 +1,92 @@
+"""The rooms below this one, put together in memory: an app or component that can be called."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from interlock import App, Component
+from interlock.engine import Engine
+from interlock.functions.caller import Answer, Caller
+from interlock.functions.dispatcher import Dispatcher, system_tables
+from interlock.functions.slices import CpuMeter, Started
+from interlock.mounting import build_tree
+from interlock.scheduler import Scheduler
+from interlock.scheduler import system_tables as scheduler_tables
+from interlock.storage.memory import MemoryStorage
+from interlock.testing.virtual_clock import VirtualClock
+
+START_MS = 1_760_000_000_000.0
+SECRET = b"a secret of the tests"
+
+
+class FakeMeter(CpuMeter):
+    """CPU time that a function says it has used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = 0.0
+
+    def start(self) -> Started:
+        return self.used, 0.0
+
+    def spent(self, started: Started) -> float:
+        return self.used - started[0]
+
+
+class Rooms:
+    """One backend. `query`, `mutation` and `action` call as an admin in Python would; `client` as anybody from outside."""
+
+    def __init__(self, engine: Engine, dispatcher: Dispatcher, clock: VirtualClock, meter: FakeMeter, scheduler: Scheduler) -> None:
+        self.engine, self.dispatcher, self.clock, self.meter, self.scheduler = engine, dispatcher, clock, meter, scheduler
+
+    async def query(self, name: str, /, component_path: str = "", **args: Any) -> Any:
+        return (await self.ask("query", name, args, component_path)).value
+
+    async def mutation(self, name: str, /, component_path: str = "", **args: Any) -> Any:
+        return (await self.ask("mutation", name, args, component_path)).value
+
+    async def action(self, name: str, /, component_path: str = "", **args: Any) -> Any:
+        return (await self.ask("action", name, args, component_path)).value
+
+    async def ask(self, kind: Any, name: str, args: Mapping[str, Any], component_path: str = "", **more: Any) -> Answer:
+        caller = more.pop("caller", None) or Caller(admin=True, source="test", request_id="a-request")
+        return await self.dispatcher.call(kind, name, args, caller=caller, component_path=component_path, **more)
+
+    async def client(self, kind: Any, name: str, args: Mapping[str, Any] | None = None, **more: Any) -> Answer:
+        identity = more.pop("identity", None)
+        caller = Caller(identity, source="client", request_id="a-request")
+        return await self.dispatcher.call(kind, name, args or {}, caller=caller, **more)
+
+    async def on_the_spot(self, handler: Callable[..., Any], component_path: str = "") -> Any:
+        return (await self.dispatcher.run(handler, component_path=component_path, caller=Caller(source="test"))).value
+
+    async def rows(self, table: str, component_path: str = "") -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = await self.on_the_spot(lambda ctx: ctx.db.query(table).collect(), component_path)
+        return rows
+
+    async def values(self, table: str, field: str = "n", component_path: str = "") -> list[Any]:
+        return [row[field] for row in await self.rows(table, component_path)]
+
+
+@asynccontextmanager
+async def running(source: App | Component, *, env: Mapping[str, str] | None = None, storage: MemoryStorage | None = None) -> AsyncIterator[Rooms]:
+    """A backend on a storage in memory with a clock that stands still. Nothing runs jobs: what is scheduled stays pending."""
+    clock = VirtualClock(START_MS)
+    engine = Engine(storage or MemoryStorage(clock_ns=lambda: int(clock.now_ms() * 1e6)), clock=clock, seed=1)
+    await engine.open()
+    tree = build_tree(source, env=env or {}, isolation="inline")
+    jobs = [spec for path in tree.by_path for spec in scheduler_tables(path)]
+    await engine.deploy([*tree.table_specs(), *system_tables(), *jobs], moves=dict(tree.moves))
+    meter = FakeMeter()
+    scheduler = Scheduler(engine)
+    dispatcher = Dispatcher(
+        engine, tree, secret=SECRET, env=env, entropy=random.Random(7), meter=meter, scheduling=scheduler.jobs
+    )
+    try:
+        yield Rooms(engine, dispatcher, clock, meter, scheduler)
+    finally:
+        dispatcher.close()
+        await engine.close()

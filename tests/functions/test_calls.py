@@ -1,0 +1,753 @@
+"""Calls within one instance: transactions, layers, whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from interlock import (
+    ActionCtx,
+    AppError,
+    ArgumentError,
+    CallRefused,
+    Component,
+    DocumentNotFound,
+    FunctionNotFound,
+    LimitExceeded,
+    Limits,
+    MutationCtx,
+    QueryCtx,
+    ReturnError,
+    Schema,
+    SchemaError,
+    Table,
+    UNSET,
+    WrongFunctionKind,
+)
+
+from .rooms import running
+
+
+def component() -> Component:
+    return Component("app", schema=Schema(notes=Table({"n": int}).index("by_n", "n"), log=Table({"text": str})))
+
+
+async def test_concurrent_increments_are_all_counted() -> None:
+    app = component()
+
+    @app.mutation
+    async def start(ctx: MutationCtx) -> str:
+        return await ctx.db.insert("notes", {"n": 0})
+
+    @app.mutation
+    async def increment(ctx: MutationCtx, note: str) -> None:
+        row = await ctx.db.get(note)
+        assert row is not None
+        await asyncio.sleep(0)  # others run between the read and the write
+        await ctx.db.patch(note, {"n": row["n"] + 1})
+
+    async with running(app) as rooms:
+        note = await rooms.mutation("start")
+
+        async def caller() -> None:
+            for _ in range(25):
+                await rooms.mutation("increment", note=note)
+
+        await asyncio.gather(*(caller() for _ in range(4)))
+        assert await rooms.values("notes") == [100]
+
+
+async def test_two_doctors_never_both_leave() -> None:
+    app = component()
+
+    @app.mutation
+    async def leave(ctx: MutationCtx, doctor: str) -> bool:
+        on_call = [row for row in await ctx.db.query("notes").collect() if row["n"]]
+        await asyncio.sleep(0)
+        if len(on_call) < 2:
+            return False
+        await ctx.db.patch(doctor, {"n": 0})
+        return True
+
+    async with running(app) as rooms:
+        ada = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+        bob = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+        left = await asyncio.gather(rooms.mutation("leave", doctor=ada), rooms.mutation("leave", doctor=bob))
+        assert sorted(left) == [False, True]
+        assert sum(await rooms.values("notes")) == 1
+
+
+async def test_a_mutation_that_raises_leaves_nothing() -> None:
+    app = component()
+
+    @app.mutation
+    async def fail(ctx: MutationCtx) -> None:
+        await ctx.db.insert("notes", {"n": 1})
+        await ctx.db.insert("of_no_schema", {"x": 1})
+        await ctx.scheduler.run_after(5, "fail")
+        raise AppError("no")
+
+    async with running(app) as rooms:
+        with pytest.raises(AppError):
+            await rooms.mutation("fail")
+        assert await rooms.rows("notes") == []
+        assert rooms.engine.catalog.get("", "of_no_schema") is None
+        assert await rooms.on_the_spot(lambda ctx: ctx.scheduler.list()) == []
+
+
+async def test_a_mutation_reads_its_own_writes_at_their_place() -> None:
+    app = component()
+
+    @app.mutation
+    async def write_and_read(ctx: MutationCtx) -> list[int]:
+        first = await ctx.db.insert("notes", {"n": 5})
+        await ctx.db.insert("notes", {"n": 2})
+        await ctx.db.insert("notes", {"n": 9})
+        await ctx.db.delete(first)
+        return [row["n"] for row in await ctx.db.query("notes").index("by_n").collect()]
+
+    async with running(app) as rooms:
+        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 4}))
+        assert await rooms.mutation("write_and_read") == [2, 4, 9]
+
+
+async def test_time_stands_still_in_a_transaction_and_randomness_differs_between_attempts() -> None:
+    app = component()
+    seen: list[tuple[float, float]] = []
+
+    @app.mutation
+    async def look(ctx: MutationCtx, note: str) -> list[Any]:
+        seen.append((ctx.now(), ctx.random.random()))
+        row = await ctx.db.get(note)
+        await gate.wait()
+        await ctx.db.patch(note, {"n": 1 + (row or {"n": 0})["n"]})
+        return [ctx.now(), await ctx.run_query("inner"), str(ctx.uuid4())]
+
+    @app.query
+    async def inner(ctx: QueryCtx) -> float:
+        return ctx.now()
+
+    gate = asyncio.Event()
+    async with running(app) as rooms:
+        note = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+        task = asyncio.ensure_future(rooms.mutation("look", note=note))
+        await asyncio.sleep(0)
+        await rooms.on_the_spot(lambda ctx: ctx.db.patch(note, {"n": 7}))
+        rooms.clock.move_to(rooms.clock.now_ms() + 50)
+        gate.set()
+        outer, nested, uuid = await task
+        assert outer == nested == seen[1][0] > seen[0][0]
+        assert seen[0][1] != seen[1][1]
+        assert uuid[14] == "4"
+        assert await rooms.values("notes") == [8]
+
+
+async def test_the_same_seed_gives_the_same_randomness() -> None:
+    async def draw() -> list[Any]:
+        app = component()
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> list[float]:
+            return [ctx.random.random(), await ctx.run_mutation("nested"), ctx.random.random()]
+
+        @app.mutation
+        async def nested(ctx: MutationCtx) -> float:
+            return ctx.random.random()
+
+        async with running(app) as rooms:
+            return [await rooms.mutation("outer"), await rooms.mutation("outer")]
+
+    first, second = await draw(), await draw()
+    assert first == second
+    assert first[0] != first[1]
+    assert len({number for row in first for number in row}) == 6
+
+
+class TestSubTransactions:
+    """engine.md section 10, cases 51 to 58."""
+
+    def app(self) -> Component:
+        app = component()
+
+        @app.mutation
+        async def add(ctx: MutationCtx, n: int) -> int:
+            await ctx.db.insert("notes", {"n": n})
+            return n
+
+        @app.mutation
+        async def add_and_fail(ctx: MutationCtx, n: int) -> None:
+            await ctx.db.insert("notes", {"n": n})
+            await ctx.scheduler.run_after(1, "add", n=n)
+            raise AppError({"n": n})
+
+        @app.mutation
+        async def add_and_return_nonsense(ctx: MutationCtx, n: int) -> int:
+            await ctx.db.insert("notes", {"n": n})
+            return "nonsense"  # type: ignore[return-value]
+
+        @app.mutation
+        async def catch(ctx: MutationCtx, call: str) -> Any:
+            await ctx.db.insert("notes", {"n": 1})
+            try:
+                await ctx.run_mutation(call, n=2)
+            except (AppError, ReturnError) as error:
+                await ctx.db.insert("notes", {"n": 3})
+                return type(error).__name__
+            return "nothing was raised"
+
+        @app.mutation
+        async def call_and_fail(ctx: MutationCtx) -> None:
+            await ctx.run_mutation("add", n=2)
+            raise AppError("after")
+
+        @app.mutation
+        async def middle(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 2})
+            await ctx.run_mutation("catch", call="add_and_fail")
+
+        return app
+
+    async def test_what_a_caught_sub_transaction_did_is_undone(self) -> None:
+        async with running(self.app()) as rooms:
+            assert await rooms.mutation("catch", call="add_and_fail") == "AppError"
+            assert await rooms.values("notes") == [1, 3]
+            assert await rooms.on_the_spot(lambda ctx: ctx.scheduler.list()) == []
+
+    async def test_uncaught_it_takes_the_caller_along(self) -> None:
+        async with running(self.app()) as rooms:
+            for name in ("add_and_fail", "call_and_fail"):
+                with pytest.raises(AppError):
+                    await rooms.mutation(name, **({"n": 2} if name == "add_and_fail" else {}))
+            assert await rooms.values("notes") == []
+
+    async def test_a_layer_in_a_layer_is_dropped_alone(self) -> None:
+        async with running(self.app()) as rooms:
+            await rooms.mutation("middle")
+            assert await rooms.values("notes") == [2, 1, 3]
+
+    async def test_a_result_that_breaks_its_promise_undoes_the_call(self) -> None:
+        async with running(self.app()) as rooms:
+            assert await rooms.mutation("catch", call="add_and_return_nonsense") == "ReturnError"
+            assert await rooms.values("notes") == [1, 3]
+            with pytest.raises(ReturnError) as caught:
+                await rooms.mutation("add_and_return_nonsense", n=1)
+            assert caught.value.function == "add_and_return_nonsense"
+
+    async def test_wrong_arguments_are_refused_before_anything_is_run(self) -> None:
+        app = self.app()
+
+        @app.mutation
+        async def call_wrongly(ctx: MutationCtx) -> str:
+            try:
+                await ctx.run_mutation("add", n="three")
+            except ArgumentError as error:
+                return f"{error.function} {error.path}"
+            return ""
+
+        async with running(app) as rooms:
+            assert await rooms.mutation("call_wrongly") == "add .n"
+            assert await rooms.values("notes") == []
+
+    async def test_the_reads_of_a_dropped_sub_transaction_still_conflict(self) -> None:
+        app = component()
+        runs: list[int] = []
+        gate = asyncio.Event()
+
+        @app.mutation
+        async def outer(ctx: MutationCtx, note: str) -> None:
+            runs.append(1)
+            with pytest.raises(AppError):
+                await ctx.run_mutation("read_and_fail", note=note)
+            await gate.wait()
+            await ctx.db.insert("log", {"text": "done"})
+
+        @app.mutation
+        async def read_and_fail(ctx: MutationCtx, note: str) -> None:
+            raise AppError((await ctx.db.get(note) or {})["n"])
+
+        async with running(app) as rooms:
+            note = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+            task = asyncio.ensure_future(rooms.mutation("outer", note=note))
+            await asyncio.sleep(0)
+            await rooms.on_the_spot(lambda ctx: ctx.db.patch(note, {"n": 2}))
+            gate.set()
+            await task
+            assert len(runs) == 2
+
+    async def test_the_budget_of_a_dropped_layer_is_given_back_but_for_its_reads(self) -> None:
+        app = self.app()
+
+        @app.mutation
+        async def measure(ctx: MutationCtx) -> list[int]:
+            await ctx.db.query("notes").collect()
+            with pytest.raises(AppError):
+                await ctx.run_mutation("add_and_fail", n=1)
+            used = ctx.metrics().used
+            return [int(used[name]) for name in ("documents_written", "functions_scheduled", "documents_read")]
+
+        async with running(app) as rooms:
+            await rooms.mutation("add", n=1)
+            written, scheduled, read = await rooms.mutation("measure")
+            assert (written, scheduled) == (0, 0)
+            assert read >= 1
+
+
+async def test_calls_nest_eight_deep_and_the_ninth_names_the_way() -> None:
+    app = component()
+
+    @app.mutation
+    async def dig(ctx: MutationCtx, depth: int) -> int:
+        return depth if depth == 0 else await ctx.run_mutation("dig", depth=depth - 1)
+
+    async with running(app) as rooms:
+        assert await rooms.mutation("dig", depth=8) == 0
+        with pytest.raises(CallRefused, match=r"8 deep: dig → dig"):
+            await rooms.mutation("dig", depth=9)
+
+
+async def test_what_a_kind_of_function_may_call() -> None:
+    app = component()
+    app.query(_named("read", _nothing))
+    app.mutation(_named("write", _nothing))
+    app.action(_named("act", _nothing))
+
+    async def run(ctx: Any, kind: str, name: str) -> None:
+        # As a sandboxed worker could ask, past the context that has no such method.
+        from interlock.sdk.references import as_target
+
+        await ctx._host.run(kind, as_target(name), {})
+
+    app.query(_named("from_query", run))
+    app.mutation(_named("from_mutation", run))
+    app.action(_named("from_action", run))
+    may = {"query": {"read"}, "mutation": {"read", "write"}, "action": {"read", "write", "act"}}
+    kinds = {"read": "query", "write": "mutation", "act": "action"}
+    async with running(app) as rooms:
+        for caller in ("query", "mutation", "action"):
+            for name, kind in kinds.items():
+                if name in may[caller]:
+                    await rooms.ask(caller, f"from_{caller}", {"kind": kind, "name": name})
+                else:
+                    with pytest.raises(CallRefused):
+                        await rooms.ask(caller, f"from_{caller}", {"kind": kind, "name": name})
+        with pytest.raises(WrongFunctionKind, match="as query, but it is defined as mutation"):
+            await rooms.ask("action", "from_action", {"kind": "query", "name": "write"})
+        with pytest.raises(WrongFunctionKind):
+            await rooms.mutation("read")
+
+
+async def _nothing(ctx: Any) -> None:
+    pass
+
+
+def _named(name: str, handler: Any) -> Any:
+    async def function(*args: Any, **kwargs: Any) -> Any:
+        return await handler(*args, **kwargs)
+
+    import functools
+
+    function = functools.wraps(handler)(function)
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+class TestOrder:
+    """Operations of one call are served in the order started."""
+
+    async def test_gathered_sub_transactions_run_one_after_the_other(self) -> None:
+        app = component()
+        events: list[str] = []
+
+        @app.mutation
+        async def step(ctx: MutationCtx, n: int) -> int:
+            events.append(f"begin {n}")
+            await asyncio.sleep(0)
+            await ctx.db.insert("notes", {"n": n})
+            await asyncio.sleep(0)
+            events.append(f"end {n}")
+            if n == 2:
+                raise AppError(n)
+            return n
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> list[Any]:
+            done = await asyncio.gather(*(ctx.run_mutation("step", n=n) for n in range(4)), return_exceptions=True)
+            return [result if isinstance(result, int) else "failed" for result in done]
+
+        async with running(app) as rooms:
+            assert await rooms.mutation("outer") == [0, 1, "failed", 3]
+            assert events == [f"{what} {n}" for n in range(4) for what in ("begin", "end")]
+            assert await rooms.values("notes") == [0, 1, 3]
+
+    async def test_own_operations_wait_while_a_sub_transaction_is_open(self) -> None:
+        app = component()
+
+        @app.mutation
+        async def slow(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 1})
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            raise AppError("undo it")
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> list[int]:
+            call = asyncio.ensure_future(ctx.run_mutation("slow"))
+            await asyncio.sleep(0)
+            rows, id = await asyncio.gather(ctx.db.query("notes").collect(), ctx.db.insert("notes", {"n": 2}))
+            with pytest.raises(AppError):
+                await call
+            assert rows == []  # it neither saw the layer nor wrote into it
+            return [row["n"] for row in await ctx.db.query("notes").collect()]
+
+        async with running(app) as rooms:
+            assert await rooms.mutation("outer") == [2]
+
+    async def test_what_was_started_and_not_awaited_belongs_to_the_call(self) -> None:
+        app = component()
+        kept: list[Any] = []
+
+        @app.mutation
+        async def hasty(ctx: MutationCtx) -> None:
+            kept.append(asyncio.ensure_future(ctx.run_mutation("slow")))
+            await asyncio.sleep(0)
+
+        @app.mutation
+        async def slow(ctx: MutationCtx) -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await ctx.db.insert("notes", {"n": 1})
+
+        async with running(app) as rooms:
+            await rooms.mutation("hasty")
+            assert await rooms.values("notes") == [1]
+            await asyncio.gather(*kept)
+
+    async def test_a_cancelled_operation_gives_its_turn_on(self) -> None:
+        app = component()
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> int:
+            first = asyncio.ensure_future(ctx.run_mutation("slow"))
+            await asyncio.sleep(0)
+            second = asyncio.ensure_future(ctx.db.insert("notes", {"n": 2}))
+            third = asyncio.ensure_future(ctx.db.insert("notes", {"n": 3}))
+            await asyncio.sleep(0)
+            second.cancel()
+            await first
+            await third
+            return len(await ctx.db.query("notes").collect())
+
+        @app.mutation
+        async def slow(ctx: MutationCtx) -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        async with running(app) as rooms:
+            assert await rooms.mutation("outer") == 1
+
+    async def test_a_context_is_over_when_its_call_is(self) -> None:
+        app = component()
+        kept: list[Any] = []
+
+        @app.mutation
+        async def keep(ctx: MutationCtx) -> None:
+            kept.append(ctx)
+
+        @app.query
+        async def look(ctx: QueryCtx) -> None:
+            kept.append(ctx)
+
+        @app.action
+        async def act(ctx: ActionCtx) -> None:
+            kept.append(ctx)
+
+        async with running(app) as rooms:
+            await rooms.mutation("keep")
+            await rooms.query("look")
+            await rooms.action("act")
+            mutation_ctx, query_ctx, action_ctx = kept
+            for operation in (
+                mutation_ctx.db.insert("notes", {"n": 1}),
+                mutation_ctx.run_mutation("keep"),
+                query_ctx.db.query("notes").collect(),
+                query_ctx.run_query("look"),
+                action_ctx.run_mutation("keep"),
+                action_ctx.scheduler.run_after(0, "keep"),
+            ):
+                with pytest.raises(CallRefused, match="after the call had ended"):
+                    await operation
+
+    @pytest.mark.parametrize("how", ["awaited", "in a task", "from a query"])
+    async def test_waiting_on_the_context_of_a_caller_is_refused_and_not_a_deadlock(self, how: str) -> None:
+        app = component()
+        lent: list[Any] = []
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> None:
+            lent.append(ctx)
+            await ctx.run_mutation("middle")
+
+        @app.mutation
+        async def middle(ctx: MutationCtx) -> None:
+            if how == "from a query":
+                await ctx.run_query("inner_query")
+            else:
+                await ctx.run_mutation("inner")
+
+        @app.mutation
+        async def inner(ctx: MutationCtx) -> None:
+            operation = lent[0].db.insert("notes", {"n": 1})
+            await (operation if how == "awaited" else asyncio.ensure_future(operation))
+
+        @app.query
+        async def inner_query(ctx: QueryCtx) -> None:
+            await lent[0].db.query("notes").collect()
+
+        async with running(app) as rooms:
+            with pytest.raises(CallRefused, match="outer → middle → inner"):
+                await asyncio.wait_for(rooms.mutation("outer"), 5)
+
+    async def test_an_action_that_its_own_mutation_calls_back_is_refused_too(self) -> None:
+        app = component()
+        lent: list[Any] = []
+
+        @app.action
+        async def act(ctx: ActionCtx) -> None:
+            lent.append(ctx)
+            await ctx.run_mutation("write")
+
+        @app.mutation
+        async def write(ctx: MutationCtx) -> None:
+            await lent[0].run_mutation("write")
+
+        async with running(app) as rooms:
+            with pytest.raises(CallRefused, match="both would wait forever"):
+                await rooms.action("act")
+
+    async def test_the_calls_of_an_action_run_side_by_side(self) -> None:
+        app = component()
+        events: list[str] = []
+
+        @app.mutation
+        async def step(ctx: MutationCtx, n: int) -> None:
+            events.append(f"begin {n}")
+            await asyncio.sleep(0)
+            events.append(f"end {n}")
+
+        @app.action
+        async def act(ctx: ActionCtx) -> None:
+            await asyncio.gather(ctx.run_mutation("step", n=1), ctx.run_mutation("step", n=2))
+
+        async with running(app) as rooms:
+            await rooms.action("act")
+            assert events == ["begin 1", "begin 2", "end 1", "end 2"]
+
+
+class TestWriting:
+    async def test_system_tables_and_foreign_names_are_refused(self) -> None:
+        async with running(component()) as rooms:
+            for operation in (
+                lambda ctx: ctx.db.insert("_requests", {}),
+                lambda ctx: ctx.db.insert("no name", {}),
+                lambda ctx: ctx.db.insert("notes", {"n": 1, "_id": "x"}),
+                lambda ctx: ctx.db.insert("notes", {"n": "one"}),
+            ):
+                with pytest.raises(SchemaError):
+                    await rooms.on_the_spot(operation)
+            with pytest.raises(SchemaError, match="system's"):
+                await rooms.on_the_spot(lambda ctx: ctx.db.insert("_jobs", {}))
+
+    async def test_ids_that_are_not_there_are_not_found(self) -> None:
+        async with running(component()) as rooms:
+            gone = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+            await rooms.on_the_spot(lambda ctx: ctx.db.delete(gone))
+            for id in (gone, "nonsense", ""):
+                assert await rooms.on_the_spot(lambda ctx, id=id: ctx.db.get(id)) is None
+                for operation in (
+                    lambda ctx, id=id: ctx.db.patch(id, {"n": 1}),
+                    lambda ctx, id=id: ctx.db.replace(id, {"n": 1}),
+                    lambda ctx, id=id: ctx.db.delete(id),
+                ):
+                    with pytest.raises(DocumentNotFound):
+                        await rooms.on_the_spot(operation)
+
+    async def test_patch_merges_and_unset_removes(self) -> None:
+        async with running(component()) as rooms:
+            id = await rooms.on_the_spot(lambda ctx: ctx.db.insert("free", {"a": {"b": 0, "c": 2}, "x": 1}))
+            await rooms.on_the_spot(lambda ctx: ctx.db.patch(id, {"a": {"b": 1}, "x": UNSET}))
+            row = await rooms.on_the_spot(lambda ctx: ctx.db.get(id))
+            assert {name: value for name, value in row.items() if name[0] != "_"} == {"a": {"b": 1}}
+            await rooms.on_the_spot(lambda ctx: ctx.db.replace(id, {"y": 1}))
+            replaced = await rooms.on_the_spot(lambda ctx: ctx.db.get(id))
+            assert replaced == {"y": 1, "_id": id, "_creationTime": row["_creationTime"]}
+
+    async def test_documents_are_copies(self) -> None:
+        app = component()
+
+        @app.mutation
+        async def tamper(ctx: MutationCtx) -> Any:
+            given = {"list": [1]}
+            id = await ctx.db.insert("free", given)
+            given["list"].append(2)
+            first = await ctx.db.get(id)
+            assert first is not None
+            first["list"].append(3)
+            return (await ctx.db.get(id) or {})["list"]
+
+        async with running(app) as rooms:
+            assert await rooms.mutation("tamper") == [1]
+
+
+class TestLimits:
+    async def test_a_call_may_be_given_less_and_the_caller_keeps_the_rest(self) -> None:
+        app = component()
+
+        @app.query
+        async def read(ctx: QueryCtx) -> int:
+            return len(await ctx.db.query("notes").collect())
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> list[Any]:
+            few = read.options(limits=Limits(documents_read=3))
+            with pytest.raises(LimitExceeded) as caught:
+                await ctx.run_query(few)
+            used = ctx.metrics().used["documents_read"]
+            return [caught.value.limit, used, await ctx.run_query(read)]
+
+        async with running(app) as rooms:
+            for n in range(5):
+                await rooms.on_the_spot(lambda ctx, n=n: ctx.db.insert("notes", {"n": n}))
+            name, used, count = await rooms.mutation("outer")
+            assert name == "documents_read"
+            assert used >= 4
+            assert count == 5
+
+    async def test_what_is_over_a_limit_is_refused_with_its_numbers(self) -> None:
+        app = component()
+
+        @app.mutation
+        async def write(ctx: MutationCtx) -> None:
+            for n in range(20_000):
+                await ctx.db.insert("notes", {"n": n})
+
+        @app.mutation
+        async def plan(ctx: MutationCtx) -> None:
+            for _ in range(1_001):
+                await ctx.scheduler.run_after(1, "plan")
+
+        @app.query
+        async def large(ctx: QueryCtx) -> list[str]:
+            return ["x" * 1_000_000] * 17
+
+        async with running(app) as rooms:
+            with pytest.raises(LimitExceeded) as caught:
+                await rooms.mutation("write")
+            assert (caught.value.limit, caught.value.used, caught.value.maximum) == ("documents_written", 16_001, 16_000)
+            with pytest.raises(LimitExceeded, match="functions_scheduled"):
+                await rooms.mutation("plan")
+            with pytest.raises(LimitExceeded, match="result_bytes"):
+                await rooms.query("large")
+            with pytest.raises(LimitExceeded, match="argument_bytes"):
+                await rooms.query("large", x=["x" * 1_000_000] * 17)
+            assert await rooms.rows("notes") == []
+
+    async def test_reading_too_much_stops_at_the_limit(self) -> None:
+        app = component()
+
+        @app.mutation
+        async def fill(ctx: MutationCtx) -> None:
+            for n in range(1_000):
+                await ctx.db.insert("notes", {"n": n})
+
+        @app.query
+        async def read(ctx: QueryCtx, how: str) -> int:
+            query = ctx.db.query("notes")
+            if how == "collect":
+                return len(await query.collect())
+            if how == "filter":
+                return len(await query.filter(lambda row: False).collect())
+            return len([row async for row in query])
+
+        @app.query
+        async def within(ctx: QueryCtx, how: str, most: int) -> int:
+            return await ctx.run_query(read.options(limits=Limits(documents_read=most)), how=how)
+
+        async with running(app) as rooms:
+            await rooms.mutation("fill")
+            for how, count in (("collect", 1_000), ("filter", 0), ("iterate", 1_000)):
+                assert await rooms.query("within", how=how, most=1_000) == count
+                with pytest.raises(LimitExceeded, match="documents_read"):
+                    await rooms.query("within", how=how, most=999)
+
+
+async def test_a_stale_query_reads_the_begin_and_depends_on_nothing() -> None:
+    app = component()
+    gate = asyncio.Event()
+    runs: list[int] = []
+
+    @app.query
+    async def read(ctx: QueryCtx) -> list[int]:
+        return [row["n"] for row in await ctx.db.query("notes").collect()]
+
+    @app.mutation
+    async def outer(ctx: MutationCtx) -> list[Any]:
+        runs.append(1)
+        await ctx.db.insert("notes", {"n": 2})
+        stale = await ctx.run_query(read.options(stale=True))
+        await gate.wait()
+        return [stale, ctx.metrics().used["documents_read"]]
+
+    @app.mutation
+    async def stale_write(ctx: MutationCtx) -> None:
+        await ctx.run_mutation(outer.options(stale=True))
+
+    async with running(app) as rooms:
+        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+        task = asyncio.ensure_future(rooms.mutation("outer"))
+        await asyncio.sleep(0)
+        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 5}))
+        gate.set()
+        assert await task == [[1], 0]
+        assert len(runs) == 1
+        with pytest.raises(CallRefused, match="stale"):
+            await rooms.mutation("stale_write")
+
+
+async def test_names_that_are_not_there_offer_the_close_one() -> None:
+    app = component()
+
+    @app.query
+    async def count_notes(ctx: QueryCtx) -> int:
+        return 1
+
+    @app.query
+    async def call(ctx: QueryCtx, name: str) -> Any:
+        return await ctx.run_query(name)
+
+    async with running(app) as rooms:
+        assert await rooms.query("call", name="count_notes") == 1
+        with pytest.raises(FunctionNotFound, match="Did you mean count_notes"):
+            await rooms.query("call", name="count_note")
+
+
+async def test_a_plain_function_is_called_like_any_other() -> None:
+    app = component()
+
+    @app.query
+    def double(ctx: QueryCtx, n: int) -> int:
+        return 2 * n
+
+    @app.action
+    def work(ctx: ActionCtx, n: int) -> int:
+        import threading
+
+        ctx.log.info("from a thread")
+        assert threading.current_thread() is not threading.main_thread()
+        return 2 * n
+
+    async with running(app) as rooms:
+        assert await rooms.query("double", n=4) == 8
+        answer = await rooms.ask("action", "work", {"n": 5})
+        assert (answer.value, answer.log_lines) == (10, ["[INFO] from a thread"])
