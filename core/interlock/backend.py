@@ -11,7 +11,7 @@ import os
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
 from interlock.mounting import Tree, build_tree, load_plugins
+from interlock.mounting.app_package import undone_if_refused
 from interlock.scheduler import Scheduler
 from interlock.scheduler import system_tables as scheduler_tables
 from interlock.sdk.app import App
@@ -144,8 +145,9 @@ class Backend:
     async def reload(self) -> None:
         """Take over changed code, while sockets stay open. Raises what stands in its way; then the code from before goes on."""
         async with self._changing:
-            tree = build_tree(self._source, env=self._env, reload=True, isolation=self._isolation, plugins=self._all_plugins())
-            await self.engine.deploy(_tables(tree), moves=dict(tree.moves))
+            with undone_if_refused(self._source.resolve().name) if isinstance(self._source, Path) else nullcontext():
+                tree = build_tree(self._source, env=self._env, reload=True, isolation=self._isolation, plugins=self._all_plugins())
+                await self.engine.deploy(_tables(tree), moves=dict(tree.moves))
             self.dispatcher.adopt(tree)
             self._tree = tree
             await self.scheduler.reload(tree)

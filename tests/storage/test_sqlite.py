@@ -466,7 +466,7 @@ async def test_the_write_ahead_log_stays_small_while_others_read(
 ) -> None:
     monkeypatch.setattr(wal_size, "_LARGE_BYTES", 8 * 1024 * 1024)
     ids = [f"i{n:05}" for n in range(2_000)]
-    storage = await opened(tmp_path, catalog(), *(put(id, None, b"0" * 500) for id in ids))
+    storage = await opened(tmp_path, catalog(), *(put(id, None, b"000" * 150) for id in ids))
     wal = storage.file.with_name(storage.file.name + "-wal")
 
     async def read() -> None:
@@ -478,11 +478,11 @@ async def test_the_write_ahead_log_stays_small_while_others_read(
     reading = asyncio.ensure_future(read())
     largest = 0
     for n in range(30):
-        await storage.append([put(id, b"%d" % n * 500, b"%d" % (n + 1) * 500) for id in ids[:: 1 + n % 3]])
+        await storage.append([put(id, b"%03d" % n * 150, b"%03d" % (n + 1) * 150) for id in ids[:: 1 + n % 3]])
         largest = max(largest, wal.stat().st_size)
     reading.cancel()
     await asyncio.wait([reading])
-    # 30 batches write some 40 MB of pages, up to 2 MB each.
+    # 30 batches write some 40 MB of pages, up to 2.5 MB each.
     assert largest < (16 if rows == 600 else 8) * 1024 * 1024
     await storage.close()
     assert not wal.exists()

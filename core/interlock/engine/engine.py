@@ -32,6 +32,7 @@ _LOSSES_BEFORE_ALL = 5
 _ALL_MS = 100.0
 _FIRST_TABLE_NUMBER = 10_001
 _LOAD_CHUNK = 2_000
+_COMMITS_BETWEEN_LOOKS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Engine:
         self.log: WriteLog = WriteLog(self.catalog, 0)
         self.committer: Committer = Committer(storage, self.log, self.catalog, self.clock)
         self.live: LiveQueries = LiveQueries(self)
-        self._trimmed_ms = 0.0
+        self._unwatched = 0
 
     # opening
 
@@ -87,16 +88,29 @@ class Engine:
         self.committer = Committer(self.storage, self.log, self.catalog, self.clock)
         self.live = LiveQueries(self)
         self.committer.on_durable.append(self.live.notice)
+        self.committer.on_durable.append(self._watch_memory)
         tables = {record.number: self.make_table(record, listed=boot.indexes) for record in boot.tables}
         for table in tables.values():
             self.catalog.add(table)
-        budget = self.settings.memory_bytes
-        for table in sorted(tables.values(), key=lambda table: table.size):
-            budget -= table.size
-            if budget < 0:
-                table.memory = None
-            else:
+        self._keep_within_memory()
+        for table in tables.values():
+            if table.memory is not None:
                 await self._load(table)
+
+    def _watch_memory(self, entries: Sequence[LogEntry]) -> None:
+        self._unwatched += len(entries)
+        if self._unwatched >= _COMMITS_BETWEEN_LOOKS:
+            self._unwatched = 0
+            self._keep_within_memory()
+
+    def _keep_within_memory(self) -> None:
+        """Let the largest tables be read from storage when all together are over the budget. Where a table is read changes nothing that is read."""
+        budget = self.settings.memory_bytes
+        for table in sorted(self.catalog.by_number.values(), key=lambda table: table.size):
+            budget -= table.size
+            if budget < 0 and table.memory is not None:
+                table.memory = None
+                logger.info("table_is_read_from_storage", table=table.name, component=table.component, bytes=table.size)
 
     def make_table(self, record: TableRecord, listed: Sequence[IndexRecord] | None = None) -> Table:
         """A table object with its indexes; without `listed` a new one with the two that every table has."""

@@ -15,10 +15,10 @@ from operator import length_hint
 from typing import Any, Final
 
 from interlock.values.ids import table_of
-from interlock.values.normal import check_array, check_object, copy_value
+from interlock.values.normal import check_array, check_object, copy_object, copy_value
 from interlock.values.refusal import Mismatch, Refusal, Said, field, show
 from interlock.values.types import DEPTH, LARGEST_INT, UNSET, CommitTimestamp, Int64, is_text, plain
-from interlock.values.validators import INTEGER, NUMBER, Json, describe, literal_value, members_of, union_of
+from interlock.values.validators import ANY, INTEGER, NUMBER, Json, describe, literal_value, members_of, union_of
 
 Check = Callable[[Any], Any]
 TableNumber = Callable[[str], int | None]
@@ -240,6 +240,8 @@ class _Compiler:
         keys = validator["keys"]
         check_key = self.compile(keys, 0)
         any_key = {"type": "string"} in members_of(keys)
+        if any_key and members_of(validator["values"]["fieldType"]) == [ANY]:
+            return lambda value: copy_object(_as_dict(value, validator), room, True)
         check_item = self.compile(validator["values"]["fieldType"], room - 1)
 
         def check(value: Any) -> dict[str, Any]:

@@ -111,11 +111,11 @@ def _encode_text(value: str) -> bytes:
 def _encode_number(value: float) -> bytes:
     if type(value) is int and not -LARGEST_INT <= value <= LARGEST_INT:
         raise ValueRefused("", f"{show(value)} is beyond 2**53; wrap it in Int64(…)")
-    if value > 0.0:
-        return _tagged_double(_NUMBER, -value)
     if value < 0.0:
         return b"\x0d" + _double.pack(value).translate(_INVERT)
-    if value == 0:
+    if value > 0.0:
+        return _tagged_double(_NUMBER, -value)
+    if value == 0.0:
         return _ZERO if copysign(1.0, value) > 0.0 else _MINUS_ZERO
     bits = _double.pack(value)
     return b"\x0d" + (bits.translate(_INVERT) if bits[0] & 0x80 else bytes([bits[0] | 0x80]) + bits[1:])

@@ -84,14 +84,14 @@ def copy_object(value: dict[Any, Any], room: int, whole: bool) -> dict[str, Any]
         for name, item in value.items():
             kind = type(item)
             if type(name) is not str:
-                out[str.__str__(name)] = out.pop(name)
-            elif kind is str:
+                return copy_object({str.__str__(key): inner for key, inner in value.items()}, room, whole)
+            if kind is str:
                 if item.isascii():
                     continue
             elif kind is float:
                 if not whole or not item.is_integer():
                     continue
-            elif kind is bool or item is None:
+            elif kind is bool or item is None or (kind is int and -LARGEST_INT <= item <= LARGEST_INT):
                 continue
             if item is UNSET:
                 del out[name]
