@@ -10,6 +10,8 @@ FLIGHTS ?= 20000
 TESTS   ?=
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Not compiled here: most of it is never imported, and what is, is compiled then.
+INSTALL := $(PIP) install --no-compile -c constraints.txt
 
 DISTRIBUTIONS := core $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
 NODE_PROJECTS := $(patsubst %/package.json,%,$(sort $(wildcard tests/clients/package.json examples/*/package.json)))
@@ -43,15 +45,16 @@ $(BIN)/python:
 # setuptools builds the distributions here, in this environment: no download for each of them. An editable install in its compat
 # mode is a path that type checkers can follow too; setuptools warns that the mode will go one day.
 $(VENV)/.tools: constraints.txt | $(BIN)/python
-	$(PIP) install --upgrade -c constraints.txt pip setuptools
+	$(INSTALL) --upgrade pip setuptools
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.tools pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
-	PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation -c constraints.txt --config-settings editable_mode=compat --group examples $(addprefix -e ./,$(DISTRIBUTIONS))
+	PYTHONWARNINGS=ignore $(INSTALL) --no-build-isolation --config-settings editable_mode=compat $(addprefix -e ./,$(DISTRIBUTIONS))
+	$(INSTALL) --no-deps --group example-data
 	@touch $@
 
 $(VENV)/.developing: $(VENV)/.installed
-	$(PIP) install -c constraints.txt --group dev
+	$(INSTALL) --group dev
 	@touch $@
 
 %/node_modules/.installed: %/package.json

@@ -1,15 +1,7 @@
-"""Runs `async def` tests until the plugin of `interlock.testing` does."""
+"""Settings of all tests. Async tests are run by the plugin of `interlock.testing`, which authors get too."""
 
-import asyncio
-import inspect
+from hypothesis import settings
 
-import pytest
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(pyfuncitem.obj(**arguments))
-    return True
+# How long an example takes says nothing here: the machine has other work.
+settings.register_profile("interlock", deadline=None)
+settings.load_profile("interlock")

@@ -51,6 +51,12 @@ async def wipe(ctx: MutationCtx) -> int:
 @mutation
 async def refuse(ctx: MutationCtx) -> None:
     raise AppError({"code": "closed"})
+
+
+@mutation
+async def divide(ctx: MutationCtx) -> float:
+    ctx.log.info("about to divide")
+    return 1 / 0
 """
 
 SCHEMA = 'from interlock import Schema, Table\n\nschema = Schema(messages=Table({"author": str, "body": str}))\n'

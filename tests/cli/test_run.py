@@ -37,6 +37,15 @@ def test_a_function_that_raises_ends_with_1_and_its_message(chat: Path) -> None:
     assert "closed" in answer.stderr
 
 
+def test_what_a_function_raises_is_told_with_its_line_and_what_it_logged(chat: Path) -> None:
+    answer = interlock("run", "messages:divide", "--app", chat)
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert "about to divide" in answer.stderr
+    assert "messages:divide raised ZeroDivisionError: division by zero" in answer.stderr
+    assert f"{chat / 'messages.py'}:33" in answer.stderr
+    assert "Traceback" not in answer.output
+
+
 def test_as_json_an_error_has_its_code(chat: Path) -> None:
     for function, code in [("messages:refuse", "AppError"), ("messages:send", "ArgumentError"), ("messages:nowhere", "FunctionNotFound")]:
         answer = interlock("run", function, "--app", chat, "--json")

@@ -5,7 +5,7 @@ import ws from "ws";
 import { api, assert, fresh, http, keeper, token, until, url } from "./harness.mjs";
 
 const dom = new JSDOM("<!doctype html><body></body>", { url: "http://localhost/" });
-Object.assign(globalThis, { window: dom.window, document: dom.window.document, IS_REACT_ACT_ENVIRONMENT: false });
+Object.assign(globalThis, { window: dom.window, document: dom.window.document, navigator: dom.window.navigator });
 const { createElement: h, StrictMode, useCallback, useState } = await import("react");
 const { createRoot } = await import("react-dom/client");
 const { ConvexProvider, ConvexProviderWithAuth, ConvexReactClient, useConvexAuth, useMutation, usePaginatedQuery, useQuery } = await import("convex/react");

@@ -24,12 +24,14 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help="as in production: errors are redacted")
     parser.add_argument("--die-after", default="")
     options = parser.parse_args()
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # the log goes elsewhere: nobody reads a pipe that is waited on for one line
     backend = Backend(Path(__file__).parent / "app", data=options.data, dev=not options.serve)
     if options.die_after:
         die_after(options.die_after)
 
     def ready(url: str) -> None:
-        print(json.dumps({"url": url, "adminKey": backend.admin_key}), flush=True)
+        print(json.dumps({"url": url, "adminKey": backend.admin_key}), file=told, flush=True)
 
     run(serve(backend.asgi(), port=options.port, ready=ready))
 

@@ -2,6 +2,7 @@
 import test from "node:test";
 import { ConvexError } from "convex/values";
 import { BaseConvexClient } from "convex/browser";
+import ws from "ws";
 import { adminKey, api, assert, connect, fresh, http, keeper, until, url, watch } from "./harness.mjs";
 
 test("a subscriber sees the new value before the mutation is done", async (t) => {
@@ -87,7 +88,7 @@ test("errors of each kind", async (t) => {
 const text = (_, value) => (typeof value === "bigint" ? `${value}n` : value);
 
 test("an optimistic update is replaced by the truth", async (t) => {
-  const client = new BaseConvexClient(url, () => {}, { logger: keeper() });
+  const client = new BaseConvexClient(url, () => {}, { logger: keeper(), webSocketConstructor: ws });
   t.after(() => client.close());
   const name = fresh("optimistic");
   client.subscribe("counter:get", { name });

@@ -5,12 +5,14 @@ A page is run from top to bottom in a folder of its own. What happens to a block
 - A block whose first line is a comment with a path (`# myapp/app.py`, `// web/main.js`, `<!-- web/index.html -->`) is that file;
   marked `append`, its lines go to the end of the file.
 - `python`: run, in one namespace for the whole page; `await` may stand at the top.
-- `console`: lines after `$ ` are commands. `interlock`, `pytest`, `mypy` and `python` are run; of `make` the target must exist; `cd`
-  goes there; `pip`, `git`, `npm` and the like are believed. Lines that follow a command have to be in its output, in that order;
-  `…` stands for anything. A server goes on until the page ends, on a free port that takes the place of 3210 everywhere.
+- `console`: lines after `$ ` are commands. `interlock`, `pytest`, `mypy`, `python`, `node`, `curl`, `cp` and `mkdir` are run; of
+  `make` the target must exist; `cd` goes there; `npm install` gives the packages of tests/clients; `pip`, `git` and the like are
+  believed. Lines that follow a command have to be in its output, in that order; `…` stands for anything. A server goes on until
+  the page starts another or ends, on a free port that takes the place of 3210 everywhere.
 - `toml` and `json` have to be readable.
 
-Marked `no-run` a block is only compiled. Every app that a page has written has to pass `interlock check` at its end.
+Marked `no-run` a block is only compiled. Every app that a page has written has to pass `interlock check` at its end, and all code
+that pages write into files has to pass `mypy --strict`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,6 +41,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parent.parent.parent
+NODE_MODULES = ROOT / "tests/clients/node_modules"
 PAGES = [
     path
     for path in (
@@ -49,8 +53,9 @@ PAGES = [
     if path.is_file()
 ]
 FILE_LINE = re.compile(r"(?:#|//|<!--)\s+([\w.-]+(?:/[\w.-]+)*\.\w+)(?:\s*-->)?\s*\Z")
-RUN = {"interlock", "pytest", "mypy", "python"}
-BELIEVED = {"pip", "git", "npm", "npx", "source", "curl"}
+RUN = {"interlock", "pytest", "mypy", "python", "node", "curl", "cp", "mkdir"}
+PROGRAMS = {"node", "curl", "cp", "mkdir"}
+BELIEVED = {"pip", "git", "source", "python3"}
 READY_S = 30
 
 
@@ -157,7 +162,14 @@ class Stage:
         elif name == "make":
             targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert {word for word in arguments if "=" not in word} <= set(targets), f"{where}: the Makefile has no such target"
+        elif name == "npm":
+            assert arguments[:1] == ["install"] and all((NODE_MODULES / package).is_dir() for package in arguments[1:]), (
+                f"{where}: not among the packages of {NODE_MODULES.parent}. Run: make env"
+            )
+            (self.here / "node_modules").symlink_to(NODE_MODULES)
         elif name == "interlock" and arguments[:1] in (["dev"], ["serve"]) and not {"--once", "--help"} & set(arguments):
+            while self.servers:
+                self.servers.pop().stop()
             self.servers.append(Server([sys.executable, "-m", "interlock.cli", *arguments], self.here, self.env, where))
         elif name in RUN:
             self.run_to_its_end(name, arguments, expected, where)
@@ -165,8 +177,12 @@ class Stage:
             assert name in BELIEVED, f"{where}: nobody knows whether this works; mark the block no-run"
 
     def run_to_its_end(self, name: str, arguments: list[str], expected: list[str], where: str) -> None:
-        module = {"interlock": ["-m", "interlock.cli"], "python": []}.get(name, ["-m", name])
-        answer = subprocess.run([sys.executable, *module, *arguments], cwd=self.here, env=self.env, capture_output=True, text=True)
+        program = shutil.which(name) if name in PROGRAMS else sys.executable
+        if program is None and name == "curl":
+            return  # not on every machine, and no part of what the page is about
+        assert program is not None, f"{where}: there is no {name} here"
+        module = {"interlock": ["-m", "interlock.cli"], "python": []}.get(name, [] if name in PROGRAMS else ["-m", name])
+        answer = subprocess.run([program, *module, *arguments], cwd=self.here, env=self.env, capture_output=True, text=True)
         output = answer.stdout + answer.stderr
         fails = any("error" in line.lower() for line in expected)
         assert fails or answer.returncode == 0, f"{where} ended with {answer.returncode}:\n{output}"
@@ -250,7 +266,9 @@ def modules_restored() -> Iterator[None]:
                 del sys.modules[name]
 
 
-def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def staged(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A page that was run from top to bottom; what it has started goes on in the block."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     name = page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else page.name
@@ -260,8 +278,14 @@ def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             for block in blocks_of(page.read_text(encoding="utf-8")):
                 stage.run(block)
             stage.finish()
+            yield stage
         finally:
             stage.close()
+
+
+def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with staged(page, folder, monkeypatch):
+        pass
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -15,6 +15,7 @@ from interlock.functions.slices import CpuMeter, Started
 from interlock.mounting import build_tree
 from interlock.scheduler import Scheduler
 from interlock.scheduler import system_tables as scheduler_tables
+from interlock.storage import Storage
 from interlock.storage.memory import MemoryStorage
 from interlock.testing.virtual_clock import VirtualClock
 
@@ -72,7 +73,9 @@ class Rooms:
 
 
 @asynccontextmanager
-async def running(source: App | Component, *, env: Mapping[str, str] | None = None, storage: MemoryStorage | None = None) -> AsyncIterator[Rooms]:
+async def running(
+    source: App | Component, *, env: Mapping[str, str] | None = None, storage: Storage | None = None
+) -> AsyncIterator[Rooms]:
     """A backend on a storage in memory with a clock that stands still. Nothing runs jobs: what is scheduled stays pending."""
     clock = VirtualClock(START_MS)
     engine = Engine(storage or MemoryStorage(clock_ns=lambda: int(clock.now_ms() * 1e6)), clock=clock, seed=1)
@@ -82,9 +85,7 @@ async def running(source: App | Component, *, env: Mapping[str, str] | None = No
     await engine.deploy([*tree.table_specs(), *system_tables(), *jobs], moves=dict(tree.moves))
     meter = FakeMeter()
     scheduler = Scheduler(engine)
-    dispatcher = Dispatcher(
-        engine, tree, secret=SECRET, env=env, entropy=random.Random(7), meter=meter, scheduling=scheduler.jobs
-    )
+    dispatcher = Dispatcher(engine, tree, secret=SECRET, env=env, entropy=random.Random(7), meter=meter, scheduling=scheduler.jobs)
     try:
         yield Rooms(engine, dispatcher, clock, meter, scheduler)
     finally:

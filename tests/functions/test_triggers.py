@@ -107,7 +107,7 @@ async def test_a_circle_of_triggers_is_named() -> None:
         await ctx.db.insert("a", {})
 
     async with running(made) as rooms:
-        with pytest.raises(CallRefused, match="8 deep.*trigger on a → trigger on b → trigger on a"):
+        with pytest.raises(CallRefused, match=r"8 deep.*trigger on a → trigger on b → trigger on a"):
             await rooms.on_the_spot(lambda ctx: ctx.db.insert("a", {}))
         assert rooms.engine.catalog.get("", "a") is None
 

@@ -211,6 +211,8 @@ def test_a_record_takes_any_keys() -> None:
     assert check(annotation, {"x y": 1, "gone": UNSET}) == {"x y": 1.0}
     assert refusal(annotation, {"x": "1"}) == (".x", "float", "'1'")
     assert refusal(annotation, {"x y": "1"})[0] == "['x y']"
+    assert exact(check(dict, {"a": 5.0, "gone": UNSET, "b": {"c": UNSET}})) == exact({"a": 5, "b": {}})
+    assert refusal(dict, [1])[1] == "dict[str, Any]"
 
 
 def test_an_empty_union_takes_nothing() -> None:

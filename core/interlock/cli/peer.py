@@ -6,13 +6,13 @@ A data directory has one process at a time, so a command that finds a server the
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interlock.cli.app_directory import data_directory, data_place, find_app
-from interlock.cli.console import CommandError
+from interlock.cli.console import CommandError, say
 from interlock.cli.exits import Exit
 from interlock.cli.running import RunningServer
 from interlock.errors import AppError, InterlockError
@@ -28,8 +28,8 @@ Json = dict[str, Any]
 class Peer(Protocol):
     """A backend, as a command asks it. Values are wire JSON."""
 
-    async def call(self, function: str, arguments: Json, component: str) -> tuple[Any, list[str]]:
-        """The value and the log lines of any function, also an internal one or a component's."""
+    async def call(self, function: str, arguments: Json, component: str) -> Any:
+        """The value of any function, also an internal one or a component's. What it logs is printed."""
 
     async def mounts(self) -> list[Json]: ...
     async def tables(self, component: str) -> list[Json]: ...
@@ -72,11 +72,21 @@ class _Opened:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    async def call(self, function: str, arguments: Json, component: str) -> tuple[Any, list[str]]:
+    async def call(self, function: str, arguments: Json, component: str) -> Any:
+        from interlock.functions import log_lines_of
+        from interlock.functions.redaction import frames_of
         from interlock.values import from_wire, to_wire
 
-        answer = await self._backend.call_any(function, from_wire(arguments), component, admin=True)
-        return to_wire(answer.value), list(answer.log_lines)
+        try:
+            answer = await self._backend.call_any(function, from_wire(arguments), component, admin=True)
+        except Exception as error:
+            _print_lines(log_lines_of(error))
+            if isinstance(error, InterlockError):
+                raise
+            places = "\n".join(f"  at {frame}" for frame in frames_of(error))
+            raise FunctionRaised(Exit.FAILED, f"{function} raised {type(error).__name__}: {error}\n{places}") from error
+        _print_lines(answer.log_lines)
+        return to_wire(answer.value)
 
     async def mounts(self) -> list[Json]:
         from interlock.cli import facts
@@ -100,12 +110,13 @@ class _Server:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def call(self, function: str, arguments: Json, component: str) -> tuple[Any, list[str]]:
+    async def call(self, function: str, arguments: Json, component: str) -> Any:
         body = {"path": function, "args": arguments, "format": "convex_encoded_json", "componentPath": component}
         answer = await self._ask("POST", "/api/function", json=body)
+        _print_lines(answer.get("logLines", ()))
         if answer["status"] != "success":
             raise _error_of(answer)
-        return answer["value"], answer.get("logLines", [])
+        return answer["value"]
 
     async def mounts(self) -> list[Json]:
         found: list[Json] = await self._ask("GET", "/_interlock/mounts")
@@ -138,13 +149,22 @@ class _Server:
         raise CommandError(Exit.FAILED, message)
 
 
+class FunctionRaised(CommandError):
+    """A function that ended with an error, as text: of another process, or of a kind that is not Interlock's."""
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
+
+
 def _error_of(answer: Json) -> InterlockError:
     """What a function of a server raised: an AppError with its data, of the others the text."""
     if "errorData" in answer:
         from interlock.values import from_wire
 
         return AppError(from_wire(answer["errorData"]))
-    return CommandError(Exit.FAILED, answer["errorMessage"])
+    return FunctionRaised(Exit.FAILED, answer["errorMessage"].strip())
 
 
 def _message_of(response: httpx.Response) -> str:

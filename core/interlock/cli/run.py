@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.app_directory import Data
-from interlock.cli.console import AsJson, CommandError, errors_reported, print_json, say
+from interlock.cli.console import AsJson, CommandError, errors_reported, print_json
 from interlock.cli.exits import Exit
 from interlock.cli.peer import peer_of, server_at
 
@@ -51,9 +51,7 @@ def run(
     with errors_reported(as_json):
         if url is not None and (app is not None or data is not None):
             raise CommandError(Exit.USAGE, "--url names a running server; --app and --data name an app here.", "Give one of them.")
-        value, log_lines = asyncio.run(_call(function, _parse(arguments), app, url, admin_key, component, data))
-    for line in log_lines:
-        say(line)
+        value = asyncio.run(_call(function, _parse(arguments), app, url, admin_key, component, data))
     if as_json:
         typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     else:
@@ -62,7 +60,7 @@ def run(
 
 async def _call(
     function: str, arguments: dict[str, Any], app: Path | None, url: str | None, admin_key: str | None, component: str, data: str | None
-) -> tuple[Any, list[str]]:
+) -> Any:
     async with server_at(url, admin_key) if url is not None else peer_of(app, data) as peer:
         return await peer.call(function, arguments, component)
 

@@ -57,8 +57,8 @@ class LogLines:
             log = logger.bind(function=function, request_id=request_id)
             if component_path:
                 log = log.bind(component=component_path)
-            getattr(log, level if level in _LEVELS else "info")(text)
+            getattr(log, _METHODS.get(level, "info"))(text)
         self._events.clear()
 
 
-_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
+_METHODS = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any
 
+from interlock.clock import Timer
 from interlock.errors import DeadlineExceeded
 from interlock.functions.call import Call, current
 
 _SAMPLE_SECONDS = 0.02
+_GRACE_MS = 1_000.0
 Started = tuple[float, float]
 
 
@@ -85,20 +88,25 @@ def at_once(function: Callable[[], Any], call: Call) -> Any:
 
 
 class Suspended:
-    """A coroutine that has suspended once: what it waits for goes on to whoever awaits this, and each of its slices is measured."""
+    """A coroutine that has suspended once: what it waits for goes on to whoever awaits this, and each of its slices is measured.
 
-    __slots__ = ("_call", "_coroutine", "_is_late", "_pending")
+    At its deadline it is cancelled, as a task would be; if it has not ended a while later, it is closed.
+    """
+
+    __slots__ = ("_call", "_coroutine", "_pending", "_stops", "_timer")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], pending: Any, call: Call) -> None:
         self._coroutine, self._pending, self._call = coroutine, pending, call
-        self._is_late = False
+        self._stops = 0  # how often it was told to end
+        self._timer: Timer | None = None
 
     def __await__(self) -> Generator[Any, Any, Any]:
         call, coroutine = self._call, self._coroutine
         services = call.execution.services
         meter = services.meter if call.cpu_max is not None else None
-        timer = services.clock.call_at(call.deadline_ms, self._stop) if call.deadline_ms is not None else None
-        has_stopped = False
+        if call.deadline_ms is not None:
+            self._timer = services.clock.call_at(call.deadline_ms, self._stop)
+        heard = 0
         try:
             while True:
                 thrown: BaseException | None = None
@@ -107,11 +115,12 @@ class Suspended:
                     sent = yield self._pending
                 except BaseException as error:
                     thrown = error
-                if self._is_late:
-                    if has_stopped:
-                        coroutine.close()  # it goes on waiting for things after it was told to stop
+                if self._stops > heard:
+                    heard = self._stops
+                    if heard > 1:
+                        with suppress(RuntimeError):  # it may refuse that too
+                            coroutine.close()
                         break
-                    has_stopped = True
                     thrown = asyncio.CancelledError()
                 outer = current.get()
                 current.set(call)
@@ -119,22 +128,22 @@ class Suspended:
                 try:
                     self._pending = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
                 except StopIteration as done:
-                    if self._is_late:
+                    if heard:
                         break
                     if meter is not None and started is not None:
                         check_cpu(call, meter.spent(started))
                     return done.value
                 except BaseException:
-                    if self._is_late:
+                    if heard:
                         break
                     raise
                 finally:
                     current.set(outer)
-                if meter is not None and started is not None:
+                if meter is not None and started is not None and not heard:
                     self._charge(meter.spent(started))
         finally:
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
         raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
 
     def _charge(self, seconds: float) -> None:
@@ -145,7 +154,9 @@ class Suspended:
             raise
 
     def _stop(self) -> None:
-        """The deadline has passed: whatever is waited for is given up, as a cancelled task would."""
-        self._is_late = True
+        """The deadline has passed: whatever is waited for is given up."""
+        clock = self._call.execution.services.clock
+        self._stops += 1
+        self._timer = clock.call_at(clock.now_ms() + _GRACE_MS, self._stop)
         if self._pending is not None:
             self._pending.cancel()

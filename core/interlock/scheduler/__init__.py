@@ -9,6 +9,6 @@ no instance but by its path, its crons and its functions' kinds.
 
 from interlock.scheduler.crons import check_crons
 from interlock.scheduler.rows import system_tables
-from interlock.scheduler.scheduler import Ran, Scheduler
+from interlock.scheduler.scheduler import LiveJob, Ran, Scheduler
 
-__all__ = ["Ran", "Scheduler", "check_crons", "system_tables"]
+__all__ = ["LiveJob", "Ran", "Scheduler", "check_crons", "system_tables"]

@@ -23,16 +23,18 @@ from interlock.engine import Engine, Transaction
 from interlock.engine.write_log import LogEntry
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.functions.dispatcher import Dispatcher
+from interlock.functions.requests import free_of_charge
 from interlock.hooks import Hooks, Outcome
 from interlock.limits import LIMITS
 from interlock.mounting import Tree
-from interlock.scheduler.crons import put_successor, sync_crons
+from interlock.scheduler.crons import check_crons, put_successor, sync_crons
 from interlock.scheduler.jobs import Jobs
 from interlock.scheduler.lane import Lane, Rounds
 from interlock.scheduler.rows import (
     BY_STATE,
     ENDED,
     JOBS,
+    LIVE,
     PENDING,
     RUNNING,
     Row,
@@ -67,6 +69,15 @@ class Ran:
     job: Job
     error: BaseException | None
     duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveJob:
+    """One job that has not ended. `due_ms` is when it is due, or when it began."""
+
+    job: Job
+    due_ms: float
+    is_cron: bool
 
 
 class Scheduler:
@@ -105,6 +116,8 @@ class Scheduler:
 
     async def reload(self, tree: Tree) -> None:
         """Go on with other mounts and crons, after the dispatcher has adopted them. Jobs that run keep what they run with."""
+        for path, instance in tree.by_path.items():
+            check_crons(path, instance.crons)
         self._hooks = tree.hooks if tree.hooks.observes_jobs else None
         now = self._clock.now_ms()
         self._lanes = {path: self._lanes.get(path) or Lane(path, now) for path in tree.by_path}
@@ -167,6 +180,20 @@ class Scheduler:
             idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(idle)
             await idle
+
+    async def live_jobs(self) -> list[LiveJob]:
+        """All jobs of mounted instances that are pending or running."""
+
+        async def read(tx: Transaction) -> list[LiveJob]:
+            found = []
+            with free_of_charge(tx):
+                for path in self._lanes:
+                    index = table_in(tx, path, JOBS).indexes[BY_STATE]
+                    for row in [row for state in LIVE for row in await tx.scan(index, in_state(state), False, None)]:
+                        found.append(LiveJob(as_job(path, row, await args_of(tx, path, row), asker=None), row["at"], "cron" in row))
+            return found
+
+        return (await self._engine.query(read)).value
 
     # what is due
 

@@ -129,15 +129,17 @@ class DispatcherService:
         component_path: str,
         wake: Callable[[], None],
     ) -> _Live:
+        # The same id for the same query: a client is not told again of an error that is the same as before.
+        request_id = hashlib.sha256(f"{component_path}|{path}|".encode() + dumps(args)).hexdigest()[:16]
         live = self._dispatcher.live_query(
             path,
             args,
-            caller=Caller(credentials.identity, credentials.admin, "client"),
+            caller=Caller(credentials.identity, credentials.admin, "client", request_id),
             wake=wake,
             journal=journal,
             component_path=component_path,
         )
-        return _Live(self, live, path, args, component_path)
+        return _Live(self, live, request_id, path, component_path)
 
     def pin(self) -> Snapshot:
         engine = self._engine
@@ -188,20 +190,17 @@ class DispatcherService:
 class _Live:
     """A subscription, its results in the form of the wire."""
 
-    def __init__(self, service: DispatcherService, live: LiveQuery, path: str, args: dict[str, Any], component_path: str) -> None:
+    def __init__(self, service: DispatcherService, live: LiveQuery, request_id: str, path: str, component_path: str) -> None:
         self._service, self._live = service, live
-        self._path, self._args, self._component_path = path, args, component_path
+        self._request_id, self._path, self._component_path = request_id, path, component_path
 
     async def at(self, place: int) -> LiveResult:
         entry = await self._live.at(place)
         if entry.error is None:
             result: QueryResult = entry.value
             return LiveResult(Answer(result.json, entry.ts, self._service._lines(result.log_lines)), result.journal)
-        # The same id for the same query: a client is not told again of an error that is the same as before.
-        called = f"{self._component_path}|{self._path}|".encode() + dumps(self._args)
-        request_id = hashlib.sha256(called).hexdigest()[:16]
-        self._service._log_once(entry.error, request_id, self._component_path, self._path)
-        return LiveResult(self._service.describe(entry.error, request_id), self._live.journal)
+        self._service._log_once(entry.error, self._request_id, self._component_path, self._path)
+        return LiveResult(self._service.describe(entry.error, self._request_id), self._live.journal)
 
     def close(self) -> None:
         self._live.close()

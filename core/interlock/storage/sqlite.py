@@ -166,7 +166,7 @@ class SqliteStorage:
             # It would be waited for in the thread. Here the readings that began meanwhile can still be ended before the write,
             # else they would keep the log from starting over.
             await asyncio.wait([self._copying])
-        if False:
+        if self._wal.is_pressing:
             await self._make_wal_start_over()
         newest, now = self._newest, self._clock_ns()
         for commit in commits:

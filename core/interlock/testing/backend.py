@@ -12,13 +12,12 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from interlock.backend import Backend
-from interlock.errors import FunctionNotFound, MountError
 from interlock.functions.caller import Caller
 from interlock.limits import Limits
 from interlock.scheduler import Ran
@@ -209,13 +208,14 @@ class TestBackend(TestClient):
         before = len(self._ran)
         for _ in range(max_rounds):
             await self._run_due(backend, max_rounds)
-            planned = await self._planned(backend)
+            planned = [live for live in await backend.scheduler.live_jobs() if not live.is_cron]
             if not planned:
                 return self._ran_since(before)
-            await self._advance_to(backend, max(self.now(), min(due_ms for due_ms, _ in planned)), max_rounds)
-        left = sorted({job.name for _, job in await self._planned(backend)})
+            await self._advance_to(backend, max(self.now(), min(live.due_ms for live in planned)), max_rounds)
+        names = {live.job.name for live in await backend.scheduler.live_jobs() if not live.is_cron}
         raise AssertionError(
-            f"after {max_rounds} rounds jobs are still planned: {', '.join(left)}. A job that always plans the next one never ends: use advance()."
+            f"after {max_rounds} rounds jobs are still planned: {', '.join(sorted(names))}. "
+            "Where each plans the next one there is no end: let time pass with advance()."
         )
 
     async def _advance_to(self, backend: Backend, until_ms: float, max_rounds: int = _ROUNDS_MAX) -> None:
@@ -233,16 +233,14 @@ class TestBackend(TestClient):
         for _ in range(max_rounds):
             if scheduler.is_idle:
                 return
-            jobs = await scheduler.live_jobs()
-            generation = {job.id for due_ms, job in jobs if due_ms <= self.now()}
-            await self._ended(backend, generation)
-        names = sorted({job.name for due_ms, job in await scheduler.live_jobs() if due_ms <= self.now()})
-        raise AssertionError(f"jobs plan each other without an end, and no time passes: {', '.join(names)}.")
+            await self._ended(backend, {live.job.id for live in await scheduler.live_jobs() if live.due_ms <= self.now()})
+        names = {live.job.name for live in await scheduler.live_jobs() if live.due_ms <= self.now()}
+        raise AssertionError(f"jobs plan each other without an end, and no time passes: {', '.join(sorted(names))}.")
 
     async def _ended(self, backend: Backend, generation: set[str]) -> None:
         """Until these jobs have ended, or nothing is left to do."""
         scheduler = backend.scheduler
-        all_ended = asyncio.get_running_loop().create_future()
+        all_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def watch(ran: Ran) -> None:
             generation.discard(ran.job.id)
@@ -258,9 +256,17 @@ class TestBackend(TestClient):
             idle.cancel()
             all_ended.cancel()
 
+    def _ran_since(self, before: int) -> list[Job]:
+        return [ran.job for ran in self._ran[before:]]
+
     # for assertions
 
     @property
     def query_runs(self) -> int:
         """How often the function of a query was run so far; a result that was shared or still true did not run it."""
         return self._backend.engine.live.runs
+
+
+async def _written_on_the_spot(function: OnTheSpot, args: Mapping[str, Any], ctx: Any) -> Any:
+    result = function(ctx, **args)
+    return await result if inspect.isawaitable(result) else result

@@ -47,7 +47,12 @@ class VirtualClock:
 
     async def wait_until(self, when_ms: float) -> None:
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self.call_at(when_ms, lambda: reached.done() or reached.set_result(None))
+
+        def reach() -> None:
+            if not reached.done():
+                reached.set_result(None)
+
+        timer = self.call_at(when_ms, reach)
         try:
             await reached
         finally:

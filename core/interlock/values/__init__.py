@@ -14,7 +14,7 @@ from interlock.values.keys import after_prefix, decode_key, encode_key, encode_k
 from interlock.values.normal import normalize
 from interlock.values.pack import COMMIT_TS_TOKEN, fill_commit_ts, pack, size_of, unpack
 from interlock.values.refusal import Mismatch
-from interlock.values.types import LARGEST_INT, UNSET, CommitTimestamp, Id, Int64, Unset, is_identifier
+from interlock.values.types import LARGEST_INT, UNSET, CommitTimestamp, Id, Int64, Unset, is_identifier, is_key
 from interlock.values.validators import (
     ANY,
     Json,
@@ -54,6 +54,7 @@ __all__ = [
     "from_annotation",
     "from_wire",
     "is_identifier",
+    "is_key",
     "is_subset",
     "loads",
     "may_have_path",

@@ -42,11 +42,10 @@ def encode_keys(values: Iterable[Any]) -> bytes:
                 key += f"\x10{value}\0".encode()
             except UnicodeEncodeError:
                 raise _not_text(value) from None
-        elif kind is float and value > 0.0:
-            # Negating sets the sign bit, and big-endian bits with the sign bit set are the key of a positive double.
-            key += _tagged_double(_NUMBER, -value)
-        elif kind is int and 0 < value <= LARGEST_INT:
-            key += _tagged_double(_NUMBER, -value)
+        elif kind is float:
+            key += _tagged_double(_NUMBER, -value) if value > 0.0 else _encode_number(value)
+        elif kind is int:
+            key += _tagged_double(_NUMBER, -value) if 0 < value <= LARGEST_INT else _encode_number(value)
         else:
             key += _encode(value, DEPTH)
     return key
@@ -60,10 +59,11 @@ def encode_key(value: Any) -> bytes:
             return f"\x10{value}\0".encode()
         except UnicodeEncodeError:
             raise _not_text(value) from None
-    if kind is float and value > 0.0:
-        return _tagged_double(_NUMBER, -value)
-    if kind is int and 0 < value <= LARGEST_INT:
-        return _tagged_double(_NUMBER, -value)
+    if kind is float:
+        # Negating sets the sign bit, and big-endian bits with the sign bit set are the key of a positive double.
+        return _tagged_double(_NUMBER, -value) if value > 0.0 else _encode_number(value)
+    if kind is int:
+        return _tagged_double(_NUMBER, -value) if 0 < value <= LARGEST_INT else _encode_number(value)
     return _encode(value, DEPTH)
 
 
@@ -111,12 +111,12 @@ def _encode_text(value: str) -> bytes:
 def _encode_number(value: float) -> bytes:
     if type(value) is int and not -LARGEST_INT <= value <= LARGEST_INT:
         raise ValueRefused("", f"{show(value)} is beyond 2**53; wrap it in Int64(…)")
+    if not value:
+        return _ZERO if type(value) is int or copysign(1.0, value) > 0.0 else _MINUS_ZERO
     if value < 0.0:
         return b"\x0d" + _double.pack(value).translate(_INVERT)
     if value > 0.0:
         return _tagged_double(_NUMBER, -value)
-    if value == 0.0:
-        return _ZERO if copysign(1.0, value) > 0.0 else _MINUS_ZERO
     bits = _double.pack(value)
     return b"\x0d" + (bits.translate(_INVERT) if bits[0] & 0x80 else bytes([bits[0] | 0x80]) + bits[1:])
 

@@ -9,6 +9,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Final, Self, Union, final
 
 from interlock.errors import ValueRefused
+from interlock.limits import LIMITS
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 LARGEST_INT: Final = 2**53
 """Up to here every whole number is an IEEE double of its own; a bare `int` beyond is refused."""
 
-DEPTH: Final = 64
-ARRAY_ELEMENTS: Final = 8_192
-OBJECT_FIELDS: Final = 1_024
-KEY_CHARACTERS: Final = 1_024
+DEPTH: Final = int(LIMITS["value_depth"].value)
+ARRAY_ELEMENTS: Final = int(LIMITS["array_elements"].value)
+OBJECT_FIELDS: Final = int(LIMITS["object_fields"].value)
+KEY_CHARACTERS: Final = int(LIMITS["nested_key"].value)
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 

@@ -22,6 +22,7 @@ from interlock.values.types import DEPTH, LARGEST_INT, UNSET, CommitTimestamp, I
 Token = Callable[[Any], Any]
 
 _double = Struct("<d")
+_join = b"".join  # a copy: what orjson gives keeps a buffer of 8 KiB behind it
 _OPTIONS: Final = (
     orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
@@ -99,12 +100,12 @@ _ALIASES: Final = {"convex_json": "convex_encoded_json", "convex_clean_json": "j
 
 def _dump(value: Any, special: Token, token: Token) -> bytes:
     try:
-        return orjson.dumps(_doubled(value, DEPTH, special), token, _OPTIONS)
+        return _join((orjson.dumps(_doubled(value, DEPTH, special), token, _OPTIONS), b""))
     except Refusal as refusal:
         raise refused(refusal) from None
     except orjson.JSONEncodeError:
         # A lone surrogate, which `normalize` refuses with its place, or a key of a subclass of str, which it makes plain.
-        return orjson.dumps(_doubled(normalize(value), DEPTH, special), token, _OPTIONS)
+        return _join((orjson.dumps(_doubled(normalize(value), DEPTH, special), token, _OPTIONS), b""))
 
 
 def _doubled(value: Any, room: int, special: Token) -> Any:
@@ -135,16 +136,17 @@ def _doubled_object(value: dict[Any, Any], room: int, special: Token) -> dict[An
     try:
         for name, item in value.items():
             kind = type(item)
-            if kind is str or (kind is float and item and item - item == 0.0) or item is None or kind is bool:
+            if kind is str or item is None or kind is bool or (kind is float and item and item - item == 0.0):
                 continue
-            new = _doubled(item, room - 1, special) if item is not UNSET else UNSET
-            if new is not item or item is UNSET:
-                if out is value:
-                    out = value.copy()
-                if item is UNSET:
-                    del out[name]
-                else:
-                    out[name] = new
+            new = item if item is UNSET else _doubled(item, room - 1, special)
+            if new is item is not UNSET:
+                continue
+            if out is value:
+                out = value.copy()
+            if new is UNSET:
+                del out[name]
+            else:
+                out[name] = new
     except Refusal as refusal:
         refusal.steps.append(field(name))
         raise

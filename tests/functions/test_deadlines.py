@@ -1,0 +1,196 @@
+"""How long a function may take. The clock of the wall is virtual, the CPU time what a function says it has used."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from interlock import ActionCtx, Component, DeadlineExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
+from interlock.functions.slices import CpuMeter
+
+from .rooms import Rooms, running
+
+
+def app(rooms_of: list[Rooms]) -> Component:
+    made = Component("app", schema=Schema(notes=Table({"n": int})))
+
+    @made.mutation
+    async def hang(ctx: MutationCtx) -> None:
+        await ctx.db.insert("notes", {"n": 1})
+        await asyncio.Event().wait()
+
+    @made.mutation
+    async def hang_stubbornly(ctx: MutationCtx) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+
+    @made.query
+    async def hang_in_tasks(ctx: QueryCtx) -> None:
+        await asyncio.gather(*(asyncio.Event().wait() for _ in range(3)))
+
+    @made.action
+    async def work(ctx: ActionCtx) -> None:
+        await asyncio.Event().wait()
+
+    @made.mutation
+    async def burn(ctx: MutationCtx, seconds: float, pauses: int = 0) -> str:
+        for _ in range(pauses + 1):
+            rooms_of[0].meter.used += seconds / (pauses + 1)
+            if pauses:
+                await asyncio.sleep(0)
+        await ctx.db.insert("notes", {"n": 1})
+        return "done"
+
+    @made.query
+    def burn_plainly(ctx: QueryCtx, seconds: float) -> str:
+        rooms_of[0].meter.used += seconds
+        return "done"
+
+    @made.mutation
+    async def careful(ctx: MutationCtx) -> str:
+        try:
+            await ctx.run_mutation(hang.options(limits=Limits(deadline=2)))
+        except DeadlineExceeded as error:
+            await ctx.db.insert("notes", {"n": 2})
+            return f"{error.function} {error.what} {error.seconds:g}"
+        return "it came back"
+
+    @made.mutation
+    async def careful_of_cpu(ctx: MutationCtx) -> str:
+        try:
+            await ctx.run_mutation(burn.options(limits=Limits(cpu=0.2)), seconds=0.3)
+        except DeadlineExceeded as error:
+            return f"{error.function} {error.what} {error.seconds:g}"
+        return "it came back"
+
+    @made.mutation
+    async def leave_behind(ctx: MutationCtx) -> None:
+        asyncio.ensure_future(ctx.run_mutation("hang"))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    return made
+
+
+async def until(rooms: Rooms, task: asyncio.Future[Any], seconds: float) -> bool:
+    for _ in range(5):
+        await asyncio.sleep(0)
+    rooms.clock.move_to(rooms.clock.now_ms() + seconds * 1000.0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return task.done()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "seconds"),
+    [
+        ("mutation", "hang", 15),
+        ("mutation", "hang_stubbornly", 15),
+        ("query", "hang_in_tasks", 15),
+        ("action", "work", 600),
+        ("mutation", "leave_behind", 15),
+    ],
+)
+async def test_a_function_that_waits_too_long_is_stopped(kind: str, name: str, seconds: float) -> None:
+    held: list[Rooms] = []
+    async with running(app(held)) as rooms:
+        held.append(rooms)
+        task = asyncio.ensure_future(rooms.ask(kind, name, {}))
+        assert not await until(rooms, task, seconds - 0.1)
+        assert await until(rooms, task, 0.2) == (name != "hang_stubbornly")
+        assert await until(rooms, task, 1.1)
+        with pytest.raises(DeadlineExceeded) as late:
+            await task
+        assert (late.value.what, late.value.seconds) == ("wall time", seconds)
+        assert await rooms.rows("notes") == []
+        assert rooms.clock.next_timer_ms() is None
+
+
+async def test_a_call_with_a_shorter_deadline_can_be_caught_and_leaves_nothing() -> None:
+    held: list[Rooms] = []
+    async with running(app(held)) as rooms:
+        task = asyncio.ensure_future(rooms.mutation("careful"))
+        assert not await until(rooms, task, 1.9)
+        assert await until(rooms, task, 0.2)
+        assert await task == "hang wall time 2"
+        assert await rooms.values("notes") == [2]
+
+
+async def test_own_cpu_time_is_measured_slice_by_slice() -> None:
+    held: list[Rooms] = []
+    async with running(app(held)) as rooms:
+        held.append(rooms)
+        assert await rooms.mutation("burn", seconds=0.9) == "done"
+        assert await rooms.mutation("burn", seconds=0.9, pauses=3) == "done"
+        assert await rooms.query("burn_plainly", seconds=0.9) == "done"
+        for pauses in (0, 3):
+            with pytest.raises(DeadlineExceeded, match="CPU time"):
+                await rooms.mutation("burn", seconds=1.2, pauses=pauses)
+        with pytest.raises(DeadlineExceeded, match="CPU time"):
+            await rooms.query("burn_plainly", seconds=1.2)
+        assert await rooms.values("notes") == [1, 1]
+        assert await rooms.mutation("careful_of_cpu") == "burn CPU time 0.2"
+
+
+async def test_a_mount_may_have_less_time() -> None:
+    held: list[Rooms] = []
+    child = Component("child")
+
+    @child.query
+    async def burn(ctx: QueryCtx, seconds: float) -> None:
+        held[0].meter.used += seconds
+
+    outer = Component("outer")
+    outer.use(child, isolation="inline", limits=Limits(cpu=0.5))
+
+    @outer.query
+    async def call(ctx: QueryCtx, times: int) -> int:
+        for _ in range(times):
+            await ctx.run_query(components.child.burn, seconds=0.2)
+        return times
+
+    async with running(outer) as rooms:
+        held.append(rooms)
+        assert await rooms.query("call", times=2) == 2
+        with pytest.raises(DeadlineExceeded) as late:
+            await rooms.query("call", times=3)
+        assert late.value.function == "child/burn"
+
+
+async def test_cancelling_the_caller_cancels_the_function() -> None:
+    ended: list[str] = []
+    made = Component("app")
+
+    @made.mutation
+    async def hang(ctx: MutationCtx) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async with running(made) as rooms:
+        task = asyncio.ensure_future(rooms.mutation("hang"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == ["cancelled"]
+
+
+def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> None:
+    import time
+
+    meter = CpuMeter()
+    started = meter.start()
+    used = time.thread_time()
+    while time.thread_time() - used < 0.05:
+        pass
+    assert meter.spent(started) > 0.04
+    started = meter.start()
+    assert meter.spent(started) < 0.04

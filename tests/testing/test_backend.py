@@ -1,0 +1,363 @@
+"""The testing kit, tested with itself: what an author may lean on."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import interlock.testing
+from interlock import (
+    ActionCtx,
+    App,
+    AppError,
+    Component,
+    FunctionNotFound,
+    LimitExceeded,
+    Limits,
+    MountError,
+    MutationCtx,
+    QueryCtx,
+    Schema,
+    Table,
+    components,
+    mutation,
+)
+from interlock.testing import TestBackend
+
+
+def tally() -> Component:
+    component = Component("tally", schema=Schema(counts=Table({"name": str, "n": int}).index("by_name", "name")))
+
+    @component.mutation
+    async def add(ctx: MutationCtx, name: str, n: int = 1) -> int:
+        row = await ctx.db.query("counts").index("by_name", name=name).first()
+        if row is None:
+            await ctx.db.insert("counts", {"name": name, "n": n})
+            return n
+        await ctx.db.patch(row["_id"], {"n": row["n"] + n})
+        return int(row["n"] + n)
+
+    @component.mutation(internal=True)
+    async def clear(ctx: MutationCtx) -> None:
+        for row in await ctx.db.query("counts").collect():
+            await ctx.db.delete(row["_id"])
+
+    @component.query
+    async def count(ctx: QueryCtx, name: str) -> int:
+        row = await ctx.db.query("counts").index("by_name", name=name).first()
+        return 0 if row is None else int(row["n"])
+
+    @component.mutation
+    async def add_later(ctx: MutationCtx, name: str, seconds: float) -> str:
+        return await ctx.scheduler.run_after(seconds, add, name=name)
+
+    @component.mutation
+    async def add_for_ever(ctx: MutationCtx, name: str, seconds: float) -> None:
+        await ctx.run_mutation(add, name=name)
+        await ctx.scheduler.run_after(seconds, add_for_ever, name=name, seconds=seconds)
+
+    @component.mutation
+    async def add_while(ctx: MutationCtx, name: str, times: int, seconds: float) -> None:
+        if times:
+            await ctx.run_mutation(add, name=name)
+            await ctx.scheduler.run_after(seconds, add_while, name=name, times=times - 1, seconds=seconds)
+
+    @component.action
+    async def add_twice(ctx: ActionCtx, name: str) -> None:
+        await ctx.run_mutation(add, name=name)
+        await ctx.run_mutation(add, name=name)
+
+    return component
+
+
+async def test_a_component_on_its_own_is_called_by_name() -> None:
+    async with TestBackend(tally()) as t:
+        assert await t.mutation("add", name="beans", n=10) == 10
+        await t.action("add_twice", name="beans")
+        assert await t.query("count", name="beans") == 12
+
+
+async def test_functions_are_called_by_reference_too() -> None:
+    component = tally()
+    async with TestBackend(component) as t:
+        await t.mutation(component.functions["add"], name="beans")
+        assert await t.query(component.functions["count"], name="beans") == 1
+
+
+async def test_functions_may_be_written_on_the_spot() -> None:
+    async def first(ctx: QueryCtx, table: str) -> Any:
+        return await ctx.db.query(table).first()
+
+    async def insert(ctx: MutationCtx, name: str) -> str:
+        return await ctx.db.insert("counts", {"name": name, "n": 3})
+
+    async def act(ctx: ActionCtx) -> int:
+        return int(await ctx.run_query("count", name="peas"))
+
+    @mutation
+    async def decorated(ctx: MutationCtx, name: str) -> int:
+        return int(await ctx.run_mutation("add", name=name))
+
+    async with TestBackend(tally()) as t:
+        id = await t.mutation(insert, name="peas")
+        assert (await t.query(first, table="counts"))["_id"] == id
+        assert await t.action(act) == 3
+        assert await t.mutation(decorated, name="peas") == 4
+
+
+async def test_run_is_a_mutation_written_on_the_spot() -> None:
+    async with TestBackend(tally()) as t:
+        await t.run(lambda ctx: ctx.db.insert("counts", {"name": "peas", "n": 5}))
+        assert await t.query("count", name="peas") == 5
+        assert await t.run(lambda ctx: ctx.function.kind) == "mutation"
+        with pytest.raises(AppError):
+            await t.run(fail_after_writing)
+        assert await t.run(lambda ctx: ctx.db.query("counts").count()) == 1
+
+
+async def fail_after_writing(ctx: MutationCtx) -> None:
+    await ctx.db.insert("counts", {"name": "no", "n": 1})
+    raise AppError("undone")
+
+
+async def test_errors_arrive_as_they_were_raised() -> None:
+    async with TestBackend(tally()) as t:
+        with pytest.raises(FunctionNotFound):
+            await t.query("cuont", name="x")
+        with pytest.raises(AppError) as error:
+            await t.run(fail_after_writing)
+        assert error.value.data == "undone"
+
+
+def app() -> App:
+    app = App()
+    app.use(tally(), name="one", isolation="inline")
+    app.use(tally(), name="two", isolation="inline")
+    return app
+
+
+async def test_a_mounts_functions_are_called_directly_the_internal_ones_too() -> None:
+    async with TestBackend(app()) as t:
+        one = t.component("one")
+        await one.mutation("add", name="beans")
+        assert await one.query("count", name="beans") == 1
+        assert await t.component("two").query("count", name="beans") == 0
+        assert await t.query(components.one.count, name="beans") == 1
+        await one.mutation("clear")
+        assert await one.query("count", name="beans") == 0
+        await t.run(lambda ctx: ctx.db.insert("counts", {"name": "peas", "n": 2}), component="two")
+        assert await t.component("two").run(lambda ctx: ctx.db.query("counts").count()) == 1
+
+
+async def test_a_mount_that_is_not_there_is_named() -> None:
+    async with TestBackend(app()) as t:
+        with pytest.raises(MountError, match="one"):
+            await t.component("three").query("count", name="x")
+
+
+async def test_an_identity_is_seen_by_the_app_and_not_by_its_components() -> None:
+    async def who(ctx: QueryCtx) -> Any:
+        identity = await ctx.auth.identity()
+        return None if identity is None else (identity.subject, identity.name, identity["favourite"], identity.token_identifier)
+
+    async def who_of_component(ctx: QueryCtx) -> Any:
+        return hasattr(ctx, "auth")
+
+    async with TestBackend(app()) as t:
+        assert await t.query(who) is None
+        ada = t.with_identity(subject="ada", name="Ada", favourite="word")
+        assert await ada.query(who) == ["ada", "Ada", "word", "https://issuer.test|ada"]
+        assert await t.with_identity(subject="b", issuer="https://b", favourite=1).query(who) == ["b", None, 1, "https://b|b"]
+        assert await ada.component("one").query(who_of_component) is False
+
+
+async def test_subscribers_see_each_change_once() -> None:
+    async with TestBackend(tally()) as t:
+        counts = t.subscribe("count", name="beans")
+        assert await anext(counts) == 0
+        await t.mutation("add", name="beans")
+        assert await anext(counts) == 1
+        runs = t.query_runs
+        await t.mutation("add", name="peas")
+        assert await t.query("count", name="beans") == 1
+        assert t.query_runs == runs
+        await counts.aclose()  # type: ignore[attr-defined]
+
+
+# time
+
+
+async def test_time_stands_still_until_it_is_advanced() -> None:
+    async with TestBackend(tally()) as t:
+        start = t.now()
+        assert await t.run(lambda ctx: ctx.now()) == start
+        await t.advance(90)
+        await t.advance(timedelta(minutes=1))
+        assert await t.run(lambda ctx: ctx.now()) == start + 150_000
+
+
+async def test_the_beginning_of_time_can_be_chosen() -> None:
+    async with TestBackend(tally(), start=datetime(2026, 5, 1, tzinfo=UTC)) as t:
+        assert t.now() == datetime(2026, 5, 1, tzinfo=UTC).timestamp() * 1000
+    assert TestBackend(tally(), start=5_000.0).now() == 5_000.0
+    with pytest.raises(ValueError, match="time zone"):
+        TestBackend(tally(), start=datetime(2026, 5, 1))
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+async def test_time_passes_forward_only(seconds: float) -> None:
+    async with TestBackend(tally()) as t:
+        with pytest.raises(ValueError, match="forward"):
+            await t.advance(seconds)
+
+
+async def test_advancing_runs_what_becomes_due_in_the_order_of_time() -> None:
+    async with TestBackend(tally()) as t:
+        for seconds in (30, 10, 20, 40):
+            await t.mutation("add_later", name=str(seconds), seconds=seconds)
+        ran = await t.advance(30)
+        assert [job.args["name"] for job in ran] == ["10", "20", "30"]
+        assert {job.state for job in ran} == {"success"}
+        assert [job.args["name"] for job in await t.advance(10)] == ["40"]
+
+
+async def test_crons_run_as_time_passes() -> None:
+    component = tally()
+    component.cron("add", every=60, args={"name": "ticks"})("add")
+    async with TestBackend(component) as t:
+        await t.advance(3_600)
+        assert await t.query("count", name="ticks") == 61
+
+
+async def test_finish_in_progress_runs_what_is_due_and_lets_no_time_pass() -> None:
+    async with TestBackend(tally()) as t:
+        await t.mutation("add_while", name="now", times=5, seconds=0)
+        await t.mutation("add_later", name="later", seconds=5)
+        ran = await t.finish_in_progress()
+        assert len(ran) == 5
+        assert await t.query("count", name="now") == 5
+        assert await t.query("count", name="later") == 0
+
+
+async def test_finish_scheduled_runs_all_that_is_planned_and_says_what() -> None:
+    async with TestBackend(tally()) as t:
+        start = t.now()
+        await t.mutation("add_while", name="x", times=5, seconds=10)
+        ran = await t.finish_scheduled()
+        assert [job.name for job in ran] == ["add_while"] * 5
+        assert await t.query("count", name="x") == 5
+        assert t.now() == start + 50_000
+        assert await t.finish_scheduled() == []
+
+
+async def test_finish_scheduled_takes_crons_along_and_does_not_wait_for_them() -> None:
+    component = tally()
+    component.cron("add", every=60, args={"name": "ticks"})("add")
+    async with TestBackend(component) as t:
+        await t.mutation("add_later", name="x", seconds=150)
+        ran = await t.finish_scheduled()
+        assert [job.args["name"] for job in ran] == ["ticks", "ticks", "ticks", "x"]
+
+
+async def test_finish_scheduled_fails_where_jobs_plan_each_other_without_end() -> None:
+    async with TestBackend(tally()) as t:
+        await t.mutation("add_for_ever", name="x", seconds=10)
+        with pytest.raises(AssertionError, match="after 20 rounds jobs are still planned: add_for_ever"):
+            await t.finish_scheduled(max_rounds=20)
+
+
+async def test_jobs_that_plan_each_other_for_now_without_end_are_found_by_all_that_wait() -> None:
+    async with TestBackend(tally()) as t:
+        await t.mutation("add_for_ever", name="x", seconds=0)
+        with pytest.raises(AssertionError, match="without an end, and no time passes: add_for_ever"):
+            await t.finish_scheduled()
+        with pytest.raises(AssertionError, match="without an end"):
+            await t.advance(1)
+
+
+async def test_a_job_that_fails_is_told_like_any_other() -> None:
+    component = tally()
+
+    @component.mutation
+    async def fail(ctx: MutationCtx) -> None:
+        raise AppError("no")
+
+    async with TestBackend(component) as t:
+        await t.run(lambda ctx: ctx.scheduler.run_after(0, "fail"))
+        [job] = await t.finish_scheduled()
+        assert job.state == "failed"
+        assert "AppError: no" in (job.error or "")
+
+
+async def test_jobs_of_mounts_are_named_with_their_path() -> None:
+    async with TestBackend(app()) as t:
+        await t.component("one").mutation("add_later", name="x", seconds=5)
+        assert [job.name for job in await t.finish_scheduled()] == ["one/add"]
+
+
+# the engine itself
+
+
+async def test_concurrent_mutations_conflict_and_none_is_lost() -> None:
+    runs = 0
+
+    async def add_slowly(ctx: MutationCtx) -> None:
+        nonlocal runs
+        runs += 1
+        row = await ctx.db.query("counts").first()
+        await asyncio.sleep(0)
+        if row is None:
+            await ctx.db.insert("counts", {"name": "x", "n": 1})
+        else:
+            await ctx.db.patch(row["_id"], {"n": row["n"] + 1})
+
+    async with TestBackend(tally()) as t:
+        await asyncio.gather(*[t.run(add_slowly) for _ in range(20)])
+        assert await t.query("count", name="x") == 20
+        assert runs > 20
+
+
+async def test_limits_lower_what_each_call_may_use() -> None:
+    async with TestBackend(tally(), limits=Limits(documents_written=1)) as t:
+        await t.mutation("add", name="x")
+        await t.mutation("add", name="y")
+        with pytest.raises(LimitExceeded, match="documents_written"):
+            await t.mutation("clear")
+
+
+async def test_one_seed_gives_one_history() -> None:
+    async def draw(ctx: MutationCtx) -> Any:
+        return ctx.random.random(), await ctx.db.insert("counts", {"name": "x", "n": 1})
+
+    async def history(seed: int) -> list[Any]:
+        async with TestBackend(tally(), seed=seed) as t:
+            return [await t.run(draw) for _ in range(3)]
+
+    assert await history(1) == await history(1)
+    assert await history(1) != await history(2)
+
+
+async def test_what_is_not_confined_yet_is_said() -> None:
+    with pytest.warns(RuntimeWarning, match="not confined yet"):
+        TestBackend(tally(), isolation="sandbox")
+
+
+async def test_an_apps_directory_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "jotted"
+    folder.mkdir()
+    (folder / "app.py").write_text("from interlock import App\napp = App()\n")
+    (folder / "jots.py").write_text(
+        "from interlock import MutationCtx, mutation\n\n\n@mutation\nasync def jot(ctx: MutationCtx, text: str) -> int:\n    return len(text)\n"
+    )
+    async with TestBackend(folder) as t:
+        assert await t.mutation("jots:jot", text="four") == 4
+
+
+def test_the_promised_names_are_there_and_no_others() -> None:
+    assert {name: getattr(interlock.testing, name) for name in interlock.testing.__all__}.keys() == {"TestBackend", "TestClient", "VirtualClock"}
+    with pytest.raises(AttributeError):
+        interlock.testing.Nothing
