@@ -76,7 +76,7 @@ test: env browser
 check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core/interlock $(patsubst %/__init__.py,%,$(wildcard plugins/*/interlock_*/__init__.py))
+	$(BIN)/mypy core/interlock bench $(patsubst %/__init__.py,%,$(wildcard plugins/*/interlock_*/__init__.py))
 	set -e; cd examples; for app in $(EXAMPLES); do \
 	  $(MYPY) --explicit-package-bases --exclude '/_' $$app; \
 	  if ls $$app/_*.py >/dev/null 2>&1; then (cd $$app && $(MYPY) _*.py); fi; done
@@ -100,7 +100,7 @@ browser:
 
 # The versions that this environment has now become the pinned ones.
 constraints: env
-	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable --exclude interlock; } > constraints.new
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import typer
@@ -37,6 +38,14 @@ def test_help_says_what_the_exit_codes_mean() -> None:
         assert f"{exit.value} {exit.says}" in text
     for command in COMMANDS:
         assert f"  {command} " in answer.stdout
+
+
+def test_the_page_about_the_command_line_knows_every_command_and_exit_code() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs/command-line.md").read_text()
+    for exit in Exit:
+        assert f"| {exit.value} | {exit.says} |" in page
+    for command in COMMANDS:
+        assert f"| `interlock {command}" in page
 
 
 def test_help_imports_nothing_that_serves() -> None:

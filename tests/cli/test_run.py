@@ -42,8 +42,14 @@ def test_what_a_function_raises_is_told_with_its_line_and_what_it_logged(chat: P
     assert (answer.exit_code, answer.stdout) == (1, "")
     assert "about to divide" in answer.stderr
     assert "messages:divide raised ZeroDivisionError: division by zero" in answer.stderr
-    assert f"{chat / 'messages.py'}:33" in answer.stderr
+    assert f"{chat / 'messages.py'}:31" in answer.stderr
     assert "Traceback" not in answer.output
+
+
+def test_a_function_that_is_not_there_is_told_with_the_one_that_was_meant(chat: Path) -> None:
+    assert "Did you mean messages:bodies?" in interlock("run", "messages:bodys", "--app", chat).stderr
+    assert "There are: add." in interlock("run", "frobnicate", "--component", "votes", "--app", chat).stderr
+    assert "Mounted: votes." in interlock("run", "add", "--component", "vote", "--app", chat).stderr
 
 
 def test_as_json_an_error_has_its_code(chat: Path) -> None:

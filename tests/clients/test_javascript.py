@@ -30,3 +30,19 @@ def test_a_mutation_is_done_once_though_the_server_dies_under_it(serve: Callable
     serve("--port", str(doomed.port))
     out, _ = client.communicate(timeout=60)
     assert client.returncode == 0, out.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["counter:add", '{"n":5,"name":"cli"}'], 0, "5"),
+        (["counter:addSecretly", '{"n":1,"name":"cli secret"}'], 0, "1"),
+        (["--component", "shelf", "put", '{"title":"from the CLI"}'], 0, '"'),
+        (["echoes:failQuery", '{"how":"plain"}'], 1, "plainly wrong"),
+    ],
+)
+def test_the_command_line_client_runs_functions(arguments: list[str], status: int, said: str, server: Served, node_modules: Path) -> None:
+    facts = {"CONVEX_SELF_HOSTED_URL": server.url, "CONVEX_SELF_HOSTED_ADMIN_KEY": server.admin_key}
+    command = ["node", str(node_modules / "convex" / "bin" / "main.js"), "run", *arguments]
+    done = subprocess.run(command, env={**server.environment, **facts}, cwd=HERE, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status and said in done.stdout + done.stderr, done.stdout + done.stderr

@@ -7,8 +7,9 @@ A page is run from top to bottom in a folder of its own. What happens to a block
 - `python`: run, in one namespace for the whole page; `await` may stand at the top.
 - `console`: lines after `$ ` are commands. `interlock`, `pytest`, `mypy`, `python`, `node`, `curl`, `cp` and `mkdir` are run; of
   `make` the target must exist; `cd` goes there; `npm install` gives the packages of tests/clients; `pip`, `git` and the like are
-  believed. Lines that follow a command have to be in its output, in that order; `…` stands for anything. A server goes on until
-  the page starts another or ends, on a free port that takes the place of 3210 everywhere.
+  believed. Lines that follow a command have to be in its output, in that order; `…` stands for anything. A command that fails
+  is followed by a line that begins with "error", or by `echo $?`. A server goes on until the page starts another or ends, on a
+  free port that takes the place of 3210 everywhere.
 - `toml` and `json` have to be readable.
 
 Marked `no-run` a block is only compiled. Every app that a page has written has to pass `interlock check` at its end, and all code
@@ -50,10 +51,11 @@ PAGES = [
         *sorted((ROOT / "docs").rglob("*.md")),
         *sorted((ROOT / "plugins").glob("*/README.md")),
     )
-    if path.is_file()
+    if path.is_file() and path.name != "tutorial.md"  # test_tutorial.py runs it, and goes on with what it has started
 ]
 FILE_LINE = re.compile(r"(?:#|//|<!--)\s+([\w.-]+(?:/[\w.-]+)*\.\w+)(?:\s*-->)?\s*\Z")
 RUN = {"interlock", "pytest", "mypy", "python", "node", "curl", "cp", "mkdir"}
+SHOW_EXIT = "echo $?"
 PROGRAMS = {"node", "curl", "cp", "mkdir"}
 BELIEVED = {"pip", "git", "source", "python3"}
 READY_S = 30
@@ -92,6 +94,7 @@ class Stage:
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.port = free_port()
         self.servers: list[Server] = []
+        self.exit, self.may_fail = 0, False
         self.loop = asyncio.Runner()
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK")}
         self.env |= {
@@ -110,7 +113,9 @@ class Stage:
         if block.file is not None and "no-run" not in block.marks:
             self.write(block, block.file)
         elif block.language == "console" and "no-run" not in block.marks:
-            for line, command, expected in commands_of(block):
+            commands = list(commands_of(block))
+            for at, (line, command, expected) in enumerate(commands):
+                self.may_fail = any(following == SHOW_EXIT for _, following, _ in commands[at + 1 : at + 2])
                 self.command(line, command, expected)
         elif block.language == "toml":
             tomllib.loads(block.text)
@@ -154,8 +159,11 @@ class Stage:
                 server.wait_for_reload(file, mark)
 
     def command(self, line: int, command: str, expected: list[str]) -> None:
-        name, *arguments = shlex.split(command, comments=True)
         where = f"{self.page}:{line}: {command}"
+        if command == SHOW_EXIT:
+            assert expected == [str(self.exit)], f"{where}: it was {self.exit}"
+            return
+        name, *arguments = shlex.split(command, comments=True)
         if name == "cd":
             self.here = (self.here / arguments[0]).resolve()
             assert self.here.is_dir(), f"{where}: there is no such folder"
@@ -184,8 +192,9 @@ class Stage:
         module = {"interlock": ["-m", "interlock.cli"], "python": []}.get(name, [] if name in PROGRAMS else ["-m", name])
         answer = subprocess.run([program, *module, *arguments], cwd=self.here, env=self.env, capture_output=True, text=True)
         output = answer.stdout + answer.stderr
-        fails = any("error" in line.lower() for line in expected)
-        assert fails or answer.returncode == 0, f"{where} ended with {answer.returncode}:\n{output}"
+        self.exit = answer.returncode
+        fails = self.may_fail or any(line.startswith("error") for line in expected)
+        assert fails or self.exit == 0, f"{where} ended with {self.exit}:\n{output}"
         missing = first_missing(expected, output)
         assert missing is None, f"{where}: the page says\n  {missing}\nand the output is\n{output}"
 

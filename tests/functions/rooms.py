@@ -9,9 +9,10 @@ from typing import Any
 
 from interlock import App, Component
 from interlock.engine import Engine
+from interlock.functions.call import Call
 from interlock.functions.caller import Answer, Caller
 from interlock.functions.dispatcher import Dispatcher, system_tables
-from interlock.functions.slices import CpuMeter, Started
+from interlock.functions.slices import CpuMeter, Slice
 from interlock.mounting import build_tree
 from interlock.scheduler import Scheduler
 from interlock.scheduler import system_tables as scheduler_tables
@@ -30,10 +31,10 @@ class FakeMeter(CpuMeter):
         super().__init__()
         self.used = 0.0
 
-    def start(self) -> Started:
-        return self.used, 0.0
+    def start(self, call: Call) -> Slice:
+        return self.used, 0.0, call
 
-    def spent(self, started: Started) -> float:
+    def spent(self, started: Slice) -> float:
         return self.used - started[0]
 
 
@@ -74,7 +75,7 @@ class Rooms:
 
 @asynccontextmanager
 async def running(
-    source: App | Component, *, env: Mapping[str, str] | None = None, storage: Storage | None = None
+    source: App | Component, *, env: Mapping[str, str] | None = None, storage: Storage | None = None, meter: CpuMeter | None = None
 ) -> AsyncIterator[Rooms]:
     """A backend on a storage in memory with a clock that stands still. Nothing runs jobs: what is scheduled stays pending."""
     clock = VirtualClock(START_MS)
@@ -83,11 +84,11 @@ async def running(
     tree = build_tree(source, env=env or {}, isolation="inline")
     jobs = [spec for path in tree.by_path for spec in scheduler_tables(path)]
     await engine.deploy([*tree.table_specs(), *system_tables(), *jobs], moves=dict(tree.moves))
-    meter = FakeMeter()
+    fake = FakeMeter()
     scheduler = Scheduler(engine)
-    dispatcher = Dispatcher(engine, tree, secret=SECRET, env=env, entropy=random.Random(7), meter=meter, scheduling=scheduler.jobs)
+    dispatcher = Dispatcher(engine, tree, secret=SECRET, env=env, entropy=random.Random(7), meter=meter or fake, scheduling=scheduler.jobs)
     try:
-        yield Rooms(engine, dispatcher, clock, meter, scheduler)
+        yield Rooms(engine, dispatcher, clock, fake, scheduler)
     finally:
         dispatcher.close()
         await engine.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
+import time
 from typing import Any
 
 import pytest
@@ -183,14 +185,80 @@ async def test_cancelling_the_caller_cancels_the_function() -> None:
         assert ended == ["cancelled"]
 
 
+class TestWatchdog:
+    """Functions that never come back are ended; here with limits far below those in force."""
+
+    def app(self) -> Component:
+        made = Component("app", schema=Schema(notes=Table({"n": int})))
+
+        @made.query
+        async def spin(ctx: QueryCtx, how: str) -> None:
+            while True:
+                try:
+                    if how == "reading":
+                        await ctx.db.get("nothing")
+                    if how == "calling":
+                        await ctx.run_query("spin", how="alone")
+                    if how == "in the library":
+                        " ".join(textwrap.wrap("a b c " * 100))
+                except Exception:
+                    continue
+
+        @made.query
+        def spin_plainly(ctx: QueryCtx) -> None:
+            while True:
+                pass
+
+        @made.query
+        async def spin_later(ctx: QueryCtx) -> None:
+            await asyncio.sleep(0)
+            while True:
+                pass
+
+        @made.mutation
+        async def write_and_spin(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 1})
+            while True:
+                await ctx.db.query("notes").filter(lambda row: True).collect()
+
+        @made.mutation
+        async def catch(ctx: MutationCtx) -> str:
+            try:
+                await ctx.run_query(made.functions["spin"].options(limits=Limits(cpu=0.02)), how="alone")
+            except DeadlineExceeded as error:
+                await ctx.db.insert("notes", {"n": 2})
+                return error.what
+            return ""
+
+        return made
+
+    @pytest.mark.parametrize("how", ["alone", "reading", "calling", "in the library"])
+    async def test_a_function_that_spins_is_ended(self, how: str) -> None:
+        async with running(self.app(), meter=CpuMeter(tick_seconds=0.01)) as rooms:
+            with pytest.raises(DeadlineExceeded, match="CPU time"):
+                await rooms.ask("query", "spin", {"how": how}, limits=Limits(cpu=0.03))
+            assert await rooms.mutation("catch") == "CPU time"
+            assert await rooms.values("notes") == [2]
+
+    @pytest.mark.parametrize("name", ["spin_plainly", "spin_later", "write_and_spin"])
+    async def test_so_are_plain_ones_late_ones_and_those_that_write(self, name: str) -> None:
+        async with running(self.app(), meter=CpuMeter(tick_seconds=0.01)) as rooms:
+            kind = "mutation" if name == "write_and_spin" else "query"
+            for _ in range(3):
+                with pytest.raises(DeadlineExceeded, match="CPU time"):
+                    await rooms.ask(kind, name, {}, limits=Limits(cpu=0.03))
+            assert await rooms.rows("notes") == []
+
+
 def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> None:
-    import time
 
     meter = CpuMeter()
-    started = meter.start()
+    meter.is_watched = True  # nobody has to look
+    call: Any = None
+    started = meter.start(call)
     used = time.thread_time()
     while time.thread_time() - used < 0.05:
         pass
     assert meter.spent(started) > 0.04
-    started = meter.start()
+    started = meter.start(call)
     assert meter.spent(started) < 0.04

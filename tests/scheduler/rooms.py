@@ -51,6 +51,7 @@ class Process:
         self.clock = machine.clock
         self.engine = Engine(machine.storage, clock=machine.clock, seed=seed)  # one seed twice would make the same ids twice
         self.scheduler = Scheduler(self.engine)
+        self.caller = Caller(admin=True, source="test")
         self.ran: list[Ran] = []
         self.scheduler.watchers.append(self.ran.append)
 
@@ -58,9 +59,7 @@ class Process:
         await self.engine.open()
         tree = build_tree(source, env={}, isolation="inline")
         await self._deploy(tree)
-        self.dispatcher = Dispatcher(
-            self.engine, tree, secret=b"secret", scheduling=self.scheduler.jobs, entropy=random.Random(1)
-        )
+        self.dispatcher = Dispatcher(self.engine, tree, secret=b"secret", scheduling=self.scheduler.jobs, entropy=random.Random(1))
         await self.scheduler.start(self.dispatcher, tree)
 
     async def deploy(self, source: App | Component) -> None:
@@ -90,7 +89,7 @@ class Process:
             task.cancel()
 
     async def call(self, name: str, component_path: str = "", **args: Any) -> Any:
-        answer = await self.dispatcher.call(None, name, args, caller=Caller(admin=True, source="test"), component_path=component_path)
+        answer = await self.dispatcher.call(None, name, args, caller=self.caller, component_path=component_path)
         return answer.value
 
     async def job(self, job_id: str, component_path: str = "") -> Job | None:

@@ -176,7 +176,7 @@ async def test_runs_do_not_overlap_and_times_missed_meanwhile_follow_the_policy(
     """The first run takes 150 s, so it misses the times 60 and 120."""
     component = clockwork(name=None)
     seen: list[float] = []
-    go_on = asyncio.Event()
+    started, go_on = asyncio.Event(), asyncio.Event()
     running = 0
 
     @component.action
@@ -186,13 +186,13 @@ async def test_runs_do_not_overlap_and_times_missed_meanwhile_follow_the_policy(
         assert running == 1
         seen.append((ctx.now() - START_MS) / 1000)
         if len(seen) == 1:
+            started.set()
             await go_on.wait()
         running -= 1
 
     component.cron("slow", every=60, catch_up=catch_up)("slow")
     async with Machine().process(component) as process:
-        while not seen:
-            await asyncio.sleep(0)
+        await started.wait()
         process.clock.move_to(START_MS + 150_000)
         go_on.set()
         await process.scheduler.wait_idle()
@@ -205,40 +205,46 @@ async def test_a_cron_whose_action_was_running_at_a_crash_goes_on() -> None:
     machine = Machine()
     component = clockwork(name=None)
     runs: list[float] = []
+    started = asyncio.Event()
 
     @component.action
     async def once_stuck(ctx: ActionCtx) -> None:
         runs.append((ctx.now() - START_MS) / 1000)
         if len(runs) == 1:
+            started.set()
             await asyncio.Event().wait()
 
     component.cron("stuck", every=60)("once_stuck")
     process = await machine.start(component)
-    while not runs:
-        await asyncio.sleep(0)
+    await started.wait()
     process.crash()
     machine.clock.move_to(START_MS + 10_000)
     async with machine.process(component) as process:
         await process.advance(60)
         assert runs == [0, 60]
-        assert {job.scheduled_time - START_MS: job.state for job in await process.jobs()} == {0: "failed", 60_000: "success", 120_000: "pending"}
+        assert {job.scheduled_time - START_MS: job.state for job in await process.jobs()} == {
+            0: "failed",
+            60_000: "success",
+            120_000: "pending",
+        }
 
 
 async def test_a_cron_whose_running_action_was_cancelled_before_a_crash_goes_on() -> None:
     machine = Machine()
     component = clockwork(name=None)
     runs: list[float] = []
+    started = asyncio.Event()
 
     @component.action
     async def once_stuck(ctx: ActionCtx) -> None:
         runs.append((ctx.now() - START_MS) / 1000)
         if len(runs) == 1:
+            started.set()
             await asyncio.Event().wait()
 
     component.cron("stuck", every=60)("once_stuck")
     process = await machine.start(component)
-    while not runs:
-        await asyncio.sleep(0)
+    await started.wait()
     [job] = await process.jobs("running")
     await process.call("cancel", job=job.id)
     process.crash()
@@ -259,18 +265,18 @@ async def test_cancelling_the_next_run_of_a_cron_skips_it() -> None:
 
 async def test_cancelling_a_running_run_of_a_cron_lets_it_go_on_and_plans_the_next() -> None:
     component = clockwork(name=None)
-    go_on = asyncio.Event()
+    started, go_on = asyncio.Event(), asyncio.Event()
     runs: list[float] = []
 
     @component.action
     async def slow(ctx: ActionCtx) -> None:
         runs.append((ctx.now() - START_MS) / 1000)
+        started.set()
         await go_on.wait()
 
     component.cron("slow", every=60)("slow")
     async with Machine().process(component) as process:
-        while not runs:
-            await asyncio.sleep(0)
+        await started.wait()
         [job] = await process.jobs("running")
         await process.call("cancel", job=job.id)
         go_on.set()
@@ -359,7 +365,7 @@ async def test_the_crons_of_an_unmounted_instance_wait_until_it_is_mounted_again
 
 async def test_a_day_that_never_comes_is_refused_at_start_and_nothing_is_changed() -> None:
     machine = Machine()
-    with pytest.raises(MountError, match='cron "tick": .*never comes'):
+    with pytest.raises(MountError, match=r'cron "tick": .*never comes'):
         await machine.start(clockwork(every=None, cron="0 0 31 2 *"))
     assert (await machine.storage.load()).tables == []
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from interlock import ActionCtx, AppError, Component, LimitExceeded, MutationCtx, QueryCtx, ScheduleError, Schema, Table
+from interlock import ActionCtx, App, AppError, ArgumentError, Component, LimitExceeded, MutationCtx, QueryCtx, ScheduleError, Schema, Table
+from interlock.values import loads
 
-from .rooms import START_MS, Machine, Process
+from .rooms import START_MS, Machine
 
 
 def diary() -> Component:
@@ -159,11 +160,8 @@ async def test_a_job_with_wrong_arguments_is_refused_when_planned() -> None:
         async def wrong(ctx: MutationCtx) -> None:
             await ctx.scheduler.run_after(0, "write", txt="x")
 
-        from interlock import ArgumentError
-        from interlock.functions.caller import Caller
-
         with pytest.raises(ArgumentError):
-            await process.dispatcher.run(wrong, caller=Caller(admin=True, source="test"))
+            await process.dispatcher.run(wrong, caller=process.caller)
 
 
 async def test_more_jobs_than_a_transaction_may_plan_are_refused() -> None:
@@ -478,19 +476,38 @@ async def test_a_function_that_is_gone_when_its_job_is_due_leaves_it_failed() ->
         assert found.error is not None and "Could not find" in found.error
 
 
+async def test_a_handle_of_a_job_is_looked_at_again_when_the_job_is_due() -> None:
+    component = diary()
+
+    @component.mutation
+    async def plan_by_handle(ctx: MutationCtx, seconds: float) -> str:
+        handle = await ctx.function_handle("write")
+        await ctx.scheduler.run_after(seconds, handle, text="by handle")
+        return handle
+
+    @component.mutation
+    async def revoke(ctx: MutationCtx, handle: str) -> None:
+        await ctx.revoke_handle(handle)
+
+    async with Machine().process(component) as process:
+        handle = await process.call("plan_by_handle", seconds=1)
+        await process.advance(1)
+        assert await process.call("texts") == ["by handle"]
+        await process.call("plan_by_handle", seconds=1)
+        await process.call("revoke", handle=handle)
+        await process.advance(1)
+        assert await process.call("texts") == ["by handle"]
+        assert [job.state for job in await process.jobs("failed")] == ["failed"]
+
+
 # looking
 
 
 async def test_who_looks_at_a_job_is_told_when_it_changes() -> None:
-    from interlock.functions.caller import Caller
-    from interlock.values import loads
-
     async with Machine().process(diary()) as process:
         job = await process.call("plan", seconds=10, text="ten")
         woken: list[None] = []
-        live = process.dispatcher.live_query(
-            "state_of", {"job": job}, caller=Caller(admin=True, source="test"), wake=lambda: woken.append(None)
-        )
+        live = process.dispatcher.live_query("state_of", {"job": job}, caller=process.caller, wake=lambda: woken.append(None))
 
         async def state() -> Any:
             entry = await live.at(process.engine.durable)
@@ -523,8 +540,6 @@ async def test_many_old_jobs_are_removed_in_several_transactions() -> None:
 
 
 def two_mounts() -> Any:
-    from interlock import App
-
     app = App()
     app.use(diary(), name="one", isolation="inline")
     app.use(diary(), name="two", isolation="inline")
@@ -545,8 +560,6 @@ async def test_each_instance_has_jobs_of_its_own() -> None:
 
 
 async def test_jobs_of_an_unmounted_instance_wait_until_it_is_mounted_again() -> None:
-    from interlock import App
-
     async with Machine().process(two_mounts()) as process:
         await process.call("plan", "one", seconds=10, text="parked")
         await process.deploy(App())
@@ -558,8 +571,6 @@ async def test_jobs_of_an_unmounted_instance_wait_until_it_is_mounted_again() ->
 
 
 async def test_no_instance_waits_for_the_long_jobs_of_another() -> None:
-    from interlock import App
-
     hog = Component("hog")
     never = asyncio.Event()
 

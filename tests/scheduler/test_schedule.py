@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from interlock.scheduler.schedule import CronExpression, Interval, Schedule, schedule_of
 from interlock.sdk.declarations import CronDeclaration
 

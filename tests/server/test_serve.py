@@ -6,74 +6,19 @@ import asyncio
 import json
 import random
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from interlock.errors import MountError
-from interlock.server import ServerApp, serve
 from interlock.server.serve import bind
-from interlock.server.service import Service
-from interlock.testing.virtual_clock import VirtualClock
 
+from .site import FRONTS, site
 from .sync_client import SESSION, settle
-from .tiny import TinyService
-
-FRONTS = ("own", "uvicorn")
-
-
-class Site:
-    """A running server and what is in it."""
-
-    def __init__(self, service: TinyService, clock: VirtualClock, url: str, stop: asyncio.Event) -> None:
-        self.service, self.clock, self.url, self.stop = service, clock, url, stop
-
-    @asynccontextmanager
-    async def socket(self, path: str = "/api/1.48.0/sync", **options: Any) -> AsyncIterator[ClientConnection]:
-        async with connect(self.url.replace("http", "ws") + path, **{"max_size": None, **options}) as connection:
-            yield connection
-
-
-def app_of(service: TinyService, clock: VirtualClock) -> ServerApp:
-    async def open_service() -> Service:
-        return service
-
-    async def close_service() -> None:
-        pass
-
-    return ServerApp(open_service, close_service, clock=clock)
-
-
-@asynccontextmanager
-async def site(front: str = "own") -> AsyncIterator[Site]:
-    service, clock, stop = TinyService(), VirtualClock(1_800_000_000_000.0), asyncio.Event()
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    if front == "own":
-        work = serve(app_of(service, clock), port=0, ready=ready.set_result, stop=stop, grace_s=5)
-    else:
-        listener = bind("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(app_of(service, clock), log_level="warning"))
-        work = server.serve(sockets=[listener])
-        ready.set_result(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    running = asyncio.ensure_future(work)
-    url = await ready
-    if front != "own":
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=5)) as client:
-            await client.get(url)
-    try:
-        yield Site(service, clock, url, stop)
-    finally:
-        stop.set()
-        if front != "own":
-            server.should_exit = True
-        await running
 
 
 async def send(connection: ClientConnection, *messages: dict[str, Any]) -> None:

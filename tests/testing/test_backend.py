@@ -351,13 +351,20 @@ async def test_an_apps_directory_is_loaded(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "app.py").write_text("from interlock import App\napp = App()\n")
     (folder / "jots.py").write_text(
-        "from interlock import MutationCtx, mutation\n\n\n@mutation\nasync def jot(ctx: MutationCtx, text: str) -> int:\n    return len(text)\n"
+        """
+from interlock import MutationCtx, mutation
+
+@mutation
+async def jot(ctx: MutationCtx, text: str) -> int:
+    return len(text)
+"""
     )
     async with TestBackend(folder) as t:
         assert await t.mutation("jots:jot", text="four") == 4
 
 
 def test_the_promised_names_are_there_and_no_others() -> None:
-    assert {name: getattr(interlock.testing, name) for name in interlock.testing.__all__}.keys() == {"TestBackend", "TestClient", "VirtualClock"}
-    with pytest.raises(AttributeError):
-        interlock.testing.Nothing
+    assert interlock.testing.__all__ == ["TestBackend", "TestClient", "VirtualClock"]
+    for name in interlock.testing.__all__:
+        assert getattr(interlock.testing, name).__name__ == name
+    assert not hasattr(interlock.testing, "Nothing")

@@ -26,7 +26,11 @@ def test_timers_fire_in_the_order_of_time_and_see_their_own_time() -> None:
 def test_a_timer_set_by_a_timer_fires_in_the_same_move() -> None:
     clock = VirtualClock(0)
     seen: list[float] = []
-    clock.call_at(10, lambda: clock.call_at(20, lambda: seen.append(clock.now_ms())) and None)
+
+    def set_another() -> None:
+        clock.call_at(20, lambda: seen.append(clock.now_ms()))
+
+    clock.call_at(10, set_another)
     clock.move_to(30)
     assert seen == [20]
 

@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 from hypothesis import strategies as st
+
 from interlock.values import UNSET, CommitTimestamp, Int64, encode_id, table_of, to_wire, union_of
 from interlock.values.validators import literal_value
 

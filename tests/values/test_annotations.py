@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, Optio
 import pydantic
 import pytest
 import typing_extensions
+
 from interlock.values import CommitTimestamp, Id, Int64, describe, fields_from, from_annotation
 
 T = TypeVar("T")

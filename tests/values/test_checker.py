@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock.values import (
     UNSET,
     CommitTimestamp,

@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock.values import decode_id, encode_id, new_internal, table_of
 
 COUNTING = bytes(range(16)).hex()

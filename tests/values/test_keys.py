@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock.errors import ValueRefused
 from interlock.values import UNSET, CommitTimestamp, Int64, after_prefix, decode_key, encode_id, encode_key, encode_keys
 

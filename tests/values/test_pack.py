@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interlock.errors import ValueRefused
 from interlock.values import COMMIT_TS_TOKEN, UNSET, CommitTimestamp, Int64, dumps, fill_commit_ts, normalize, pack, size_of, unpack
 

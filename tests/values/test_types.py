@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
+
 from interlock.errors import ValueRefused
 from interlock.values import UNSET, CommitTimestamp, Id, Int64, Unset, is_identifier
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 import pytest
 from hypothesis import given
+
 from interlock.values import (
     CommitTimestamp,
     Id,

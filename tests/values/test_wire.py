@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+
 from interlock.errors import ValueRefused
 from interlock.values import UNSET, CommitTimestamp, Int64, dumps, from_wire, loads, to_json, to_wire
 

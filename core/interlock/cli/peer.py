@@ -15,7 +15,7 @@ from interlock.cli.app_directory import data_directory, data_place, find_app
 from interlock.cli.console import CommandError, say
 from interlock.cli.exits import Exit
 from interlock.cli.running import RunningServer
-from interlock.errors import AppError, InterlockError
+from interlock.errors import AppError, FunctionNotFound, InterlockError
 
 if TYPE_CHECKING:
     import httpx
@@ -49,8 +49,8 @@ async def peer_of(app: Path | None, data: str | None) -> AsyncIterator[Peer]:
         from interlock.backend import Backend
         from interlock.cli.logs import configure_logs
 
-        # What the function itself logs is printed with its result.
-        configure_logs(level=logging.ERROR)
+        # What the function logs or raises is printed with its result.
+        configure_logs(level=logging.CRITICAL)
         async with Backend(directory, data=data_place(directory, data), dev=True) as backend:
             yield _Opened(backend)
 
@@ -73,7 +73,7 @@ class _Opened:
         self._backend = backend
 
     async def call(self, function: str, arguments: Json, component: str) -> Any:
-        from interlock.functions import log_lines_of
+        from interlock.functions.caller import log_lines_of
         from interlock.functions.redaction import frames_of
         from interlock.values import from_wire, to_wire
 
@@ -115,7 +115,7 @@ class _Server:
         answer = await self._ask("POST", "/api/function", json=body)
         _print_lines(answer.get("logLines", ()))
         if answer["status"] != "success":
-            raise _error_of(answer)
+            raise _error_of(function, answer)
         return answer["value"]
 
     async def mounts(self) -> list[Json]:
@@ -158,8 +158,10 @@ def _print_lines(lines: Iterable[str]) -> None:
         say(line)
 
 
-def _error_of(answer: Json) -> InterlockError:
+def _error_of(function: str, answer: Json) -> InterlockError:
     """What a function of a server raised: an AppError with its data, of the others the text."""
+    if str(FunctionNotFound(function)) in answer["errorMessage"]:
+        return FunctionNotFound(function)
     if "errorData" in answer:
         from interlock.values import from_wire
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from interlock.cli.app_directory import Data
 from interlock.cli.console import AsJson, CommandError, errors_reported, print_json
 from interlock.cli.exits import Exit
 from interlock.cli.peer import peer_of, server_at
+from interlock.errors import FunctionNotFound
 
 
 def run(
@@ -62,7 +64,21 @@ async def _call(
     function: str, arguments: dict[str, Any], app: Path | None, url: str | None, admin_key: str | None, component: str, data: str | None
 ) -> Any:
     async with server_at(url, admin_key) if url is not None else peer_of(app, data) as peer:
-        return await peer.call(function, arguments, component)
+        try:
+            return await peer.call(function, arguments, component)
+        except FunctionNotFound as error:
+            if url is not None:
+                raise
+            raise FunctionNotFound(error.name, _hint(function, component, await peer.mounts())) from None
+
+
+def _hint(function: str, component: str, mounts: list[dict[str, Any]]) -> str:
+    """What there is instead: the function that was meant, the mounts, or all functions."""
+    functions = {mount["path"]: mount["functions"] for mount in mounts if mount["state"] == "mounted"}
+    if component not in functions:
+        return f'Nothing is mounted at "{component}". Mounted: {", ".join(path for path in functions if path) or "nothing"}.'
+    close = difflib.get_close_matches(function, functions[component], n=1)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(functions[component]) or 'none'}."
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -65,17 +65,22 @@ async def perform(call: CallHost) -> Any:
     except GeneratorExit:
         call.end()  # whoever drove it is gone: nothing can be waited for
         raise
-    except BaseException:
+    except BaseException as error:
         try:
             if call.state == BUSY:
                 await call.settle()
         finally:
             call.end()
+        doomed = call.execution.doomed
+        if doomed is not None and isinstance(error, Exception):
+            raise doomed from None
         raise
     if call.queue:
         call.end()
     else:
         call.state = ENDED
+    if call.execution.doomed is not None:
+        raise call.execution.doomed
     return None if callee.is_trigger else callee.check_result(result)
 
 

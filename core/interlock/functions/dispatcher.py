@@ -12,7 +12,7 @@ import json
 import random
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +32,7 @@ from interlock.functions.call import Call, Execution
 from interlock.functions.caller import Answer, Caller, QueryResult, keep_log_lines, log_lines_of
 from interlock.functions.calling import mount_share, narrowed, perform, plain
 from interlock.functions.handles import Handles, handles_table
-from interlock.functions.host import ActionHost, TransactionHost
+from interlock.functions.host import ActionHost, CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.redaction import is_told, log_failure
@@ -54,6 +54,7 @@ from interlock.values import CommitTimestamp, Int64, dumps, loads, normalize
 _WALL = LIMITS["transaction_wall"].value
 _CPU = LIMITS["transaction_cpu"].value
 _ACTION_WALL = LIMITS["action_wall"].value
+_IN_PYTHON = frozenset({"test", "embedded"})
 _PLACEHOLDER = b'{"$commitTs"'
 
 
@@ -123,8 +124,9 @@ class Dispatcher:
         return self._services.directory
 
     def close(self) -> None:
-        """Let go of the threads of plain actions."""
+        """Let go of the threads: of plain actions, and of the one that watches."""
         self._inline.close()
+        self._services.meter.close()
 
     def _directory(self, tree: Tree) -> Directory:
         return Directory(tree, self._runner_of, self._engine.catalog.number_of)
@@ -158,7 +160,15 @@ class Dispatcher:
             args = callee.rename_args(args)
         if session is not None:
             bracket = KeptAnswer(RequestKey(session[0], str(session[1])))
-        return await self._run(callee, args, caller, bracket=bracket, at=at, limits=limits)
+        try:
+            if callee.kind == "mutation":
+                return await self._mutation(callee, args, caller, bracket, limits, None)
+            return await self._other(callee, args, caller, at, limits, None)
+        except Exception as error:
+            outside = self._to_outside(error, callee, caller)
+            if outside is error:
+                raise
+            raise outside from error
 
     async def run(
         self,
@@ -173,8 +183,16 @@ class Dispatcher:
         """Run a function that is in no module, `handler(ctx)`, as if it were one of the instance: tests, the dashboard's edits."""
         scope = self._services.directory.scopes[component_path]
         callee = scope.improvise(handler, kind, name)
-        if kind != "query":
-            return await self._run(callee, {}, caller, bracket=bracket)
+        try:
+            if kind == "mutation":
+                return await self._mutation(callee, {}, caller, bracket, None, None)
+            if kind == "action":
+                return await self._action(callee, {}, caller, None, None)
+        except Exception as error:
+            outside = self._to_outside(error, callee, caller)
+            if outside is error:
+                raise
+            raise outside from error
         # Not through the cache: a function that is made anew each time has no name to keep a result under.
         outcome = await self._engine.query(self._prepare(callee, {}, caller, None).run)
         result = outcome.value
@@ -227,7 +245,10 @@ class Dispatcher:
             caller = replace(caller, identity=identity)
         log = action.execution.log
         try:
-            answer = await self._run(callee, args, caller, limits=limits, parent=action)
+            if callee.kind == "mutation":
+                answer = await self._mutation(callee, args, caller, None, limits, action)
+            else:
+                answer = await self._other(callee, args, caller, None, limits, action)
         except AppError as error:
             log.extend(log_lines_of(error))
             if callee.scope is not action.callee.scope:
@@ -239,32 +260,23 @@ class Dispatcher:
         log.extend(answer.log_lines)
         return answer.value
 
-    async def _run(
-        self,
-        callee: Callee,
-        args: Mapping[str, Any],
-        caller: Caller,
-        *,
-        bracket: Bracket | None = None,
-        at: int | None = None,
-        limits: Limits | None = None,
-        parent: Call | None = None,
+    async def _other(
+        self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None
     ) -> Answer:
-        try:
-            if callee.kind == "mutation":
-                return await self._mutation(callee, args, caller, bracket, limits, parent)
-            if callee.kind == "query":
-                return await self._query(callee, args, caller, at, limits, parent)
-            return await self._action(callee, args, caller, limits, parent)
-        except Exception as error:
-            if parent is None:
-                if not is_told(error) and caller.source != "test":
-                    log_failure(error, caller.request_id, callee.scope.path, callee.name)
-                if callee.scope.path and isinstance(error, AppError):
-                    crossed = plain(error)
-                    keep_log_lines(crossed, log_lines_of(error))
-                    raise crossed from error
-            raise
+        if callee.kind == "query":
+            return await self._query(callee, args, caller, at, limits, parent)
+        return await self._action(callee, args, caller, limits, parent)
+
+    @staticmethod
+    def _to_outside(error: Exception, callee: Callee, caller: Caller) -> Exception:
+        """An error as it leaves: logged if nobody else will see it whole, and plain where it crosses a component's boundary."""
+        if not is_told(error) and caller.source not in _IN_PYTHON:
+            log_failure(error, caller.request_id, callee.scope.path, callee.name)
+        if callee.scope.path and isinstance(error, AppError):
+            crossed = plain(error)
+            keep_log_lines(crossed, log_lines_of(error))
+            return crossed
+        return error
 
     async def _mutation(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, bracket: Bracket | None, limits: Limits | None, parent: Call | None
@@ -311,23 +323,12 @@ class Dispatcher:
             value = _filled(value, Int64(outcome.ts))
         return Answer(value, outcome.ts, lines)
 
-    async def _transact(self, call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Any:
+    @staticmethod
+    def _transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Awaitable[Any]:
         """Run the top-level function of a transaction, within its time and its mount's share."""
-        execution, callee = call.execution, call.callee
         call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, _WALL, _CPU
-        try:
-            if limits is None and callee.scope.limits is None:
-                value = await perform(call)
-            else:
-                with mount_share(call, call.tx, callee.scope.limits), narrowed(call, call.tx, limits):
-                    value = await perform(call)
-        except Exception:
-            if execution.doomed is not None:
-                raise execution.doomed from None
-            raise
-        if execution.doomed is not None:
-            raise execution.doomed
-        return value
+        share = call.callee.scope.limits
+        return perform(call) if limits is None and share is None else _within(call, call.tx, share, limits)
 
     async def _query(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None
@@ -401,8 +402,7 @@ class Dispatcher:
         if watched is not None:
             watched.start()
         try:
-            with mount_share(call, None, callee.scope.limits), narrowed(call, None, limits):
-                value = await perform(call)
+            value = await _within(call, None, callee.scope.limits, limits)
             if holds_commit_timestamp(value):
                 raise ReturnError(callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
         except Exception as error:
@@ -413,6 +413,11 @@ class Dispatcher:
         if watched is not None:
             watched.finish(None)
         return Answer(value, 0, execution.finish_log())
+
+
+async def _within(call: CallHost, tx: Transaction | None, share: Limits | None, limits: Limits | None) -> Any:
+    with mount_share(call, tx, share), narrowed(call, tx, limits):
+        return await perform(call)
 
 
 class _Observed:

@@ -158,7 +158,14 @@ class TransactionHost(CallHost):
         tx: Transaction,
         is_stale: bool = False,
     ) -> None:
-        super().__init__(execution, callee, args, parent, depth, identity)
+        # As Call.__init__ does, without the call: one of these is made for every call.
+        self.execution, self.callee, self.args = execution, callee, args
+        self.parent, self.depth, self.identity_fields = parent, depth, identity
+        self.children = self.ordinal = 0
+        self.deadline_ms = self.cpu_max = None
+        self.wall_max = self.cpu = 0.0
+        self.state = IDLE
+        self.queue = None
         self.tx, self.is_stale = tx, is_stale
         self._random: random.Random | None = None
 

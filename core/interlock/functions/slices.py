@@ -14,30 +14,68 @@ from typing import Any
 from interlock.clock import Timer
 from interlock.errors import DeadlineExceeded
 from interlock.functions.call import Call, current
+from interlock.functions.watchdog import Overtime, Watchdog, free_signal
 
 _SAMPLE_SECONDS = 0.02
 _GRACE_MS = 1_000.0
-Started = tuple[float, float]
+Slice = tuple[float, float, Call]
+"""When it began, the CPU time of the thread at a moment shortly before, and whose it is."""
 
 
 class CpuMeter:
-    """The CPU time of a slice. Asking the system for it is dear, so short slices count by the wall clock, which is never less."""
+    """The CPU time of a slice. Asking the system for it is dear, so short slices count by the wall clock, which is never less.
 
-    __slots__ = ("_cpu", "_sampled")
+    `running` is the slice that runs now, for the watchdog that ends one which does not come back.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tick_seconds: float = 0.1) -> None:
         self._sampled = self._cpu = 0.0
+        self._tick = tick_seconds
+        self._watchdog: Watchdog | None = None
+        self.is_watched = False
+        self.running: Slice | None = None
 
-    def start(self) -> Started:
+    def start(self, call: Call) -> Slice:
         now = time.perf_counter()
         if now - self._sampled > _SAMPLE_SECONDS:
             self._sampled, self._cpu = now, time.thread_time()
-        return now, self._cpu
+        self.running = started = (now, self._cpu, call)
+        if not self.is_watched:
+            self._watch()
+        return started
 
-    def spent(self, started: Started) -> float:
+    def spent(self, started: Slice) -> float:
         """Seconds since `started`, at most this much too high: what was used between the sample and the start."""
         wall = time.perf_counter() - started[0]
         return wall if wall <= _SAMPLE_SECONDS else min(wall, time.thread_time() - started[1])
+
+    @property
+    def is_running(self) -> bool:
+        return self.running is not None
+
+    def over_limit(self, cpu_seconds: Callable[[], float]) -> bool:
+        """Whether the running slice has used more than its call may, by the clock of the thread that it runs in."""
+        running = self.running
+        if running is None:
+            return False
+        started, sampled, call = running
+        maximum = call.cpu_max
+        if maximum is None or call.cpu + time.perf_counter() - started <= maximum:
+            return False
+        return call.cpu + cpu_seconds() - sampled > maximum
+
+    def _watch(self) -> None:
+        self.is_watched = True
+        if self._watchdog is not None:
+            self._watchdog.call()
+        elif (number := free_signal()) is not None:
+            self._watchdog = Watchdog(self, number, self._tick)
+
+    def close(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.close()
+            self._watchdog = None
+            self.is_watched = False
 
 
 def check_cpu(call: Call, seconds: float) -> None:
@@ -61,13 +99,17 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
             current.set(outer)
         return Suspended(coroutine, pending, call)
     meter = call.execution.services.meter
-    started = meter.start()
+    above = meter.running
+    started = meter.start(call)
     try:
         pending = coroutine.send(None)
     except StopIteration as done:
         check_cpu(call, meter.spent(started))
         return done.value
+    except Overtime:
+        raise _overtime(call) from None
     finally:
+        meter.running = above
         current.set(outer)
     check_cpu(call, meter.spent(started))
     return Suspended(coroutine, pending, call)
@@ -75,16 +117,30 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
 
 def at_once(function: Callable[[], Any], call: Call) -> Any:
     """Run a plain function as part of `call`: nothing in it can wait, so it is one slice."""
-    meter = call.execution.services.meter
     outer = current.get()
     current.set(call)
-    started = meter.start()
+    if call.cpu_max is None:
+        try:
+            return function()
+        finally:
+            current.set(outer)
+    meter = call.execution.services.meter
+    above = meter.running
+    started = meter.start(call)
     try:
         result = function()
+    except Overtime:
+        raise _overtime(call) from None
     finally:
+        meter.running = above
         current.set(outer)
     check_cpu(call, meter.spent(started))
     return result
+
+
+def _overtime(call: Call) -> BaseException:
+    """What the watchdog's interruption becomes: the error of the call whose time it was, which may be one further down."""
+    return DeadlineExceeded(call.callee.label, "CPU time", call.cpu_max) if call.cpu_max is not None else Overtime()
 
 
 class Suspended:
@@ -124,7 +180,8 @@ class Suspended:
                     thrown = asyncio.CancelledError()
                 outer = current.get()
                 current.set(call)
-                started = meter.start() if meter is not None else None
+                above = meter.running if meter is not None else None
+                started = meter.start(call) if meter is not None else None
                 try:
                     self._pending = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
                 except StopIteration as done:
@@ -133,11 +190,15 @@ class Suspended:
                     if meter is not None and started is not None:
                         check_cpu(call, meter.spent(started))
                     return done.value
+                except Overtime:
+                    raise _overtime(call) from None
                 except BaseException:
                     if heard:
                         break
                     raise
                 finally:
+                    if meter is not None:
+                        meter.running = above
                     current.set(outer)
                 if meter is not None and started is not None and not heard:
                     self._charge(meter.spent(started))

@@ -9,7 +9,7 @@ through `service.Service` and knows nothing of functions, tables and transaction
     http_api.py       /api/query and the like
     auth.py           tokens and admin keys → credentials; identity.py, admin_key.py
     messages.py       the sync messages as types and bytes; decoding.py, function_path.py, client_version.py: other texts from outside
-    wire.py           the outgoing half of a socket; front.py: a faster one under the project's own web server
+    wire.py           the outgoing half of a socket; socket_front.py: a faster one under the project's own web server
     turns.py          fairness when one commit wakes a thousand sockets
     serve.py          a port and a web server for it
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class ServerApp:
         self._clock = clock or SystemClock()
         self._mounts = dict(mounts or {})
         self._key_transport = key_transport
-        self._new_request_id = new_request_id or (lambda: secrets.token_hex(8))
+        self._new_request_id = new_request_id or _request_ids()
         self._running: _Running | None = None
         self._starting = asyncio.Lock()
 
@@ -88,6 +88,11 @@ class ServerApp:
         if running.static is not None:
             return await running.static({**scope, "path": path, "root_path": ""}, receive, send)
         return await running.api(path, scope, receive, send)
+
+    @property
+    def api(self) -> HttpApi | None:
+        """The HTTP API, once it runs. A web server that has the whole body may ask it without the ASGI conversation."""
+        return None if self._running is None else self._running.api
 
     async def startup(self) -> None:
         """Open the backend. Raises what stands in its way."""
@@ -166,3 +171,9 @@ def _static(folder: str) -> AsgiApp:
     from starlette.staticfiles import StaticFiles
 
     return Starlette(routes=[Mount("/", app=StaticFiles(directory=folder, html=True))])
+
+
+def _request_ids() -> Callable[[], str]:
+    """Ids that tell requests apart; nothing depends on nobody guessing them."""
+    bits = random.Random().getrandbits
+    return lambda: f"{bits(64):016x}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from interlock.errors import FunctionNotFound
 from interlock.mounting.names import canonical
 from interlock.values import is_identifier
@@ -19,6 +21,11 @@ def read_function(text: str, component_path: str) -> str:
         raise BadFunctionPath(f"A function name of {len(text):,} characters is none.")
     if component_path and is_identifier(name := text.removesuffix(":default")):
         return name  # a component's functions have no module; clients add one where they see none
+    return _read(text)
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> str:
     try:
         return canonical(text)
     except FunctionNotFound:

@@ -1,8 +1,8 @@
 """The HTTP API: one-shot calls for clients that hold no socket, and the few facts that tools ask for.
 
-A plain ASGI callable without router or middleware: a call's way from the server's parser to the backend is one dictionary look-up.
+Without router or middleware: a call's way from the server's parser to the backend is one dictionary look-up.
 
-Start at `HttpApi.__call__`. A handler returns a `_Reply` or raises `_Refusal`; what a *function* raised is neither, but a reply.
+Start at `HttpApi.answer`. A handler returns a `Reply` or raises `_Refusal`; what a *function* raised is a reply like any other.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ _FORMATS: dict[object, Format] = {
 }
 _QUERIES_PER_BATCH = 1000
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-_JSON = (b"content-type", b"application/json")
-_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_REQUESTED_HEADERS = b"access-control-request-headers"
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
+JSON = b"application/json"
+TEXT = b"text/plain; charset=utf-8"
+BODY_MAX = int(LIMITS["http_body"].value)
 _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST, OPTIONS, PATCH, DELETE, PUT"),
     (b"access-control-max-age", b"86400"),
@@ -53,10 +56,13 @@ _PREFLIGHT = [
 
 
 @dataclass(slots=True)
-class _Reply:
+class Reply:
+    """What goes back. `headers` are those beside the type and length of the body, mostly none."""
+
     body: bytes
     status: int = 200
-    content_type: tuple[bytes, bytes] = _JSON
+    content_type: bytes = JSON
+    headers: list[tuple[bytes, bytes]] | None = None
 
 
 class _Refusal(Exception):
@@ -67,10 +73,6 @@ class _Refusal(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-class _ClientGone(Exception):
-    """Nobody waits for the answer any more."""
-
-
 @dataclass(slots=True)
 class _Request:
     """`rest` is what follows the prefix of a route that has one."""
@@ -78,7 +80,7 @@ class _Request:
     method: str
     headers: Headers
     query_string: bytes
-    receive: Receive
+    body: bytes
     request_id: str
     rest: str = ""
 
@@ -90,30 +92,12 @@ class _Request:
         except ValueError:
             raise _Refusal(400, "BadQueryArgs", "The URL has too many parameters.") from None
 
-    async def body(self) -> bytes:
-        limit = int(LIMITS["http_body"].value)
-        message = await self.receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            whole: bytes = message.get("body", b"")
-            if len(whole) > limit:
-                raise _too_long(limit)
-            return whole
-        parts = bytearray()
-        while True:
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            parts += message.get("body", b"")
-            if len(parts) > limit:
-                raise _too_long(limit)
-            if not message.get("more_body", False):
-                return bytes(parts)
-            message = await self.receive()
-
-    async def json(self) -> dict[str, Any]:
-        if not self.headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+    def json(self) -> dict[str, Any]:
+        content_type = self.headers.get(b"content-type", b"")
+        if content_type != JSON and not content_type.lower().startswith(JSON):
             raise _Refusal(400, "BadJsonBody", "Send the request with the header `Content-Type: application/json`.")
         try:
-            document = read_json(await self.body())
+            document = read_json(self.body)
         except BadJson as error:
             raise _Refusal(400, "BadJsonBody", f"The body is not JSON: {error}.") from None
         if not isinstance(document, dict):
@@ -121,7 +105,7 @@ class _Request:
         return document
 
 
-Handler = Callable[[_Request], Awaitable[_Reply]]
+Handler = Callable[[_Request], Awaitable[Reply]]
 
 
 class HttpApi:
@@ -130,8 +114,7 @@ class HttpApi:
     def __init__(self, shared: Shared, *, has_static: bool) -> None:
         self._service = shared.service
         self._authenticator = shared.authenticator
-        self._clock = shared.clock
-        self._request_ids = shared.new_request_id
+        self._new_request_id = shared.new_request_id
         self._routes: dict[str, dict[str, Handler]] = {
             "/api/query": {"POST": self._query, "GET": self._query_by_url},
             "/api/mutation": {"POST": self._mutation},
@@ -155,24 +138,32 @@ class HttpApi:
         return path in self._routes or path.startswith("/api/") or path == "/api"
 
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        method = scope["method"]
-        if method == "OPTIONS" and b"access-control-request-method" in headers:
-            return await _send(send, _Reply(b"", 200, _TEXT), headers, is_preflight=True)
-        route, rest = self._routes.get(path), ""
-        if route is None and path.startswith("/api/run/"):
-            route, rest = self._run_route, path[len("/api/run/") :]
-        given_id = headers.get(b"convex-request-id")
-        is_given = given_id is not None and _REQUEST_ID.fullmatch(given_id)
-        request_id = given_id.decode() if is_given and given_id else self._request_ids()
-        request = _Request(method, headers, scope["query_string"], receive, request_id, rest)
+        method, headers = scope["method"], dict(scope["headers"])
+        body: bytes | None = b""
+        if method not in _WITHOUT_BODY:
+            try:
+                body = await _read_body(receive)
+            except _ClientGone:
+                return
+        reply = await self.answer(method, path, headers, scope["query_string"], body)
+        length = (b"content-length", b"%d" % len(reply.body))
+        head = [(b"content-type", reply.content_type), length, *(reply.headers or ())]
+        await send({"type": "http.response.start", "status": reply.status, "headers": head})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+
+    async def answer(self, method: str, path: str, headers: Headers, query_string: bytes, body: bytes | None) -> Reply:
+        """The reply to a request, whatever it is. A `body` of None was too long to be read."""
+        request = _Request(method, headers, query_string, body or b"", "")
         try:
-            if route is None:
-                raise _Refusal(404, "NotFound", f"There is nothing at {path[:200]}.")
-            handler = route.get("GET" if method == "HEAD" else method)
-            if handler is None:
-                raise _Refusal(405, "MethodNotAllowed", f"{path[:200]} answers {', '.join(route)}.")
-            reply = await handler(request)
+            if method == "OPTIONS" and b"access-control-request-method" in headers:
+                reply = Reply(b"", 200, TEXT, [*_PREFLIGHT, (b"access-control-allow-headers", headers.get(_REQUESTED_HEADERS, b"*"))])
+            elif body is None:
+                raise _Refusal(413, "BodyTooLarge", f"The body is longer than {BODY_MAX:,} bytes.")
+            else:
+                given_id = headers.get(b"convex-request-id")
+                is_given = given_id is not None and _REQUEST_ID.fullmatch(given_id)
+                request.request_id = given_id.decode() if is_given and given_id else self._new_request_id()
+                reply = await self._handler(path, request)(request)
         except _Refusal as refusal:
             reply = _refused(refusal.status, refusal.code, refusal.message)
         except Unauthenticated as error:
@@ -180,36 +171,52 @@ class HttpApi:
         except ProviderUnreachable as error:
             log.warning("a token could not be checked: %s", error)
             reply = _refused(503, "AuthProviderUnreachable", "The keys of the auth provider cannot be had now. Try again.")
-        except _ClientGone:
-            return None
         except Exception:
-            log.exception("%s %s failed (request %s)", method, path[:200], request_id)
-            reply = _refused(500, "InternalServerError", f"Your request couldn't be completed. Try again later. [Request ID: {request_id}]")
-        return await _send(send, reply, headers, is_head=method == "HEAD")
+            log.exception("%s %s failed (request %s)", method, path[:200], request.request_id)
+            apology = f"Your request couldn't be completed. Try again later. [Request ID: {request.request_id}]"
+            reply = _refused(500, "InternalServerError", apology)
+        origin = headers.get(b"origin")
+        if origin is not None:
+            allowed = [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
+            reply.headers = [*(reply.headers or ()), *allowed]
+        if reply.status == 413:
+            reply.headers = [*(reply.headers or ()), (b"connection", b"close")]
+        return reply
+
+    def _handler(self, path: str, request: _Request) -> Handler:
+        route = self._routes.get(path)
+        if route is None and path.startswith("/api/run/"):
+            route, request.rest = self._run_route, path[len("/api/run/") :]
+        if route is None:
+            raise _Refusal(404, "NotFound", f"There is nothing at {path[:200]}.")
+        handler = route.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise _Refusal(405, "MethodNotAllowed", f"{path[:200]} answers {', '.join(route)}.")
+        return handler
 
     # Calls
 
-    async def _query(self, request: _Request) -> _Reply:
+    async def _query(self, request: _Request) -> Reply:
         return await self._call("query", request)
 
-    async def _mutation(self, request: _Request) -> _Reply:
+    async def _mutation(self, request: _Request) -> Reply:
         return await self._call("mutation", request)
 
-    async def _action(self, request: _Request) -> _Reply:
+    async def _action(self, request: _Request) -> Reply:
         return await self._call("action", request)
 
-    async def _call(self, kind: Kind, request: _Request) -> _Reply:
-        document = await request.json()
+    async def _call(self, kind: Kind, request: _Request) -> Reply:
+        document = request.json()
         return await self._run_call(kind, request, document, await self._credentials(request))
 
-    async def _any_function(self, request: _Request) -> _Reply:
-        document = await request.json()
+    async def _any_function(self, request: _Request) -> Reply:
+        document = request.json()
         credentials = await self._credentials(request)
         _require_admin(credentials)
         return await self._run_call(None, request, document, credentials)
 
-    async def _run(self, request: _Request) -> _Reply:
-        body = await request.json()
+    async def _run(self, request: _Request) -> Reply:
+        body = request.json()
         try:
             path = from_url(request.rest)
         except BadFunctionPath as error:
@@ -217,7 +224,7 @@ class HttpApi:
         document = {"path": path, "args": body.get("args", {}), "format": body.get("format", "json")}
         return await self._run_call(None, request, document, await self._credentials(request))
 
-    async def _run_call(self, kind: Kind | None, request: _Request, document: dict[str, Any], credentials: Credentials) -> _Reply:
+    async def _run_call(self, kind: Kind | None, request: _Request, document: dict[str, Any], credentials: Credentials) -> Reply:
         format = _format(document.get("format"), request.headers)
         path, args, component_path = _read_call(document, credentials)
         outcome = await self._service.call(
@@ -225,7 +232,7 @@ class HttpApi:
         )
         return _result(outcome, format)
 
-    async def _query_by_url(self, request: _Request) -> _Reply:
+    async def _query_by_url(self, request: _Request) -> Reply:
         document: dict[str, Any] = {name: value for name in ("path", "format") if (value := request.parameter(name)) is not None}
         try:
             document["args"] = read_json(request.parameter("args") or "{}")
@@ -233,11 +240,11 @@ class HttpApi:
             raise _Refusal(400, "BadQueryArgs", f"The parameter args is not JSON: {error}.") from None
         return await self._run_call("query", request, document, await self._credentials(request))
 
-    async def _query_ts(self, request: _Request) -> _Reply:
-        return _Reply(b'{"ts":"%b"}' % encode_ts(self._service.offer_ts()))
+    async def _query_ts(self, request: _Request) -> Reply:
+        return Reply(b'{"ts":"%b"}' % encode_ts(self._service.offer_ts()))
 
-    async def _query_at_ts(self, request: _Request) -> _Reply:
-        document = await request.json()
+    async def _query_at_ts(self, request: _Request) -> Reply:
+        document = request.json()
         try:
             ts = decode_ts(document.get("ts"))
         except ValueError as error:
@@ -246,8 +253,8 @@ class HttpApi:
         credentials = await self._credentials(request)
         return _result(await self._query_at(ts, request, document, credentials), format)
 
-    async def _query_batch(self, request: _Request) -> _Reply:
-        document = await request.json()
+    async def _query_batch(self, request: _Request) -> Reply:
+        document = request.json()
         queries = document.get("queries")
         if not isinstance(queries, list) or not all(isinstance(each, dict) for each in queries) or len(queries) > _QUERIES_PER_BATCH:
             raise _Refusal(400, "BadJsonBody", f"queries must be an array of at most {_QUERIES_PER_BATCH} objects.")
@@ -259,7 +266,7 @@ class HttpApi:
         finally:
             self._service.unpin(snapshot)
         results = [_result(outcome, format).body for outcome, format in zip(outcomes, formats, strict=True)]
-        return _Reply(b'{"results":[' + b",".join(results) + b"]}")
+        return Reply(b'{"results":[' + b",".join(results) + b"]}")
 
     async def _query_at(self, ts: int, request: _Request, document: dict[str, Any], credentials: Credentials) -> Answer | Failure:
         path, args, component_path = _read_call(document, credentials)
@@ -274,21 +281,21 @@ class HttpApi:
 
     # Facts
 
-    async def _check_admin_key(self, request: _Request) -> _Reply:
+    async def _check_admin_key(self, request: _Request) -> Reply:
         _require_admin(await self._credentials(request))
-        return _Reply(b'{"success":true,"allowedOps":[],"isReadOnly":false}')
+        return Reply(b'{"success":true,"allowedOps":[],"isReadOnly":false}')
 
-    async def _version(self, request: _Request) -> _Reply:
-        return _Reply(self._service.settings.version.encode(), content_type=_TEXT)
+    async def _version(self, request: _Request) -> Reply:
+        return Reply(self._service.settings.version.encode(), content_type=TEXT)
 
-    async def _instance_name(self, request: _Request) -> _Reply:
-        return _Reply(self._service.settings.instance_name.encode(), content_type=_TEXT)
+    async def _instance_name(self, request: _Request) -> Reply:
+        return Reply(self._service.settings.instance_name.encode(), content_type=TEXT)
 
-    async def _root(self, request: _Request) -> _Reply:
-        return _Reply(b"This Interlock deployment is running.\n", content_type=_TEXT)
+    async def _root(self, request: _Request) -> Reply:
+        return Reply(b"This Interlock deployment is running.\n", content_type=TEXT)
 
-    async def _echo(self, request: _Request) -> _Reply:
-        return _Reply(await request.body(), content_type=_TEXT)
+    async def _echo(self, request: _Request) -> Reply:
+        return Reply(request.body, content_type=TEXT)
 
     async def _credentials(self, request: _Request) -> Credentials:
         header = request.headers.get(b"authorization")
@@ -336,36 +343,37 @@ def _format(name: object, headers: Headers) -> Format:
     return format
 
 
-def _result(outcome: Answer | Failure, format: Format) -> _Reply:
+def _result(outcome: Answer | Failure, format: Format) -> Reply:
     logs = b',"logLines":' + orjson.dumps(list(outcome.log_lines)) if outcome.log_lines else b""
     if isinstance(outcome, Answer):
-        return _Reply(b"".join([b'{"status":"success","value":', _formatted(outcome.json, format), logs, b"}"]))
+        return Reply(b"".join([b'{"status":"success","value":', _formatted(outcome.json, format), logs, b"}"]))
     if outcome.code == "StorageUnavailable":
         return _refused(503, outcome.code, outcome.message)
     data = b"" if outcome.data is None else b',"errorData":' + _formatted(outcome.data, format)
-    return _Reply(b"".join([b'{"status":"error","errorMessage":', orjson.dumps(outcome.message), data, logs, b"}"]))
+    return Reply(b"".join([b'{"status":"error","errorMessage":', orjson.dumps(outcome.message), data, logs, b"}"]))
 
 
 def _formatted(json: bytes, format: Format) -> bytes:
     return json if format == "convex_encoded_json" else orjson.dumps(to_json(loads(json), format))
 
 
-def _refused(status: int, code: str, message: str) -> _Reply:
-    return _Reply(orjson.dumps({"code": code, "message": message}), status)
+def _refused(status: int, code: str, message: str) -> Reply:
+    return Reply(orjson.dumps({"code": code, "message": message}), status)
 
 
-def _too_long(limit: int) -> _Refusal:
-    return _Refusal(413, "BodyTooLarge", f"The body is longer than {limit:,} bytes.")
+class _ClientGone(Exception):
+    """Nobody waits for the answer any more."""
 
 
-async def _send(send: Send, reply: _Reply, request_headers: Headers, *, is_preflight: bool = False, is_head: bool = False) -> None:
-    headers = [reply.content_type, (b"content-length", b"%d" % len(reply.body))]
-    origin = request_headers.get(b"origin")
-    if origin is not None:
-        headers += [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
-    if is_preflight:
-        headers += [*_PREFLIGHT, (b"access-control-allow-headers", request_headers.get(b"access-control-request-headers", b"*"))]
-    if reply.status == 413:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if is_head else reply.body})
+async def _read_body(receive: Receive) -> bytes | None:
+    """None when it is too long."""
+    message = await receive()
+    body = message.get("body", b"")
+    if message.get("more_body", False):
+        body = bytearray(body)
+        while message.get("more_body", False) and len(body) <= BODY_MAX:
+            message = await receive()
+            body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise _ClientGone
+    return None if len(body) > BODY_MAX else bytes(body)

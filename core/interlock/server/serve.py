@@ -21,7 +21,8 @@ import uvicorn
 from interlock.errors import MountError
 from interlock.limits import LIMITS
 from interlock.server.asgi import GRACE_S, ServerApp
-from interlock.server.front import SocketFront
+from interlock.server.http_front import HttpFront
+from interlock.server.socket_front import SocketFront
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ def _config(app: ServerApp, grace_s: float) -> uvicorn.Config:
         app,
         interface="asgi3",
         lifespan="off",  # `serve` opens and closes the backend itself
-        http="httptools",
+        http=HttpFront,
         ws=SocketFront,
         ws_max_size=int(LIMITS["socket_message"].value),
         ws_ping_interval=_PING_EVERY_S,

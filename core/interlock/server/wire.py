@@ -1,6 +1,6 @@
 """One WebSocket, as a session sees it: messages go out in the order sent, and sending never waits.
 
-`AsgiWire` is the one for any ASGI server. `front.py` has a faster one, which this project's own server offers.
+`AsgiWire` is the one for any ASGI server. `socket_front.py` has a faster one, which this project's own server offers.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    seeds.session = config.getoption("--interlock-seed")
+    seeds.session = int(config.getoption("--interlock-seed") or 0)
 
 
 @pytest.fixture

@@ -40,17 +40,16 @@ class ShardedCounter:
 
     async def add(self, ctx: MutationCtx | ActionCtx, name: str, count: float = 1) -> None:
         """Add a number; it may be negative or a fraction."""
-        shard = self._shard(ctx, name)
-        await ctx.run_mutation(self._mount.add, name=name, count=_number(count), shard=shard, **self._planning)
-        self._keep(ctx, name, shard)
+        addition = self._addition(ctx, name, count)
+        await ctx.run_mutation(self._mount.add, **addition, **self._planning)
+        self._keep(ctx, addition)
 
     async def add_many(self, ctx: MutationCtx | ActionCtx, counts: Mapping[str, float]) -> None:
         """Add to several counters in one call: all of it happens, or nothing."""
-        shards = {name: self._shard(ctx, name) for name in counts}
-        additions = [{"name": name, "count": _number(count), "shard": shards[name]} for name, count in counts.items()]
+        additions = [self._addition(ctx, name, count) for name, count in counts.items()]
         await ctx.run_mutation(self._mount.add_many, additions=additions, **self._planning)
-        for name, shard in shards.items():
-            self._keep(ctx, name, shard)
+        for addition in additions:
+            self._keep(ctx, addition)
 
     async def subtract(self, ctx: MutationCtx | ActionCtx, name: str, count: float = 1) -> None:
         """Add the negative of a number."""
@@ -107,16 +106,20 @@ class ShardedCounter:
     def _shards_of(self, name: str) -> int:
         return self._shards.get(name, self._default_shards)
 
-    def _shard(self, ctx: MutationCtx | ActionCtx, name: str) -> int:
+    def _addition(self, ctx: MutationCtx | ActionCtx, name: str, count: float) -> dict[str, Any]:
+        """What the component is asked to add, and where."""
+        shards = self._shards_of(name)
         chosen = self._chosen.get(ctx) if isinstance(ctx, MutationCtx) else None
-        if chosen is not None and name in chosen:
-            return chosen[name]
-        return ctx.random.randrange(self._shards_of(name))
+        shard = ctx.random.randrange(shards) if chosen is None or name not in chosen else chosen[name]
+        addition: dict[str, Any] = {"name": name, "count": _number(count), "shard": shard}
+        if self._planning:
+            addition["shards"] = shards  # over which the counter is to be spread
+        return addition
 
-    def _keep(self, ctx: MutationCtx | ActionCtx, name: str, shard: int) -> None:
+    def _keep(self, ctx: MutationCtx | ActionCtx, addition: dict[str, Any]) -> None:
         # Only after the call: one that raised leaves no choice behind.
         if isinstance(ctx, MutationCtx):
-            self._chosen.setdefault(ctx, {})[name] = shard
+            self._chosen.setdefault(ctx, {})[addition["name"]] = addition["shard"]
 
 
 class NamedCounter:

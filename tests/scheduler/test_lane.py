@@ -1,0 +1,78 @@
+"""Whose turn it is: fairness between instances, without an engine."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock.scheduler.lane import Lane, Rounds
+
+
+def lanes(**ready: int) -> dict[str, Lane]:
+    made = {path: Lane(path, 0) for path in ready}
+    for path, count in ready.items():
+        made[path].add([{"_id": f"{path}{at}"} for at in range(count)])
+    return made
+
+
+def rounds(slots: int, made: dict[str, Lane]) -> Rounds:
+    rounds = Rounds(slots)
+    rounds.set_lanes(made)
+    return rounds
+
+
+def taken(rounds: Rounds, most: int = 1_000) -> list[str]:
+    found: list[str] = []
+    while len(found) < most and (turn := rounds.take()) is not None:
+        found.append(turn[1]["_id"])
+    return found
+
+
+def test_instances_take_turns() -> None:
+    assert taken(rounds(10, lanes(a=3, b=3, c=1))) == ["a0", "b0", "c0", "a1", "b1", "a2", "b2"]
+
+
+def test_there_are_no_more_than_the_slots() -> None:
+    made = lanes(a=100)
+    turns = rounds(8, made)
+    assert len(taken(turns)) == 8
+    assert turns.take() is None
+    turns.give_back(made["a"])
+    assert len(taken(turns)) == 1
+
+
+def test_a_slot_is_kept_for_every_instance_that_runs_none() -> None:
+    made = lanes(a=100, b=0, c=0)
+    turns = rounds(8, made)
+    assert len(taken(turns)) == 6
+    made["b"].add([{"_id": "b0"}, {"_id": "b1"}])
+    assert taken(turns) == ["b0"]  # the last one is kept for c
+
+
+def test_at_most_half_of_the_slots_are_kept() -> None:
+    made = lanes(a=100, **{f"idle{at}": 0 for at in range(50)})
+    assert len(taken(rounds(8, made))) == 4
+
+
+def test_a_job_that_was_taken_is_not_taken_twice() -> None:
+    lane = Lane("a", 0)
+    lane.add([{"_id": "1"}, {"_id": "2"}])
+    lane.ready.popleft()
+    lane.add([{"_id": "1"}, {"_id": "2"}, {"_id": "3"}])
+    assert [row["_id"] for row in lane.ready] == ["2", "3"]
+
+
+@given(counts=st.lists(st.integers(0, 30), min_size=1, max_size=6), slots=st.integers(1, 12), ends=st.data())
+def test_every_job_gets_its_turn_and_nobody_waits_for_ever(counts: list[int], slots: int, ends: st.DataObject) -> None:
+    """Whatever ends when: all jobs run, never more at once than there are slots, those of one instance in order."""
+    made = lanes(**{f"i{at}": count for at, count in enumerate(counts)})
+    turns = rounds(slots, made)
+    running: list[Lane] = []
+    ran: dict[str, list[str]] = {path: [] for path in made}
+    while any(lane.ready for lane in made.values()):
+        while (turn := turns.take()) is not None:
+            running.append(turn[0])
+            ran[turn[0].path].append(turn[1]["_id"])
+        assert 0 < len(running) <= slots
+        turns.give_back(running.pop(ends.draw(st.integers(0, len(running) - 1))))
+    assert ran == {path: [f"{path}{at}" for at in range(count)] for path, count in zip(made, counts, strict=True)}
