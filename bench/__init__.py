@@ -1,1 +1,1 @@
-"""Benchmarks: `make bench`, or `python -m bench increments` for one. Each prints what it measured, and says how."""
+"""Benchmarks with peers, as ratios taken side by side in one run. Start at `__main__`."""

@@ -4,45 +4,79 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import shlex
+import sys
 from itertools import islice
 from pathlib import Path
 
 from _source import FLIGHTS, read_flights
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from interlock import Backend
+from interlock import Backend, InterlockError
 
-BATCH = 1_000
+APP = Path(__file__).parent
+BATCH = 2_000  # rows a transaction: a multiple of what one commit costs, and far below what one may take
 
 
-async def load(wanted: int, data: str | None) -> None:
-    """Bring the table up to `wanted` flights."""
-    app = Path(__file__).parent
-    async with Backend(app, data=data) if data else Backend(app) as backend:
-        there = int(await backend.query("flights:total"))
-        if there >= wanted:
+async def load(wanted: int, data: str | None) -> str:
+    """Bring the table up to `wanted` flights. Returns the id of the first one on the board."""
+    async with Backend(APP, data=data) as backend:
+        # Counted in the transaction that inserts: so the count says exactly how much of the source is there.
+        there = await backend.query("flights:total")
+        if there < wanted:
+            columns = (TextColumn("Loading flights"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns) as progress:
+                task = progress.add_task("", total=wanted, completed=there)
+                rows = islice(read_flights(), there, wanted)
+                while batch := list(islice(rows, BATCH)):
+                    progress.advance(task, await backend.mutation("flights:load", rows=batch))
+        else:
             print(f"{there:,} flights are loaded.")
-            return
-        columns = (TextColumn("Loading flights"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns) as progress:
-            task = progress.add_task("", total=wanted, completed=there)
-            rows = islice(read_flights(), there, wanted)
-            while batch := list(islice(rows, BATCH)):
-                progress.advance(task, await backend.mutation("flights:load", rows=batch))
+        first = {"num_items": 1, "cursor": None}
+        board = await backend.query("flights:board", origin="JFK", date="2013-01-01", pagination_opts=first)
+        return str(board["page"][0]["_id"])
+
+
+def what_to_try(flight: str) -> str:
+    """Commands to paste, for the shell that this was started from."""
+    return f"""
+Open http://127.0.0.1:3210 in two windows, press +15 in one, and watch the other. Or from another terminal:
+
+  {command("flights:report_delay", flight=flight, minutes=95)}
+  {command("flights:worst", carrier="UA", count=3)}
+  {command("flights:total", carrier="UA")}
+"""
+
+
+def command(function: str, **arguments: object) -> str:
+    program = Path(sys.executable).with_name("interlock")
+    return f"{shown(program)} run {function} {shlex.quote(json.dumps(arguments))} --app {shown(APP)}"
+
+
+def shown(path: Path) -> str:
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def how_many(text: str) -> int:
+    if text == "all":
+        return FLIGHTS
+    if not text.isdecimal() or not 0 < int(text) <= FLIGHTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither all nor a number from 1 to {FLIGHTS}")
+    return int(text)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("flights", nargs="?", default="20000", help="how many, or all")
+    parser = argparse.ArgumentParser(description="Load flights into the app's data. Goes on where it stopped.")
+    parser.add_argument("flights", nargs="?", type=how_many, default="20000", help="how many, or all (default: 20000)")
     parser.add_argument("--data", default=None, help="data directory (default: .interlock beside the app)")
     options = parser.parse_args()
-    wanted = FLIGHTS if options.flights == "all" else min(FLIGHTS, int(options.flights))
-    asyncio.run(load(wanted, options.data))
-    print(
-        "\nOpen http://127.0.0.1:3210 and watch the board. Then, in another terminal, delay a flight on it:\n"
-        '  interlock run flights:board \'{"origin": "JFK", "date": "2013-01-01", "paginationOpts": {"numItems": 1, "cursor": null}}\' --app examples/flights\n'
-        '  interlock run flights:report_delay \'{"flight": "<its _id>", "minutes": 95}\' --app examples/flights\n'
-    )
+    try:
+        flight = asyncio.run(load(options.flights, options.data))
+    except InterlockError as error:
+        sys.exit(f"error: {error}")
+    print(what_to_try(flight))
 
 
 if __name__ == "__main__":

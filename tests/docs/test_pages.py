@@ -156,7 +156,8 @@ class Stage:
         file.write_text(before + block.text, encoding="utf-8")
         if file.suffix == ".py" and not file.name.startswith(("test_", "_")):
             for server, mark in zip(self.servers, marks, strict=True):
-                server.wait_for_reload(file, mark)
+                if file.is_relative_to(server.app):
+                    server.wait_for_reload(file, mark)
 
     def command(self, line: int, command: str, expected: list[str]) -> None:
         where = f"{self.page}:{line}: {command}"
@@ -178,7 +179,7 @@ class Stage:
         elif name == "interlock" and arguments[:1] in (["dev"], ["serve"]) and not {"--once", "--help"} & set(arguments):
             while self.servers:
                 self.servers.pop().stop()
-            self.servers.append(Server([sys.executable, "-m", "interlock.cli", *arguments], self.here, self.env, where))
+            self.servers.append(Server(arguments, self.here, self.env, where))
         elif name in RUN:
             self.run_to_its_end(name, arguments, expected, where)
         else:
@@ -202,8 +203,10 @@ class Stage:
 class Server:
     """A server that a page has started. Its output is read as it comes."""
 
-    def __init__(self, command: list[str], folder: Path, env: dict[str, str], where: str) -> None:
-        self.folder = folder
+    def __init__(self, arguments: list[str], folder: Path, env: dict[str, str], where: str) -> None:
+        named = [argument for argument in arguments[1:2] if not argument.startswith("-")]
+        self.app = folder.joinpath(*named)
+        command = [sys.executable, "-m", "interlock.cli", *arguments]
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

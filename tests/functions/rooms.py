@@ -32,7 +32,8 @@ class FakeMeter(CpuMeter):
         self.used = 0.0
 
     def start(self, call: Call) -> Slice:
-        return self.used, 0.0, call
+        self.running = started = (self.used, 0.0, call)
+        return started
 
     def spent(self, started: Slice) -> float:
         return self.used - started[0]

@@ -138,6 +138,24 @@ async def test_own_cpu_time_is_measured_slice_by_slice() -> None:
         assert await rooms.mutation("careful_of_cpu") == "burn CPU time 0.2"
 
 
+async def test_the_time_of_gathered_calls_counts_too() -> None:
+    held: list[Rooms] = []
+    made = app(held)
+
+    @made.mutation
+    async def gather(ctx: MutationCtx, calls: int, pauses: int) -> list[str]:
+        return await asyncio.gather(*(ctx.run_mutation("burn", seconds=0.4, pauses=pauses) for _ in range(calls)))
+
+    async with running(made) as rooms:
+        held.append(rooms)
+        for pauses in (0, 2):
+            assert await rooms.mutation("gather", calls=2, pauses=pauses) == ["done", "done"]
+            with pytest.raises(DeadlineExceeded) as late:
+                await rooms.mutation("gather", calls=3, pauses=pauses)
+            assert (late.value.function, late.value.what) == ("gather", "CPU time")
+        assert len(await rooms.rows("notes")) == 4
+
+
 async def test_a_mount_may_have_less_time() -> None:
     held: list[Rooms] = []
     child = Component("child")
@@ -199,6 +217,8 @@ class TestWatchdog:
                         await ctx.db.get("nothing")
                     if how == "calling":
                         await ctx.run_query("spin", how="alone")
+                    if how == "gathered":
+                        await asyncio.gather(ctx.run_query("spin", how="alone"), ctx.run_query("spin", how="alone"))
                     if how == "in the library":
                         " ".join(textwrap.wrap("a b c " * 100))
                 except Exception:
@@ -232,7 +252,7 @@ class TestWatchdog:
 
         return made
 
-    @pytest.mark.parametrize("how", ["alone", "reading", "calling", "in the library"])
+    @pytest.mark.parametrize("how", ["alone", "reading", "calling", "gathered", "in the library"])
     async def test_a_function_that_spins_is_ended(self, how: str) -> None:
         async with running(self.app(), meter=CpuMeter(tick_seconds=0.01)) as rooms:
             with pytest.raises(DeadlineExceeded, match="CPU time"):

@@ -77,8 +77,8 @@ async def test_values_in_each_format() -> None:
     async with served() as client:
         for format in ("convex_encoded_json", "convex_json"):
             assert (await call(client, "action", "t:act", args, format))["value"] == {**args, "f": 5.0}
-        for format in ("json", "convex_clean_json", None):
-            assert (await call(client, "action", "t:act", args, format))["value"] == clean
+        for clean_format in ("json", "convex_clean_json", None):
+            assert (await call(client, "action", "t:act", args, clean_format))["value"] == clean
         exported = (await call(client, "action", "t:act", args, "export_json"))["value"]
         assert exported["i"] == 1 and exported["b"] == {"$bytes": "AQI="}
         assert await call(client, "action", "t:act", args, "xml") == (400, "BadFormat")

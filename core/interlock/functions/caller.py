@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from interlock.values import dumps
-
 Source = Literal["client", "http", "scheduler", "cron", "cli", "embedded", "test"]
 _OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
 
@@ -28,9 +26,9 @@ class Caller:
         return self.source in _OUTSIDE_PYTHON
 
     @property
-    def identity_key(self) -> bytes | None:
+    def identity_key(self) -> str | None:
         """What tells two identities apart in the query cache: all of it, a changed claim is another one."""
-        return None if self.identity is None else dumps(dict(self.identity))
+        return None if self.identity is None else repr(sorted(self.identity.items()))
 
 
 @dataclass(slots=True)

@@ -398,6 +398,7 @@ class Dispatcher:
         depth = parent.depth + 1 if parent is not None else 0
         call = ActionHost(execution, callee, callee.check_args(args), parent, depth, caller.identity)
         call.deadline_ms, call.wall_max = now_ms + _ACTION_WALL * 1000.0, _ACTION_WALL
+        call.cpu_max = _ACTION_WALL  # so that one that never waits ends too
         watched = None if services.observers is None or depth else _Observed(services, callee, caller, parent)
         if watched is not None:
             watched.start()

@@ -8,6 +8,7 @@ Start at `TransactionHost.get`: every operation takes its turn, asks the transac
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -468,7 +469,7 @@ class TransactionHost(CallHost):
         if self.callee.scope.path:
             return None
         self.execution.facts[USES_IDENTITY] = True
-        return None if self.identity_fields is None else dict(self.identity_fields)
+        return None if self.identity_fields is None else copy.deepcopy(dict(self.identity_fields))
 
     async def function_handle(self, target: Target) -> str:
         return await self._serve(lambda: self._make_handle(self.tx, target))
@@ -539,7 +540,7 @@ class ActionHost(CallHost):
 
     async def identity(self) -> Mapping[str, Any] | None:
         self.refuse_misuse()
-        return None if self.identity_fields is None or self.callee.scope.path else dict(self.identity_fields)
+        return None if self.identity_fields is None or self.callee.scope.path else copy.deepcopy(dict(self.identity_fields))
 
     async def function_handle(self, target: Target) -> str:
         return await self._read(lambda tx: self._make_handle(tx, target))

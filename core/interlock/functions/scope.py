@@ -266,33 +266,37 @@ class Directory:
         for scope in self.scopes.values():
             scope.children = {name: self.scopes[child.path] for name, child in scope.instance.children.items()}
         self.root = self.scopes[""]
-        self._found: dict[tuple[str, str], Callee] = {}
+        self._found: dict[tuple[str, str, bool], Callee] = {}
 
     def find(self, component_path: str, name: str, *, camel_case: bool, everything: bool) -> Callee:
         """What a caller from outside means. `everything` reaches internal functions and components too.
 
         Whatever the caller may not have is not found, in the same words as what is not there.
         """
-        known = self._found.get((component_path, name)) if camel_case else None
+        key = (component_path, name, camel_case)
+        known = self._found.get(key)
         if known is None:
-            scope = self.scopes.get(component_path)
-            if scope is None or (component_path and not everything):
+            known = self._search(component_path, name, camel_case)
+            if known is None:
                 raise FunctionNotFound(name)
-            if camel_case:
-                declared = scope.names.find(name)
-                if declared is None:
-                    raise FunctionNotFound(name)
-                known = self._found[component_path, name] = scope.functions[declared]
-                if len(self._found) > _FOUND_MAX:
-                    self._found.clear()
-            else:
-                try:
-                    known = scope.own(name)
-                except FunctionNotFound:
-                    raise FunctionNotFound(name) from None
+            if len(self._found) > _FOUND_MAX:
+                self._found.clear()
+            self._found[key] = known
         if (known.internal or component_path) and not everything:
             raise FunctionNotFound(name)
         return known
+
+    def _search(self, component_path: str, name: str, camel_case: bool) -> Callee | None:
+        scope = self.scopes.get(component_path)
+        if scope is None:
+            return None
+        if camel_case:
+            declared = scope.names.find(name)
+            return None if declared is None else scope.functions[declared]
+        try:
+            return scope.own(name)
+        except FunctionNotFound:
+            return None
 
     def get(self, component_path: str, name: str) -> Callee | None:
         """A function by its place, or None when it is gone."""

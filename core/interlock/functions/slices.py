@@ -78,19 +78,35 @@ class CpuMeter:
             self.is_watched = False
 
 
-def check_cpu(call: Call, seconds: float) -> None:
-    """Charge a slice to its call."""
-    call.cpu += seconds
-    maximum = call.cpu_max
-    if maximum is not None and call.cpu > maximum:
-        raise DeadlineExceeded(call.callee.label, "CPU time", maximum)
+def check_cpu(payer: Call, seconds: float) -> None:
+    """Charge a slice to the call that pays for it."""
+    payer.cpu += seconds
+    maximum = payer.cpu_max
+    if maximum is not None and payer.cpu > maximum:
+        raise DeadlineExceeded(payer.callee.label, "CPU time", maximum)
+
+
+def _payer(call: Call, meter: CpuMeter) -> Call | None:
+    """Who is charged for a slice of `call`; None if it is part of a slice that is measured already."""
+    if call.cpu_max is not None:
+        return call
+    if meter.running is not None:
+        return None
+    # It runs in a task of its own: somebody gathers calls.
+    above = call.parent
+    while above is not None and above.cpu_max is None:
+        above = above.parent
+    return above
 
 
 def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
     """Run the first slice of a coroutine as part of `call`. Gives its result; or, if it has suspended, a `Suspended` to await."""
     outer = current.get()
     current.set(call)
-    if call.cpu_max is None:
+    meter = call.execution.services.meter
+    above = meter.running
+    payer = _payer(call, meter)
+    if payer is None:
         try:
             pending = coroutine.send(None)
         except StopIteration as done:
@@ -98,20 +114,18 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
         finally:
             current.set(outer)
         return Suspended(coroutine, pending, call)
-    meter = call.execution.services.meter
-    above = meter.running
-    started = meter.start(call)
+    started = meter.start(payer)
     try:
         pending = coroutine.send(None)
     except StopIteration as done:
-        check_cpu(call, meter.spent(started))
+        check_cpu(payer, meter.spent(started))
         return done.value
     except Overtime:
-        raise _overtime(call) from None
+        raise _overtime(payer) from None
     finally:
         meter.running = above
         current.set(outer)
-    check_cpu(call, meter.spent(started))
+    check_cpu(payer, meter.spent(started))
     return Suspended(coroutine, pending, call)
 
 
@@ -119,28 +133,29 @@ def at_once(function: Callable[[], Any], call: Call) -> Any:
     """Run a plain function as part of `call`: nothing in it can wait, so it is one slice."""
     outer = current.get()
     current.set(call)
-    if call.cpu_max is None:
+    meter = call.execution.services.meter
+    above = meter.running
+    payer = _payer(call, meter)
+    if payer is None:
         try:
             return function()
         finally:
             current.set(outer)
-    meter = call.execution.services.meter
-    above = meter.running
-    started = meter.start(call)
+    started = meter.start(payer)
     try:
         result = function()
     except Overtime:
-        raise _overtime(call) from None
+        raise _overtime(payer) from None
     finally:
         meter.running = above
         current.set(outer)
-    check_cpu(call, meter.spent(started))
+    check_cpu(payer, meter.spent(started))
     return result
 
 
-def _overtime(call: Call) -> BaseException:
-    """What the watchdog's interruption becomes: the error of the call whose time it was, which may be one further down."""
-    return DeadlineExceeded(call.callee.label, "CPU time", call.cpu_max) if call.cpu_max is not None else Overtime()
+def _overtime(payer: Call) -> DeadlineExceeded:
+    """What the watchdog's interruption becomes."""
+    return DeadlineExceeded(payer.callee.label, "CPU time", payer.cpu_max or 0.0)
 
 
 class Suspended:
@@ -159,7 +174,7 @@ class Suspended:
     def __await__(self) -> Generator[Any, Any, Any]:
         call, coroutine = self._call, self._coroutine
         services = call.execution.services
-        meter = services.meter if call.cpu_max is not None else None
+        meter = services.meter
         if call.deadline_ms is not None:
             self._timer = services.clock.call_at(call.deadline_ms, self._stop)
         heard = 0
@@ -180,36 +195,38 @@ class Suspended:
                     thrown = asyncio.CancelledError()
                 outer = current.get()
                 current.set(call)
-                above = meter.running if meter is not None else None
-                started = meter.start(call) if meter is not None else None
+                above = meter.running
+                payer = _payer(call, meter)
+                started = meter.start(payer) if payer is not None else None
                 try:
                     self._pending = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
                 except StopIteration as done:
                     if heard:
                         break
-                    if meter is not None and started is not None:
-                        check_cpu(call, meter.spent(started))
+                    if payer is not None and started is not None:
+                        check_cpu(payer, meter.spent(started))
                     return done.value
                 except Overtime:
-                    raise _overtime(call) from None
+                    if payer is None:
+                        raise
+                    raise _overtime(payer) from None
                 except BaseException:
                     if heard:
                         break
                     raise
                 finally:
-                    if meter is not None:
-                        meter.running = above
+                    meter.running = above
                     current.set(outer)
-                if meter is not None and started is not None and not heard:
-                    self._charge(meter.spent(started))
+                if payer is not None and started is not None and not heard:
+                    self._charge(payer, meter.spent(started))
         finally:
             if self._timer is not None:
                 self._timer.cancel()
         raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
 
-    def _charge(self, seconds: float) -> None:
+    def _charge(self, payer: Call, seconds: float) -> None:
         try:
-            check_cpu(self._call, seconds)
+            check_cpu(payer, seconds)
         except DeadlineExceeded:
             self._coroutine.close()
             raise

@@ -84,7 +84,8 @@ class TestClient:
                     raise entry.error
                 if entry.value.json != shown:
                     shown = entry.value.json
-                    yield loads(entry.value.json)
+                    callee = backend.dispatcher.directory.find(path, name, camel_case=False, everything=True)
+                    yield callee.check_result(loads(entry.value.json))
                 await changed.wait()
         finally:
             live.close()

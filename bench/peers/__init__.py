@@ -1,0 +1,1 @@
+"""The same work by hand, as people would write it without Interlock."""
