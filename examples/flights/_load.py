@@ -13,7 +13,7 @@ from pathlib import Path
 from _source import FLIGHTS, read_flights
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from interlock import Backend, InterlockError
+from interlock import Backend, InterlockError, PaginationOptions
 
 APP = Path(__file__).parent
 BATCH = 2_000  # rows a transaction: a multiple of what one commit costs, and far below what one may take
@@ -33,7 +33,7 @@ async def load(wanted: int, data: str | None) -> str:
                     progress.advance(task, await backend.mutation("flights:load", rows=batch))
         else:
             print(f"{there:,} flights are loaded.")
-        first = {"num_items": 1, "cursor": None}
+        first = PaginationOptions(num_items=1)
         board = await backend.query("flights:board", origin="JFK", date="2013-01-01", pagination_opts=first)
         return str(board["page"][0]["_id"])
 

@@ -176,7 +176,7 @@ class Stage:
                 f"{where}: not among the packages of {NODE_MODULES.parent}. Run: make env"
             )
             (self.here / "node_modules").symlink_to(NODE_MODULES)
-        elif name == "interlock" and arguments[:1] in (["dev"], ["serve"]) and not {"--once", "--help"} & set(arguments):
+        elif name == "interlock" and arguments[:1] in (["dev"], ["serve"]) and "--once" not in arguments and not self.may_fail:
             while self.servers:
                 self.servers.pop().stop()
             self.servers.append(Server(arguments, self.here, self.env, where))

@@ -26,6 +26,8 @@ from interlock import (
     Table,
     WrongFunctionKind,
 )
+from interlock.engine import TableSpec
+from interlock.functions.caller import Caller
 
 from .rooms import running
 
@@ -752,3 +754,40 @@ async def test_a_plain_function_is_called_like_any_other() -> None:
         assert await rooms.query("double", n=4) == 8
         answer = await rooms.ask("action", "work", {"n": 5})
         assert (answer.value, answer.log_lines) == (10, ["[INFO] from a thread"])
+
+
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+async def test_a_transaction_that_has_to_run_again_does_even_if_its_function_swallows_that(kind: Any) -> None:
+    app = component()
+    gate = asyncio.Event()
+    runs: list[int] = []
+
+    async def stubborn(ctx: QueryCtx) -> str:
+        runs.append(1)
+        await ctx.db.query("notes").collect()
+        await gate.wait()
+        try:
+            await ctx.run_query("read")
+        except Exception:
+            return "swallowed"
+        return "read"
+
+    @app.query
+    async def read(ctx: QueryCtx) -> int:
+        return len(await ctx.db.query("notes").collect())
+
+    async with running(app) as rooms:
+        task = asyncio.ensure_future(rooms.dispatcher.run(stubborn, kind=kind, caller=Caller(source="test")))
+        await asyncio.sleep(0)
+        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+        await rooms.engine.deploy([TableSpec("elsewhere", "things")])
+        gate.set()
+        assert (await task).value == "read"
+        assert len(runs) == 2
+
+
+async def test_a_function_written_on_the_spot_is_one_of_its_instance() -> None:
+    async with running(component()) as rooms:
+        assert await rooms.on_the_spot(lambda ctx: 5) == 5
+        with pytest.raises(FunctionNotFound, match="Nothing is mounted"):
+            await rooms.on_the_spot(lambda ctx: None, "nowhere")

@@ -143,7 +143,7 @@ async def test_the_time_of_gathered_calls_counts_too() -> None:
     made = app(held)
 
     @made.mutation
-    async def gather(ctx: MutationCtx, calls: int, pauses: int) -> list[str]:
+    async def gather(ctx: MutationCtx, calls: int, pauses: int) -> list[Any]:
         return await asyncio.gather(*(ctx.run_mutation("burn", seconds=0.4, pauses=pauses) for _ in range(calls)))
 
     async with running(made) as rooms:

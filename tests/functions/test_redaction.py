@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import structlog
 
-from interlock import AppError, Component, QueryCtx, components
+from interlock import AppError, Component, QueryCtx, components, secret
 from interlock.errors import (
     ArgumentError,
     DocumentNotFound,
@@ -16,6 +16,7 @@ from interlock.errors import (
     Unauthenticated,
     ValueRefused,
 )
+from interlock.functions.caller import log_lines_of
 from interlock.functions.redaction import describe
 
 from .rooms import running
@@ -120,3 +121,27 @@ async def test_what_clients_are_not_told_is_in_the_log_under_the_request_id() ->
         assert event["function"] == "wrong"
         assert event["error"] == "ValueError: a secret"
         assert event["exc_info"][2] is not None
+
+
+async def test_a_secret_of_a_component_is_in_no_log_and_no_error() -> None:
+    child = Component("child", env={"KEY": str})
+    app = Component("app", env={"API_KEY": str})
+    app.use(child, isolation="inline", env={"KEY": secret(app.env.API_KEY)})
+
+    @child.query
+    async def show(ctx: QueryCtx) -> str:
+        return str(ctx.env["KEY"])
+
+    @app.query
+    async def leak(ctx: QueryCtx) -> Any:
+        ctx.log.info("the key is", ctx.env["API_KEY"])
+        if await ctx.run_query(components.child.show) == ctx.env["API_KEY"]:
+            raise AppError("the component has the value itself")
+        raise ValueError(f"bad key {ctx.env['API_KEY']}")
+
+    async with running(app, env={"API_KEY": "hunter2"}) as rooms:
+        with structlog.testing.capture_logs() as logged, pytest.raises(ValueError) as failed:
+            await rooms.client("query", "leak")
+        assert "hunter2" not in repr([{**event, "exc_info": None} for event in logged])
+        assert log_lines_of(failed.value) == ["[INFO] the key is …"]
+        assert "hunter2" not in describe(failed.value, "0123", True, ["hunter2"]).message

@@ -315,6 +315,38 @@ async def test_changed_arguments_apply_to_the_next_run() -> None:
         assert await process.call("words") == ["old", "new"]
 
 
+async def test_a_cron_that_is_changed_between_the_reading_and_the_running_of_its_job_runs_as_changed() -> None:
+    """Its job waits for a slot, so it was read with the old arguments."""
+
+    def with_hog(word: str) -> Component:
+        component = clockwork(args={"word": word})
+
+        @component.action
+        async def hog(ctx: ActionCtx) -> None:
+            await go_on.wait()
+
+        @component.mutation
+        async def start(ctx: MutationCtx) -> None:
+            for _ in range(64):
+                await ctx.scheduler.run_after(0, hog)
+
+        return component
+
+    go_on = asyncio.Event()
+    async with Machine().process(with_hog("old")) as process:
+        await process.advance(10)
+        await process.call("start")
+        for _ in range(100):
+            await asyncio.sleep(0)
+        process.clock.move_to(START_MS + 60_000)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await process.deploy(with_hog("new"))
+        go_on.set()
+        await process.scheduler.wait_idle()
+        assert await process.call("words") == ["old", "new"]
+
+
 async def test_a_removed_cron_runs_no_more_and_a_renamed_one_begins_anew() -> None:
     async with Machine().process(clockwork(every=60)) as process:
         await process.advance(10)

@@ -532,6 +532,17 @@ async def test_a_finished_job_is_kept_for_its_time_and_then_removed() -> None:
         assert await process.call("state_of", job=job) is None
 
 
+async def test_a_cancelled_job_is_kept_and_removed_like_any_other() -> None:
+    async with Machine().process(diary()) as process:
+        job = await process.call("plan", seconds=3600, text="x")
+        await process.advance(1)
+        await process.call("cancel", job=job)
+        await process.advance(7 * 86_400 - 1)
+        assert await process.call("state_of", job=job) == "canceled"
+        await process.advance(1)
+        assert await process.call("state_of", job=job) is None
+
+
 async def test_many_old_jobs_are_removed_in_several_transactions() -> None:
     async with Machine().process(diary()) as process:
         await process.call("plan_many", count=900)

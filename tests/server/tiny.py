@@ -97,6 +97,17 @@ class TinyLive:
         self.service.runs[self.path] += 1
         return QueryResult(self.service.run(place, "query", self.path, self.args, self.who))
 
+    def peek(self, place: int) -> QueryResult | None:
+        assert not self.is_closed
+        return QueryResult(self.service.run(place, "query", self.path, self.args, self.who)) if self.path in self.service.known else None
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        async def wait() -> None:
+            await self.service.pass_gate(self.path)
+            callback()
+
+        self.service.fetches.append(asyncio.ensure_future(wait()))
+
     def close(self) -> None:
         self.is_closed = True
         self.service.live.discard(self)
@@ -110,6 +121,8 @@ class TinyService:
         self.pinned: Counter[int] = Counter()
         self.gates: dict[str, asyncio.Event] = {}
         self.done: dict[tuple[str, int], Answer] = {}
+        self.known: set[str] = set()  # queries whose results can be peeked at
+        self.fetches: list[asyncio.Future[None]] = []
         self.runs: Counter[str] = Counter()
         self.calls: list[tuple[str, Any]] = []
         self._called = asyncio.Event()
@@ -200,10 +213,11 @@ class TinyService:
         return live
 
     def offer_ts(self) -> int:
-        return self.newest_ts()
+        return self.newest().ts
 
-    def newest_ts(self) -> int:
-        return ts_of(len(self.states) - 1)
+    def newest(self) -> Snapshot:
+        place = len(self.states) - 1
+        return Snapshot(place, ts_of(place))
 
     def pin(self) -> Snapshot:
         place = len(self.states) - 1

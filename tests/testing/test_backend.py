@@ -200,6 +200,18 @@ async def test_time_stands_still_until_it_is_advanced() -> None:
         assert await t.run(lambda ctx: ctx.now()) == start + 150_000
 
 
+async def test_documents_of_one_moment_keep_the_order_in_which_they_were_inserted() -> None:
+    async def insert(ctx: MutationCtx, number: int) -> None:
+        for part in range(50):
+            await ctx.db.insert("counts", {"name": f"{number}", "n": part})
+
+    async with TestBackend(tally()) as t:
+        for number in range(5):
+            await t.mutation(insert, number=number)
+        rows = await t.run(lambda ctx: ctx.db.query("counts").collect())
+        assert [(row["name"], row["n"]) for row in rows] == [(f"{number}", part) for number in range(5) for part in range(50)]
+
+
 async def test_the_beginning_of_time_can_be_chosen() -> None:
     async with TestBackend(tally(), start=datetime(2026, 5, 1, tzinfo=UTC)) as t:
         assert t.now() == datetime(2026, 5, 1, tzinfo=UTC).timestamp() * 1000

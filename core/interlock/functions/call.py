@@ -33,7 +33,7 @@ current: ContextVar[Call | None] = ContextVar("interlock_call", default=None)
 class Execution:
     """One attempt at a top-level call, shared by all calls below it."""
 
-    __slots__ = ("_log", "_random", "caller", "doomed", "facts", "job", "journal", "now_ms", "pages", "services", "shares")
+    __slots__ = ("_log", "_random", "caller", "facts", "job", "journal", "now_ms", "pages", "services", "shares")
 
     def __init__(
         self,
@@ -49,7 +49,6 @@ class Execution:
         self.job: str | None = None  # the job whose mutation this is
         self.pages: dict[str, str] | None = None  # where each page ended: the journal that this run gives out
         self._log: LogLines | None = None
-        self.doomed: Exception | None = None  # the transaction has to run again, whatever the function makes of the error
         self.shares: dict[str, Share] | None = None
         self._random: random.Random | None = None
 
@@ -57,7 +56,7 @@ class Execution:
     def log(self) -> LogLines:
         """What it logs."""
         if self._log is None:
-            self._log = LogLines()
+            self._log = LogLines(self.services.secrets)
         return self._log
 
     def finish_log(self) -> list[str]:

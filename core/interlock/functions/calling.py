@@ -65,22 +65,17 @@ async def perform(call: CallHost) -> Any:
     except GeneratorExit:
         call.end()  # whoever drove it is gone: nothing can be waited for
         raise
-    except BaseException as error:
+    except BaseException:
         try:
             if call.state == BUSY:
                 await call.settle()
         finally:
             call.end()
-        doomed = call.execution.doomed
-        if doomed is not None and isinstance(error, Exception):
-            raise doomed from None
         raise
     if call.queue:
         call.end()
     else:
         call.state = ENDED
-    if call.execution.doomed is not None:
-        raise call.execution.doomed
     return None if callee.is_trigger else callee.check_result(result)
 
 
@@ -120,6 +115,9 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
             if callee.scope is not caller.callee.scope:
                 raise plain(error) from error
             raise
+        finally:
+            if call.tx.is_gone:
+                caller.tx.is_gone = True  # a stale view is as old as its transaction
     tx = caller.tx
     mark = tx.begin_layer()
     try:

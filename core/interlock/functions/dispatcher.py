@@ -28,11 +28,12 @@ from interlock.errors import (
     WriteConflict,
     WrongFunctionKind,
 )
+from interlock.functions.action_host import ActionHost
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import Answer, Caller, QueryResult, keep_log_lines, log_lines_of
 from interlock.functions.calling import mount_share, narrowed, perform, plain
 from interlock.functions.handles import Handles, handles_table
-from interlock.functions.host import ActionHost, CallHost, TransactionHost
+from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.redaction import is_told, log_failure
@@ -94,6 +95,7 @@ class Dispatcher:
             meter=meter if meter is not None else CpuMeter(),
             top_level=self,
             env=env if env is not None else {},
+            secrets=_secrets(tree, env if env is not None else {}),
             scheduling=scheduling,
             fetching=fetching,
             observers=tree.hooks if tree.hooks.observes_calls else None,
@@ -110,7 +112,10 @@ class Dispatcher:
         """Go on with other code. What runs keeps the code that it began with; every live query is run again."""
         self._generation += 1
         self._services = replace(
-            self._services, directory=self._directory(tree), observers=tree.hooks if tree.hooks.observes_calls else None
+            self._services,
+            directory=self._directory(tree),
+            secrets=_secrets(tree, self._services.env),
+            observers=tree.hooks if tree.hooks.observes_calls else None,
         )
         for live in list(self._watched):
             live.renew()
@@ -181,7 +186,7 @@ class Dispatcher:
         bracket: Bracket | None = None,
     ) -> Answer:
         """Run a function that is in no module, `handler(ctx)`, as if it were one of the instance: tests, the dashboard's edits."""
-        scope = self._services.directory.scopes[component_path]
+        scope = self._services.directory.scope(component_path)
         callee = scope.improvise(handler, kind, name)
         try:
             if kind == "mutation":
@@ -267,11 +272,10 @@ class Dispatcher:
             return await self._query(callee, args, caller, at, limits, parent)
         return await self._action(callee, args, caller, limits, parent)
 
-    @staticmethod
-    def _to_outside(error: Exception, callee: Callee, caller: Caller) -> Exception:
+    def _to_outside(self, error: Exception, callee: Callee, caller: Caller) -> Exception:
         """An error as it leaves: logged if nobody else will see it whole, and plain where it crosses a component's boundary."""
         if not is_told(error) and caller.source not in _IN_PYTHON:
-            log_failure(error, caller.request_id, callee.scope.path, callee.name)
+            log_failure(error, caller.request_id, callee.scope.path, callee.name, self._services.secrets)
         if callee.scope.path and isinstance(error, AppError):
             crossed = plain(error)
             keep_log_lines(crossed, log_lines_of(error))
@@ -442,6 +446,11 @@ class _Observed:
             return
         duration_ms, self._started = (time.perf_counter() - self._started) * 1000.0, None
         self._hooks.call_finished(self._call, Outcome(duration_ms, error, commit_ts))
+
+
+def _secrets(tree: Tree, env: Mapping[str, str]) -> tuple[str, ...]:
+    """The longest first: one may be part of another."""
+    return tuple(sorted(tree.secrets(env), key=len, reverse=True))
 
 
 def _check_args(callee: Callee, values: Mapping[str, Any], tx: Transaction) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from interlock.functions.host import CallHost
 from interlock.functions.slices import Suspended, at_once, begin
 from interlock.limits import LIMITS
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
-from interlock.sdk.conversion import lower
 from interlock.sdk.triggers import Change
 
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
@@ -44,7 +43,7 @@ class InlineRunner:
             made = begin(made, call)
             if type(made) is Suspended:
                 made = await made
-        return lower(made)
+        return callee.lower_result(made)
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         if self._threads is None:

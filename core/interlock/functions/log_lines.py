@@ -17,9 +17,10 @@ _CUT = " (cut: the line was too long)"
 class LogLines:
     """The lines of one execution, of its sub-calls too. What is over the limit is dropped, and the last line says so."""
 
-    __slots__ = ("_dropped", "_events", "lines", "maximum")
+    __slots__ = ("_dropped", "_events", "_secrets", "lines", "maximum")
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = secrets
         self.lines: list[str] = []
         self.maximum = _LINES
         self._events: list[tuple[str, str, str, str]] = []
@@ -33,6 +34,7 @@ class LogLines:
             return
         if len(text) * 4 > _LINE_BYTES and len(encoded := text.encode(errors="replace")) > _LINE_BYTES:
             text = encoded[: _LINE_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
+        text = mask(text, self._secrets)
         tag = f"{component_path}: " if component_path else ""
         self.lines.append(f"[{level.upper()}] {tag}{text}")
         self._events.append((level.lower(), text, component_path, function))
@@ -59,6 +61,13 @@ class LogLines:
                 log = log.bind(component=component_path)
             getattr(log, _METHODS.get(level, "info"))(text)
         self._events.clear()
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """The text without the values that components were given as secrets."""
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
 
 
 _METHODS = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}

@@ -17,7 +17,7 @@ from interlock.sdk.host import Bounds, Document, Scan
 from interlock.values import after_prefix, encode_key
 
 _END, _AFTER = b"E", b"A"
-_PRINT_BYTES = 12
+_PRINT_BYTES, _FIELDS_BYTES = 12, 4
 
 
 def find_index(tx: Transaction, component_path: str, scan: Scan) -> Index | None:
@@ -115,14 +115,22 @@ def _not_next(scan: Scan, index: str, fields: Sequence[str], bounds: Bounds) -> 
 class Pages:
     """Page cursors of one scan: texts that name a place in it. Those of another scan, or of none, are InvalidCursor."""
 
-    __slots__ = ("_fields", "_print", "_seal", "_table", "interval")
+    __slots__ = ("_component_path", "_index", "_scan", "_seal", "interval")
 
     def __init__(self, seal: Seal, component_path: str, scan: Scan, index: Index | None, interval: Interval) -> None:
-        self._seal, self._table, self.interval = seal, scan.table, interval
-        # By names, not numbers: the end of a table that is not there yet is still the end when it is.
-        facts = repr((component_path, scan.table, scan.index, scan.descending, tuple(interval))).encode()
-        self._print = hashlib.sha256(facts).digest()[:_PRINT_BYTES]
-        self._fields = hashlib.sha256(repr(index.fields if index is not None else None).encode()).digest()[:4]
+        self._seal, self._component_path, self._scan, self._index, self.interval = seal, component_path, scan, index, interval
+
+    @property
+    def _print(self) -> bytes:
+        """What tells scans apart. By names, not numbers: the end of a table that is not there yet is still the end when it is."""
+        scan = self._scan
+        facts = repr((self._component_path, scan.table, scan.index, scan.descending, tuple(self.interval)))
+        return hashlib.sha256(facts.encode()).digest()[:_PRINT_BYTES]
+
+    @property
+    def _fields(self) -> bytes:
+        """What tells an index from one of its name with other fields, whose keys mean other places."""
+        return hashlib.sha256(repr(self._index.fields if self._index is not None else None).encode()).digest()[:_FIELDS_BYTES]
 
     def end(self) -> str:
         """The place behind everything that the scan covers, now or later."""
@@ -136,17 +144,17 @@ class Pages:
         """The key of the row that a cursor is right behind; None for the end."""
         contents = self._seal.open(text) if isinstance(text, str) else None
         if contents is None:
-            raise InvalidCursor(self._table, "this is no page cursor of this backend. Start from the first page, with cursor None.")
+            raise InvalidCursor(self._scan.table, "this is no page cursor of this backend. Start from the first page, with cursor None.")
         place = contents[_PRINT_BYTES:]
         start, end = self.interval
         if contents[:_PRINT_BYTES] == self._print:
             if place == _END:
                 return None
-            key = place[5:]
-            if place[:5] == _AFTER + self._fields and start <= key and (end is None or key < end):
+            key = place[1 + _FIELDS_BYTES :]
+            if place[: 1 + _FIELDS_BYTES] == _AFTER + self._fields and start <= key and (end is None or key < end):
                 return key
         raise InvalidCursor(
-            self._table,
+            self._scan.table,
             "the page cursor belongs to another query: another index, range or order. Start from the first page, with cursor None.",
         )
 

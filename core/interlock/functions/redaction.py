@@ -8,6 +8,7 @@ everything else                     "Server Error" and the request id; the log h
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import structlog
 
 import interlock.errors as errors
 from interlock.errors import AppError, InvalidCursor, ValueRefused
+from interlock.functions.log_lines import mask
 from interlock.values import normalize
 
 logger = structlog.get_logger("interlock.functions")
@@ -48,8 +50,8 @@ class Described(NamedTuple):
     data: Any
 
 
-def describe(error: BaseException, request_id: str, dev: bool) -> Described:
-    """What a client is told. With `dev` everything, with the traceback."""
+def describe(error: BaseException, request_id: str, dev: bool, secrets: Iterable[str] = ()) -> Described:
+    """What a client is told. With `dev` everything, with the traceback; never a value that a component was given as a secret."""
     has_data, data = data_of(error)
     head = f"[Request ID: {request_id}] Server Error"
     if not dev and not isinstance(error, _TOLD):
@@ -57,7 +59,7 @@ def describe(error: BaseException, request_id: str, dev: bool) -> Described:
     text = f"{head}\nUncaught {type(error).__name__}: {error}\n"
     if dev:
         text += "".join(f"    at {line}\n" for line in frames_of(error))
-    return Described(text, has_data, data)
+    return Described(mask(text, secrets), has_data, data)
 
 
 def data_of(error: BaseException) -> tuple[bool, Any]:
@@ -92,9 +94,13 @@ def is_told(error: BaseException) -> bool:
     return isinstance(error, _TOLD)
 
 
-def log_failure(error: BaseException, request_id: str, component_path: str, function: str) -> None:
+def log_failure(error: BaseException, request_id: str, component_path: str, function: str, secrets: Iterable[str] = ()) -> None:
     """Write an error whole to the server's log, under the id that the client was given."""
     log = logger.bind(request_id=request_id, function=function)
     if component_path:
         log = log.bind(component=component_path)
-    log.error("function failed", error=f"{type(error).__name__}: {error}", exc_info=(type(error), error, error.__traceback__))
+    told = mask(f"{type(error).__name__}: {error}", secrets)
+    if any(secret in str(error) for secret in secrets):
+        log.error("function failed", error=told, frames=frames_of(error))  # a traceback would print the message again
+    else:
+        log.error("function failed", error=told, exc_info=(type(error), error, error.__traceback__))

@@ -51,6 +51,7 @@ class Callee:
         "is_trigger",
         "kind",
         "label",
+        "lower_result",
         "makes_arguments",
         "name",
         "ordinal",
@@ -74,6 +75,7 @@ class Callee:
         self.info = FunctionInfo(declaration.name, declaration.kind, scope.path)
         self.handler = function.handler if function is not None else handler
         self.makes_arguments = function.arguments if function is not None else None
+        self.lower_result: Callable[[Any], Any] = function.result if function is not None else lower
         self.is_trigger, self.ordinal = is_trigger, ordinal
         self._names: ArgumentNames | None = None
         self._arguments: frozenset[str] = frozenset(declaration.args.get("value", ()))
@@ -297,6 +299,14 @@ class Directory:
             return scope.own(name)
         except FunctionNotFound:
             return None
+
+    def scope(self, component_path: str) -> Scope:
+        """An instance by its path. Raises FunctionNotFound where nothing is mounted."""
+        found = self.scopes.get(component_path)
+        if found is None:
+            mounted = ", ".join(path for path in self.scopes if path)
+            raise FunctionNotFound(component_path, f"Nothing is mounted there. Mounted: {mounted}." if mounted else "Nothing is mounted.")
+        return found
 
     def get(self, component_path: str, name: str) -> Callee | None:
         """A function by its place, or None when it is gone."""

@@ -44,7 +44,8 @@ class Fetching(Protocol):
 
 @dataclass(slots=True)
 class Services:
-    """`entropy` is where all randomness comes from; in a test it is seeded. `env` holds the app's variables.
+    """`entropy` is where all randomness comes from; in a test it is seeded. `env` holds the app's variables, `secrets` those that must
+    not be read in any log.
 
     An optional one that is None is not there to be asked; `observers` are told of calls only if somebody listens.
     """
@@ -58,6 +59,7 @@ class Services:
     meter: CpuMeter
     top_level: TopLevel
     env: Mapping[str, str]
+    secrets: tuple[str, ...]
     scheduling: Scheduling | None = None
     fetching: Fetching | None = None
     observers: Hooks | None = None

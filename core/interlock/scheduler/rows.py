@@ -32,6 +32,7 @@ ENDED = ("success", "failed", "canceled")
 
 PART_CHARACTERS = 250_000  # at most four bytes each: a document holds at most 1 MiB
 _PENDING_KEY = encode_key(PENDING)
+_ENDED_KEYS = tuple(encode_key(state) for state in ENDED)
 
 _job_fields = fields_from(
     {
@@ -87,6 +88,11 @@ def due_of(key: bytes) -> float | None:
         return None
     due, _ = decode_key(key, len(_PENDING_KEY))
     return float(due)
+
+
+def has_ended(key: bytes) -> bool:
+    """Whether the job whose key in `by_state` this is has ended."""
+    return key.startswith(_ENDED_KEYS)
 
 
 def named(name: str) -> Interval:

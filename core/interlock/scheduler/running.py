@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -27,14 +28,18 @@ logger = structlog.get_logger("interlock.scheduler")
 T = TypeVar("T")
 Wait = Callable[[], Awaitable[None]]
 
+LABEL = "the scheduler"
 _NOT_RUN = Answer(None)
 
 
 class RunningJob:
     """A job out of the rows of `holder`. `since_ms` is when somebody began to look at these jobs."""
 
-    def __init__(self, engine: Engine, dispatcher: Dispatcher, holder: str, row: Row, *, since_ms: float, dev: bool) -> None:
+    def __init__(
+        self, engine: Engine, dispatcher: Dispatcher, holder: str, row: Row, *, since_ms: float, dev: bool, wait_for_storage: Wait
+    ) -> None:
         self._engine, self._dispatcher, self._dev = engine, dispatcher, dev
+        self._wait_for_storage = wait_for_storage
         self._clock: Clock = engine.clock
         self._holder, self._row, self._id = holder, row, row["_id"]
         self._since_ms = since_ms
@@ -49,20 +54,20 @@ class RunningJob:
         callee = self._dispatcher.directory.get(self._path, self._row["function"])
         return callee is not None and callee.kind == "action"
 
-    async def run(self, wait_for_storage: Wait) -> bool:
+    async def run(self) -> bool:
         """Run it as often as promised; whether it ran, or had changed meanwhile. Raises StorageUnavailable and WriteConflict."""
-        args = loads(self._row["args"]) if "parts" not in self._row else (await self._engine.query(self._args)).value
+        args = loads(self._row["args"]) if "parts" not in self._row else (await self._engine.query(unpaid(self._args))).value
         started = time.perf_counter()
         if self.is_action:
-            await self._run_action(args, wait_for_storage)
+            await self._run_action(args)
         else:
-            await self._run_mutation(args, wait_for_storage)
+            await self._run_mutation(args)
         self.duration_ms = (time.perf_counter() - started) * 1000.0
         return self._is_run
 
     # a mutation: in one transaction with its mark
 
-    async def _run_mutation(self, args: dict[str, Any], wait_for_storage: Wait) -> None:
+    async def _run_mutation(self, args: dict[str, Any]) -> None:
         try:
             await self._call("mutation", args, bracket=self)
         except (StorageUnavailable, WriteConflict):
@@ -87,14 +92,15 @@ class RunningJob:
 
     # an action: marked before and after
 
-    async def _run_action(self, args: dict[str, Any], wait_for_storage: Wait) -> None:
+    async def _run_action(self, args: dict[str, Any]) -> None:
         if not await self._mutate(self._begin):
             return
         self._is_run = True
         try:
             await self._call("action", args)
         except asyncio.CancelledError:
-            await self._end(RUNNING, "failed", "The backend was stopped while it ran.")
+            with suppress(StorageUnavailable):  # then the next start marks it
+                await self._end(RUNNING, "failed", "The backend was stopped while it ran.")
             raise
         except Exception as error:
             self.error = error
@@ -104,7 +110,7 @@ class RunningJob:
                 return
             except StorageUnavailable:
                 # It has run, so nothing is left but to say so. If the process ends before, the next one finds it running.
-                await wait_for_storage()
+                await self._wait_for_storage()
 
     async def _begin(self, tx: Transaction) -> bool:
         if not await self._claim(tx) or await self._postpone(tx):
@@ -159,4 +165,14 @@ class RunningJob:
         return is_ours
 
     async def _mutate(self, run: Callable[[Transaction], Awaitable[T]]) -> T:
-        return (await self._engine.mutate(run, label="the scheduler")).value
+        return (await self._engine.mutate(unpaid(run), label=LABEL)).value
+
+
+def unpaid(run: Callable[[Transaction], Awaitable[T]]) -> Callable[[Transaction], Awaitable[T]]:
+    """A transaction of the scheduler's own: the limits of functions are not for it."""
+
+    async def run_free(tx: Transaction) -> T:
+        with free_of_charge(tx):
+            return await run(tx)
+
+    return run_free

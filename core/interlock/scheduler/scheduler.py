@@ -23,7 +23,6 @@ from interlock.engine import Engine, Transaction
 from interlock.engine.write_log import LogEntry
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.functions.dispatcher import Dispatcher
-from interlock.functions.requests import free_of_charge
 from interlock.hooks import Hooks, Outcome
 from interlock.limits import LIMITS
 from interlock.mounting import Tree
@@ -42,10 +41,11 @@ from interlock.scheduler.rows import (
     as_job,
     delete_job,
     due_of,
+    has_ended,
     in_state,
     table_in,
 )
-from interlock.scheduler.running import RunningJob
+from interlock.scheduler.running import LABEL, RunningJob, unpaid
 from interlock.sdk.host import Job
 from interlock.values import unpack
 
@@ -55,11 +55,10 @@ T = TypeVar("T")
 _READ_AHEAD, _READ_AHEAD_CHARACTERS = 256, 4_000_000
 _CHUNK = 32
 _LOW = 64  # fewer ready jobs than this, and more are read
-_AT_ONCE = 200  # rows in one transaction of the house-keeping
+_AT_ONCE = 100  # rows in one transaction of the house-keeping
 _CLEANING_PAUSE_MS = 60_000.0
 _BACKOFF_MS_MIN, _BACKOFF_MS_MAX = 500.0, 30_000.0
 _KEPT_MS = LIMITS["job_kept"].value * 1000.0
-_LABEL = "the scheduler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +185,13 @@ class Scheduler:
 
         async def read(tx: Transaction) -> list[LiveJob]:
             found = []
-            with free_of_charge(tx):
-                for path in self._lanes:
-                    index = table_in(tx, path, JOBS).indexes[BY_STATE]
-                    for row in [row for state in LIVE for row in await tx.scan(index, in_state(state), False, None)]:
-                        found.append(LiveJob(as_job(path, row, await args_of(tx, path, row), asker=None), row["at"], "cron" in row))
+            for path in self._lanes:
+                index = table_in(tx, path, JOBS).indexes[BY_STATE]
+                for row in [row for state in LIVE for row in await tx.scan(index, in_state(state), False, None)]:
+                    found.append(LiveJob(as_job(path, row, await args_of(tx, path, row), asker=None), row["at"], "cron" in row))
             return found
 
-        return (await self._engine.query(read)).value
+        return (await self._engine.query(unpaid(read))).value
 
     # what is due
 
@@ -207,8 +205,13 @@ class Scheduler:
                 if lane is None:
                     continue
                 for _, _, key in write.entries:
-                    if key is not None and (due := due_of(key)) is not None:
-                        lane.learn(due)
+                    if key is None:
+                        continue
+                    if (due_ms := due_of(key)) is not None:
+                        lane.learn(due_ms)
+                        is_news = True
+                    elif has_ended(key):
+                        lane.next_cleaning_ms = min(lane.next_cleaning_ms, self._clock.now_ms() + _KEPT_MS)
                         is_news = True
                 if self._hooks is not None or self.watchers:
                     self._observe(lane.path, write.old, write.new)
@@ -277,13 +280,14 @@ class Scheduler:
         lane.next_due_ms = math.inf  # what is planned meanwhile is learned again
         try:
             due, following_ms = (await self._engine.query(partial(self._due, lane=lane, since=since))).value
-        except BaseException:
+        except Exception as reason:
             lane.learn(since)
-            raise
+            self._pause(reason)
+        else:
+            lane.add(due)
+            lane.learn(following_ms)
         finally:
             lane.is_reading = False
-        lane.add(due)
-        lane.learn(following_ms)
 
     async def _due(self, tx: Transaction, lane: Lane, since: float) -> tuple[list[Row], float]:
         """Due jobs that are not taken yet, in order, up to a number and a size; and a time before which no other one is due."""
@@ -307,11 +311,13 @@ class Scheduler:
     async def _run(self, lane: Lane, row: Row) -> None:
         """One job in its slot. What keeps it from running at all is tried again; what it raises itself is not."""
         assert self._dispatcher is not None
-        job = RunningJob(self._engine, self._dispatcher, lane.path, row, since_ms=lane.since_ms, dev=self._dev)
+        job = RunningJob(
+            self._engine, self._dispatcher, lane.path, row, since_ms=lane.since_ms, dev=self._dev, wait_for_storage=self._wait_for_storage
+        )
         id = row["_id"]
         self._running.add(id)
         try:
-            has_run = await job.run(self._wait_for_storage)
+            has_run = await job.run()
         except StorageUnavailable as reason:
             lane.taken.discard(id)
             lane.learn(row["at"])
@@ -321,17 +327,20 @@ class Scheduler:
         else:
             lane.taken.discard(id)
             self._backoff_ms = _BACKOFF_MS_MIN
-            lane.next_cleaning_ms = min(lane.next_cleaning_ms, self._clock.now_ms() + _KEPT_MS)
-            if has_run and (self._hooks is not None or self.watchers):
+            if not has_run:
+                lane.learn(row["at"])  # it was changed meanwhile: what became of it has to be read
+            elif self._hooks is not None or self.watchers:
                 await self._tell_ended(lane.path, id, job.error, job.duration_ms)
         finally:
             self._running.discard(id)
             self._rounds.give_back(lane)
 
-    def _pause(self, reason: StorageUnavailable) -> None:
+    def _pause(self, reason: Exception) -> None:
+        """Begin nothing for a while, each time twice as long."""
         now = self._clock.now_ms()
         if self._paused_until_ms <= now:
-            logger.warning("jobs wait for storage", reason=str(reason), seconds=self._backoff_ms / 1000)
+            exc_info = None if isinstance(reason, StorageUnavailable) else reason
+            logger.warning("jobs wait", reason=str(reason), seconds=self._backoff_ms / 1000, exc_info=exc_info)
             self._paused_until_ms = now + self._backoff_ms
             self._backoff_ms = min(self._backoff_ms * 2, _BACKOFF_MS_MAX)
 
@@ -346,7 +355,7 @@ class Scheduler:
         await self._clock.wait_until(self._clock.now_ms() + _BACKOFF_MS_MIN)
 
     async def _mutate(self, run: Callable[[Transaction], Awaitable[T]]) -> T:
-        return (await self._engine.mutate(run, label=_LABEL)).value
+        return (await self._engine.mutate(unpaid(run), label=LABEL)).value
 
     # telling
 
@@ -369,20 +378,23 @@ class Scheduler:
             row = await tx.get(table_in(tx, path, JOBS), job_id)
             return None if row is None else as_job(path, row, await args_of(tx, path, row), asker=None)
 
-        return (await self._engine.query(look)).value
+        return (await self._engine.query(unpaid(look))).value
 
     # keeping house
 
     async def _clean(self, lane: Lane) -> None:
         """Remove jobs that ended long ago, some at a time."""
+        lane.next_cleaning_ms = math.inf  # what ends meanwhile is learned again
         try:
-            while await self._mutate(lambda tx: self._remove_old(tx, lane.path)):
+            while await self._mutate(partial(self._remove_old, path=lane.path)):
                 pass
-            oldest = (await self._engine.query(lambda tx: self._oldest_ended(tx, lane.path))).value
-            now = self._clock.now_ms()
-            lane.next_cleaning_ms = max(oldest + _KEPT_MS, now + _CLEANING_PAUSE_MS)
-        except StorageUnavailable as error:
-            self._pause(error)
+            oldest_ms = (await self._engine.query(unpaid(partial(self._oldest_ended, path=lane.path)))).value
+        except Exception as reason:
+            lane.next_cleaning_ms = self._clock.now_ms()
+            self._pause(reason)
+        else:
+            next_ms = min(lane.next_cleaning_ms, oldest_ms + _KEPT_MS)
+            lane.next_cleaning_ms = max(next_ms, self._clock.now_ms() + _CLEANING_PAUSE_MS)
         finally:
             lane.is_cleaning = False
 

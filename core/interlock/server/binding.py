@@ -11,14 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from interlock.clock import Timer
-from interlock.engine import Engine
-from interlock.errors import InterlockError
+from interlock.engine import Engine, Entry
+from interlock.errors import InterlockError, ValueRefused
 from interlock.functions.caller import Caller, QueryResult, Source, log_lines_of
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.live_query import LiveQuery
 from interlock.functions.redaction import describe, is_told, log_failure
+from interlock.server.kept_results import KeptResult, KeptResults
 from interlock.server.service import Answer, Credentials, Failure, Kind, ServerSettings, Snapshot, SnapshotGone
 from interlock.server.service import QueryResult as LiveResult
+from interlock.server.shared_query import Key, SharedQueries, SharedQuery, Subscription
 from interlock.values import dumps
 
 _OFFERED_MS = 35_000.0
@@ -38,6 +40,8 @@ class DispatcherService:
         # Before its first commit a database has no timestamp; clients that knew its predecessor have seen one.
         self._opened_ts = int(engine.clock.now_ms() * 1e6)
         self._offered: dict[int, Timer] = {}
+        self._kept = KeptResults(engine.clock.now_ms)
+        self._shared = SharedQueries(self._fetch, engine.clock.now_ms)
 
     # calls
 
@@ -54,11 +58,7 @@ class DispatcherService:
         session: tuple[str, int] | None = None,
     ) -> Answer | Failure:
         if kind == "query":
-            snapshot = self.pin()
-            try:
-                return await self._query(snapshot, path, args, credentials, request_id, source, component_path)
-            finally:
-                self.unpin(snapshot)
+            return await self._newest_query(path, args, credentials, request_id, source, component_path)
         try:
             answer = await self._dispatcher.call(
                 kind,
@@ -72,50 +72,60 @@ class DispatcherService:
         except Exception as error:
             return self.describe(error, request_id)
 
+    async def _newest_query(
+        self, path: str, args: dict[str, Any], credentials: Credentials, request_id: str, source: Source, component_path: str
+    ) -> Answer | Failure:
+        caller = Caller(credentials.identity, credentials.admin, source, request_id)
+        self._engine.live.catch_up()
+        try:
+            kept = KeptResult(self._kept, Key(path, component_path, dumps(args), caller.identity_key, caller.admin, None))
+        except ValueRefused as error:
+            return self.describe(error, request_id)
+        known = self._kept.get(kept.key)
+        if known is not None:
+            return known
+        live = self._dispatcher.live_query(path, args, caller=caller, wake=kept.end, component_path=component_path)
+        snapshot = self.pin()
+        try:
+            entry = await live.at(snapshot.place)
+        except BaseException:
+            live.close()
+            raise
+        finally:
+            self.unpin(snapshot)
+        outcome = self._outcome(entry, caller, path, component_path)
+        if isinstance(outcome, Failure):
+            live.close()
+        else:
+            self._kept.keep(kept, outcome, entry.expires_ms, live.close)
+        return outcome
+
     async def query_at(
         self, ts: int, path: str, args: dict[str, Any], *, credentials: Credentials, request_id: str, component_path: str = ""
     ) -> Answer | Failure:
         log = self._engine.log
-        place = log.place_at(ts) if ts <= self.newest_ts() else -1
+        place = log.place_at(ts) if ts <= self._newest_ts() else -1
         if place < 0:
             raise SnapshotGone
-        snapshot = Snapshot(place, ts)
+        caller = Caller(credentials.identity, credentials.admin, "http", request_id)
+        try:
+            live = self._dispatcher.live_query(path, args, caller=caller, wake=_nobody, component_path=component_path)
+        except ValueRefused as error:
+            return self.describe(error, request_id)
         log.pin(place)
         try:
-            return await self._query(snapshot, path, args, credentials, request_id, "http", component_path)
+            return self._outcome(await live.at(place), caller, path, component_path)
         finally:
             log.unpin(place)
-
-    async def _query(
-        self,
-        snapshot: Snapshot,
-        path: str,
-        args: dict[str, Any],
-        credentials: Credentials,
-        request_id: str,
-        source: Source,
-        component_path: str,
-    ) -> Answer | Failure:
-        """One look at a query, in the form that its subscribers share: to decode and encode it again would cost more than the rest."""
-        try:
-            live = self._dispatcher.live_query(
-                path,
-                args,
-                caller=Caller(credentials.identity, credentials.admin, source, request_id),
-                wake=_nobody,
-                component_path=component_path,
-            )
-        except Exception as error:
-            return self.describe(error, request_id)
-        try:
-            entry = await live.at(snapshot.place)
-        finally:
             live.close()
-        if entry.error is not None:
-            self._log_once(entry.error, request_id, component_path, path)
-            return self.describe(entry.error, request_id)
-        result: QueryResult = entry.value
-        return Answer(result.json, snapshot.ts, self._lines(result.log_lines))
+
+    def _outcome(self, entry: Entry, caller: Caller, path: str, component_path: str) -> Answer | Failure:
+        """The result of a query in the form that those who look at it share: to decode and encode it again would cost more than the rest."""
+        if entry.error is None:
+            result: QueryResult = entry.value
+            return Answer(result.json, entry.ts, self._lines(result.log_lines))
+        self._log_once(entry.error, caller.request_id, component_path, path)
+        return self.describe(entry.error, caller.request_id)
 
     # live queries
 
@@ -128,30 +138,39 @@ class DispatcherService:
         credentials: Credentials,
         component_path: str,
         wake: Callable[[], None],
-    ) -> _Live:
+    ) -> Subscription:
+        encoded = dumps(args)
         # The same id for the same query: a client is not told again of an error that is the same as before.
-        request_id = hashlib.sha256(f"{component_path}|{path}|".encode() + dumps(args)).hexdigest()[:16]
-        live = self._dispatcher.live_query(
-            path,
-            args,
-            caller=Caller(credentials.identity, credentials.admin, "client", request_id),
-            wake=wake,
-            journal=journal,
-            component_path=component_path,
-        )
-        return _Live(self, live, request_id, path, component_path)
+        request_id = hashlib.sha256(f"{component_path}|{path}|".encode() + encoded).hexdigest()[:16]
+        caller = Caller(credentials.identity, credentials.admin, "client", request_id)
+
+        def open_source(wake: Callable[[], None]) -> _Source:
+            live = self._dispatcher.live_query(path, args, caller=caller, wake=wake, journal=journal, component_path=component_path)
+            return _Source(self, live, caller, path, component_path)
+
+        return self._shared.subscribe(Key(path, component_path, encoded, caller.identity_key, caller.admin, journal), open_source, wake)
+
+    async def _fetch(self, query: SharedQuery) -> None:
+        snapshot = self.pin()
+        try:
+            await query.at(snapshot.place)
+        finally:
+            self.unpin(snapshot)
 
     def pin(self) -> Snapshot:
-        engine = self._engine
-        engine.live.catch_up()  # wakes those whose results ended by now
-        place = engine.durable
-        engine.log.pin(place)
-        return Snapshot(place, self.newest_ts())
+        snapshot = self.newest()
+        self._engine.log.pin(snapshot.place)
+        return snapshot
 
     def unpin(self, snapshot: Snapshot) -> None:
         self._engine.log.unpin(snapshot.place)
 
-    def newest_ts(self) -> int:
+    def newest(self) -> Snapshot:
+        engine = self._engine
+        engine.live.catch_up()  # wakes those whose results ended by now
+        return Snapshot(engine.durable, self._newest_ts())
+
+    def _newest_ts(self) -> int:
         return self._engine.durable_ts or self._opened_ts
 
     def offer_ts(self) -> int:
@@ -168,7 +187,7 @@ class DispatcherService:
             engine.log.unpin(place)
 
         self._offered[place] = engine.clock.call_at(engine.clock.now_ms() + _OFFERED_MS, withdraw)
-        return self.newest_ts()
+        return self._newest_ts()
 
     # for clients to read
 
@@ -187,20 +206,17 @@ class DispatcherService:
             log_failure(error, request_id, component_path, path)
 
 
-class _Live:
-    """A subscription, its results in the form of the wire."""
+class _Source:
+    """A live query of the dispatcher, its results in the form of the wire."""
 
-    def __init__(self, service: DispatcherService, live: LiveQuery, request_id: str, path: str, component_path: str) -> None:
-        self._service, self._live = service, live
-        self._request_id, self._path, self._component_path = request_id, path, component_path
+    def __init__(self, service: DispatcherService, live: LiveQuery, caller: Caller, path: str, component_path: str) -> None:
+        self._service, self._live, self._caller = service, live, caller
+        self._path, self._component_path = path, component_path
 
     async def at(self, place: int) -> LiveResult:
         entry = await self._live.at(place)
-        if entry.error is None:
-            result: QueryResult = entry.value
-            return LiveResult(Answer(result.json, entry.ts, self._service._lines(result.log_lines)), result.journal)
-        self._service._log_once(entry.error, self._request_id, self._component_path, self._path)
-        return LiveResult(self._service.describe(entry.error, self._request_id), self._live.journal)
+        outcome = self._service._outcome(entry, self._caller, self._path, self._component_path)
+        return LiveResult(outcome, self._live.journal, entry.expires_ms)
 
     def close(self) -> None:
         self._live.close()

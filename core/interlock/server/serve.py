@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -57,7 +58,11 @@ async def serve(
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fastest loop there is."""
+    """Run a coroutine on the fastest loop there is, with the collector set for a server. For a process of its own."""
+    # What is loaded by now stays; and documents are bytes, in which the collector has nothing to find. With its own thresholds it
+    # took 15 to 20 % of the CPU under load (bench: naive counter, 64 callers).
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)
     if sys.platform == "win32":
         return asyncio.run(work)
     import uvloop

@@ -63,10 +63,11 @@ class Failure:
 
 @dataclass(slots=True)
 class QueryResult:
-    """What a live query gave at one snapshot."""
+    """What a live query gave at one snapshot. From `expires_ms` on it is not given to anybody who does not have it."""
 
     outcome: Answer | Failure
     journal: str | None = None
+    expires_ms: float | None = None
 
     def looks_like(self, other: QueryResult | None) -> bool:
         """Whether a client that has `other` would see no difference."""
@@ -83,6 +84,12 @@ class LiveQuery(Protocol):
 
     async def at(self, place: int) -> QueryResult:
         """The result at a pinned place, which is never below an earlier one."""
+
+    def peek(self, place: int) -> QueryResult | None:
+        """The result at the newest place, if it can be had without waiting."""
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Have the newest result found, and call back when it is there to peek at, or cannot be had."""
 
     def close(self) -> None: ...
 
@@ -139,7 +146,7 @@ class Service(Protocol):
     ) -> LiveQuery:
         """Subscribe. Never raises: what is wrong with the call is its result.
 
-        `wake` is called, from the loop and without waiting, when a commit may have changed the result, and before `pin` shows that commit.
+        `wake` is called, from the loop and without waiting, when a commit may have changed the result, and before `newest` or `pin` show that commit.
         """
 
     def pin(self) -> Snapshot:
@@ -147,11 +154,11 @@ class Service(Protocol):
 
     def unpin(self, snapshot: Snapshot) -> None: ...
 
-    def newest_ts(self) -> int:
-        """The timestamp of the newest durable state."""
+    def newest(self) -> Snapshot:
+        """The same, not kept readable."""
 
     def offer_ts(self) -> int:
-        """The same, for a client that will query at it: that snapshot stays readable for at least 30 s."""
+        """Its timestamp, for a client that will query at it: that snapshot stays readable for at least 30 s."""
 
     def describe(self, error: Exception, request_id: str) -> Failure:
         """What a client may read of an error that the server itself met before the call was made."""

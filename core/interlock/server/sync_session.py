@@ -112,6 +112,12 @@ class _Refused:
     async def at(self, place: int) -> QueryResult:
         return self._result
 
+    def peek(self, place: int) -> QueryResult | None:
+        return self._result
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        callback()
+
     def close(self) -> None:
         pass
 
@@ -145,6 +151,8 @@ class SyncSession:
         self._actions: set[asyncio.Task[None]] = set()
         self._pumping: asyncio.Task[None] | None = None
         self._has_turn = False
+        self._has_waited = False
+        self._awaited = 0
         self._must_tell = False
         self._held = 0
         self._room: asyncio.Future[None] | None = None
@@ -198,7 +206,7 @@ class SyncSession:
     def _connect(self, message: Connect) -> None:
         if self._session_id is not None:
             raise BadMessage("Connect was sent twice")
-        if message.max_observed_ts > self._service.newest_ts():
+        if message.max_observed_ts > self._service.newest().ts:
             # It has seen commits that are not here (another database, a lost one): serving it would take back what it was shown.
             log.warning("a client has seen commits that are not in this database; it is turned away")
             raise _Closed(*INTERNAL_ERROR)
@@ -329,18 +337,72 @@ class SyncSession:
     def _wake_now(self) -> None:
         """The client is owed a Transition."""
         self._must_tell = True
-        self._start_pump()
+        if self._pumping is None and not self._is_over and not self._tell_at_once():
+            self._start_pump()
 
     def _wake_in_turn(self) -> None:
         """A commit has touched what the client looks at; so it has perhaps for many others."""
         if self._pumping is None and not self._has_turn:
             self._has_turn = True
-            self._turns.call_in_turn(self._start_pump)
+            self._turns.call_in_turn(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._has_turn = False
+        if self._pumping is not None or self._is_over or not (self._must_tell or self._stale):
+            return
+        unknown: list[LiveQuery] = []
+        if self._tell_at_once(unknown):
+            self._has_waited = False
+        elif not unknown or self._has_waited:
+            # Waited for once, it has ended again meanwhile: now the snapshot is held on to.
+            self._has_waited = False
+            self._start_pump()
+        else:
+            self._has_waited = self._has_turn = True
+            self._awaited = len(unknown)
+            for live in unknown:
+                live.when_ready(self._on_ready)
+
+    def _on_ready(self) -> None:
+        self._awaited -= 1
+        if not self._awaited:
+            self._turns.call_in_turn(self._take_turn)
 
     def _start_pump(self) -> None:
-        self._has_turn = False
-        if self._pumping is None and not self._is_over and (self._must_tell or self._stale):
-            self._pumping = self._spawn(self._pump())
+        self._pumping = self._spawn(self._pump())
+
+    def _tell_at_once(self, unknown: list[LiveQuery] | None = None) -> bool:
+        """Tell the client what can be told without waiting, task and pin: on a fan-out that is nearly everything.
+
+        False when there is something to wait for; `unknown` are then the queries whose results are not known.
+        """
+        if self._modifications or self._received.identity != self._sent.identity or self._wire.is_full:
+            return False
+        if self._check_expiry():
+            return True
+        snapshot = self._service.newest()
+        results: list[tuple[_Subscription, QueryResult]] = []
+        missing: list[LiveQuery] = []
+        for subscription in self._stale:
+            live = subscription.live
+            if live is not None:
+                result = live.peek(snapshot.place)
+                if result is None:
+                    missing.append(live)
+                else:
+                    results.append((subscription, result))
+        if missing:
+            if unknown is not None:
+                unknown += missing
+            return False
+        for subscription in self._stale:
+            subscription.is_stale = False
+        self._stale.clear()
+        told = self._changes(results)
+        if told or self._must_tell:
+            self._must_tell = False
+            self._tell(self._sent._replace(query_set=self._received.query_set, ts=max(snapshot.ts, self._sent.ts)), told)
+        return True
 
     async def _pump(self) -> None:
         """The only sender of Transitions. One is on its way at a time; what happens meanwhile is told by the next."""
@@ -364,7 +426,6 @@ class SyncSession:
         # No await from the snapshot to the results: versions, modifications, identity and snapshot have to be of one moment.
         must_tell, self._must_tell = self._must_tell, False
         end = StateVersion(self._received.query_set, self._received.identity, max(snapshot.ts, self._sent.ts))
-        told: dict[int, list[bytes]] = {}
         if end.identity != self._sent.identity:
             for subscription in list(self._subscriptions.values()):
                 self._open(subscription)
@@ -377,11 +438,7 @@ class SyncSession:
         results = await _results(wanted, snapshot.place) if wanted else []
         if self._is_over:
             return
-        for subscription, result in zip(wanted, results, strict=True):
-            subscription.journal = result.journal
-            if not result.looks_like(subscription.last):
-                subscription.last = result
-                told[subscription.add.query_id] = messages.query_result(subscription.add.query_id, result)
+        told = self._changes(zip(wanted, results, strict=True))
         for query_id in removed:
             told[query_id] = messages.query_removed(query_id)
 
@@ -390,6 +447,17 @@ class SyncSession:
                 return
             await self._turns.wait_turn()
         self._tell(end, told)
+
+    @staticmethod
+    def _changes(results: Iterable[tuple[_Subscription, QueryResult]]) -> dict[int, list[bytes]]:
+        """The modifications, by query, that bring the client from what it has to these results."""
+        told: dict[int, list[bytes]] = {}
+        for subscription, result in results:
+            subscription.journal = result.journal
+            if not result.looks_like(subscription.last):
+                subscription.last = result
+                told[subscription.add.query_id] = messages.query_result(subscription.add.query_id, result)
+        return told
 
     def _apply_modifications(self) -> list[int]:
         """Bring the subscriptions to the query set that was asked for; which of the client's queries are gone by that."""

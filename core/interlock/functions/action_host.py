@@ -1,0 +1,141 @@
+"""What a running action asks for, answered. It has no transaction: whatever it asks for is one of its own."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+from interlock.engine import Transaction
+from interlock.errors import CallRefused, PermissionDenied
+from interlock.functions.call import Call, Execution
+from interlock.functions.calling import DEPTH_MAX, check_kind, too_deep
+from interlock.functions.host import CallHost
+from interlock.functions.scope import Callee
+from interlock.sdk.host import Cursor, Document, Job, Kind, Metrics, Scan, Target
+
+T = TypeVar("T")
+
+
+class ActionHost(CallHost):
+    """An action. What it starts together runs together."""
+
+    __slots__ = ("_random",)
+
+    def __init__(
+        self,
+        execution: Execution,
+        callee: Callee,
+        args: dict[str, Any],
+        parent: Call | None,
+        depth: int,
+        identity: Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__(execution, callee, args, parent, depth, identity)
+        self._random: random.Random | None = None
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            self._random = random.Random(self.execution.services.entropy.getrandbits(64))
+        return self._random
+
+    def uuid4(self) -> UUID:
+        return UUID(int=self.execution.services.entropy.getrandbits(128), version=4)
+
+    def now(self) -> float:
+        return self.execution.services.clock.now_ms()
+
+    async def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
+        self.refuse_misuse()
+        callee = await self._look_up(target)
+        check_kind(self.callee, callee, kind)
+        if kind == "action" and self.depth >= DEPTH_MAX:
+            raise too_deep(self, callee)
+        return await self.execution.services.top_level.call_from_action(callee, args, self, target.limits)
+
+    async def _look_up(self, target: Target) -> Callee:
+        handle = target.handle
+        return (await self._read(lambda tx: self.held(tx, handle))) if handle else self.named(target)
+
+    async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
+        return await self._write(lambda tx: self._schedule(tx, when_ms, after_s, target, args))
+
+    async def cancel(self, job_id: str) -> None:
+        await self._write(lambda tx: self._scheduling().cancel(tx, self.callee.scope.path, job_id, None))
+
+    async def job(self, job_id: str) -> Job | None:
+        return await self._read(lambda tx: self._scheduling().get(tx, self.callee.scope.path, job_id))
+
+    async def jobs(self, state: str | None) -> list[Job]:
+        return await self._read(lambda tx: self._scheduling().list(tx, self.callee.scope.path, state))
+
+    async def identity(self) -> Mapping[str, Any] | None:
+        self.refuse_misuse()
+        return None if self.identity_fields is None or self.callee.scope.path else copy.deepcopy(dict(self.identity_fields))
+
+    async def function_handle(self, target: Target) -> str:
+        return await self._read(lambda tx: self._make_handle(tx, target))
+
+    async def revoke_handle(self, handle: str) -> None:
+        await self._write(lambda tx: self._revoke_handle(tx, handle))
+
+    async def fetch(
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
+    ) -> Any:
+        self.refuse_misuse()
+        fetching = self.execution.services.fetching
+        if fetching is None:
+            raise PermissionDenied(f"{self.callee.label} fetches {url}", "This backend was given no network for ctx.fetch.")
+        return await fetching(self.callee.scope.path, url, method=method, headers=headers, body=body, timeout=timeout)
+
+    async def _read(self, operation: Callable[[Transaction], Awaitable[T]]) -> T:
+        self.refuse_misuse()
+        return (await self.execution.services.engine.query(operation)).value
+
+    async def _write(self, operation: Callable[[Transaction], Awaitable[T]]) -> T:
+        self.refuse_misuse()
+        return (await self.execution.services.engine.mutate(operation, label=self.callee.label)).value
+
+    # An action has no database: its context says so before it comes here, a worker's frame may not have asked one.
+
+    def metrics(self) -> Metrics:
+        raise self._no_database()
+
+    async def get(self, id: str) -> Document | None:
+        raise self._no_database()
+
+    async def normalize_id(self, table: str, text: str) -> str | None:
+        raise self._no_database()
+
+    async def insert(self, table: str, document: Mapping[str, Any]) -> str:
+        raise self._no_database()
+
+    async def patch(self, id: str, fields: Mapping[str, Any]) -> None:
+        raise self._no_database()
+
+    async def replace(self, id: str, document: Mapping[str, Any]) -> None:
+        raise self._no_database()
+
+    async def delete(self, id: str) -> None:
+        raise self._no_database()
+
+    async def scan(self, scan: Scan, count: int | None) -> list[Document]:
+        raise self._no_database()
+
+    async def count(self, scan: Scan) -> int:
+        raise self._no_database()
+
+    async def open(self, scan: Scan, after: str | None, until: str | None) -> Cursor:
+        raise self._no_database()
+
+    def page_end(self, ordinal: int) -> str | None:
+        raise self._no_database()
+
+    def set_page_end(self, ordinal: int, mark: str) -> None:
+        raise self._no_database()
+
+    def _no_database(self) -> CallRefused:
+        return CallRefused(self.callee.label, "an action has no transaction. Read with ctx.run_query and write with ctx.run_mutation.")

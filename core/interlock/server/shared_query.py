@@ -1,0 +1,153 @@
+"""One live query for all who look at the same: the same function, arguments, page ends and identity.
+
+Its result is kept while it is true. So a commit that a thousand subscribers have to hear of costs one run, one result in the form
+of the wire, and a look for each of them.
+
+Start at `SharedQueries.subscribe`. Knows neither functions nor engine: results come from a `Source`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from interlock.server.service import QueryResult
+
+
+class Key(NamedTuple):
+    """What a result depends on, besides the data. `identity` tells callers apart who may be shown different things."""
+
+    path: str
+    component_path: str
+    args: bytes
+    identity: bytes | None
+    is_admin: bool
+    journal: str | None
+
+
+class Source(Protocol):
+    """Where results come from. After each `at`, whoever opened it is woken once when that result has ended."""
+
+    async def at(self, place: int) -> QueryResult: ...
+
+    def close(self) -> None: ...
+
+
+class SharedQuery:
+    """A query that is watched, and its subscribers."""
+
+    def __init__(self, queries: SharedQueries, key: Key, open_source: Callable[[Callable[[], None]], Source]) -> None:
+        self._queries = queries
+        self.key = key
+        self.subscribers: dict[Subscription, None] = {}
+        self._newest: QueryResult | None = None  # true since `_since`, and not ended
+        self._since = 0
+        self._endings = 0
+        self._flight: asyncio.Future[tuple[int, QueryResult | None]] | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._ready: list[Callable[[], None]] = []
+        self._source = open_source(self._wake)
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its result is kept by those who have it, but too old to be given to others."""
+        newest = self._newest
+        return newest is not None and newest.expires_ms is not None and newest.expires_ms <= self._queries.now_ms()
+
+    def peek(self, place: int) -> QueryResult | None:
+        """The result at a place, if it is known."""
+        return self._newest if place >= self._since else None
+
+    async def at(self, place: int) -> QueryResult:
+        """The result at a pinned place: one run for all who ask."""
+        while (known := self.peek(place)) is None:
+            if self._flight is None:
+                return await self._fly(place)
+            flown_to, result = await asyncio.shield(self._flight)
+            if flown_to == place and result is not None:
+                return result
+        return known
+
+    async def _fly(self, place: int) -> QueryResult:
+        flight = self._flight = asyncio.get_running_loop().create_future()
+        result: QueryResult | None = None
+        try:
+            endings = self._endings
+            result = await self._source.at(place)
+            if self._endings == endings:  # else it was true at that place, and is no longer
+                self._newest, self._since = result, place
+            if result.journal != self.key.journal:
+                self._queries.move(self, result.journal)
+            return result
+        finally:
+            self._flight = None
+            flight.set_result((place, result))
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Find the newest result, and call back when it is there to peek at, or cannot be had."""
+        self._ready.append(callback)
+        if self._fetching is None:
+            self._fetching = asyncio.get_running_loop().create_task(self._fetch())
+
+    async def _fetch(self) -> None:
+        try:
+            await self._queries.newest(self)
+        except Exception:
+            pass  # whoever asks for the result itself meets it again
+        finally:
+            self._fetching = None
+            ready, self._ready = self._ready, []
+            for callback in ready:
+                callback()
+
+    def _wake(self) -> None:
+        self._endings += 1
+        self._newest = None
+        for subscriber in self.subscribers:
+            subscriber.wake()
+
+    def leave(self, subscriber: Subscription) -> None:
+        self.subscribers.pop(subscriber, None)
+        if not self.subscribers:
+            self._queries.forget(self)
+            self._source.close()
+
+
+class Subscription:
+    """One subscriber's hold on a shared query."""
+
+    __slots__ = ("_query", "at", "peek", "wake", "when_ready")
+
+    def __init__(self, query: SharedQuery, wake: Callable[[], None]) -> None:
+        self._query, self.wake = query, wake
+        self.at, self.peek, self.when_ready = query.at, query.peek, query.when_ready
+        query.subscribers[self] = None
+
+    def close(self) -> None:
+        self._query.leave(self)
+
+
+class SharedQueries:
+    """All queries that are watched. `newest` finds a query's result at the newest place; `now_ms` is the time of day."""
+
+    def __init__(self, newest: Callable[[SharedQuery], Awaitable[object]], now_ms: Callable[[], float]) -> None:
+        self.newest, self.now_ms = newest, now_ms
+        self._by_key: dict[Key, SharedQuery] = {}
+
+    def subscribe(self, key: Key, open_source: Callable[[Callable[[], None]], Source], wake: Callable[[], None]) -> Subscription:
+        """Join those who watch the same, or be the first. `wake` is called when the result may have changed."""
+        query = self._by_key.get(key)
+        if query is None or query.is_expired:
+            query = self._by_key[key] = SharedQuery(self, key, open_source)
+        return Subscription(query, wake)
+
+    def move(self, query: SharedQuery, journal: str | None) -> None:
+        """From now on its pages end elsewhere than those of a query that has just begun."""
+        self.forget(query)
+        query.key = query.key._replace(journal=journal)
+        self._by_key.setdefault(query.key, query)
+
+    def forget(self, query: SharedQuery) -> None:
+        if self._by_key.get(query.key) is query:
+            del self._by_key[query.key]
