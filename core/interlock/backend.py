@@ -26,7 +26,7 @@ from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
 from interlock.mounting import Tree, build_tree, load_plugins
 from interlock.mounting.app_package import undone_if_refused
-from interlock.scheduler import Scheduler
+from interlock.scheduler import Scheduler, check_crons
 from interlock.scheduler import system_tables as scheduler_tables
 from interlock.sdk.app import App
 from interlock.sdk.component import Component
@@ -96,6 +96,7 @@ class Backend:
 
     async def _open(self) -> None:
         tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=self._all_plugins())
+        _check_crons(tree)
         entropy = random.Random(self._seed) if self._seed is not None else random.SystemRandom()
         engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=self._settings, seed=entropy.getrandbits(64))
         try:
@@ -147,6 +148,7 @@ class Backend:
         async with self._changing:
             with undone_if_refused(self._source.resolve().name) if isinstance(self._source, Path) else nullcontext():
                 tree = build_tree(self._source, env=self._env, reload=True, isolation=self._isolation, plugins=self._all_plugins())
+                _check_crons(tree)
                 await self.engine.deploy(_tables(tree), moves=dict(tree.moves))
             self.dispatcher.adopt(tree)
             self._tree = tree
@@ -295,6 +297,11 @@ def _opened(part: T | None) -> T:
 
 def _name(function: Any) -> str:
     return function if isinstance(function, str) else as_target(function).name
+
+
+def _check_crons(tree: Tree) -> None:
+    for path, instance in tree.by_path.items():
+        check_crons(path, instance.crons)
 
 
 def _tables(tree: Tree) -> list[Any]:

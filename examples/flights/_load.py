@@ -34,24 +34,25 @@ async def load(wanted: int, data: str | None) -> str:
         else:
             print(f"{there:,} flights are loaded.")
         first = PaginationOptions(num_items=1)
-        board = await backend.query("flights:board", origin="JFK", date="2013-01-01", pagination_opts=first)
+        board = await backend.query("flights:board", origin="EWR", date="2013-01-01", pagination_opts=first)
         return str(board["page"][0]["_id"])
 
 
-def what_to_try(flight: str) -> str:
+def what_to_try(flight: str, data: str | None) -> str:
     """Commands to paste, for the shell that this was started from."""
+    program = shown(Path(sys.executable).with_name("interlock"))
+    where = f"--app {shown(APP)}" + (f" --data {shlex.quote(data)}" if data is not None else "")
+
+    def command(function: str, **arguments: object) -> str:
+        return f"  {program} run {function} {shlex.quote(json.dumps(arguments))} {where}"
+
     return f"""
 Open http://127.0.0.1:3210 in two windows, press +15 in one, and watch the other. Or from another terminal:
 
-  {command("flights:report_delay", flight=flight, minutes=95)}
-  {command("flights:worst", carrier="UA", count=3)}
-  {command("flights:total", carrier="UA")}
+{command("flights:report_delay", flight=flight, minutes=95)}
+{command("flights:worst", carrier="UA", count=3)}
+{command("flights:total", carrier="UA")}
 """
-
-
-def command(function: str, **arguments: object) -> str:
-    program = Path(sys.executable).with_name("interlock")
-    return f"{shown(program)} run {function} {shlex.quote(json.dumps(arguments))} --app {shown(APP)}"
 
 
 def shown(path: Path) -> str:
@@ -76,7 +77,7 @@ def main() -> None:
         flight = asyncio.run(load(options.flights, options.data))
     except InterlockError as error:
         sys.exit(f"error: {error}")
-    print(what_to_try(flight))
+    print(what_to_try(flight, options.data))
 
 
 if __name__ == "__main__":

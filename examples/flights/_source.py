@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FLIGHTS = 336_776
+MISSING = "NA"
 
 
 def source_file() -> Path:
@@ -34,7 +35,7 @@ def read_flights() -> Iterator[dict[str, Any]]:
                 "arr_delay": _number(row["arr_delay"]),
                 "carrier": row["carrier"],
                 "flight": int(row["flight"]),
-                "tail_number": row["tailnum"] or None,
+                "tail_number": None if row["tailnum"] == MISSING else row["tailnum"],
                 "origin": row["origin"],
                 "destination": row["dest"],
                 "distance": int(row["distance"]),
@@ -42,4 +43,4 @@ def read_flights() -> Iterator[dict[str, Any]]:
 
 
 def _number(text: str) -> int | None:
-    return int(float(text)) if text and text != "NA" else None
+    return None if text == MISSING else int(text)

@@ -23,7 +23,14 @@ class Pause:
     async def meanwhile(self, first: Awaitable[Any], then: Awaitable[Any]) -> Any:
         """Run `first` up to the pause, `then` to its end, and `first` to its end. Gives the result of `first`."""
         running = asyncio.ensure_future(first)
-        await self._reached.wait()
+        await self.wait_reached()
         await then
-        self._go_on.set()
+        self.end()
         return await running
+
+    async def wait_reached(self) -> None:
+        await self._reached.wait()
+
+    def end(self) -> None:
+        """Whoever waits here goes on."""
+        self._go_on.set()

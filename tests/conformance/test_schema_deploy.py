@@ -121,13 +121,11 @@ async def test_035_a_staged_index_is_filled_without_holding_up_the_deploy() -> N
     pass
 
 
-@pytest.mark.parametrize(
-    "fields", [["a", "_creationTime"], ["_id"], [f"f{n}" for n in range(17)]], ids=["_creationTime", "_id", "17 fields"]
-)
-async def test_036_indexes_that_cannot_be_are_refused_where_they_are_declared(fields: list[str]) -> None:
+def test_036_indexes_that_cannot_be_are_refused_where_they_are_declared() -> None:
     columns = {"a": int, **{f"f{n}": int for n in range(17)}}
-    with pytest.raises(SchemaError):
-        Table(columns).index("by_them", *fields)
+    for fields in (["a", "_creationTime"], ["_id"], [f"f{n}" for n in range(17)]):
+        with pytest.raises(SchemaError):
+            Table(columns).index("by_them", *fields)
     with pytest.raises(SchemaError, match="same fields"):
         Table(columns).index("one", "a", "f0").index("two", "a", "f0")
     Table(columns).index("by_them", *(f"f{n}" for n in range(16)))

@@ -34,7 +34,7 @@ def test_a_page_that_is_made_from_the_code_is_up_to_date(name: str) -> None:
 
 
 def test_the_exit_codes_are_documented_as_they_are() -> None:
-    page = (DOCS / "serving.md").read_text(encoding="utf-8")
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| (\d) \| (.+) \|$", page, re.MULTILINE) == [(str(exit.value), exit.says) for exit in Exit]
 
 

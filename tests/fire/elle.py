@@ -21,6 +21,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import Any, NamedTuple
 
 # What a transaction does.
@@ -131,6 +132,7 @@ class NotSerializable(AssertionError):
 
 
 _SHOWN_MAX = 5
+_TRIED_MAX = 200  # starts of cycles: a history that is wrong all over need not be searched for its very shortest one
 
 
 def verify(history: Iterable[Txn], context: str = "") -> None:
@@ -578,7 +580,7 @@ class _Checker:
                 return self._shown(name, cycle, kinds)
         for name, rest in (("G-single", WW | WR), ("G-single-realtime", WW | WR | RT), ("G2", WW | WR | RW), ("G2-realtime", 15)):
             best: list[int] | None = None
-            for reader, writer in self._graph.edges(component, RW):
+            for reader, writer in islice(self._graph.edges(component, RW), _TRIED_MAX):
                 path = self._graph.path(writer, reader, rest, component)
                 if path is not None and (best is None or len(path) + 1 < len(best)):
                     best = [reader, *path]
@@ -589,7 +591,7 @@ class _Checker:
     def _shortest(self, component: set[int], kinds: int) -> list[int] | None:
         best: list[int] | None = None
         for inner in self._graph.components(kinds, component):
-            for node in [node for node in inner if node < self._graph.first_moment][:200]:
+            for node in [node for node in inner if node < self._graph.first_moment][:_TRIED_MAX]:
                 for after in self._graph.after(node, kinds):
                     if after in inner and (path := self._graph.path(after, node, kinds, inner)) is not None:
                         if best is None or len(path) + 1 < len(best):

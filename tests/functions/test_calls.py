@@ -791,3 +791,20 @@ async def test_a_function_written_on_the_spot_is_one_of_its_instance() -> None:
         assert await rooms.on_the_spot(lambda ctx: 5) == 5
         with pytest.raises(FunctionNotFound, match="Nothing is mounted"):
             await rooms.on_the_spot(lambda ctx: None, "nowhere")
+
+
+async def test_what_was_not_awaited_is_no_result_and_the_error_says_so() -> None:
+    app = component()
+
+    @app.query
+    async def forgot(ctx: QueryCtx) -> Any:
+        return ctx.db.query("notes").collect()
+
+    @app.query
+    async def forgot_more(ctx: QueryCtx) -> Any:
+        return ctx.db.query("notes")
+
+    async with running(app) as rooms:
+        for name in ("forgot", "forgot_more"):
+            with pytest.raises(ReturnError, match="write `await` in front of it"):
+                await rooms.query(name)

@@ -486,7 +486,10 @@ async def test_observers_are_told_of_every_call() -> None:
         await rooms.client("mutation", "outer")
         with pytest.raises(AppError):
             await rooms.client("query", "fail")
-    assert told == [
+        await rooms.action("relay")
+    assert told[6:8] == [("started", "relay", "test", 0), ("started", "total", "function", 1)]
+    assert told[-3:] == [("started", "leaf", "function", 1), ("finished", "leaf", True, False), ("finished", "relay", True, False)]
+    assert told[:6] == [
         ("started", "outer", "client", 0),
         ("started", "add", "function", 1),
         ("finished", "add", True, False),

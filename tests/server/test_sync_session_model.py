@@ -38,6 +38,7 @@ steps = st.lists(
         st.tuples(st.just("commit"), st.sampled_from(KEYS)),
         st.tuples(st.just("gate"), st.sampled_from(("t:get", "t:whoami", "t:add", "t:act"))),
         st.tuples(st.just("hold"), clients),
+        st.tuples(st.just("know"), st.sampled_from(QUERIES)),
         st.tuples(st.just("time"), st.integers(1, 14)),
         st.tuples(st.just("rounds"), st.integers(1, 12)),
     ),
@@ -112,6 +113,8 @@ class Play:
                     self.service.gates[path] = asyncio.Event()
                 else:
                     gate.set()
+            case ("know", path):
+                self.service.known ^= {path}
             case ("hold", n):
                 wire = self.clients[n].wire
                 if wire.is_held:

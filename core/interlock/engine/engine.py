@@ -76,6 +76,7 @@ class Engine:
         self.committer: Committer = Committer(storage, self.log, self.catalog, self.clock)
         self.live: LiveQueries = LiveQueries(self)
         self._unwatched = 0
+        self.creation_time = 0.0  # the last `_creationTime` given out, ms
 
     # opening
 
@@ -85,6 +86,7 @@ class Engine:
         self.facts = dict(boot.facts)
         self.catalog.next_number = max(boot.next_number, _FIRST_TABLE_NUMBER)
         self.log = WriteLog(self.catalog, boot.newest)
+        self.creation_time = boot.newest / 1e6
         self.committer = Committer(self.storage, self.log, self.catalog, self.clock)
         self.live = LiveQueries(self)
         self.committer.on_durable.append(self.live.notice)
@@ -104,7 +106,7 @@ class Engine:
             self._keep_within_memory()
 
     def _keep_within_memory(self) -> None:
-        """Let the largest tables be read from storage when all together are over the budget. Where a table is read changes nothing that is read."""
+        """Let the largest tables be read from storage when all together are over the budget. Nobody can tell where a table is."""
         budget = self.settings.memory_bytes
         for table in sorted(self.catalog.by_number.values(), key=lambda table: table.size):
             budget -= table.size

@@ -474,10 +474,11 @@ class Transaction:
         del self._pending[id]
 
     def _next_creation_time(self) -> float:
-        base = self._creation_time
-        if not base:
-            base = max(self._engine.clock.now_ms(), (self._log.durable_ts + 1) / 1e6)
-        self._creation_time = math.nextafter(base, math.inf)
+        engine = self._engine
+        base = self._creation_time or engine.clock.now_ms()
+        # The engine's last one too: documents of mutations that follow one another within a clock tick keep their order.
+        base = math.nextafter(max(base, engine.creation_time), math.inf)
+        self._creation_time = engine.creation_time = base
         return base
 
     # layers

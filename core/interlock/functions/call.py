@@ -129,9 +129,13 @@ class Call:
     @property
     def path(self) -> str:
         """The way from the top-level function to this call, the same in every run of the same code: journals are kept under it."""
-        if self.parent is None or self.parent.execution is not self.execution:
-            return ""
-        return f"{self.parent.path}/{self.ordinal}:{self.callee.label}"
+        parent = self.parent
+        return "" if parent is None or not self.is_nested else f"{parent.path}/{self.ordinal}:{self.callee.label}"
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether it runs in the execution of its caller."""
+        return self.parent is not None and self.parent.execution is self.execution
 
     @property
     def chain(self) -> str:

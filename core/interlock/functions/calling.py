@@ -110,7 +110,7 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
         try:
             if limits is None and target.limits is None:
                 return await perform_below(call)
-            return await _within(call, caller.tx, limits, target.limits)
+            return await perform_within(call, caller.tx, limits, target.limits)
         except AppError as error:
             if callee.scope is not caller.callee.scope:
                 raise plain(error) from error
@@ -124,7 +124,7 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
         if limits is None and target.limits is None:
             result = await perform_below(call)
         else:
-            result = await _within(call, tx, limits, target.limits)
+            result = await perform_within(call, tx, limits, target.limits)
     except AppError as error:
         tx.drop_layer(mark)
         if callee.scope is not caller.callee.scope:
@@ -142,9 +142,10 @@ def plain(error: AppError) -> AppError:
     return AppError(normalize(error.data))
 
 
-async def _within(call: TransactionHost, tx: Transaction, share: Limits | None, limits: Limits | None) -> Any:
+async def perform_within(call: CallHost, tx: Transaction | None, share: Limits | None, limits: Limits | None) -> Any:
+    """`perform` with what is left of the mount's share, and with no more than the limits of this call."""
     with mount_share(call, tx, share), narrowed(call, tx, limits):
-        return await perform_below(call)
+        return await (perform_below(call) if call.is_nested else perform(call))
 
 
 @contextmanager

@@ -31,9 +31,9 @@ from interlock.errors import (
 from interlock.functions.action_host import ActionHost
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import Answer, Caller, QueryResult, keep_log_lines, log_lines_of
-from interlock.functions.calling import mount_share, narrowed, perform, plain
+from interlock.functions.calling import perform, perform_within, plain
 from interlock.functions.handles import Handles, handles_table
-from interlock.functions.host import CallHost, TransactionHost
+from interlock.functions.host import TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.redaction import is_told, log_failure
@@ -332,7 +332,7 @@ class Dispatcher:
         """Run the top-level function of a transaction, within its time and its mount's share."""
         call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, _WALL, _CPU
         share = call.callee.scope.limits
-        return perform(call) if limits is None and share is None else _within(call, call.tx, share, limits)
+        return perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
 
     async def _query(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None
@@ -399,15 +399,14 @@ class Dispatcher:
         services = self._services
         now_ms = services.clock.now_ms()
         execution = Execution(services, caller, now_ms, {})
-        depth = parent.depth + 1 if parent is not None else 0
-        call = ActionHost(execution, callee, callee.check_args(args), parent, depth, caller.identity)
+        call = ActionHost(execution, callee, callee.check_args(args), parent, _depth_below(parent), caller.identity)
         call.deadline_ms, call.wall_max = now_ms + _ACTION_WALL * 1000.0, _ACTION_WALL
         call.cpu_max = _ACTION_WALL  # so that one that never waits ends too
-        watched = None if services.observers is None or depth else _Observed(services, callee, caller, parent)
+        watched = None if services.observers is None else _Observed(services, callee, caller, parent)
         if watched is not None:
             watched.start()
         try:
-            value = await _within(call, None, callee.scope.limits, limits)
+            value = await perform_within(call, None, callee.scope.limits, limits)
             if holds_commit_timestamp(value):
                 raise ReturnError(callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
         except Exception as error:
@@ -420,9 +419,8 @@ class Dispatcher:
         return Answer(value, 0, execution.finish_log())
 
 
-async def _within(call: CallHost, tx: Transaction | None, share: Limits | None, limits: Limits | None) -> Any:
-    with mount_share(call, tx, share), narrowed(call, tx, limits):
-        return await perform(call)
+def _depth_below(parent: Call | None) -> int:
+    return parent.depth + 1 if parent is not None else 0
 
 
 class _Observed:
@@ -431,7 +429,7 @@ class _Observed:
     def __init__(self, services: Services, callee: Callee, caller: Caller, parent: Call | None) -> None:
         assert services.observers is not None
         self._hooks = services.observers
-        self._call = ObservedCall(callee.info, caller.request_id, caller.source if parent is None else "function", 0)
+        self._call = ObservedCall(callee.info, caller.request_id, caller.source if parent is None else "function", _depth_below(parent))
         self._label = callee.label
         self._started: float | None = None
 

@@ -181,7 +181,7 @@ class ScanCursor:
     `serve` runs the one operation that may wait, `fetch`, in the turn of the call that opened the scan.
     """
 
-    __slots__ = ("_after", "_cursor", "_given", "_handed_out", "_keys", "_pages", "_serve", "_tx", "_until", "open_ended", "stopped")
+    __slots__ = ("_after", "_cursor", "_given", "_keys", "_pages", "_serve", "_tx", "_until", "open_ended", "stopped")
 
     def __init__(
         self,

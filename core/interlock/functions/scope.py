@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from interlock.errors import ArgumentError, FunctionNotFound, LimitExceeded, ReturnError, ValueRefused
@@ -20,6 +21,7 @@ from interlock.sdk.conversion import lower
 from interlock.sdk.declarations import FunctionDeclaration
 from interlock.sdk.functions import Function
 from interlock.sdk.host import FunctionInfo, Kind
+from interlock.sdk.query import Query
 from interlock.values import UNSET, CommitTimestamp, Mismatch, compile_validator, normalize, size_of
 
 if TYPE_CHECKING:
@@ -120,7 +122,8 @@ class Callee:
         try:
             checked = check(result)
         except Mismatch as mismatch:
-            raise ReturnError(self.label, mismatch.path, mismatch.expected, mismatch.got) from None
+            got = "something that was not awaited: write `await` in front of it" if _is_unawaited(result) else mismatch.got
+            raise ReturnError(self.label, mismatch.path, mismatch.expected, got) from None
         except ValueRefused as refused:
             raise ReturnError(self.label, refused.path, "a value that can be stored and sent", refused.reason) from None
         if type(checked) in _CONTAINERS and (size := _size(checked)) > _RESULT_BYTES:
@@ -142,6 +145,13 @@ class Callee:
             return {**declared({name: value for name, value in args.items() if name in names}), **rest}
 
         return check
+
+
+def _is_unawaited(result: Any) -> bool:
+    if isinstance(result, CoroutineType):
+        result.close()
+        return True
+    return isinstance(result, Query) or hasattr(result, "__await__")
 
 
 _CONTAINERS = frozenset({dict, list, str, bytes})

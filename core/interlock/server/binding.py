@@ -120,7 +120,7 @@ class DispatcherService:
             live.close()
 
     def _outcome(self, entry: Entry, caller: Caller, path: str, component_path: str) -> Answer | Failure:
-        """The result of a query in the form that those who look at it share: to decode and encode it again would cost more than the rest."""
+        """The result of a query in the form that those who look at it share: to decode and encode it again would be dear."""
         if entry.error is None:
             result: QueryResult = entry.value
             return Answer(result.json, entry.ts, self._lines(result.log_lines))

@@ -146,7 +146,7 @@ class Service(Protocol):
     ) -> LiveQuery:
         """Subscribe. Never raises: what is wrong with the call is its result.
 
-        `wake` is called, from the loop and without waiting, when a commit may have changed the result, and before `newest` or `pin` show that commit.
+        `wake` is called, without waiting, when a commit may have changed the result, and before `newest` or `pin` show that commit.
         """
 
     def pin(self) -> Snapshot:

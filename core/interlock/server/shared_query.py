@@ -9,7 +9,7 @@ Start at `SharedQueries.subscribe`. Knows neither functions nor engine: results 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import NamedTuple, Protocol
 
 from interlock.server.service import QueryResult
@@ -21,7 +21,7 @@ class Key(NamedTuple):
     path: str
     component_path: str
     args: bytes
-    identity: bytes | None
+    identity: Hashable
     is_admin: bool
     journal: str | None
 

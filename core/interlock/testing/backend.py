@@ -36,7 +36,6 @@ from interlock.values import loads
 START_MS = 1_767_225_600_000.0  # 2026-01-01, midnight in UTC
 ISSUER = "https://issuer.test"
 _ROUNDS_MAX = 1_000
-_TICK_NS = 100_000  # creation times are some 250 ns apart, so this orders mutations that insert up to 400 documents
 
 OnTheSpot = Callable[..., Any]
 
@@ -156,8 +155,7 @@ class TestBackend(TestClient):
         self.clock = VirtualClock(start)
         self.limits = limits
         self.seed = seeds.take(seed)
-        self._newest_commit_ns = 0
-        storage = MemoryStorage(clock_ns=self._commit_ns)
+        storage = MemoryStorage(clock_ns=lambda: int(self.now() * 1e6))
         self._backend = Backend(source, storage=storage, dev=True, env=env, clock=self.clock, seed=self.seed, isolation=isolation)
         self._is_open = False
         self._ran: list[Ran] = []
@@ -222,11 +220,6 @@ class TestBackend(TestClient):
             f"after {max_rounds} rounds jobs are still planned: {', '.join(sorted(names))}. "
             "Where each plans the next one there is no end: let time pass with advance()."
         )
-
-    def _commit_ns(self) -> int:
-        """The time of a commit, a little later than what is there: or documents of one moment of virtual time would have no order."""
-        self._newest_commit_ns = max(int(self.now() * 1e6), self._newest_commit_ns) + _TICK_NS
-        return self._newest_commit_ns
 
     async def _advance_to(self, backend: Backend, until_ms: float, max_rounds: int = _ROUNDS_MAX) -> None:
         await self._run_due(backend, max_rounds)

@@ -40,18 +40,19 @@ function statusOf(delay) {
   if (delay === null) return ["cancelled", "cancelled"];
   if (delay >= 60) return [`+${delay} min`, "very-late"];
   if (delay >= 15) return [`+${delay} min`, "late"];
-  return [delay > 0 ? `+${delay} min` : delay < 0 ? `${-delay} min early` : "on time", ""];
+  if (delay > 0) return [`+${delay} min`, "slipped"];
+  return [delay < 0 ? `${-delay} min early` : "on time", ""];
 }
 
 function newLine(row) {
-  const aircraft = make("button", { className: "aircraft", type: "button", textContent: row.tail_number ?? "", onclick: () => watchAircraft(row.tail_number) });
+  const aircraft = make("button", { className: "aircraft", type: "button", textContent: row.tail_number, onclick: () => watchAircraft(row.tail_number) });
   const report = make("button", { type: "button", textContent: "+15", title: "Report 15 more minutes of delay" });
   report.setAttribute("aria-label", `Report 15 more minutes of delay for ${row.carrier} ${row.flight}`);
   const line = make("tr", {},
     make("td", { className: "scheduled", textContent: clock(row.sched_dep_time) }),
     make("td", { textContent: `${row.carrier} ${row.flight}`, title: CARRIERS[row.carrier] ?? "" }),
     make("td", { textContent: row.destination }),
-    make("td", { className: "wide" }, aircraft),
+    make("td", { className: "wide" }, row.tail_number === null ? "" : aircraft),
     make("td", { className: "expected" }),
     make("td", { className: "status" }),
     make("td", {}, report));
@@ -65,7 +66,6 @@ function fill(shown, row) {
   shown.delay = row.dep_delay;
   const [text, className] = statusOf(row.dep_delay);
   shown.line.className = className;
-  shown.line.classList.toggle("moved", row.dep_delay > 0);
   if (isChange) {
     shown.line.getBoundingClientRect(); // else an animation that is running would go on rather than start anew
     shown.line.classList.add("changed");
@@ -145,9 +145,9 @@ function step(days) {
 
 byId("carrier").append(...Object.entries(CARRIERS).map(([code, name]) => new Option(`${code} · ${name}`, code)));
 const asked = new URLSearchParams(location.search);
-choice.origin.value = asked.get("origin") ?? "JFK";
+choice.origin.value = asked.get("origin") ?? "EWR";
 choice.date.value = asked.get("date") ?? "2013-01-01";
-byId("carrier").value = asked.get("carrier") ?? "AA";
+byId("carrier").value = asked.get("carrier") ?? "UA";
 byId("choice").onsubmit = (event) => event.preventDefault();
 byId("choice").onchange = byId("carrier").onchange = choose;
 byId("before").onclick = () => step(-1);

@@ -1,0 +1,354 @@
+"""engine.md section 10, "Transactions": cases 37 to 50."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from interlock import (
+    AppError,
+    Component,
+    LimitExceeded,
+    MutationCtx,
+    QueryCtx,
+    Range,
+    Schema,
+    Table,
+    WriteConflict,
+)
+from interlock.testing import TestBackend
+
+from . import board
+from .interleaving import Pause
+from .wire import served, settle
+
+
+def counters() -> Component:
+    return Component("app", schema=Schema(counters=Table({"n": int}).index("by_n", "n")))
+
+
+async def insert(t: TestBackend, n: int) -> str:
+    id: str = await t.run(lambda ctx: ctx.db.insert("counters", {"n": n}))
+    return id
+
+
+async def values(t: TestBackend) -> list[int]:
+    return [row["n"] for row in await t.run(lambda ctx: ctx.db.query("counters").index("by_n").collect())]
+
+
+async def increment(ctx: MutationCtx, id: str) -> None:
+    """With a moment between the read and the write, for others to come in."""
+    row = await ctx.db.get(id)
+    assert row is not None
+    await asyncio.sleep(0)
+    await ctx.db.patch(id, {"n": row["n"] + 1})
+
+
+async def test_037_two_mutations_that_increment_one_counter_lose_nothing() -> None:
+    async with TestBackend(counters()) as t:
+        id = await insert(t, 0)
+
+        async def caller() -> None:
+            for _ in range(100):
+                await t.mutation(increment, id=id)
+
+        await asyncio.gather(caller(), caller())
+        assert await values(t) == [200]
+
+
+async def test_038_two_who_are_on_call_never_both_leave() -> None:
+    async def leave(ctx: MutationCtx, doctor: str) -> bool:
+        on_call = [row for row in await ctx.db.query("counters").collect() if row["n"]]
+        await asyncio.sleep(0)
+        if len(on_call) < 2:
+            return False
+        await ctx.db.patch(doctor, {"n": 0})
+        return True
+
+    async with TestBackend(counters()) as t:
+        ada, bob = await insert(t, 1), await insert(t, 1)
+        left = await asyncio.gather(t.mutation(leave, doctor=ada), t.mutation(leave, doctor=bob))
+        assert sorted(left) == [False, True]
+        assert await values(t) == [0, 1]
+
+
+async def test_039_a_mutation_runs_again_when_a_row_appears_in_a_range_that_it_counted() -> None:
+    pause = Pause()
+
+    async def count_and_write(ctx: MutationCtx) -> int:
+        found = await ctx.db.query("counters").index("by_n", n=Range(gte=1, lt=10)).collect()
+        await pause()
+        await ctx.db.insert("counters", {"n": 100})
+        return len(found)
+
+    async with TestBackend(counters()) as t:
+        await insert(t, 1)
+        assert await pause.meanwhile(t.run(count_and_write), insert(t, 5)) == 2
+        assert pause.runs == 2
+        assert await values(t) == [1, 5, 100]
+
+
+async def runs_of_take_one(t: TestBackend, n: int) -> int:
+    """How often a mutation runs that takes the first row while a row `n` is inserted."""
+    pause = Pause()
+
+    async def take_and_write(ctx: MutationCtx) -> None:
+        await ctx.db.query("counters").index("by_n").take(1)
+        await pause()
+        await ctx.db.insert("others", {})
+
+    await pause.meanwhile(t.run(take_and_write), insert(t, n))
+    return pause.runs
+
+
+async def test_040_whoever_takes_one_row_depends_on_what_comes_before_it_and_not_on_what_follows() -> None:
+    async with TestBackend(counters()) as t:
+        await insert(t, 5)
+        await insert(t, 6)
+        assert await runs_of_take_one(t, 7) == 1
+        assert await runs_of_take_one(t, 4) == 2
+
+
+async def test_041_whoever_found_nothing_depends_on_its_not_being_there() -> None:
+    """Ids are chosen by an import alone, so a document cannot come to be under an id that somebody missed.
+
+    What can: rows of an empty range, and a table that was not there.
+    """
+    range_pause, table_pause = Pause(), Pause()
+
+    async def write_if_empty(ctx: MutationCtx) -> bool:
+        found = await ctx.db.query("counters").index("by_n", n=Range(gte=1)).first()
+        await range_pause()
+        if found is None:
+            await ctx.db.insert("counters", {"n": -1})
+        return found is None
+
+    async def write_if_no_table(ctx: MutationCtx) -> bool:
+        found = await ctx.db.query("made_later").first()
+        await table_pause()
+        if found is None:
+            await ctx.db.insert("counters", {"n": -1})
+        return found is None
+
+    async with TestBackend(counters()) as t:
+        assert await range_pause.meanwhile(t.run(write_if_empty), insert(t, 1)) is False
+        make_table = t.run(lambda ctx: ctx.db.insert("made_later", {}))
+        assert await table_pause.meanwhile(t.run(write_if_no_table), make_table) is False
+        assert (range_pause.runs, table_pause.runs) == (2, 2)
+        assert await values(t) == [1]
+
+
+async def test_042_a_mutation_that_only_reads_conflicts_with_nobody_but_over_the_socket_where_its_answer_is_kept() -> None:
+    async with TestBackend(board.app) as t, served(t) as server:
+        for kind, path in (("mutation", "board:read_slowly"), ("action", "board:act_slowly")):
+            pause = board.pauses[kind] = Pause()
+            seen = await pause.meanwhile(server.value(kind, path, {"pause": kind}), t.mutation("board:add", n=1))
+            assert pause.runs == 1
+            assert 1.0 not in seen[len(seen) :]
+        pause = board.pauses["socket"] = Pause()
+        before = await server.value("query", "board:numbers")
+        async with server.socket() as socket:
+            socket.send(type="Mutation", requestId=0, udfPath="board:read_slowly", args=[{"pause": "socket"}])
+            await pause.wait_reached()
+            await t.mutation("board:add", n=2)
+            pause.end()
+            await settle()
+            assert pause.runs == 2
+            assert socket.responses[0]["result"] == [*before, 2.0]
+
+
+async def test_043_two_inserts_into_one_table_do_not_conflict() -> None:
+    pause = Pause()
+
+    async def insert_slowly(ctx: MutationCtx) -> None:
+        await ctx.db.insert("counters", {"n": 1})
+        await pause()
+
+    async with TestBackend(counters()) as t:
+        await pause.meanwhile(t.run(insert_slowly), insert(t, 2))
+        assert pause.runs == 1
+        assert await values(t) == [1, 2]
+
+
+async def test_044_a_mutation_that_raises_leaves_nothing() -> None:
+    app = counters()
+
+    @app.mutation
+    async def fail(ctx: MutationCtx) -> None:
+        id = await ctx.db.insert("counters", {"n": 1})
+        await ctx.db.insert("made_by_it", {})
+        await ctx.scheduler.run_after(0, fail)
+        raise AppError(id)
+
+    async with TestBackend(app) as t:
+        with pytest.raises(AppError) as raised:
+            await t.mutation("fail")
+        assert await values(t) == []
+        assert await t.run(lambda ctx: ctx.db.get(raised.value.data)) is None
+        assert await t.run(lambda ctx: ctx.db.query("made_by_it").collect()) == []
+        assert await t.run(lambda ctx: ctx.scheduler.list()) == []
+        assert await t.finish_scheduled() == []
+
+
+async def test_045_a_mutation_reads_its_own_writes_at_their_place() -> None:
+    """The original's case has text search too, which this version has not."""
+
+    async def write_and_read(ctx: MutationCtx) -> list[list[int]]:
+        async def read() -> list[int]:
+            return [row["n"] for row in await ctx.db.query("counters").index("by_n").collect()]
+
+        seen = [await read()]
+        id = await ctx.db.insert("counters", {"n": 2})
+        seen.append(await read())
+        await ctx.db.patch(id, {"n": 4})
+        seen.append(await read())
+        await ctx.db.delete(id)
+        return [*seen, await read()]
+
+    async with TestBackend(counters()) as t:
+        await insert(t, 1)
+        await insert(t, 3)
+        assert await t.run(write_and_read) == [[1, 3], [1, 2, 3], [1, 3, 4], [1, 3]]
+
+
+async def test_046_a_mutation_that_keeps_losing_gets_its_turn_and_only_its_deadline_ends_it() -> None:
+    """The original runs a mutation five times and then fails it. Here a loser gets a turn: whoever would overtake it again waits.
+
+    Only a deadline that passes while it waits for its turn is an error, which names the function, the table, the ids and the winner.
+    """
+    async with TestBackend(counters()) as t:
+        id = await insert(t, 0)
+        runs: Counter[str] = Counter()
+        first_pause, turn_pause = Pause(), Pause()
+
+        async def lose(ctx: MutationCtx, name: str, losses: int) -> None:
+            runs[name] += 1
+            row = await ctx.db.get(id)
+            assert row is not None
+            if name == "waits":
+                await first_pause()
+            if runs[name] <= losses:
+                await t.mutation(increment, id=id)
+            elif name == "has the turn":
+                await turn_pause()
+            await ctx.db.patch(id, {"n": row["n"] + 100})
+
+        overtaking = True
+
+        async def overtake() -> None:
+            while overtaking:
+                await t.mutation(increment, id=id)
+
+        async def slow(ctx: MutationCtx) -> None:
+            runs["slow"] += 1
+            row = await ctx.db.get(id)
+            assert row is not None
+            await settle()
+            await ctx.db.patch(id, {"n": row["n"] + 1})
+
+        rival = asyncio.ensure_future(overtake())
+        await t.run(slow)
+        assert 2 <= runs["slow"] <= 5
+        overtaking = False
+        await rival
+
+        waiting = asyncio.ensure_future(t.mutation(lose, name="waits", losses=2))
+        await first_pause.wait_reached()
+        await t.advance(5)
+        holding = asyncio.ensure_future(t.mutation(lose, name="has the turn", losses=2))
+        await turn_pause.wait_reached()
+        first_pause.end()
+        await settle()
+        await t.advance(10)
+        with pytest.raises(WriteConflict) as conflict:
+            await waiting
+        assert conflict.value.table == "counters" and conflict.value.ids == (id,)
+        turn_pause.end()
+        await holding
+
+
+async def test_047_each_attempt_has_its_own_randomness_and_a_time_that_stands_still() -> None:
+    drawn: list[float] = []
+    times: list[tuple[float, float]] = []
+    pause = Pause()
+
+    async with TestBackend(counters()) as t:
+        id = await insert(t, 0)
+
+        async def draw(ctx: MutationCtx) -> None:
+            drawn.append(ctx.random.random())
+            began = ctx.now()
+            await ctx.db.get(id)
+            await pause()
+            times.append((began, ctx.now()))
+            await ctx.db.patch(id, {"n": 1})
+
+        async def let_time_pass_and_write() -> None:
+            await t.advance(1)
+            await t.run(lambda ctx: ctx.db.patch(id, {"n": 2}))
+
+        start = t.now()
+        await pause.meanwhile(t.run(draw), let_time_pass_and_write())
+        assert len(set(drawn)) == 2
+        assert times == [(start, start), (start + 1000, start + 1000)]
+
+
+async def test_048_a_query_over_the_time_is_shared_for_seconds_and_no_longer() -> None:
+    app = counters()
+
+    @app.query
+    async def now(ctx: QueryCtx) -> float:
+        return ctx.now()
+
+    async with TestBackend(app) as t:
+        first = await t.query("now")
+        await t.advance(16)
+        assert await t.query("now") == first
+        await t.advance(1)
+        assert await t.query("now") == first + 17_000
+
+
+async def test_049_a_mutation_that_is_sent_again_is_applied_once_and_answered_twice() -> None:
+    async with TestBackend(board.app) as t, served(t) as server:
+        async with server.socket() as socket:
+            first = await socket.call("Mutation", 7, "board:add", {"n": 1.0})
+        async with server.socket() as socket:
+            again = await socket.call("Mutation", 7, "board:add", {"n": 1.0})
+            other = await socket.call("Mutation", 8, "board:add", {"n": 2.0})
+        assert first["success"] and again == first
+        assert other["result"] != first["result"]
+        assert await t.query("board:numbers") == [1, 2]
+
+
+async def test_050_a_transaction_reads_and_writes_only_so_much() -> None:
+    app = counters()
+
+    @app.mutation
+    async def fill(ctx: MutationCtx, count: int) -> None:
+        for n in range(count):
+            await ctx.db.insert("counters", {"n": n})
+
+    @app.query
+    async def read_all(ctx: QueryCtx) -> int:
+        return len(await ctx.db.query("counters").collect())
+
+    @app.query
+    async def get_each(ctx: QueryCtx, count: int) -> int:
+        ids = [row["_id"] for row in await ctx.db.query("counters").take(count)]
+        return len([await ctx.db.get(id) for id in ids])
+
+    async with TestBackend(app) as t:
+        with pytest.raises(LimitExceeded, match="documents_written exceeded: 16,001 of at most 16,000"):
+            await t.mutation("fill", count=16_001)
+        await t.mutation("fill", count=16_000)
+        await t.mutation("fill", count=16_000)
+        assert await t.query("read_all") == 32_000
+        await t.mutation("fill", count=1)
+        with pytest.raises(LimitExceeded, match="documents_read exceeded: 32,001 of at most 32,000"):
+            await t.query("read_all")
+        assert await t.query("get_each", count=4_000) == 4_000
+        with pytest.raises(LimitExceeded, match="intervals_read"):
+            await t.query("get_each", count=4_100)
