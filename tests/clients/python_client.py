@@ -1,4 +1,4 @@
-"""The PyPI package `convex`, unmodified. Run as `python python_client.py SCENARIO`, in a process of its own: its blocking calls hold the GIL."""
+"""The PyPI package `convex`, unmodified. Run as `python python_client.py SCENARIO`, alone: its blocking calls hold the GIL."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def die_after(path: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    DispatcherService.call = call_and_die  # type: ignore[method-assign]
+    DispatcherService.call = call_and_die  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

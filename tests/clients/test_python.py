@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,7 @@ ALONE = ("restart", "bad_token")
 
 
 def scenarios() -> list[str]:
-    text = (HERE / "python_client.py").read_text()
-    return [line.removeprefix("def ").partition("(")[0] for before, line in zip(text.split("\n"), text.split("\n")[1:], strict=False) if before == "@scenario"]
+    return re.findall(r"^@scenario\ndef (\w+)", (HERE / "python_client.py").read_text(), re.MULTILINE)
 
 
 def environment(server: Served) -> dict[str, str]:
@@ -48,8 +48,8 @@ def test_a_refused_token_that_is_sent_again_and_again_does_no_harm(server: Serve
 def test_the_python_client_goes_on_when_the_server_comes_back(end: str, serve: Callable[..., Served]) -> None:
     first = serve()
     command = [sys.executable, str(HERE / "python_client.py"), "restart"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    client = subprocess.Popen(command, env=environment(first), text=True, **pipes)
+    pipe = subprocess.PIPE
+    client = subprocess.Popen(command, env=environment(first), text=True, stdin=pipe, stdout=pipe, stderr=pipe)
     assert client.stdin is not None and client.stdout is not None
     assert "restart me\n" in iter(client.stdout.readline, "")
     if end == "kill":

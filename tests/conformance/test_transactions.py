@@ -219,55 +219,63 @@ async def test_046_a_mutation_that_keeps_losing_gets_its_turn_and_only_its_deadl
 
     Only a deadline that passes while it waits for its turn is an error, which names the function, the table, the ids and the winner.
     """
-    async with TestBackend(counters()) as t:
+    app = counters()
+    runs: Counter[str] = Counter()
+    first_pause, turn_pause = Pause(), Pause()
+
+    @app.mutation
+    async def overtaken(ctx: MutationCtx, id: str) -> None:
+        """Slow enough for whoever writes without a pause to come first, each time."""
+        runs["overtaken"] += 1
+        row = await ctx.db.get(id)
+        assert row is not None
+        await settle()
+        await ctx.db.patch(id, {"n": row["n"] + 1})
+
+    @app.mutation
+    async def holder(ctx: MutationCtx, id: str) -> None:
+        """Loses until it has a turn, and then holds on to it."""
+        runs["holder"] += 1
+        row = await ctx.db.get(id)
+        assert row is not None
+        if runs["holder"] <= 2:
+            await t.mutation(increment, id=id)
+        else:
+            await turn_pause()
+        await ctx.db.patch(id, {"n": row["n"] + 100})
+
+    @app.mutation
+    async def waiter(ctx: MutationCtx, id: str) -> None:
+        await ctx.db.get(id)
+        await first_pause()
+        await ctx.db.patch(id, {"n": 0})
+
+    async with TestBackend(app) as t:
         id = await insert(t, 0)
-        runs: Counter[str] = Counter()
-        first_pause, turn_pause = Pause(), Pause()
+        losing = asyncio.ensure_future(t.mutation("overtaken", id=id))
+        overtakers = 0
+        while not losing.done():
+            await t.mutation(increment, id=id)
+            overtakers += 1
+        await losing
+        assert 2 <= runs["overtaken"] <= 5
+        assert await values(t) == [overtakers + 1]
 
-        async def lose(ctx: MutationCtx, name: str, losses: int) -> None:
-            runs[name] += 1
-            row = await ctx.db.get(id)
-            assert row is not None
-            if name == "waits":
-                await first_pause()
-            if runs[name] <= losses:
-                await t.mutation(increment, id=id)
-            elif name == "has the turn":
-                await turn_pause()
-            await ctx.db.patch(id, {"n": row["n"] + 100})
-
-        overtaking = True
-
-        async def overtake() -> None:
-            while overtaking:
-                await t.mutation(increment, id=id)
-
-        async def slow(ctx: MutationCtx) -> None:
-            runs["slow"] += 1
-            row = await ctx.db.get(id)
-            assert row is not None
-            await settle()
-            await ctx.db.patch(id, {"n": row["n"] + 1})
-
-        rival = asyncio.ensure_future(overtake())
-        await t.run(slow)
-        assert 2 <= runs["slow"] <= 5
-        overtaking = False
-        await rival
-
-        waiting = asyncio.ensure_future(t.mutation(lose, name="waits", losses=2))
+        waiting = asyncio.ensure_future(t.mutation("waiter", id=id))
         await first_pause.wait_reached()
         await t.advance(5)
-        holding = asyncio.ensure_future(t.mutation(lose, name="has the turn", losses=2))
+        holding = asyncio.ensure_future(t.mutation("holder", id=id))
         await turn_pause.wait_reached()
         first_pause.end()
         await settle()
         await t.advance(10)
         with pytest.raises(WriteConflict) as conflict:
             await waiting
-        assert conflict.value.table == "counters" and conflict.value.ids == (id,)
+        facts = conflict.value
+        assert (facts.function, facts.table, facts.ids, facts.winner) == ("waiter", "counters", (id,), "holder")
         turn_pause.end()
         await holding
+        assert await values(t) == [overtakers + 1 + 2 + 100]
 
 
 async def test_047_each_attempt_has_its_own_randomness_and_a_time_that_stands_still() -> None:

@@ -100,6 +100,17 @@ async def test_whoever_waits_past_the_deadline_gets_a_write_conflict_that_names_
         assert caught.value.winner == "winner" and caught.value.table == "items" and caught.value.ids
 
 
+async def test_whoever_waits_past_the_deadline_for_an_earlier_turn_is_told_what_is_held_and_by_whom() -> None:
+    async with open_engine() as engine:
+        await engine.mutate(adds("a", 0), label="add")
+        turn = engine.committer.turns.take("holder")
+        turn.reserved.update((await engine.mutate(adds("a", 1), label="add")).read_set)
+        with pytest.raises(WriteConflict) as caught:
+            await engine.mutate(adds("a", 1), label="loser", deadline_ms=engine.clock.now_ms() - 1)
+        engine.committer.turns.end(turn)
+        assert (caught.value.winner, caught.value.table, len(caught.value.ids)) == ("holder", "items", 1)
+
+
 async def test_queries_see_only_what_is_on_disk_and_mutations_what_stands() -> None:
     storage = GatedStorage()
     async with open_engine(storage=storage) as engine:

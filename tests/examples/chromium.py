@@ -86,8 +86,8 @@ class Tab:
                 return await self.evaluate(_UNTIL % expression)
         except TimeoutError:
             shown = await self.evaluate("document.body.innerText")
-            said = "\n".join(self._browser.said)
-            raise AssertionError(f"{self.url} never had: {expression}\nIt shows:\n{shown}\nIts console:\n{said}") from None
+            said, picture = "\n".join(self._browser.said), await self._picture()
+            raise AssertionError(f"{self.url} never had: {expression}\nIt shows ({picture}):\n{shown}\nIts console:\n{said}") from None
 
     async def press(self, selector: str) -> None:
         """Press a button as a mouse does: where it is seen."""
@@ -100,15 +100,19 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             await self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    async def screenshot(self, file: Path) -> None:
+    async def _picture(self) -> Path:
+        """Beside the profile: what somebody would have seen."""
+        file = self._browser.profile.with_name("page.png")
         answer = await self.command("Page.captureScreenshot", format="png")
-        file.write_bytes(base64.b64decode(answer["data"]))
+        await asyncio.to_thread(file.write_bytes, base64.b64decode(answer["data"]))
+        return file
 
 
 class Chromium:
     """A browser with a fresh profile. `said` is what pages have written to their consoles, and what they raised."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, profile: Path) -> None:
+        self.profile = profile
         self.said: list[str] = []
         self._socket = socket
         self._numbers = itertools.count(1)
@@ -126,16 +130,19 @@ class Chromium:
             async with asyncio.timeout(PATIENCE_S):
                 address = await _address(process)
             async with connect(address, max_size=None, proxy=None) as socket:
-                browser = cls(socket)
+                browser = cls(socket, profile)
                 listening = asyncio.create_task(browser._listen())
                 # Its pipe is read to the end: a browser whose complaints nobody takes would stand still.
                 draining = asyncio.create_task(_drain(process))
                 try:
                     yield browser
                 finally:
+                    # The answer may be lost in the end that was asked for.
                     with suppress(Exception):
                         async with asyncio.timeout(PATIENCE_S):
                             await browser.command("Browser.close")
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(PATIENCE_S):
                             await process.wait()
                     for task in (listening, draining):
                         task.cancel()
@@ -161,10 +168,12 @@ class Chromium:
 
     async def command(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
         message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
         await self._socket.send(json.dumps(message))
-        return await answer
+        result: dict[str, Any] = await answer
+        return result
 
     async def _listen(self) -> None:
         try:
@@ -187,7 +196,6 @@ class Chromium:
                 else:
                     answer.set_result(message["result"])
             case "Page.loadEventFired":
-                # about:blank may be told late; the page itself is what has a document of its own.
                 self._loaded[message["sessionId"]].set()
             case "Runtime.consoleAPICalled":
                 self.said.append(" ".join(str(part.get("value", part.get("description", ""))) for part in parameters["args"]))

@@ -10,9 +10,10 @@ from importlib.util import module_from_spec, spec_from_file_location
 from itertools import islice
 from typing import Any
 
+import httpx
 import pytest
 
-from interlock import AppError, ArgumentError, PaginationOptions
+from interlock import AppError, ArgumentError, Backend, PaginationOptions
 from interlock.testing import TestBackend
 
 from .source import APP, FLIGHTS, Flight, flights
@@ -190,8 +191,12 @@ async def test_a_reported_delay_is_on_the_board_in_the_ranking_and_in_the_day_an
     assert await interlock.query("flights:total") == 500
 
 
+LAST_MINUTE = 18 * 60 + 19  # of the day, for a flight at 5:40
+
+
 @pytest.mark.parametrize(
-    ("minutes", "departure"), [(0, 540), (95, 715), (-25, 515), (18 * 60 + 19, 2_359), (18 * 60 + 20, 2_400), (18 * 60 + 21, 1), (1_440, 540)]
+    ("minutes", "departure"),
+    [(0, 540), (95, 715), (-25, 515), (LAST_MINUTE, 2_359), (LAST_MINUTE + 1, 2_400), (LAST_MINUTE + 2, 1), (1_440, 540)],
 )
 async def test_the_departure_follows_the_delay_in_the_form_of_the_source(interlock: TestBackend, minutes: int, departure: int) -> None:
     await fill(interlock, 100)
@@ -229,11 +234,14 @@ async def test_a_flight_that_is_not_there_is_refused(interlock: TestBackend) -> 
     assert refused.value.data == {"code": "NoSuchFlight", "flight": row["_id"]}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"flight": "UA 1545"}, {"flight": 1545}, {"flight": None}, {"minutes": "5"}, {"minutes": 1.5}, {"minutes": None}, {"minutes": True}, {"at": 5}],
-    ids=str,
-)
+WRONG: list[dict[str, Any]] = [
+    *({"flight": wrong} for wrong in ("UA 1545", 1545, None)),
+    *({"minutes": wrong} for wrong in ("5", 1.5, None, True)),
+    {"at": 5},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
 async def test_arguments_of_other_types_are_refused(interlock: TestBackend, wrong: dict[str, Any]) -> None:
     await fill(interlock, 100)
     row = await first_on_board(interlock, 0)
@@ -247,3 +255,12 @@ async def test_the_id_of_another_table_is_no_flight(interlock: TestBackend) -> N
     counters = await interlock.run(lambda ctx: ctx.db.query("counters").collect(), component="sharded_counter")
     with pytest.raises(ArgumentError):
         await interlock.mutation("flights:report_delay", flight=counters[0]["_id"], minutes=5)
+
+
+async def test_a_client_cannot_load_flights() -> None:
+    async with Backend(APP, data=":memory:") as backend:
+        transport = httpx.ASGITransport(app=backend.asgi())
+        async with httpx.AsyncClient(transport=transport, base_url="http://flights", trust_env=False) as client:
+            answer = await client.post("/api/mutation", json={"path": "flights:load", "args": {"rows": []}, "format": "json"})
+        assert answer.json()["status"] == "error"
+        assert await backend.query("flights:total") == 0

@@ -100,10 +100,11 @@ class Disk:
         """End the engine in the middle of whatever it does. All tasks but the caller's die with it."""
         assert self.storage is not None
         await self.storage.die()
-        dying = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in dying:
-            task.cancel()
-        await asyncio.gather(*dying, return_exceptions=True)
+        while dying := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in dying:
+                task.cancel()
+            await asyncio.gather(*dying, return_exceptions=True)
+            await asyncio.sleep(0)  # one that ends may start another
         await self.storage.inner.close()
 
 

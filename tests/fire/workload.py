@@ -6,6 +6,7 @@ letter how they are stored:
     d  a list in one document, which every append reads and replaces
     r  a list as rows in the order of their commit timestamps: appended without reading anything
     n  a list as numbered rows: an append reads the last one
+    u  a list as numbered rows in a table of its own, which no schema declares: the first append makes it
     g  a register, found by its name; written by patch, or by delete and insert
 
 Start at `Run.history`.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,6 +38,7 @@ TABLES = (
     TableSpec("", _NUMBERED, indexes={"by_key_n": ("key", "n")}),
     TableSpec("", _REGISTERS, indexes={"by_key": ("key",), "by_key_value": ("key", "value")}),
 )
+_WITH_ANOTHER_INDEX = TableSpec("", _LISTS, indexes={"by_key": ("key",), "by_values": ("values",)})
 _INDEX_OF = {_LISTS: "by_key", _ROWS: "by_key_at", _NUMBERED: "by_key_n", _REGISTERS: "by_key"}
 
 
@@ -59,7 +62,7 @@ Program = tuple[Step, ...]
 class Mix:
     """What programs are made of. `keys` are all keys; the fewer, the more conflicts. `prefill` rows lie in each list at the start."""
 
-    keys: tuple[str, ...] = ("d0", "d1", "r0", "r1", "n0", "n1", "g0", "g1")
+    keys: tuple[str, ...] = ("d0", "d1", "r0", "r1", "n0", "n1", "u0", "u1", "g0", "g1")
     steps_max: int = 4
     pause: float = 0.5
     layer: float = 0.15
@@ -164,9 +167,12 @@ class Player:
     # lists
 
     async def _append(self, step: Step) -> None:
-        tx, table, key, value = self._tx, self._table(step.key), step.key, step.value
+        tx, key, value = self._tx, step.key, step.value
+        table = self._table(key) or tx.make_table("", key)
         if key[0] == "r":
             tx.insert(table, {"key": key, "value": value, "at": CommitTimestamp()})
+        elif key[0] == "u":
+            tx.insert(table, {"value": value, "n": len(await self._rows(key))})
         elif key[0] == "n":
             last = await self._rows(key, descending=True, limit=1)
             tx.insert(table, {"key": key, "value": value, "n": last[0]["n"] + 1 if last else 0})
@@ -187,7 +193,7 @@ class Player:
     async def _walk(self, step: Step) -> None:
         """The same bit by bit, backwards."""
         key = step.key
-        if key[0] == "d":
+        if key[0] in "du":
             return await self._read(step)
         cursor = self._tx.cursor(self._index(key), _of(key), True)
         values: list[int] = []
@@ -200,35 +206,37 @@ class Player:
 
     async def _last(self, step: Step) -> None:
         key = step.key
+        if key[0] == "u":
+            return await self._read(step)
         rows = await self._rows(key, descending=True, limit=1)
         if key[0] == "d":
             self.ops.append(ReadLast(key, rows[0]["values"][-1] if rows else None))
         else:
             self.ops.append(ReadLast(key, rows[0]["value"] if rows else None))
+        return None
 
     async def _count(self, step: Step) -> None:
         if step.key[0] == "d":
             return await self._last(step)
-        self.ops.append(Count(step.key, await self._tx.count(self._index(step.key), _of(step.key))))
+        index = self._index(step.key)
+        self.ops.append(Count(step.key, 0 if index is None else await self._tx.count(index, _of(step.key))))
         return None
 
     # registers
 
     async def _get(self, step: Step) -> None:
-        rows = await self._rows(step.key)
-        found = None
-        if rows:
-            document = await self._tx.get(self._table(step.key), rows[0]["_id"])
-            assert document == rows[0], f"by index {rows[0]}, by id {document}"
-            found = document["value"]
-        assert len(rows) <= 1, f"two registers of one name: {rows}"
-        self.ops.append(Get(step.key, found))
+        """By index and by id, which have to agree."""
+        for row in (await self._rows(step.key)) or [None]:
+            self.ops.append(Get(step.key, None if row is None else row["value"]))
+            if row is not None:
+                document = await self._tx.get(self._table(step.key), row["_id"])
+                self.ops.append(Get(step.key, None if document is None else document["value"]))
 
     async def _get_by_value(self, step: Step) -> None:
         """Through an index in which each write moves it."""
         rows = await self._tx.scan(self._table(step.key).indexes["by_key_value"], _of(step.key), True, 2)
-        assert len(rows) <= 1, f"two registers of one name: {rows}"
-        self.ops.append(Get(step.key, rows[0]["value"] if rows else None))
+        for row in rows or [None]:
+            self.ops.append(Get(step.key, None if row is None else row["value"]))
 
     async def _put(self, step: Step) -> None:
         tx, table = self._tx, self._table(step.key)
@@ -248,27 +256,34 @@ class Player:
 
     # tables
 
-    def _table(self, key: str) -> Table:
-        table = self._tx.table("", _TABLE_OF[key[0]])
-        assert table is not None
-        return table
+    def _table(self, key: str) -> Any:
+        return self._tx.table("", _TABLE_OF.get(key[0], key))
 
     def _index(self, key: str) -> Any:
-        table = self._table(key)
-        return table.indexes[_INDEX_OF[table.name]]
+        table: Table | None = self._table(key)
+        return None if table is None else table.indexes[_INDEX_OF.get(table.name, "by_creation_time")]
 
     async def _rows(self, key: str, *, descending: bool = False, limit: int | None = None) -> list[dict[str, Any]]:
-        return await self._tx.scan(self._index(key), _of(key), descending, limit)
+        index = self._index(key)
+        if index is None:
+            return []
+        rows = await self._tx.scan(index, _of(key), descending, limit)
+        return sorted(rows, key=lambda row: float(row["n"])) if key[0] == "u" else rows
 
 
 def _of(key: str) -> Interval:
+    if key[0] == "u":
+        return Interval(b"", None)
     prefix = encode_key(key)
     return Interval(prefix, after_prefix(prefix))
 
 
 @dataclass
 class Run:
-    """One history. Everything in it comes from `seed`; on memory storage two runs of one seed are the same."""
+    """One history. Everything in it comes from `seed`; on memory storage two runs of one seed are the same.
+
+    `errors` are those that a sound engine never raises.
+    """
 
     seed: int
     clients: int = 8
@@ -277,6 +292,8 @@ class Run:
     faults: Faults = field(default_factory=lambda: Faults(delay=6))
     crash: float = 0.0  # how likely it is, each time a client begins
     is_cold: bool = False
+    cools: float = 0.0  # how likely a table stops to live in memory, each time a client begins
+    deploys: float = 0.0
     make_disk: Callable[[random.Random, Faults, Callable[[], int]], Disk] = memory_disk
 
     def history(self) -> list[Txn]:
@@ -291,6 +308,7 @@ class Run:
         self.crashes = self.reruns = self.refused = 0
         self._clock = VirtualClock(START_MS)
         self._disk = self.make_disk(chance, self.faults, lambda: int(self._clock.now_ms() * 1e6))
+        self.errors: list[Exception] = []
         self._txns: list[Txn] = []
         self._time = 0
         self._left = self.programs
@@ -311,7 +329,7 @@ class Run:
         everything = tuple(Step("get" if key[0] == "g" else "read", key) for key in keys)
         await self._run(False, everything, "the last look")
         await self._run(True, everything, "the last query")
-        assert self._txns[-1].status is Status.OK
+        assert self.errors or self._txns[-1].status is Status.OK
         await self._engine.close()
         return self._txns
 
@@ -329,15 +347,15 @@ class Run:
         loop = asyncio.get_running_loop()
         self._dying = loop.create_future()
         clients = [loop.create_task(self._client(f"c{number}")) for number in range(self.clients)]
-        over = loop.create_task(asyncio.wait(clients, return_when=asyncio.FIRST_EXCEPTION))
+        over = asyncio.gather(*clients)
         await asyncio.wait([over, self._dying], return_when=asyncio.FIRST_COMPLETED)
         if self._dying.done():
             for _ in range(self._chance.randint(0, 10)):
                 await asyncio.sleep(0)
             await self._crash()
-        for client in clients:
-            if not client.cancelled():
-                client.result()
+            await asyncio.wait([over])
+        if not isinstance(over.exception(), asyncio.CancelledError | None):
+            over.result()
 
     async def _crash(self) -> None:
         self.crashes += 1
@@ -350,10 +368,20 @@ class Run:
                 self._dying.set_result(None)
                 await asyncio.get_running_loop().create_future()
             self._left -= 1
+            await self._disturb()
             is_query, program = self._author.program()
             await self._run(is_query, program, f"{name}.{self._left}")
             for _ in range(self._chance.choice((0, 0, 1, 3))):
                 await asyncio.sleep(0)
+
+    async def _disturb(self) -> None:
+        """What a busy backend does beside running transactions."""
+        chance, engine = self._chance, self._engine
+        if chance.random() < self.cools:
+            chance.choice(list(engine.catalog.by_number.values())).memory = None
+        if chance.random() < self.deploys:
+            with suppress(StorageUnavailable):
+                await engine.deploy(chance.choice((TABLES, (*TABLES[1:], _WITH_ANOTHER_INDEX))))
 
     async def _run(self, is_query: bool, program: Program, name: str) -> None:
         """One transaction, written down with how it ended."""
@@ -380,9 +408,18 @@ class Run:
             if engine.committer.fatal is None:
                 status, ended = Status.FAILED, self._tick()
                 self.refused += 1
-                clock.move_to(clock.now_ms() + 1_000)  # the engine asks the storage again once a second
+                await self._probe()
+        except Exception as error:
+            self.errors.append(error)
         finally:
             self._txns.append(Txn(name, ops, status, begun, ended, ts=ts))
+
+    async def _probe(self) -> None:
+        """Wait until storage takes writes again. The engine asks it once a second."""
+        for _ in range(self._chance.randint(1, 5)):
+            self._clock.move_to(self._clock.now_ms() + 1_000)
+            for _ in range(10):
+                await asyncio.sleep(0)
 
     def _tick(self) -> int:
         self._time += 1

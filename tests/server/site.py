@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from websockets.asyncio.client import ClientConnection, connect
 
 from interlock.server import ServerApp, serve
@@ -44,14 +46,17 @@ def app_of(service: TinyService, clock: VirtualClock) -> ServerApp:
 
 
 @asynccontextmanager
-async def site(front: str = "own") -> AsyncIterator[Site]:
+async def site(front: str = "own", prefix: str = "") -> AsyncIterator[Site]:
+    """`prefix` mounts the app below another one."""
     service, clock, stop = TinyService(), VirtualClock(1_800_000_000_000.0), asyncio.Event()
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     if front == "own":
         work = serve(app_of(service, clock), port=0, ready=ready.set_result, stop=stop, grace_s=5)
     else:
         listener = bind("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(app_of(service, clock), log_level="warning"))
+        app = app_of(service, clock)
+        outer = Starlette(routes=[Mount(prefix, app=app)], lifespan=app.lifespan) if prefix else app
+        server = uvicorn.Server(uvicorn.Config(outer, log_level="warning"))
         work = server.serve(sockets=[listener])
         ready.set_result(f"http://127.0.0.1:{listener.getsockname()[1]}")
     running = asyncio.ensure_future(work)
@@ -60,7 +65,7 @@ async def site(front: str = "own") -> AsyncIterator[Site]:
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=5)) as client:
             await client.get(url)
     try:
-        yield Site(service, clock, url, stop)
+        yield Site(service, clock, url + prefix, stop)
     finally:
         stop.set()
         if front != "own":

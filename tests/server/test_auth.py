@@ -85,6 +85,12 @@ async def test_other_claims_of_a_custom_token_keep_their_names_and_nested_ones_a
     }  # fmt: skip
 
 
+async def test_claims_that_are_no_values_are_left_out() -> None:
+    for door in (Door(), Door(JWT(ISSUER, key=pem(RSA_KEY)))):
+        found = await door.identity(token(name="Ada", **{"$evil": 1, "é": 2, "big": 2**60, "https://claims.example/role": "boss"}))
+        assert found["name"] == "Ada" and found["https://claims.example/role"] == "boss" and not {"$evil", "é", "big"} & set(found)
+
+
 @pytest.mark.parametrize(("key", "algorithm"), [(RSA_KEY, "RS256"), (EC_KEY, "ES256"), (ED_KEY, "EdDSA")])
 async def test_tokens_of_each_algorithm_are_taken_with_a_static_key_or_a_key_set(key: Any, algorithm: str) -> None:
     key_set = {"keys": [jwk(key, "k1")]}

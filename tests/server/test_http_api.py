@@ -353,3 +353,16 @@ async def test_a_backend_that_does_not_open_says_why() -> None:
 
     await ServerApp(open_service, close_service)({"type": "lifespan"}, receive, send)
     assert told == [{"type": "lifespan.startup.failed", "message": "app.py:3: no such component"}]
+
+
+async def test_changed_settings_are_taken_over_while_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<p>hello</p>")
+    issuer = Issuer()
+    app = app_of(TinyService(), issuer)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tiny") as client:
+        who = {"path": "t:whoami", "args": {}}
+        headers = {"authorization": f"Bearer {token()}"}
+        assert (await client.post("/api/query", json=who, headers=headers)).status_code == 401
+        app.reconfigure(TinyService((OIDC(ISSUER, "myapp"),), static=str(tmp_path)).settings)
+        assert (await client.post("/api/query", json=who, headers=headers)).json()["value"]["subject"] == "ada"
+        assert (await client.get("/")).text == "<p>hello</p>"

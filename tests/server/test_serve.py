@@ -42,9 +42,9 @@ def mutation(request_id: int, path: str, **args: Any) -> dict[str, Any]:
     return {"type": "Mutation", "requestId": request_id, "udfPath": path, "args": [args]}
 
 
-@pytest.mark.parametrize("front", FRONTS)
-async def test_a_subscription_and_a_mutation_over_a_socket(front: str) -> None:
-    async with site(front) as here, here.socket() as connection:
+@pytest.mark.parametrize(("front", "prefix"), [("own", ""), ("uvicorn", ""), ("uvicorn", "/backend")])
+async def test_a_subscription_and_a_mutation_over_a_socket(front: str, prefix: str) -> None:
+    async with site(front, prefix) as here, here.socket() as connection:
         await send(connection, CONNECT, add(0, "t:get"))
         assert (await receive(connection))["modifications"][0]["value"] is None
         await send(connection, mutation(0, "t:put", value="é😀\0"))

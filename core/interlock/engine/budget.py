@@ -66,6 +66,13 @@ class Budget:
         self.used.documents_read += documents - 1
         self.read(size)
 
+    def read_interval(self) -> None:
+        """One more range of an index, or one more id."""
+        used, maximum = self.used, self.maximum
+        used.intervals_read += 1
+        if used.intervals_read > maximum.intervals_read:
+            raise LimitExceeded("intervals_read", used.intervals_read, maximum.intervals_read)
+
     def wrote(self, size: int) -> None:
         used, maximum = self.used, self.maximum
         used.documents_written += 1

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Lost(Exception):
     """The transaction has to run again: `entry` changed what it had read, or its commit was taken back."""
 
-    def __init__(self, entry: LogEntry | None) -> None:
+    def __init__(self, entry: LogEntry) -> None:
         super().__init__(entry)
         self.entry = entry
 
@@ -106,7 +106,8 @@ class Committer:
                 ahead = self.turns.holding_up(planned, turn)
                 if ahead is not None:
                     if not await before_deadline(self._clock, ahead.done, deadline_ms):
-                        raise Lost(None)
+                        planned.source = ahead.label  # the error names what it would have written, and who kept it from that
+                        raise Lost(planned)
                     continue
             return self._place(transaction, source)
 

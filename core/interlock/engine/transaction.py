@@ -84,7 +84,7 @@ class Transaction:
         self._journal: list[Callable[[], None]] = []
         self._layers = 0
         self._new_tables: list[Table] = []
-        self._corrections: dict[int, tuple[int, Correction | None]] = {}
+        self._corrections: dict[int, tuple[tuple[int, int], Correction | None]] = {}
         self._creation_time = 0.0
         self._records = True
         self.is_gone = False
@@ -127,21 +127,23 @@ class Transaction:
         return document
 
     async def _packed(self, table: Table, id: str) -> bytes | None:
-        if self._records:
+        if self._records and id not in self.read_set.ids:
             self.read_set.ids.add(id)
+            self.budget.read_interval()
         pending = self._pending.get(id)
         if pending is not None:
             return pending.new if pending.table is table else None
         memory = table.memory
+        if memory is not None and table.last_place <= self.snapshot and not table.unsealed:
+            return memory.documents.get(id)
+        await self._sealed(table, id)
+        # Looked up anew: while this waited, the table may have become one that is read from storage.
+        memory = table.memory
         if memory is not None:
-            if table.last_place <= self.snapshot and not table.unsealed:
-                return memory.documents.get(id)
-            await self._sealed(table, id)
             self._check_snapshot()
             return self._log.document_at(table, id, self.snapshot, memory.documents.get(id))
-        await self._sealed(table, id)
         read = await self._engine.storage.get(table.number, (id,))
-        correction = self._correction(table, self._rows_at(read.at))
+        correction = self._stored_correction(table, read.at)
         if correction is not None and id in correction.documents:
             return correction.documents[id]
         return read.rows[0].doc if read.rows else None
@@ -167,12 +169,13 @@ class Transaction:
         table = index.table
         if self._records:
             self._record(index, interval)
-        if table.memory is not None and not index.is_by_id:
-            await self._sealed(table)
+        await self._sealed(table)
+        memory = table.memory
+        if memory is not None and not index.is_by_id:
             self._check_snapshot()
-            changed = self._changes(index, self._correction(table, self._log.validated))
-            entries = table.memory.entries[index.number]
-            total = table.memory.count(index.number, interval)
+            changed = self._changes(index, self._memory_correction(table))
+            entries = memory.entries[index.number]
+            total = memory.count(index.number, interval)
             for key, id in changed.items():
                 if interval.start <= key and (interval.end is None or key < interval.end):
                     total += (id is not None) - (key in entries)
@@ -187,9 +190,9 @@ class Transaction:
 
     def _record(self, index: Index, interval: Interval) -> None:
         self.read_set.add(index.number, interval)
-        used = self.budget.used.intervals_read = len(self.read_set)
-        if used > self.budget.maximum.intervals_read:
-            raise LimitExceeded("intervals_read", used, self.budget.maximum.intervals_read)
+        # Not one more each time: a range that is read again, or grows, is still one interval.
+        self.budget.used.intervals_read = len(self.read_set) - 1
+        self.budget.read_interval()
 
     async def _rows(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[tuple[bytes, bytes]], bool]:
         """(key, packed document) pairs at the snapshot with own writes, and whether the interval ended."""
@@ -199,25 +202,33 @@ class Transaction:
         if interval.end is not None and interval.start >= interval.end:
             return [], True
         memory = table.memory
-        if memory is not None and not index.is_by_id:
-            if table.last_place <= self.snapshot and not table.unsealed and index.number not in self._overlay:
-                # The common case: nothing newer than the snapshot, no own write that moved a key.
-                found = memory.ids(index.number, memory.keys(index.number, interval, descending), limit)
-                exhausted = limit is None or len(found) < limit
-                documents = memory.documents
-                if not self._pending:
-                    return [(key, documents[id]) for key, id in found], exhausted
-                return [(key, self._own(id, documents)) for key, id in found], exhausted
-            await self._sealed(table)
-            self._check_snapshot()
-            base = ((key, memory.entries[index.number][key]) for key in memory.keys(index.number, interval, descending))
-            return self._merged(index, base, memory.documents, self._correction(table, self._log.validated), interval, descending, limit)
-        if memory is not None:
-            await self._sealed(table)
-            self._check_snapshot()
+        if (
+            memory is not None
+            and not index.is_by_id
+            and table.last_place <= self.snapshot
+            and not table.unsealed
+            and index.number not in self._overlay
+        ):
+            # The common case: nothing newer than the snapshot, no own write that moved a key.
+            found = memory.ids(index.number, memory.keys(index.number, interval, descending), limit)
+            exhausted = limit is None or len(found) < limit
+            documents = memory.documents
+            if not self._pending:
+                return [(key, documents[id]) for key, id in found], exhausted
+            return [(key, self._own(id, documents)) for key, id in found], exhausted
+        await self._sealed(table)
+        # Looked up anew: while this waited, the table may have become one that is read from storage.
+        memory = table.memory
+        if memory is None:
+            return await self._stored_rows(index, interval, descending, limit)
+        self._check_snapshot()
+        base: Iterator[tuple[bytes, str]]
+        if index.is_by_id:
             base = ((id_key(id), id) for id in memory.ids_in_order(interval, descending))
-            return self._merged(index, base, memory.documents, self._correction(table, self._log.validated), interval, descending, limit)
-        return await self._stored_rows(index, interval, descending, limit)
+        else:
+            entries = memory.entries[index.number]
+            base = ((key, entries[key]) for key in memory.keys(index.number, interval, descending))
+        return self._merged(index, base, memory.documents, self._memory_correction(table), interval, descending, limit)
 
     def _own(self, id: str, documents: dict[str, bytes]) -> bytes:
         pending = self._pending.get(id)
@@ -243,7 +254,7 @@ class Transaction:
                 index,
                 iter([(row.key, row.id) for row in read.rows]),
                 documents,
-                self._correction(table, self._rows_at(read.at)),
+                self._stored_correction(table, read.at),
                 within,
                 descending,
                 None if limit is None else limit - len(rows),
@@ -295,26 +306,26 @@ class Transaction:
             return own or {}
         return {**older, **own} if own else older
 
-    def _correction(self, table: Table, rows_at: int) -> Correction | None:
-        if rows_at == self.snapshot:
+    def _memory_correction(self, table: Table) -> Correction | None:
+        """What turns the rows in memory, the newest ones, into rows of the snapshot."""
+        log = self._log
+        if log.validated == self.snapshot:
             return None
-        newest = self._log.validated
+        # Made anew when there are newer rows, and when a batch has become durable: its commit timestamps are in their keys then.
+        made_at = log.validated, log.durable
         known = self._corrections.get(table.number)
-        # The same rows and the same log give the same correction; a table in memory is read at `newest`, which moves.
-        if known is not None and known[0] == (newest if table.memory is not None else -1):
-            return known[1]
-        correction = self._log.correction(table, rows_at, self.snapshot)
-        if table.memory is not None:
-            self._corrections[table.number] = (newest, correction)
-        return correction
+        if known is None or known[0] != made_at:
+            known = self._corrections[table.number] = made_at, log.correction(table, log.validated, self.snapshot, is_stored=False)
+        return known[1]
 
-    def _rows_at(self, ts: int) -> int:
+    def _stored_correction(self, table: Table, ts: int) -> Correction | None:
+        """What turns rows that storage read at a timestamp into rows of the snapshot."""
         place = self._log.place_at(ts)
         self._check_snapshot()
         if place < 0:
             self.is_gone = True
             raise SnapshotGone
-        return place
+        return self._log.correction(table, place, self.snapshot, is_stored=True)
 
     def _check_snapshot(self) -> None:
         if self.snapshot < self._log.floor or self.epoch != self._engine.epoch:

@@ -52,6 +52,11 @@ class LogEntry:
             keys = self._keys[index] = self._make_keys(index)
         return keys
 
+    def stored_writes(self, table: int) -> list[Write]:
+        """The writes to a table as storage has them, where the commit is on disk."""
+        assert self.commit is not None
+        return [write for write in self.commit.writes if write.table == table]
+
     def forget_keys(self) -> None:
         """The writes have changed: their commit timestamp is filled in."""
         self._keys.clear()
@@ -238,8 +243,8 @@ class WriteLog:
                     newest = write.old
         return newest
 
-    def correction(self, table: Table, rows_at: int, place: int) -> Correction | None:
-        """What turns rows read at `rows_at` into rows of the snapshot `place`."""
+    def correction(self, table: Table, rows_at: int, place: int, *, is_stored: bool) -> Correction | None:
+        """What turns rows read at `rows_at`, from storage or from memory, into rows of the snapshot `place`."""
         if not table.recent or rows_at == place:
             return None
         correction = Correction()
@@ -248,7 +253,9 @@ class WriteLog:
                 if at <= place:
                     break
                 if at <= rows_at:
-                    correction.undo(writes)
+                    # Storage has the commit timestamp in its rows before the log hears of it.
+                    unsealed = table.unsealed.get(at) if is_stored else None
+                    correction.undo(writes if unsealed is None else unsealed.stored_writes(table.number))
         else:
             for at, writes in table.recent:
                 if rows_at < at <= place:

@@ -18,7 +18,7 @@ import httpx
 from interlock.clock import Clock, SystemClock
 from interlock.server.auth import Authenticator
 from interlock.server.http_api import HttpApi
-from interlock.server.service import Service
+from interlock.server.service import ServerSettings, Service
 from interlock.server.socket import SyncSockets
 from interlock.server.sync_session import Shared
 from interlock.server.turns import Turns
@@ -38,6 +38,7 @@ GRACE_S = 10.0
 class _Running:
     """What there is between start and stop."""
 
+    shared: Shared
     api: HttpApi
     sockets: SyncSockets
     static: AsgiApp | None
@@ -99,6 +100,14 @@ class ServerApp:
         if self._running is None:
             await self._start()
 
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take over what changed code says about users and static files, while sockets stay open."""
+        running = self._running
+        if running is not None:
+            running.shared.authenticator.use(settings.auth)
+            running.static = None if settings.static is None else _static(settings.static)
+            running.api = HttpApi(running.shared, has_static=running.static is not None)
+
     async def finish(self, grace_s: float = GRACE_S) -> None:
         """Answer what the sockets have asked for, and close them. HTTP requests are the web server's to wait for."""
         if self._running is not None:
@@ -146,7 +155,7 @@ class ServerApp:
         )
         shared = Shared(service, authenticator, self._clock, Turns(), spawn, self._new_request_id)
         static = None if settings.static is None else _static(settings.static)
-        return _Running(HttpApi(shared, has_static=static is not None), SyncSockets(shared), static, tasks)
+        return _Running(shared, HttpApi(shared, has_static=static is not None), SyncSockets(shared), static, tasks)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -79,6 +79,12 @@ class Authenticator:
         self._fetching: dict[int, asyncio.Future[_Keys]] = {}
         self._accepted: OrderedDict[str, tuple[Credentials, float]] = OrderedDict()
 
+    def use(self, providers: Sequence[AuthProvider]) -> None:
+        """Go on with other providers. Who was accepted stays so until the end of the token."""
+        self._providers = tuple(providers)
+        self._keys.clear()
+        self._accepted.clear()
+
     def admin(self, key: str, acting_as: Mapping[str, Any] | None) -> Credentials:
         """Of an admin key. Raises Unauthenticated."""
         if not check_admin_key(key, self._instance_name, self._secret):

@@ -31,6 +31,8 @@ class HttpFront(HttpToolsProtocol):
         app: object = self.app
         if isinstance(app, ServerApp) and not self.root_path:
             self._api = app.api
+        # Who connects and says nothing is not waited for any longer than who was answered and says no more.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
         # uvicorn makes a scope here; a request on the short way needs none.

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from interlock.errors import Unauthenticated
+from interlock.errors import Unauthenticated, ValueRefused
 from interlock.sdk.auth import CLAIMS, Identity
+from interlock.values import normalize
 
 # Told by tokenIdentifier, issuer and subject; or other on every refresh of a token, so that no cached result could outlive one.
 _LEFT_OUT = {"iss", "sub", "aud", "exp", "iat", "jti", "nbf", "fva"}
@@ -26,7 +27,7 @@ def from_openid_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
             identity["updatedAt"] = _rfc3339(value)
         else:
             identity[CLAIMS.get(claim, claim)] = value
-    return identity | _who(claims)
+    return _values_of(identity) | _who(claims)
 
 
 def from_custom_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def from_custom_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
     for claim, value in claims.items():
         if claim not in _LEFT_OUT:
             _flatten(claim, value, identity)
-    return identity | _who(claims)
+    return _values_of(identity) | _who(claims)
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,11 +47,22 @@ def from_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
         raise Unauthenticated("BadAdminKey", f"Cannot act as this user: {error}.") from None
     if not all(isinstance(identity[name], str) for name in ("issuer", "subject", "tokenIdentifier")):
         raise Unauthenticated("BadAdminKey", "Cannot act as this user: issuer, subject and tokenIdentifier are strings.")
-    return identity
+    return _values_of(identity)
 
 
 def _who(claims: Mapping[str, Any]) -> dict[str, Any]:
     return {"tokenIdentifier": f"{claims['iss']}|{claims['sub']}", "issuer": claims["iss"], "subject": claims["sub"]}
+
+
+def _values_of(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it a function can return and a cache key can hold. An issuer may put any JSON into its tokens."""
+    values: dict[str, Any] = {}
+    for name, value in identity.items():
+        try:
+            values |= normalize({name: value})
+        except ValueRefused:
+            continue
+    return values
 
 
 def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:

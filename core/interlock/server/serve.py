@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import gc
 import signal
 import socket
 import sys
@@ -50,7 +49,6 @@ async def serve(
     listener = bind(host, port)
     try:
         await app.startup()
-        _spare_collector()
         try:
             await _Server(app, _config(app, grace_s), ready, stop, grace_s).serve(sockets=[listener])
         finally:
@@ -93,13 +91,6 @@ def bind(host: str, port: int) -> socket.socket:
             raise MountError(where, "this user may not listen on this port.", "Take one above 1024: --port 3210") from None
         raise MountError(where, f"cannot listen here: {error.strerror or error}.", "Check --host and --port.") from None
     return listener
-
-
-def _spare_collector() -> None:
-    """What is loaded by now stays; looking through it again and again for garbage would be a third of a busy server's work."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
 
 
 def _config(app: ServerApp, grace_s: float) -> uvicorn.Config:

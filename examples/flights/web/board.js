@@ -144,10 +144,10 @@ function step(days) {
 }
 
 byId("carrier").append(...Object.entries(CARRIERS).map(([code, name]) => new Option(`${code} · ${name}`, code)));
-const asked = new URLSearchParams(location.search);
-choice.origin.value = asked.get("origin") ?? "EWR";
-choice.date.value = asked.get("date") ?? "2013-01-01";
-byId("carrier").value = asked.get("carrier") ?? "UA";
+const asked = { origin: "EWR", date: "2013-01-01", carrier: "UA", ...Object.fromEntries(new URLSearchParams(location.search)) };
+choice.origin.value = asked.origin;
+choice.date.value = asked.date;
+byId("carrier").value = asked.carrier;
 byId("choice").onsubmit = (event) => event.preventDefault();
 byId("choice").onchange = byId("carrier").onchange = choose;
 byId("before").onclick = () => step(-1);

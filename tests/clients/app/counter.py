@@ -1,7 +1,6 @@
 """A number per name: the smallest thing that can be subscribed to and changed."""
 
-from interlock import MutationCtx, QueryCtx, action, mutation, query
-from interlock import ActionCtx
+from interlock import ActionCtx, MutationCtx, QueryCtx, action, mutation, query
 
 
 @query
@@ -35,4 +34,5 @@ async def add_secretly(ctx: MutationCtx, n: float, name: str = "n") -> float:
 @action
 async def add_twice(ctx: ActionCtx, n: float, name: str = "n") -> float:
     await ctx.run_mutation(add, n=n, name=name)
-    return await ctx.run_mutation(add, n=n, name=name)
+    after: float = await ctx.run_mutation(add, n=n, name=name)
+    return after

@@ -1,6 +1,7 @@
 """Values in, values out, and every way to fail."""
 
 import asyncio
+import json
 from typing import Any
 
 from interlock import ActionCtx, AppError, MutationCtx, QueryCtx, action, mutation, query
@@ -49,7 +50,7 @@ async def typed(ctx: QueryCtx, n: int) -> int:
 
 @query
 async def wrong_result(ctx: QueryCtx) -> int:
-    result: Any = "text"
+    result: int = json.loads('"text"')
     return result
 
 

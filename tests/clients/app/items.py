@@ -41,4 +41,5 @@ async def drop(ctx: MutationCtx, list: str, rank: float) -> None:
 
 @mutation
 async def put_title(ctx: MutationCtx, title: str) -> str:
-    return await ctx.run_mutation(components.shelf.put, title=title)
+    id: str = await ctx.run_mutation(components.shelf.put, title=title)
+    return id
