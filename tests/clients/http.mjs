@@ -30,11 +30,11 @@ for (const data of [{ code: 7, list: [1n, null] }, null, "text", 5, [], new Uint
   test(`an error carries ${data === null ? "null" : data.constructor.name} to the client`, async () => {
     const client = http();
     for (const call of [
-      client.query(api.echoes.failQuery, { how: "data", data }),
-      client.mutation(api.echoes.failMutation, { how: "data", data }),
-      client.action(api.echoes.failAction, { how: "data", data }),
+      () => client.query(api.echoes.failQuery, { how: "data", data }),
+      () => client.mutation(api.echoes.failMutation, { how: "data", data }),
+      () => client.action(api.echoes.failAction, { how: "data", data }),
     ]) {
-      await assert.rejects(call, (error) => {
+      await assert.rejects(call(), (error) => {
         assert.ok(error instanceof ConvexError);
         assert.deepEqual(error.data, data);
         return true;
@@ -46,11 +46,11 @@ for (const data of [{ code: 7, list: [1n, null] }, null, "text", 5, [], new Uint
 test("other errors are plain, and say what happened", async () => {
   const client = http();
   for (const call of [
-    client.query(api.echoes.failQuery, { how: "plain" }),
-    client.mutation(api.echoes.failMutation, { how: "plain" }),
-    client.action(api.echoes.failAction, { how: "plain" }),
+    () => client.query(api.echoes.failQuery, { how: "plain" }),
+    () => client.mutation(api.echoes.failMutation, { how: "plain" }),
+    () => client.action(api.echoes.failAction, { how: "plain" }),
   ]) {
-    await assert.rejects(call, (error) => !(error instanceof ConvexError) && /Server Error\n.*plainly wrong/.test(error.message));
+    await assert.rejects(call(), (error) => !(error instanceof ConvexError) && /Server Error\n.*plainly wrong/.test(error.message));
   }
   await assert.rejects(client.query(api.nothing.here), /Could not find public function/);
   await assert.rejects(client.mutation(api.counter.addSecretly, { n: 1 }), /Could not find public function/);

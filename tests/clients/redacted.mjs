@@ -9,13 +9,13 @@ test("nothing but an id, and what the author meant to be told", async (t) => {
   const failing = watch(client, api.echoes.failQuery, { how: "plain" });
   await until(() => failing.errors.length);
   const failures = [
-    client.mutation(api.echoes.failMutation, { how: "plain" }),
-    client.action(api.echoes.failAction, { how: "plain" }),
-    http().query(api.echoes.failQuery, { how: "plain" }),
-    Promise.reject(failing.errors[0]),
+    () => client.mutation(api.echoes.failMutation, { how: "plain" }),
+    () => client.action(api.echoes.failAction, { how: "plain" }),
+    () => http().query(api.echoes.failQuery, { how: "plain" }),
+    () => Promise.reject(failing.errors[0]),
   ];
   for (const failure of failures) {
-    await assert.rejects(failure, (error) => /\[Request ID: [0-9a-f]{16}\] Server Error/.test(error.message) && !/plainly|ValueError|echoes\.py/.test(error.message));
+    await assert.rejects(failure(), (error) => /\[Request ID: [0-9a-f]{16}\] Server Error/.test(error.message) && !/plainly|ValueError|echoes\.py/.test(error.message));
   }
   await assert.rejects(client.mutation(api.echoes.failMutation, { how: "data", data: { code: 7 } }), (error) => error instanceof ConvexError && error.data.code === 7);
   await assert.rejects(client.mutation(api.echoes.typed, {}), /query/);

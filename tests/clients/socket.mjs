@@ -68,10 +68,10 @@ test("errors of each kind", async (t) => {
     assert.ok(failing.errors[0] instanceof ConvexError);
     assert.deepEqual(failing.errors[0].data, data);
     for (const call of [
-      client.mutation(api.echoes.failMutation, { how: "data", data }),
-      client.action(api.echoes.failAction, { how: "data", data }),
+      () => client.mutation(api.echoes.failMutation, { how: "data", data }),
+      () => client.action(api.echoes.failAction, { how: "data", data }),
     ]) {
-      await assert.rejects(call, (error) => error instanceof ConvexError && JSON.stringify(error.data, text) === JSON.stringify(data, text));
+      await assert.rejects(call(), (error) => error instanceof ConvexError && JSON.stringify(error.data, text) === JSON.stringify(data, text));
     }
   }
   await assert.rejects(client.mutation(api.echoes.failMutation, { how: "plain" }), /plainly wrong/);

@@ -87,9 +87,29 @@ async def no_doubles(ctx: QueryCtx) -> list[int]:
 
 
 @query
-async def page(ctx: QueryCtx, pagination_opts: PaginationOptions, low: int = 0, descending: bool = False) -> Page[int]:
+async def page(
+    ctx: QueryCtx, pagination_opts: PaginationOptions, low: int = 0, descending: bool = False, texts: list[str] | None = None
+) -> Page[int]:
+    """Of the notes with a number from `low` on, and one of the `texts` if any are given."""
     found = ctx.db.query("notes").index("by_n", n=Range(gte=low)).order("desc" if descending else "asc")
+    if texts is not None:
+        found = found.filter(lambda row: row.get("text") in texts)
     return (await found.paginate(pagination_opts)).map(lambda row: row["n"])
+
+
+@query
+async def two_pages(ctx: QueryCtx, first: PaginationOptions, second: PaginationOptions) -> list[list[int]]:
+    """A page from the front and one from the back."""
+    front = await ctx.db.query("notes").index("by_n").paginate(first)
+    back = await ctx.db.query("notes").index("by_n").order("desc").paginate(second)
+    return [[row["n"] for row in found.page] for found in (front, back)]
+
+
+@mutation
+async def fill(ctx: MutationCtx, count: int) -> None:
+    """Notes with the numbers 0, 10, 20, …"""
+    for n in range(count):
+        await ctx.db.insert("notes", {"n": n * 10})
 
 
 @mutation

@@ -48,6 +48,11 @@ async def size(ctx: QueryCtx) -> int:
 
 
 @pile.query
+async def echo(ctx: QueryCtx, id: str) -> str:
+    return id
+
+
+@pile.query
 async def get(ctx: QueryCtx, id: str) -> Any:
     return await ctx.db.get(id)
 

@@ -79,7 +79,9 @@ async def test_020_a_range_is_on_the_field_behind_the_equalities() -> None:
         await t.run(fill)
 
         async def found(*fields: Any, **values: Any) -> list[tuple[int, int]]:
-            return [(row["a"], row["b"]) for row in await t.run(lambda ctx: ctx.db.query("rows").index("by_a_b", *fields, **values).collect())]
+            return [
+                (row["a"], row["b"]) for row in await t.run(lambda ctx: ctx.db.query("rows").index("by_a_b", *fields, **values).collect())
+            ]
 
         assert await found(a=Range(gt=1)) == [(2, 1), (2, 2), (2, 3)]
         assert await found(b=2, a=1) == [(1, 2)]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from interlock.engine import Engine, EngineSettings, Interval, TableSpec, Transaction
+from interlock.errors import StorageUnavailable
 from interlock.storage.memory import MemoryStorage
-from interlock.storage.protocol import Commit
+from interlock.storage.protocol import Commit, NothingWritten, OutcomeUnknown
+from interlock.testing.virtual_clock import VirtualClock
 from interlock.values import CommitTimestamp
 
 EVERYTHING = Interval(b"", None)
@@ -85,3 +89,120 @@ async def test_a_row_in_memory_whose_timestamp_becomes_known_between_two_reads_s
     storage.answers.clear()
     assert (await engine.query(read_twice)).value == [1, 1]
     await engine.close()
+
+
+class BrokenStorage(SlowAnswers):
+    """What becomes of a batch is decided when its turn comes: see `verdict`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verdict: Exception | None = None
+
+    async def append(self, commits: Sequence[Commit]) -> None:
+        await self.answers.wait()
+        if self.verdict is not None:
+            raise self.verdict
+        await super().append(commits)
+
+
+async def test_a_mutation_that_meets_a_row_without_its_timestamp_after_the_end_of_the_engine_is_told_so() -> None:
+    """It waited for ever: those who waited at the end were woken, those who came later were not turned away."""
+    storage = BrokenStorage()
+    engine = Engine(storage, seed=1)
+    await engine.open()
+    await engine.deploy([STAMPED])
+    storage.answers.clear()
+
+    async def insert(tx: Transaction) -> None:
+        table = tx.table("", "stamped")
+        assert table is not None
+        tx.insert(table, {"at": CommitTimestamp()})
+
+    async def read_late(tx: Transaction) -> None:
+        storage.verdict = OutcomeUnknown("The sync failed.")
+        storage.answers.set()
+        while engine.committer.fatal is None:
+            await asyncio.sleep(0)
+        table = tx.table("", "stamped")
+        assert table is not None
+        await tx.scan(table.indexes["by_at"], EVERYTHING, False, None)
+
+    inserting = asyncio.ensure_future(engine.mutate(insert, label="insert"))
+    while not engine.log.validated:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        with pytest.raises(StorageUnavailable):
+            await engine.mutate(read_late, label="read")
+        with pytest.raises(StorageUnavailable):
+            await inserting
+
+
+async def test_who_makes_a_table_that_another_makes_first_still_finds_its_own_rows_in_it() -> None:
+    """It has to run again, but what it does until then, raising an error perhaps, must not come from two tables mixed."""
+    engine = Engine(MemoryStorage(), seed=1)
+    await engine.open()
+
+    async def append(tx: Transaction) -> None:
+        table = tx.table("", "lines") or tx.make_table("", "lines")
+        tx.insert(table, {})
+
+    async def make_late(tx: Transaction) -> int:
+        await append(tx)
+        if engine.log.validated == 0:
+            await engine.mutate(append, label="append")
+        table = tx.table("", "lines")
+        assert table is not None
+        seen.append(len(await tx.scan(table.indexes["by_creation_time"], EVERYTHING, False, None)))
+        return seen[-1]
+
+    seen: list[int] = []
+    assert (await engine.mutate(make_late, label="append")).value == 2
+    assert seen == [1, 2]
+    await engine.close()
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["writes only", "reads"])
+async def test_who_has_used_a_table_whose_making_is_taken_back_runs_again(reads: bool) -> None:
+    """Its writes went to a table that was no longer there, and the order of commits broke off in the middle of one."""
+    clock = VirtualClock(1_760_000_000_000.0)
+    storage = BrokenStorage()
+    engine = Engine(storage, seed=1, clock=clock)
+    await engine.open()
+    runs: list[int] = []
+
+    async def append(tx: Transaction) -> None:
+        table = tx.table("", "lines") or tx.make_table("", "lines")
+        tx.insert(table, {"n": 1})
+
+    async def append_late(tx: Transaction) -> int:
+        table = tx.table("", "lines") or tx.make_table("", "lines")
+        runs.append(table.number)
+        before = len(await tx.scan(table.indexes["by_creation_time"], EVERYTHING, False, None)) if reads else 0
+        tx.insert(table, {"n": 2})
+        if len(runs) == 1:
+            storage.verdict = NothingWritten("There is no space left.", "Free some.")
+            storage.answers.set()
+            while engine.committer.unavailable is None:
+                await asyncio.sleep(0)
+            storage.verdict = None
+            while engine.committer.unavailable is not None:
+                clock.move_to(clock.now_ms() + 1_000)
+                await asyncio.sleep(0)
+        return before
+
+    storage.answers.clear()
+    making = asyncio.ensure_future(engine.mutate(append, label="append"))
+    while not engine.log.validated:
+        await asyncio.sleep(0)
+    assert (await engine.mutate(append_late, label="append")).value == 0
+    with pytest.raises(StorageUnavailable):
+        await making
+    assert len(runs) == 2
+    assert (await engine.query(lambda tx: _lines(tx))).value == [2]
+    await engine.close()
+
+
+async def _lines(tx: Transaction) -> list[int]:
+    table = tx.table("", "lines")
+    assert table is not None
+    return [row["n"] for row in await tx.scan(table.indexes["by_creation_time"], EVERYTHING, False, None)]

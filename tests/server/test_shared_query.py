@@ -175,3 +175,26 @@ async def test_many_who_ask_at_once_cost_one_run() -> None:
     assert all(looker.is_stale for looker in lookers)
     await asyncio.gather(*(looker.look() for looker in lookers))
     assert history.runs == 2 and {looker.seen for looker in lookers} == {b"1"}
+
+
+async def test_a_result_that_ends_while_it_is_made_is_given_for_its_place_alone() -> None:
+    history = History()
+
+    async def newest(query: SharedQuery) -> QueryResult:
+        return await query.at(history.newest)
+
+    queries = SharedQueries(newest, lambda: 0.0)
+    early, late = Looker(history, queries), Looker(history, queries)
+    history.gate.clear()
+    first = asyncio.ensure_future(early.subscription.at(0))
+    await settle()
+    history.commit(1)
+    second = asyncio.ensure_future(late.subscription.at(1))
+    same = asyncio.ensure_future(late.subscription.at(0))
+    await settle()
+    history.gate.set()
+    results = [await each for each in (first, second, same)]
+    assert [result.outcome for result in results] == [Answer(b"0", 0), Answer(b"1", 1), Answer(b"0", 0)]
+    assert early.is_stale and history.runs == 2
+    result = early.subscription.peek(1)
+    assert result is not None and result.outcome == Answer(b"1", 1)

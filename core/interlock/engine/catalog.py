@@ -69,6 +69,7 @@ class Table:
         "count",
         "indexes",
         "last_place",
+        "made_at",
         "maintained",
         "memory",
         "name",
@@ -88,6 +89,7 @@ class Table:
         self.maintained: tuple[Index, ...] = ()
         self.memory: MemoryTable | None = None
         self.last_place = 0
+        self.made_at = 0  # the place of the commit that made it, if that was since the start
         self.recent: deque[tuple[int, Sequence[Write]]] = deque()  # what changed here since the oldest snapshot, oldest first
         self.unsealed: dict[int, Any] = {}  # place → log entry whose commit timestamp is not known yet
 

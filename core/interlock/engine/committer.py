@@ -125,6 +125,8 @@ class Committer:
                 for index in table.indexes.values()
             ]
         entry = self._log.append(writes, source, commit, new_tables)
+        for table in new_tables:
+            table.made_at = entry.place
         stamped = transaction.tables_with_commit_ts()
         if stamped:
             self._mark_unsealed(entry, stamped)
@@ -219,6 +221,8 @@ class Committer:
 
     async def wait_sealed(self, entry: LogEntry) -> None:
         """Until the entry's commit timestamp is known, or the entry was taken back."""
+        if self.fatal is not None:
+            raise self.fatal
         waiter = self._seal_waiters.get(entry.place)
         if waiter is None:
             waiter = self._seal_waiters[entry.place] = asyncio.get_running_loop().create_future()

@@ -92,12 +92,14 @@ class Transaction:
     # tables
 
     def table(self, component: str, name: str) -> Table | None:
-        """The table, or None; then the transaction depends on its not being there."""
+        """The table, or None; then the transaction depends on its not being there. An own new one comes before one that another made since."""
+        for table in self._new_tables:
+            if (table.component, table.name) == (component, name):
+                return table
         found = self._engine.catalog.by_name.get((component, name))
-        if found is None:
-            found = next((table for table in self._new_tables if (table.component, table.name) == (component, name)), None)
-            if found is None and self._records:
-                self.read_set.names.add((component, name))
+        # One that is not on disk yet goes again if the commit that made it is taken back.
+        if (found is None or found.made_at > self._log.durable) and self._records:
+            self.read_set.names.add((component, name))
         return found
 
     def table_of(self, number: int) -> Table | None:

@@ -8,7 +8,7 @@ what was read.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from interlock.engine.catalog import Catalog, Index, Table
@@ -194,10 +194,12 @@ class WriteLog:
         table.count += (new is not None) - (old is not None)
         table.size += (len(new) if new is not None else 0) - (len(old) if old is not None else 0)
 
-    def after(self, place: int) -> Iterator[LogEntry]:
+    def after(self, place: int) -> list[LogEntry]:
         """The entries above a place, oldest first."""
-        skip = len(self.entries) - (self.validated - place)
-        return islice(self.entries, max(0, skip), None)
+        # From the new end: the log may be long where an old snapshot is kept, and few entries are asked for.
+        newer = list(islice(reversed(self.entries), max(0, self.validated - place)))
+        newer.reverse()
+        return newer
 
     def find_conflict(self, read_set: ReadSet, snapshot: int) -> LogEntry | None:
         """The first entry above the snapshot that touched what was read."""
@@ -211,27 +213,19 @@ class WriteLog:
         """The newest place whose commit is on disk at the timestamp `ts`; -1 if the log does not reach back so far."""
         if ts < self._floor_ts:
             return -1
-        place = self.floor
-        for entry in self.entries:
+        for entry in reversed(self.entries):
             if entry.commit is None:
                 if entry.place <= self.durable:
-                    place = entry.place
-                continue
-            if not 0 < entry.commit.ts <= ts:
-                break
-            place = entry.place
-        return place
+                    return entry.place
+            elif 0 < entry.commit.ts <= ts:
+                return entry.place
+        return self.floor
 
     def ts_at(self, place: int) -> int:
         """The timestamp of the newest commit at or before a place."""
         if place >= self.durable:
             return self.durable_ts
-        ts = self._floor_ts
-        for entry in self.entries:
-            if entry.place > place:
-                break
-            ts = entry.ts or ts
-        return ts
+        return next((entry.ts for entry in reversed(self.entries) if entry.place <= place and entry.ts), self._floor_ts)
 
     def document_at(self, table: Table, id: str, place: int, newest: bytes | None) -> bytes | None:
         """A document as of a place, given its newest version."""
