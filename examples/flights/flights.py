@@ -52,9 +52,9 @@ async def carrier_day(ctx: QueryCtx, carrier: str, date: str) -> CarrierDay:
 
 
 @query
-async def of_aircraft(ctx: QueryCtx, tail_number: str, count: int = 20) -> list[dict[str, Any]]:
-    """Where one aircraft went."""
-    return await ctx.db.query("flights").index("by_tail_number", tail_number=tail_number).take(count)
+async def of_aircraft(ctx: QueryCtx, tail_number: str, since: str = "", count: int = 20) -> list[dict[str, Any]]:
+    """Where one aircraft went, from a day on."""
+    return await ctx.db.query("flights").index("by_tail_number", tail_number=tail_number, date=Range(gte=since)).take(count)
 
 
 @query

@@ -25,6 +25,6 @@ schema = Schema(
     )
     .index("by_origin_date", "origin", "date", "sched_dep_time")
     .index("by_carrier_date", "carrier", "date")
-    .index("by_tail_number", "tail_number")
+    .index("by_tail_number", "tail_number", "date", "sched_dep_time")
     .index("by_carrier_delay", "carrier", "dep_delay"),
 )

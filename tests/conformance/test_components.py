@@ -535,4 +535,4 @@ async def test_072_two_mounts_of_one_name_are_refused_and_two_names_of_one_compo
 
 @pytest.mark.skip(reason="needs HTTP routes of components")
 def test_073_a_request_goes_to_the_exact_route_of_the_app_or_to_the_longest_prefix() -> None:
-    """No prefix: 404. With one, the component answers below it, but for an exact route of the app; of several prefixes the longest counts."""
+    """No prefix: 404. With one, the component answers below it, but for exact routes of the app; the longest prefix counts."""

@@ -103,9 +103,15 @@ async def test_021_a_range_without_values_is_empty_and_no_error() -> None:
 
 
 async def test_022_rows_with_equal_values_come_in_the_order_of_their_creation() -> None:
-    async with TestBackend(rows_by_a()) as t:
+    app = rows_by_a()
+
+    @app.mutation
+    async def insert(ctx: MutationCtx, name: str) -> None:
+        await ctx.db.insert("rows", {"name": name, "a": 1})
+
+    async with TestBackend(app) as t:
         for name in "cab":
-            await t.run(lambda ctx, name=name: ctx.db.insert("rows", {"name": name, "a": 1}))
+            await t.mutation("insert", name=name)
         assert await names(t) == ["c", "a", "b"]
         backwards = await t.run(lambda ctx: ctx.db.query("rows").index("by_a", a=1).order("desc").collect())
         assert [row["name"] for row in backwards] == ["b", "a", "c"]

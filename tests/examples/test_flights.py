@@ -96,6 +96,11 @@ def shown(row: dict[str, Any]) -> tuple[object, ...]:
     return tuple(row[field] for field in fields)
 
 
+def in_order(flight: Flight) -> tuple[int, int]:
+    """Of the day's departures."""
+    return flight.scheduled, flight.place
+
+
 # against the source
 
 
@@ -133,7 +138,7 @@ def test_every_page_of_a_board_together_is_the_day_in_the_order_of_its_schedule(
             boards.setdefault((flight.origin, flight.date), []).append(flight)
     assert len(boards) == 3 * len(chosen)
     for (origin, date), expected in boards.items():
-        expected.sort(key=lambda flight: (flight.scheduled, flight.place))
+        expected.sort(key=in_order)
         rows, sizes = loaded.board(origin, date, 50)
         assert [shown(row) for row in rows] == [as_shown(flight) for flight in expected]
         assert set(sizes[:-1]) <= {50} and sizes[-1] <= 50
@@ -141,11 +146,14 @@ def test_every_page_of_a_board_together_is_the_day_in_the_order_of_its_schedule(
     assert loaded.board("JFK", "2012-12-31", 50) == ([], [0])
 
 
-def test_an_aircraft_went_where_the_source_says(loaded: Loaded) -> None:
+def test_an_aircraft_went_where_the_source_says_in_the_order_of_time(loaded: Loaded) -> None:
     aircraft = Counter(flight.tail for flight in loaded.source if flight.tail is not None)
     for tail, _ in aircraft.most_common()[:: len(aircraft) // 20]:
-        went = [as_shown(flight) for flight in loaded.source if flight.tail == tail]
-        assert [shown(row) for row in loaded.query("flights:of_aircraft", tail_number=tail, count=1_000)] == went
+        went = sorted((flight for flight in loaded.source if flight.tail == tail), key=lambda flight: (flight.date, *in_order(flight)))
+        assert [shown(row) for row in loaded.query("flights:of_aircraft", tail_number=tail, count=1_000)] == [as_shown(f) for f in went]
+        since = went[len(went) // 2].date
+        rest = loaded.query("flights:of_aircraft", tail_number=tail, since=since, count=1_000)
+        assert [shown(row) for row in rest] == [as_shown(flight) for flight in went if flight.date >= since]
 
 
 def test_a_carriers_day_is_what_the_source_adds_up_to(loaded: Loaded) -> None:

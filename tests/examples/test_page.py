@@ -149,10 +149,11 @@ async def test_a_day_without_flights_says_so(browser: Chromium, url: str) -> Non
 
 async def test_an_aircraft_is_shown_where_it_went(browser: Chromium, url: str) -> None:
     first = board_of("EWR")[0]
-    went = [f"{flight.origin} → {flight.destination}" for flight in flights(COUNT) if flight.tail == first.tail][:8]
+    went = [flight for flight in flights(COUNT) if flight.tail == first.tail]
+    went.sort(key=lambda flight: (flight.date, flight.scheduled, flight.place))
     tab = await browser.open(url)
     await tab.press("#board tr:first-child .aircraft")
     await tab.until(
         "JSON.stringify([...document.querySelectorAll('#hops li')].map((hop) => hop.lastChild.textContent))"
-        f" === JSON.stringify({json.dumps(went)})"
+        f" === JSON.stringify({json.dumps([f'{flight.origin} → {flight.destination}' for flight in went[:8]])})"
     )

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from interlock.engine import Engine, EngineSettings, Interval, Table, TableSpec, Transaction
+from interlock.engine import Engine, EngineSettings, Interval, Table, TableSpec, Transaction, Watch
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.testing.virtual_clock import VirtualClock
 from interlock.values import CommitTimestamp, after_prefix, encode_key
@@ -69,6 +69,7 @@ class Mix:
     fails: float = 0.05
     queries: float = 0.15
     reads: float = 0.5
+    live: float = 0.1  # of the transactions are looks at a live query
     prefill: int = 0
 
 
@@ -86,6 +87,9 @@ class Author:
         if not is_query and self._chance.random() < self._mix.fails:
             steps = (*steps, Step("refuse"))
         return is_query, steps
+
+    def look(self) -> Program:
+        return self._steps(True, 0)
 
     def fill(self, key: str, count: int) -> Program:
         return tuple(Step("append", key, self._next()) for _ in range(count))
@@ -313,6 +317,7 @@ class Run:
         self._time = 0
         self._left = self.programs
         self._author = Author(chance, self.mix)
+        self._looks = [self._author.look() for _ in range(6)]
         await self._open()
         for key in self.mix.keys if self.mix.prefill else ():
             if key[0] != "g":
@@ -338,6 +343,7 @@ class Run:
         self._engine = Engine(self._disk.mount(), clock=self._clock, seed=self._chance.getrandbits(32), settings=settings)
         await self._engine.open()
         await self._engine.deploy(TABLES)
+        self._watches: dict[int, Watch] = {}
         if self.is_cold:
             for table in self._engine.catalog.by_number.values():
                 table.memory = None
@@ -369,8 +375,11 @@ class Run:
                 await asyncio.get_running_loop().create_future()
             self._left -= 1
             await self._disturb()
-            is_query, program = self._author.program()
-            await self._run(is_query, program, f"{name}.{self._left}")
+            label = f"{name}.{self._left}"
+            if self._chance.random() < self.mix.live:
+                await self._look(label)
+            else:
+                await self._run(*self._author.program(), label)
             for _ in range(self._chance.choice((0, 0, 1, 3))):
                 await asyncio.sleep(0)
 
@@ -413,6 +422,38 @@ class Run:
             self.errors.append(error)
         finally:
             self._txns.append(Txn(name, ops, status, begun, ended, ts=ts))
+
+    async def _look(self, name: str) -> None:
+        """At the result of a query that is kept: in the cache, or by a subscriber."""
+        live, log = self._engine.live, self._engine.log
+        number = self._chance.randrange(len(self._looks))
+        watch = self._watches.get(number)
+        begun, ended = self._tick(), None
+        status, ops = Status.UNKNOWN, ()
+
+        async def run(tx: Transaction) -> tuple[Op, ...]:
+            player = Player(tx)
+            await player.play(self._looks[number])
+            return tuple(player.ops)
+
+        try:
+            if watch is None and self._chance.random() < 0.5:
+                entry = await live.cached(number, run)
+            else:
+                watch = watch or self._watches.setdefault(number, live.watch(number, run, lambda: None))
+                place = log.durable
+                log.pin(place)
+                try:
+                    entry = await watch.at(place)
+                finally:
+                    log.unpin(place)
+            status, ops, ended = Status.OK, entry.value, self._tick()
+        except StorageUnavailable:
+            status, ended = Status.FAILED, self._tick()
+        except Exception as error:
+            self.errors.append(error)
+        finally:
+            self._txns.append(Txn(f"{name} (live)", ops, status, begun, ended))
 
     async def _probe(self) -> None:
         """Wait until storage takes writes again. The engine asks it once a second."""

@@ -122,7 +122,7 @@ function watchCarrier() {
 function watchAircraft(tailNumber) {
   byId("aircraft").hidden = false;
   byId("tail").textContent = tailNumber;
-  watch("aircraft", flights.ofAircraft, { tailNumber, count: 8 }, (rows) => byId("hops").replaceChildren(...rows.map((row) =>
+  watch("aircraft", flights.ofAircraft, { tailNumber, since: choice.date.value, count: 8 }, (rows) => byId("hops").replaceChildren(...rows.map((row) =>
     make("li", {}, make("span", { textContent: `${row.date.slice(5)} ${clock(row.sched_dep_time)}` }), make("span", { textContent: `${row.origin} → ${row.destination}` })))));
 }
 
@@ -134,6 +134,7 @@ function choose() {
   if (choice.date.validity.valid) {
     watchBoard();
     watchCarrier();
+    if (!byId("aircraft").hidden) watchAircraft(byId("tail").textContent);
   }
 }
 

@@ -1,0 +1,468 @@
+"""The tree of one namespace: items in its leaves, in order; inner nodes with the count and sum of every child.
+
+A B+ tree over documents. The root is the tree's own document, so a small tree is one document. A *lazy* root knows nothing of
+its children's counts: a write does not touch it, unless a child splits or merges, and writers below different children do not
+meet. It has few children, its *lanes*, because whoever counts reads them all; a lane may have as few as two children.
+
+A `Tree` is what one call has read of it, and changed: `save` writes each node that changed once, however many items did.
+
+Start at `Tree.between` for reading and `Tree.put` for writing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from typing import Any
+
+from interlock import AppError, MutationCtx, QueryCtx
+from interlock_aggregate.exact import Sum, add, total
+from interlock_aggregate.positions import Stretch
+
+IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
+
+Place = tuple[str, Sum]
+
+
+class Node:
+    """A node as a call works on it. A leaf has no children, and its keys are the positions of its items.
+
+    An inner node has one key less than children: those of child `i` are below `keys[i]`. `sums` is empty while all are 0,
+    `counts` in a leaf and in a lazy root.
+    """
+
+    __slots__ = ("changed", "children", "counts", "id", "keys", "sums")
+
+    def __init__(self, id: str, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> None:
+        self.id, self.keys, self.children, self.counts, self.sums = id, keys, children, counts, sums
+        self.changed = False
+
+    @classmethod
+    def stored(cls, document: Mapping[str, Any]) -> Node:
+        """Out of its document."""
+        keys, children = document["keys"], document["children"]
+        return cls(
+            document.get("_id", ""), keys.split("\n") if keys else [], children.split() if children else [], document["counts"], document["sums"]
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """As its document. Keys and children are one text each: a node is written with every insert, and one text is quicker
+        checked and measured than a list of many.
+        """
+        return {"keys": "\n".join(self.keys), "children": " ".join(self.children), "counts": self.counts, "sums": self.sums}
+
+    @property
+    def size(self) -> int:
+        """How many items are in it and below; not for a lazy root."""
+        return sum(self.counts) if self.children else len(self.keys)
+
+    def sum_at(self, i: int) -> Sum:
+        """The sum of an item or child."""
+        return self.sums[i] if self.sums else 0
+
+    def set_sum(self, i: int, value: Sum) -> None:
+        """Change the sum of an item or child."""
+        if self.sums:
+            self.sums[i] = value
+        elif value != 0:
+            self.sums = [0] * (len(self.children) or len(self.keys))
+            self.sums[i] = value
+
+    def add_child(self, i: int, key: str, child: Node) -> None:
+        """Put a child in place `i` and the key between it and the one before; how many it has is set by whoever knows."""
+        self.keys.insert(i - 1, key)
+        self.children.insert(i, child.id)
+        if self.counts:
+            self.counts.insert(i, 0)
+            if self.sums:
+                self.sums.insert(i, 0)
+
+    def drop_child(self, i: int) -> None:
+        """Take a child out, and the key before it."""
+        del self.keys[i - 1], self.children[i]
+        if self.counts:
+            del self.counts[i]
+            if self.sums:
+                del self.sums[i]
+
+
+class Tree:
+    """One tree, for the length of a call."""
+
+    def __init__(self, ctx: QueryCtx, document: Mapping[str, Any]) -> None:
+        self._db = ctx.db
+        self._identity = {field: document[field] for field in IDENTITY}
+        self.max_node_size: int = document["max_node_size"]
+        self.lanes: int = document["lanes"]
+        self.is_lazy: bool = document["root_lazy"]
+        self.root = Node.stored(document)
+        self._read: dict[str, Node] = {}
+        self._new: dict[str, Node] = {}
+        self._dropped: list[str] = []
+        self._made = 0
+
+    # reading
+
+    async def child(self, node: Node, i: int) -> Node:
+        """A child, read once in a call."""
+        id = node.children[i]
+        found = self._read.get(id)
+        if found is None:
+            document = await self._db.get(id)
+            if document is None:
+                raise AppError({"code": "DAMAGED", "message": f"a node of the tree is gone ({id}). Repair the aggregate, or clear it."})
+            found = self._read[id] = Node.stored(document)
+        return found
+
+    async def between(self, stretch: Stretch, sums: bool = False) -> tuple[int, Sum]:
+        """How many items lie in the stretch, and, if asked for, their sum. Only the ends of the stretch are descended to."""
+        if stretch.stop is not None and stretch.stop <= stretch.start:
+            return 0, 0
+        return await self._between(self.root, stretch.start, stretch.stop, sums)
+
+    async def _between(self, node: Node, start: str, stop: str | None, sums: bool) -> tuple[int, Sum]:
+        while True:
+            if not node.children:
+                first = bisect_left(node.keys, start) if start else 0
+                last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+                return last - first, total(node.sums[first:last]) if sums and node.sums else 0
+            first = bisect_right(node.keys, start) if start else 0
+            last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+            if first != last or (not start and stop is None):
+                break
+            node = await self.child(node, first)
+        count, parts = 0, []
+        if start:
+            count, part = await self._between(await self.child(node, first), start, None, sums)
+            parts.append(part)
+            first += 1
+        if stop is not None:
+            found, part = await self._between(await self.child(node, last), "", stop, sums)
+            count += found
+            parts.append(part)
+            last -= 1
+        if node.counts:
+            count += sum(node.counts[first : last + 1])
+            parts += node.sums[first : last + 1]
+        else:
+            for i in range(first, last + 1):
+                lane = await self.child(node, i)
+                count += lane.size
+                parts += lane.sums
+        return count, total(parts) if sums else 0
+
+    async def at(self, offset: int, stretch: Stretch) -> Place | None:
+        """The item that has so many before it in the stretch; with a negative offset counted from the end. None if there is none."""
+        backward = offset < 0
+        left = -offset - 1 if backward else offset
+        start, stop = stretch
+        if stop is not None and stop <= start:
+            return None
+        node = self.root
+        while node.children:
+            first = bisect_right(node.keys, start) if start else 0
+            last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+            for i in range(last, first - 1, -1) if backward else range(first, last + 1):
+                child_start = start if i == first else ""
+                child_stop = stop if i == last else None
+                if child_start or child_stop is not None:
+                    size, _ = await self._between(await self.child(node, i), child_start, child_stop, False)
+                else:
+                    size = node.counts[i] if node.counts else (await self.child(node, i)).size
+                if left < size:
+                    break
+                left -= size
+            else:
+                return None
+            start, stop = child_start, child_stop
+            node = await self.child(node, i)
+        first = bisect_left(node.keys, start) if start else 0
+        last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+        if left >= last - first:
+            return None
+        i = last - 1 - left if backward else first + left
+        return node.keys[i], node.sum_at(i)
+
+    async def page(self, stretch: Stretch, limit: int, *, descending: bool = False) -> list[Place]:
+        """The first items of the stretch, or the last ones from the end."""
+        start, stop = stretch
+        found: list[Place] = []
+        if stop is not None and stop <= start:
+            return found
+        ahead = [(self.root, -1, -1)]  # nodes with the child to go on with and the last one in the stretch; -1: not looked at yet
+        while ahead and len(found) < limit:
+            node, i, end = ahead.pop()
+            if node.children:
+                if i < 0:
+                    first = bisect_right(node.keys, start) if start else 0
+                    last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+                    i, end = (last, first) if descending else (first, last)
+                if i != end:
+                    ahead.append((node, i - 1 if descending else i + 1, end))
+                ahead.append((await self.child(node, i), -1, -1))
+                continue
+            first = bisect_left(node.keys, start) if start else 0
+            last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+            some = list(zip(node.keys[first:last], node.sums[first:last] or [0] * (last - first), strict=True))
+            found += reversed(some) if descending else some
+        return found[:limit]
+
+    async def get(self, position: str) -> Sum | None:
+        """The sum of the item at a position, or None if there is none."""
+        node = self.root
+        while node.children:
+            node = await self.child(node, bisect_right(node.keys, position))
+        i = bisect_left(node.keys, position)
+        return node.sum_at(i) if i < len(node.keys) and node.keys[i] == position else None
+
+    # writing
+
+    async def put(self, position: str, value: Sum, *, replace: bool) -> bool:
+        """Add an item. False, and nothing else, if the position is taken and not to be replaced."""
+        path, leaf = await self._descend(position)
+        i = bisect_left(leaf.keys, position)
+        if i < len(leaf.keys) and leaf.keys[i] == position:
+            if not replace:
+                return False
+            more = add(value, leaf.sum_at(i), -1)
+            if more != 0:
+                leaf.set_sum(i, value)
+                leaf.changed = True
+                self._count(path, 0, more)
+            return True
+        leaf.keys.insert(i, position)
+        if leaf.sums:
+            leaf.sums.insert(i, value)
+        else:
+            leaf.set_sum(i, value)
+        leaf.changed = True
+        self._count(path, 1, value)
+        if len(leaf.keys) > self.max_node_size:
+            await self._split(path, leaf)
+        return True
+
+    async def take(self, position: str) -> bool:
+        """Remove an item. False if there is none."""
+        path, leaf = await self._descend(position)
+        i = bisect_left(leaf.keys, position)
+        if i == len(leaf.keys) or leaf.keys[i] != position:
+            return False
+        value = leaf.sum_at(i)
+        del leaf.keys[i]
+        if leaf.sums:
+            del leaf.sums[i]
+        leaf.changed = True
+        self._count(path, -1, 0 if value == 0 else add(0, value, -1))
+        if path and len(leaf.keys) < self.max_node_size // 2:
+            await self._fill_up(path, leaf)
+        return True
+
+    async def _descend(self, position: str) -> tuple[list[tuple[Node, int]], Node]:
+        """The leaf where a position belongs, and the way there."""
+        path = []
+        node = self.root
+        while node.children:
+            i = bisect_right(node.keys, position)
+            path.append((node, i))
+            node = await self.child(node, i)
+        return path, node
+
+    def _count(self, path: list[tuple[Node, int]], items: int, more: Sum) -> None:
+        """Tell the nodes above a leaf of a change in it."""
+        for node, i in path:
+            if node.counts:
+                node.counts[i] += items
+                if more != 0:
+                    node.set_sum(i, add(node.sum_at(i), more))
+                node.changed = True
+
+    async def _split(self, path: list[tuple[Node, int]], node: Node) -> None:
+        """Halve a node that is too large, and those above it that become so."""
+        for parent, i in reversed(path):
+            right, key = self._halve(node)
+            parent.add_child(i + 1, key, right)
+            self._recount(parent, i, node)
+            self._recount(parent, i + 1, right)
+            parent.changed = True
+            node = parent
+            if len(node.children) <= (self.lanes if node is self.root and self.is_lazy else self.max_node_size):
+                return
+        await self._grow()
+
+    async def _grow(self) -> None:
+        """Put a level between the root and what is in it, so that the root is small again."""
+        root = self.root
+        left = self._make([], [], [], [])
+        if root.children and not root.counts:
+            lanes = [await self.child(root, i) for i in range(len(root.children))]
+            counts = [lane.size for lane in lanes]
+            sums = [total(lane.sums) for lane in lanes]
+            left.keys, left.children, left.counts, left.sums = root.keys, root.children, counts, sums if any(sums) else []
+        else:
+            left.keys, left.children, left.counts, left.sums = root.keys, root.children, root.counts, root.sums
+        right, key = self._halve(left)
+        root.keys, root.children, root.counts, root.sums = [key], [left.id, right.id], [], []
+        if not self.is_lazy:
+            root.counts = [0, 0]
+            self._recount(root, 0, left)
+            self._recount(root, 1, right)
+        root.changed = True
+
+    def _halve(self, node: Node) -> tuple[Node, str]:
+        """Move the upper half of a node to a new one. Gives that and the key between the two."""
+        middle = _width(node) // 2
+        if node.children:
+            key = node.keys[middle - 1]
+            right = self._make(node.keys[middle:], node.children[middle:], node.counts[middle:], node.sums[middle:])
+            del node.keys[middle - 1 :]
+        else:
+            key = _divider(node.keys[middle - 1], node.keys[middle])
+            right = self._make(node.keys[middle:], [], [], node.sums[middle:])
+            del node.keys[middle:]
+        del node.children[middle:], node.counts[middle:], node.sums[middle:]
+        node.changed = True
+        return right, key
+
+    async def _fill_up(self, path: list[tuple[Node, int]], node: Node) -> None:
+        """Join a node that has become too small with its neighbour, or share with it; likewise those above it."""
+        for parent, i in reversed(path):
+            is_lane = parent is self.root and self.is_lazy and bool(node.children)
+            fewest = 2 if is_lane else self.max_node_size // 2
+            if _width(node) >= fewest:
+                return
+            at = max(i, 1)  # of the right one of the two neighbours
+            left, right = await self.child(parent, at - 1), await self.child(parent, at)
+            self._join(left, parent.keys[at - 1], right)
+            parent.changed = True
+            size = _width(left)
+            if size <= (3 if is_lane else self.max_node_size):
+                self._drop(right)
+                parent.drop_child(at)
+                self._recount(parent, at - 1, left)
+            else:
+                half, parent.keys[at - 1] = self._halve(left)
+                right.keys, right.children, right.counts, right.sums = half.keys, half.children, half.counts, half.sums
+                right.changed = True
+                del self._new[half.id], self._read[half.id]
+                self._recount(parent, at - 1, left)
+                self._recount(parent, at, right)
+                return
+            node = parent
+        if len(self.root.children) == 1:
+            await self._shrink()
+
+    async def _shrink(self) -> None:
+        """Take a level away: what is in the only child of the root goes into the root."""
+        root, child = self.root, await self.child(self.root, 0)
+        root.keys, root.children, root.counts, root.sums = child.keys, child.children, child.counts, child.sums
+        if root.children and self.is_lazy:
+            root.counts, root.sums = [], []
+        root.changed = True
+        self._drop(child)
+
+    def _join(self, left: Node, key: str, right: Node) -> None:
+        """Put all of the right node behind the left one."""
+        if left.sums or right.sums:
+            left.sums = (left.sums or [0] * _width(left)) + (right.sums or [0] * _width(right))
+        left.keys += [key, *right.keys] if left.children else right.keys
+        left.children += right.children
+        left.counts += right.counts
+        left.changed = True
+
+    def _recount(self, parent: Node, i: int, child: Node) -> None:
+        if parent.counts:
+            parent.counts[i] = child.size
+            parent.set_sum(i, total(child.sums))
+
+    async def make_lazy(self) -> None:
+        """Let the root forget the counts of its children, and have few of them."""
+        if self.is_lazy:
+            return
+        self.is_lazy = True
+        root = self.root
+        root.changed = True
+        if len(root.children) > self.lanes:
+            lanes, keys = [], []
+            for first, last in _parts(len(root.children), self.lanes):
+                lane = self._make(root.keys[first : last - 1], root.children[first:last], root.counts[first:last], root.sums[first:last])
+                lanes.append(lane.id)
+                keys += root.keys[last - 1 : last]
+            root.keys, root.children = keys, lanes
+        if root.children:
+            root.counts, root.sums = [], []
+
+    def empty(self, max_node_size: int, lanes: int, is_lazy: bool) -> list[str]:
+        """Make it an empty tree. Gives the nodes that the root had; they are no longer part of the tree, but still there."""
+        root, old = self.root, self.root.children
+        self.max_node_size, self.lanes, self.is_lazy = max_node_size, lanes, is_lazy
+        root.keys, root.children, root.counts, root.sums = [], [], [], []
+        root.changed = True
+        self._read.clear()
+        self._new.clear()
+        return old
+
+    def _make(self, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> Node:
+        self._made += 1
+        node = Node(f"new:{self._made}", keys, children, counts, sums)
+        self._read[node.id] = self._new[node.id] = node
+        return node
+
+    def _drop(self, node: Node) -> None:
+        del self._read[node.id]
+        if self._new.pop(node.id, None) is None:
+            self._dropped.append(node.id)
+
+    async def save(self, ctx: MutationCtx) -> None:
+        """Write what has changed, each node once."""
+        db = ctx.db
+        changed = [node for node in (self.root, *self._read.values()) if node.changed and node.id not in self._new]
+        if self._new:
+            ids: dict[str, str] = {}
+            for node in list(self._new.values()):
+                await self._insert(ctx, node, ids)
+            for node in changed:
+                node.children = [ids.get(child, child) for child in node.children]
+        for node in changed:
+            if node is self.root:
+                options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
+                fields = {**self._identity, **options, **node.fields()}
+                if node.id:
+                    await db.replace(node.id, fields)
+                else:
+                    node.id = await db.insert("trees", fields)
+            else:
+                await db.replace(node.id, node.fields())
+            node.changed = False
+        for id in self._dropped:
+            await db.delete(id)
+        self._dropped.clear()
+
+    async def _insert(self, ctx: MutationCtx, node: Node, ids: dict[str, str]) -> str:
+        """Store a new node, its new children first. Gives its id, and notes it under the one that it had so far."""
+        name = node.id
+        if name not in ids:
+            node.children = [await self._insert(ctx, self._new[id], ids) if id in self._new else ids.get(id, id) for id in node.children]
+            node.id = ids[name] = await ctx.db.insert("nodes", node.fields())
+            del self._new[name]
+            self._read[node.id] = self._read.pop(name)
+            node.changed = False
+        return ids[name]
+
+
+def _width(node: Node) -> int:
+    return len(node.children) or len(node.keys)
+
+
+def _divider(left: str, right: str) -> str:
+    """The shortest text above `left` and not above `right`: what divides two leaves need not be a whole position."""
+    same = 0
+    while same < len(left) and left[same] == right[same]:
+        same += 1
+    return right[: same + 1]
+
+
+def _parts(count: int, most: int) -> list[tuple[int, int]]:
+    """At most so many even parts of `range(count)`, each of two or more."""
+    parts = min(most, count // 2)
+    ends = [count * part // parts for part in range(parts + 1)]
+    return list(zip(ends, ends[1:], strict=False))

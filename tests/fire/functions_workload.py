@@ -1,0 +1,234 @@
+"""Clients of a whole backend: requests that are sent again, functions that call functions, triggers, jobs. See functions_app.py.
+
+Start at `FunctionsRun.history`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from interlock import AppError, Backend, StorageUnavailable, WriteConflict
+from interlock.engine import EngineSettings
+from interlock.functions.caller import Caller
+from interlock.testing.virtual_clock import VirtualClock
+
+from .elle import Append, Layer, Op, ReadList, Status, Txn
+from .faulty_storage import Disk, Faults, memory_disk
+from .functions_app import Steps, fire
+from .workload import START_MS
+
+KEYS = ("d0", "d1", "r0", "tr0", "c0", "c1")
+_READ_ONLY = ("tr0",)
+_CALLER = Caller(admin=True, source="embedded", request_id="fire")
+
+
+@dataclass
+class FunctionsRun:
+    """One history; see `workload.Run`."""
+
+    seed: int
+    clients: int = 6
+    programs: int = 120
+    faults: Faults = field(default_factory=lambda: Faults(delay=6))
+    crash: float = 0.0
+    plans: float = 0.15
+    is_cold: bool = False
+    make_disk: Callable[[random.Random, Faults, Callable[[], int]], Disk] = memory_disk
+
+    def history(self) -> list[Txn]:
+        return asyncio.run(self._within_a_minute())
+
+    async def _within_a_minute(self) -> list[Txn]:
+        async with asyncio.timeout(60):
+            return await self._history()
+
+    async def _history(self) -> list[Txn]:
+        chance = self._chance = random.Random(self.seed)
+        self._clock = VirtualClock(START_MS)
+        self._disk = self.make_disk(chance, self.faults, lambda: int(self._clock.now_ms() * 1e6))
+        self.errors: list[Exception] = []
+        self.crashes = self.jobs = self.resent = 0
+        self._txns: list[Txn] = []
+        self._time = self._value = self._job = 0
+        self._left = self.programs
+        # Requests whose outcome is still open go on with the next engine, as a client's do.
+        self._open_requests: dict[str, Steps] = {}
+        self._backend: Backend | None = None
+        await self._open()
+        while self._left or self._open_requests:
+            await self._until_a_crash()
+        self.faults.refused = self.faults.unknown = 0.0
+        await self._finish_jobs()
+        last_look = [["read", key] for key in KEYS]
+        await self._query(last_look, "the last query")
+        await self._send("the last look", last_look, None)
+        await self._add_jobs()
+        await self._backend.close()
+        return self._txns
+
+    # the backend
+
+    async def _open(self) -> None:
+        settings = EngineSettings(memory_bytes=-1 if self.is_cold else 1 << 30)
+        self._backend = Backend(
+            fire,
+            storage=self._disk.mount(),
+            clock=self._clock,
+            seed=self._chance.getrandbits(32),
+            settings=settings,
+            env={},
+            isolation="inline",
+        )
+        await self._backend.open()
+        if self.is_cold:
+            for table in self._backend.engine.catalog.by_number.values():
+                table.memory = None
+
+    async def _crash(self) -> None:
+        assert self._backend is not None
+        self.crashes += 1
+        dispatcher = self._backend.dispatcher
+        await self._disk.crash()
+        dispatcher.close()
+        await self._open()
+
+    async def _until_a_crash(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._dying = loop.create_future()
+        again = list(self._open_requests.items())
+        self._chance.shuffle(again)
+        clients = [loop.create_task(self._client(f"c{number}", again[number :: self.clients])) for number in range(self.clients)]
+        over = asyncio.gather(*clients)
+        await asyncio.wait([over, self._dying], return_when=asyncio.FIRST_COMPLETED)
+        if self._dying.done():
+            for _ in range(self._chance.randint(0, 20)):
+                await asyncio.sleep(0)
+            await self._crash()
+            await asyncio.wait([over])
+        if not isinstance(over.exception(), asyncio.CancelledError | None):
+            over.result()
+
+    async def _finish_jobs(self) -> None:
+        """Let time pass until nothing is planned."""
+        for _ in range(500):
+            assert self._backend is not None
+            if self._backend.engine.committer.fatal is not None:
+                await self._crash()
+            self._clock.move_to(self._clock.now_ms() + 1_000)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            if not await self._backend.query("unfinished"):
+                return
+        raise AssertionError("jobs are left that nobody runs")
+
+    # clients
+
+    async def _client(self, name: str, again: list[tuple[str, Steps]]) -> None:
+        for request, program in again:
+            self.resent += 1
+            await self._send(f"{request} (again)", program, request)
+        while self._left:
+            if self._chance.random() < self.crash or self._is_dead():
+                if not self._dying.done():
+                    self._dying.set_result(None)
+                await asyncio.get_running_loop().create_future()
+            self._left -= 1
+            label = f"{name}.{self._left}"
+            if self._chance.random() < 0.2:
+                await self._query([["read", key] for key in self._chance.sample(KEYS, 2)], label)
+                continue
+            program = self._program()
+            sent = [self._send(label, program, label)]
+            if self._chance.random() < 0.1:  # twice at the same time
+                sent.append(self._send(f"{label} (twice)", program, label))
+            await asyncio.gather(*sent)
+            if self._chance.random() < 0.1:  # and once more after the answer
+                await self._send(f"{label} (repeated)", program, label)
+            self._clock.move_to(self._clock.now_ms() + self._chance.choice((0, 1, 5, 40)))
+
+    def _is_dead(self) -> bool:
+        assert self._backend is not None
+        return self._backend.engine.committer.fatal is not None
+
+    async def _send(self, name: str, program: Steps, request: str | None) -> None:
+        """One attempt of a mutation."""
+        assert self._backend is not None
+        begun, ended = self._tick(), None
+        status, ops, ts = Status.UNKNOWN, tuple(_written(program)), None
+        if request is not None:
+            self._open_requests[request] = program
+        try:
+            session = None if request is None else (f"session {self.seed}", request)
+            answer = await self._backend.dispatcher.call("mutation", "play", {"program": program}, caller=_CALLER, session=session)
+            status, ops, ts, ended = Status.OK, tuple(_ops(answer.value)), answer.ts, self._tick()
+        except AppError as error:
+            status, ops, ended = Status.FAILED, (*_ops(error.data), *_written(program)), self._tick()
+        except (StorageUnavailable, WriteConflict):
+            if not self._is_dead():
+                status, ended = Status.FAILED, self._tick()
+                for _ in range(10):
+                    self._clock.move_to(self._clock.now_ms() + 200)
+                    await asyncio.sleep(0)
+        except Exception as error:
+            self.errors.append(error)
+        finally:
+            if ended is not None and request is not None:
+                self._open_requests.pop(request, None)
+            self._txns.append(Txn(name, ops, status, begun, ended, request, ts))
+
+    async def _query(self, program: Steps, name: str) -> None:
+        assert self._backend is not None
+        begun, ended = self._tick(), None
+        status, ops, ts = Status.UNKNOWN, (), None
+        try:
+            answer = await self._backend.dispatcher.call("query", "look", {"program": program}, caller=_CALLER)
+            status, ops, ts, ended = Status.OK, tuple(_ops(answer.value)), answer.ts, self._tick()
+        except StorageUnavailable:
+            pass
+        except Exception as error:
+            self.errors.append(error)
+        finally:
+            self._txns.append(Txn(name, ops, status, begun, ended, ts=ts))
+
+    def _tick(self) -> int:
+        self._time += 1
+        return self._time
+
+    # programs
+
+    def _program(self, depth: int = 0) -> Steps:
+        chance = self._chance
+        steps: Steps = []
+        for _ in range(chance.randint(1, 4)):
+            if chance.random() < 0.4:
+                steps.append(["pause", chance.choice((1, 1, 2, 5))])
+            if depth < 2 and chance.random() < 0.2:
+                steps.append([chance.choice(("fold", "drop")), self._program(depth + 1)])
+            elif depth < 2 and chance.random() < self.plans:
+                self._job += 1
+                steps.append(["plan", chance.choice((0, 0, 0.01, 0.5)), f"job {self._job}", self._program(2)])
+            elif chance.random() < 0.5:
+                steps.append(["gather", chance.sample(KEYS, 2)] if chance.random() < 0.3 else ["read", chance.choice(KEYS)])
+            else:
+                self._value += 1
+                steps.append(["append", chance.choice([key for key in KEYS if key not in _READ_ONLY]), self._value])
+        if chance.random() < 0.05:
+            steps.append(["refuse"])
+        return steps
+
+    # jobs
+
+    async def _add_jobs(self) -> None:
+        """The transactions of jobs: each that was planned by what stands has run exactly once."""
+        assert self._backend is not None
+        results: dict[str, list[Steps]] = {}
+        for job, steps in await self._backend.query("results"):
+            results.setdefault(job, []).append(steps)
+        asked: dict[str, tuple[Steps, Txn]] = {}
+        for txn, program in [(txn, self._programs[txn.name]) for txn in self._txns if txn.name in self._programs]:
+            for job, inner in _planned(program):
+                asked[job] = (inner, txn)
