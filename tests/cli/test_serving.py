@@ -58,12 +58,21 @@ def test_commands_ask_the_server_that_has_the_data(chat: Path, start: Start) -> 
 
 def test_by_url_and_without_a_key_it_is_what_any_client_may_call(chat: Path, start: Start) -> None:
     server = start("serve", chat, "--port", "0")
-    refused = interlock("run", "messages:wipe", "--url", server.url)
-    assert refused.exit_code in (1, 5)
+    called = interlock("run", "messages:send", '{"author": "ada", "body": "hello"}', "--url", server.url)
+    assert called.exit_code == 0, called.output
+    internal = interlock("run", "messages:wipe", "--url", server.url)
+    assert internal.exit_code == 1
+    assert "Could not find public function" in internal.stderr
+    assert interlock("run", "add", '{"name": "beans"}', "--component", "votes", "--url", server.url).exit_code == 5
+
+
+def test_by_url_and_with_the_key_it_is_everything(chat: Path, start: Start) -> None:
+    server = start("serve", chat, "--port", "0")
+    url = server.url
     key = json.loads((chat / ".interlock/server.json").read_text())["admin_key"]
-    assert interlock("run", "messages:wipe", "--url", server.url, "--admin-key", key).stdout == "0\n"
-    wrong = interlock("run", "messages:wipe", "--url", server.url, "--admin-key", f"{key}0")
-    assert wrong.exit_code == 5
+    assert interlock("run", "messages:wipe", "--url", url, "--admin-key", key).stdout == "0\n"
+    assert interlock("run", "add", '{"name": "beans"}', "--component", "votes", "--url", url, "--admin-key", key).stdout == "1\n"
+    assert interlock("run", "messages:wipe", "--url", url, "--admin-key", f"{key}0").exit_code == 5
 
 
 def test_facts_are_for_the_admin_key_alone(chat: Path, start: Start) -> None:

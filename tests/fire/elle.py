@@ -92,8 +92,8 @@ class Txn:
     """One transaction as its client knows it.
 
     `begun` and `ended` are points in one order of time; `ended` None: no answer came, or nobody saw when. What was read by a
-    transaction that got no answer is not looked at. Transactions with one `request` are one that was sent several times. `ts` is the timestamp of the answer.
-    `planned_by` names the transaction that scheduled this one.
+    transaction that got no answer is not looked at. Transactions with one `request` are one that was sent several times. `ts` is
+    the timestamp of the answer. `planned_by` is the name or request of the transaction that scheduled this one.
     """
 
     name: str
@@ -529,7 +529,7 @@ class _Checker:
     def _add_time(self) -> None:
         """Whoever was answered before another was asked comes first. A chain of moments keeps the edges few."""
         events: list[tuple[int, int, int]] = []
-        numbers = {txn.name: number for number, txn in enumerate(self._txns)}
+        numbers = {name: number for number, txn in enumerate(self._txns) for name in (txn.name, txn.request) if name is not None}
         for number, txn in enumerate(self._txns):
             if txn.status is Status.UNKNOWN and number not in self._standing:
                 continue

@@ -43,6 +43,9 @@ class FaultyStorage:
         await self._pause(self._faults.delay // 4)
         return await self.inner.scan(index, interval, order, limit)
 
+    async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
+        return await self.inner.entries(index, after, limit)
+
     async def append(self, commits: Sequence[Commit]) -> None:
         self._batch = commits
         await self._pause(self._faults.delay)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from interlock import AppError, Backend, StorageUnavailable, WriteConflict
+from interlock import AppError, Backend, DeadlineExceeded, StorageUnavailable, WriteConflict
 from interlock.engine import EngineSettings
 from interlock.functions.caller import Caller
 from interlock.testing.virtual_clock import VirtualClock
@@ -24,6 +24,19 @@ from .workload import START_MS
 KEYS = ("d0", "d1", "r0", "tr0", "c0", "c1")
 _READ_ONLY = ("tr0",)
 _CALLER = Caller(admin=True, source="embedded", request_id="fire")
+
+
+@dataclass
+class _Planner:
+    """A request, or a job, with the jobs that it plans if it stands."""
+
+    name: str
+    status: Status
+    begun: int
+    jobs: list[tuple[str, Steps]]
+
+
+_CERTAINTY = {Status.FAILED: 0, Status.UNKNOWN: 1, Status.OK: 2}
 
 
 @dataclass
@@ -53,6 +66,7 @@ class FunctionsRun:
         self.errors: list[Exception] = []
         self.crashes = self.jobs = self.resent = 0
         self._txns: list[Txn] = []
+        self._planners: dict[str, _Planner] = {}
         self._time = self._value = self._job = 0
         self._left = self.programs
         # Requests whose outcome is still open go on with the next engine, as a client's do.
@@ -159,19 +173,21 @@ class FunctionsRun:
         assert self._backend is not None
         begun, ended = self._tick(), None
         status, ops, ts = Status.UNKNOWN, tuple(_written(program)), None
+        jobs = _planned(program)
         if request is not None:
             self._open_requests[request] = program
         try:
             session = None if request is None else (f"session {self.seed}", request)
             answer = await self._backend.dispatcher.call("mutation", "play", {"program": program}, caller=_CALLER, session=session)
             status, ops, ts, ended = Status.OK, tuple(_ops(answer.value)), answer.ts, self._tick()
+            jobs = _planned(answer.value)
         except AppError as error:
             status, ops, ended = Status.FAILED, (*_ops(error.data), *_written(program)), self._tick()
-        except (StorageUnavailable, WriteConflict):
+        except (StorageUnavailable, WriteConflict, DeadlineExceeded):
             if not self._is_dead():
                 status, ended = Status.FAILED, self._tick()
                 for _ in range(10):
-                    self._clock.move_to(self._clock.now_ms() + 200)
+                    self._clock.move_to(self._clock.now_ms() + 120)
                     await asyncio.sleep(0)
         except Exception as error:
             self.errors.append(error)
@@ -179,6 +195,9 @@ class FunctionsRun:
             if ended is not None and request is not None:
                 self._open_requests.pop(request, None)
             self._txns.append(Txn(name, ops, status, begun, ended, request, ts))
+            known = self._planners.get(request or name)
+            if known is None or _CERTAINTY[known.status] < _CERTAINTY[status]:
+                self._planners[request or name] = _Planner(request or name, status, begun, list(jobs))
 
     async def _query(self, program: Steps, name: str) -> None:
         assert self._backend is not None
@@ -223,12 +242,68 @@ class FunctionsRun:
     # jobs
 
     async def _add_jobs(self) -> None:
-        """The transactions of jobs: each that was planned by what stands has run exactly once."""
+        """The transactions of jobs. What stands has planned each exactly once; what does not stand has planned none."""
         assert self._backend is not None
         results: dict[str, list[Steps]] = {}
         for job, steps in await self._backend.query("results"):
             results.setdefault(job, []).append(steps)
-        asked: dict[str, tuple[Steps, Txn]] = {}
-        for txn, program in [(txn, self._programs[txn.name]) for txn in self._txns if txn.name in self._programs]:
-            for job, inner in _planned(program):
-                asked[job] = (inner, txn)
+        planners = list(self._planners.values())
+        while planners:
+            planner = planners.pop()
+            for job, program in planner.jobs:
+                ran = results.pop(job, [])
+                if len(ran) > 1 or (ran and planner.status is Status.FAILED) or (ran and ["refuse"] in program):
+                    self._wrong(f"{job} ran {len(ran)} times: {ran}\n  {program}\n  {planner}")
+                if not ran and planner.status is Status.OK and ["refuse"] not in program:
+                    self._wrong(f"{job} was forgotten:\n  {program}\n  {planner}")
+                if ran:
+                    self.jobs += 1
+                    self._txns.append(Txn(job, tuple(_ops(ran[0])), Status.OK, planner.begun, planned_by=planner.name))
+                    planners.append(_Planner(job, Status.OK, planner.begun, list(_planned(ran[0]))))
+        if results:
+            self._wrong(f"nobody planned {results}")
+
+    def _wrong(self, text: str) -> None:
+        self.errors.append(AssertionError(text))
+
+
+def _ops(steps: Steps) -> Iterator[Op]:
+    """What a function says that its steps did and saw."""
+    for what, *step in steps:
+        match what:
+            case "read":
+                yield ReadList(step[0], tuple(step[1]))
+            case "append":
+                yield from _appended(*step)
+            case "fold" | "drop":
+                yield Layer(tuple(_ops(step[0])), what == "drop")
+
+
+def _written(program: Steps) -> Iterator[Op]:
+    """What a program writes: all that is known of it when no answer came."""
+    if ["refuse"] in program:
+        yield Layer(tuple(_written([step for step in program if step != ["refuse"]])), True)
+        return
+    for what, *step in program:
+        match what:
+            case "append":
+                yield from _appended(*step)
+            case "fold" | "drop":
+                yield Layer(tuple(_written(step[0])), what == "drop")
+
+
+def _appended(key: str, value: int) -> Iterator[Op]:
+    yield Append(key, value)
+    if key[0] == "r":
+        yield Append("t" + key, value)  # the trigger's
+
+
+def _planned(steps: Steps) -> Iterator[tuple[str, Steps]]:
+    """The jobs that steps, done or to be done, plan for good."""
+    if ["refuse"] in steps:
+        return
+    for what, *step in steps:
+        if what == "plan":
+            yield step[1], step[2]
+        elif what == "fold":
+            yield from _planned(step[0])

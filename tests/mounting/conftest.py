@@ -8,6 +8,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def interpreter_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Other rooms' tests have an app of the same name.
+    for name in [name for name in sys.modules if name.startswith(("myapp", "otherapp"))]:
+        del sys.modules[name]
     modules, finders = dict(sys.modules), list(sys.meta_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import socket
+import sys
 from functools import partial
 from typing import Any
 
@@ -144,6 +145,20 @@ async def test_a_client_that_never_reads_is_cut_off_and_others_do_not_notice(fro
         await settle()
         assert len(here.service.live) == 1
         deaf.transport.abort()
+
+
+async def test_a_client_that_answers_no_ping_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["interlock.server.serve"]
+    monkeypatch.setattr(module, "_PING_EVERY_S", 0.05)
+    monkeypatch.setattr(module, "_SILENT_S", 0.1)
+    async with site() as here:
+        host, port = here.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        upgrade = ("GET /api/sync HTTP/1.1", "Host: tiny", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+        writer.write("\r\n".join([*upgrade, "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "", ""]).encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        assert b"keepalive ping timeout" in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
 
 
 async def test_a_server_that_stops_answers_first_and_takes_no_more() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interlock.backend import Backend
 
 Json = dict[str, Any]
+_KEY = "Give the server's own: --admin-key KEY, or INTERLOCK_ADMIN_KEY."
 
 
 class Peer(Protocol):
@@ -111,8 +112,13 @@ class _Server:
         self._client = client
 
     async def call(self, function: str, arguments: Json, component: str) -> Any:
-        body = {"path": function, "args": arguments, "format": "convex_encoded_json", "componentPath": component}
-        answer = await self._ask("POST", "/api/function", json=body)
+        body = {"args": arguments, "format": "convex_encoded_json"}
+        if "authorization" in self._client.headers:
+            answer = await self._ask("POST", "/api/function", json={**body, "path": function, "componentPath": component})
+        elif component:
+            raise CommandError(Exit.UNREACHABLE, "A component's functions are for the admin key alone.", _KEY)
+        else:
+            answer = await self._ask("POST", f"/api/run/{function}", json=body)
         _print_lines(answer.get("logLines", ()))
         if answer["status"] != "success":
             raise _error_of(function, answer)
@@ -143,9 +149,7 @@ class _Server:
             return response.json()
         message = _message_of(response)
         if response.status_code in (401, 403):
-            raise CommandError(
-                Exit.UNREACHABLE, f"{url} refuses the key: {message}", "Give the server's own: --admin-key KEY, or INTERLOCK_ADMIN_KEY."
-            )
+            raise CommandError(Exit.UNREACHABLE, f"{url} refuses the key: {message}", _KEY)
         raise CommandError(Exit.FAILED, message)
 
 

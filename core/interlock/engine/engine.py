@@ -152,14 +152,14 @@ class Engine:
                 break
             interval = Interval(read.rows[-1].key + b"\x00", None)
         for index in table.maintained:
-            interval = Interval(b"", None)
             entries: dict[bytes, str] = {}
+            after = b""
             while True:
-                read = await self.storage.scan(index.number, interval, "asc", _LOAD_CHUNK)
-                entries.update((row.key, row.id) for row in read.rows)
-                if len(read.rows) < _LOAD_CHUNK:
+                found = await self.storage.entries(index.number, after, _LOAD_CHUNK)
+                entries.update(found)
+                if len(found) < _LOAD_CHUNK:
                     break
-                interval = Interval(read.rows[-1].key + b"\x00", None)
+                after = found[-1][0]
             memory.entries[index.number].update(entries)
 
     async def close(self) -> None:

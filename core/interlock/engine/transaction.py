@@ -92,7 +92,7 @@ class Transaction:
     # tables
 
     def table(self, component: str, name: str) -> Table | None:
-        """The table, or None; then the transaction depends on its not being there. An own new one comes before one that another made since."""
+        """The table, or None, on which the transaction then depends. An own new one comes before one that another made since."""
         for table in self._new_tables:
             if (table.component, table.name) == (component, name):
                 return table

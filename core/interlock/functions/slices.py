@@ -120,8 +120,11 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
     except StopIteration as done:
         check_cpu(payer, meter.spent(started))
         return done.value
-    except Overtime:
-        raise _overtime(payer) from None
+    except BaseException as error:
+        payer.cpu += meter.spent(started)
+        if isinstance(error, Overtime):
+            raise _overtime(payer) from None
+        raise
     finally:
         meter.running = above
         current.set(outer)
@@ -144,8 +147,11 @@ def at_once(function: Callable[[], Any], call: Call) -> Any:
     started = meter.start(payer)
     try:
         result = function()
-    except Overtime:
-        raise _overtime(payer) from None
+    except BaseException as error:
+        payer.cpu += meter.spent(started)
+        if isinstance(error, Overtime):
+            raise _overtime(payer) from None
+        raise
     finally:
         meter.running = above
         current.set(outer)
@@ -206,11 +212,11 @@ class Suspended:
                     if payer is not None and started is not None:
                         check_cpu(payer, meter.spent(started))
                     return done.value
-                except Overtime:
-                    if payer is None:
-                        raise
-                    raise _overtime(payer) from None
-                except BaseException:
+                except BaseException as error:
+                    if payer is not None and started is not None:
+                        payer.cpu += meter.spent(started)
+                        if isinstance(error, Overtime):
+                            raise _overtime(payer) from None
                     if heard:
                         break
                     raise

@@ -44,7 +44,7 @@ class Watchdog:
 
     def __init__(self, watched: Watched, signal_number: int, tick_seconds: float) -> None:
         self._watched, self._signal, self._tick = watched, signal_number, tick_seconds
-        self._is_closed = False
+        self._closing = threading.Event()
         self._called = threading.Event()
         self._cpu_seconds = _cpu_clock_of_this_thread()
         self._handler_before = signal.signal(signal_number, self._between_instructions)
@@ -56,7 +56,7 @@ class Watchdog:
         self._called.set()
 
     def close(self) -> None:
-        self._is_closed = True
+        self._closing.set()
         self._called.set()
         self._thread.join()
         if threading.current_thread() is threading.main_thread():
@@ -66,8 +66,7 @@ class Watchdog:
         watched = self._watched
         quiet = 0
         pause = self._tick
-        while not self._is_closed:
-            time.sleep(pause)
+        while not self._closing.wait(pause):
             pause = self._tick
             if watched.over_limit(self._cpu_seconds):
                 _thread.interrupt_main(self._signal)  # type: ignore[arg-type]
@@ -78,7 +77,7 @@ class Watchdog:
                 self._called.clear()
                 watched.is_watched = False
                 # Looked at again: what began in between has seen that somebody watches, and called nobody.
-                if not watched.is_running and not self._is_closed:
+                if not watched.is_running and not self._closing.is_set():
                     self._called.wait()
                 watched.is_watched = True
 

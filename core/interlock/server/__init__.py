@@ -6,12 +6,12 @@ through `service.Service` and knows nothing of functions, tables and transaction
     asgi.py           the ASGI application; start here
     socket.py         a WebSocket, bound to …
     sync_session.py   … the protocol of one connection, which knows no transport
+    messages.py       the sync messages as types and bytes; decoding.py, function_path.py, client_version.py: other texts from outside
+    turns.py          fairness when one commit wakes a thousand sockets
     http_api.py       /api/query and the like
     auth.py           tokens and admin keys → credentials; identity.py, admin_key.py
-    messages.py       the sync messages as types and bytes; decoding.py, function_path.py, client_version.py: other texts from outside
-    wire.py           the outgoing half of a socket; socket_front.py: a faster one under the project's own web server
-    turns.py          fairness when one commit wakes a thousand sockets
-    serve.py          a port and a web server for it
+    binding.py        the backend as a `Service`; shared_query.py, kept_results.py: one result for all who look at the same
+    serve.py          a port and uvicorn on it; http_front.py, socket_front.py (a wire.py `Wire`): short ways past ASGI
 """
 
 from interlock.server.admin_key import check_admin_key, make_admin_key

@@ -477,8 +477,7 @@ class SyncSession:
 
     def _open(self, subscription: _Subscription) -> None:
         """Subscribe under the identity of now."""
-        subscription.close()
-        add = subscription.add
+        add, before = subscription.add, subscription.live
         try:
             target = self._target(add, self._credentials)
             subscription.live = self._service.open_query(
@@ -492,6 +491,8 @@ class SyncSession:
         except InterlockError as error:
             request_id = hashlib.sha256(f"{self._session_id}|query|{add.query_id}".encode()).hexdigest()[:16]
             subscription.live = _Refused(self._refuse(error, request_id))
+        if before is not None:
+            before.close()  # only now: for the same user the query is the same, and its result is still there
         if not subscription.is_stale:
             self._mark_stale(subscription)
 

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-_TURNS_PER_GO = 100
+_TURNS_PER_GO = 50
 
 
 class Turns:

@@ -76,7 +76,8 @@ class Batch:
     def _add_documents(self, documents: dict[tuple[int, str], bytes | None]) -> None:
         puts: list[Any] = []
         deletes: dict[int, list[Any]] = {}
-        for (table, id), doc in documents.items():
+        for table, id in sorted(documents):  # in the order of the tree: neighbours share a page
+            doc = documents[table, id]
             if doc is not None:
                 puts += (table, id, doc)
             else:
@@ -88,7 +89,8 @@ class Batch:
     def _add_entries(self, entries: dict[tuple[int, bytes], str | None]) -> None:
         puts: list[Any] = []
         deletes: dict[int, list[Any]] = {}
-        for (index, key), id in entries.items():
+        for index, key in sorted(entries):
+            id = entries[index, key]
             if id is not None:
                 puts += (index, key, id)
             else:

@@ -60,6 +60,12 @@ class MemoryStorage:
         keys: Iterator[bytes] = entries.irange(interval.start, interval.end, (True, False), descending)
         return Read([Row(key, entries[key], documents[entries[key]]) for key in islice(keys, limit)], self._newest)
 
+    async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
+        entries = self._entries.get(index)
+        if entries is None:
+            return []
+        return [(key, entries[key]) for key in islice(entries.irange(after, None, (False, False)), limit)]
+
     async def append(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
             commit.ts = max(self._clock_ns(), self._newest + 1)

@@ -145,6 +145,9 @@ class Storage(Protocol):
     async def scan(self, index: int, interval: Interval, order: Order, limit: int) -> Read:
         """Up to `limit` rows of the interval in key order."""
 
+    async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
+        """Up to `limit` (key, id) above a key, in key order and without their documents: what it takes to fill memory at a start."""
+
     async def append(self, commits: Sequence[Commit]) -> None:
         """Write a batch, atomic and durable when it returns; sets each commit's `ts`. An empty batch is a probe: it writes
         a little, and syncs.

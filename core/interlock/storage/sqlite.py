@@ -53,6 +53,7 @@ _BY_KEY = (
     "SELECT key, entries.id, doc FROM entries CROSS JOIN documents ON table_number = ? AND documents.id = entries.id"
     " WHERE index_number = ? AND key >= ?{end} ORDER BY key {order} LIMIT ?"
 )
+_ENTRIES = "SELECT key, id FROM entries WHERE index_number = ? AND key > ? ORDER BY key LIMIT ?"
 _BY_ID = "SELECT id, doc FROM documents WHERE table_number = ? AND id {start} ?{end} ORDER BY id {order} LIMIT ?"
 
 
@@ -148,6 +149,10 @@ class SqliteStorage:
                 return Read([Row(by_id.id_key(id), id, doc) for id, doc in found], reading.at)
             found = await reading.all(*_select_by_key(record, interval, order, limit))
             return Read(list(map(Row._make, found)), reading.at)
+
+    async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
+        with self._readers.read() as reading:
+            return await reading.all(_ENTRIES, (index, after, limit))
 
     async def tail(self, after: int) -> list[Commit]:
         with self._readers.read() as reading:

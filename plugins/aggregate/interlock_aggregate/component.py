@@ -13,21 +13,24 @@ from typing import Any, Literal, NotRequired, TypedDict
 from zlib import crc32
 
 from interlock import UNSET, AppError, CommitTimestamp, Component, MutationCtx, Page, PaginationOptions, QueryCtx, Schema, Table
-from interlock_aggregate.exact import Sum, rounded, total
+from interlock_aggregate.checking import Broken, Check
+from interlock_aggregate.exact import EXACT, Sum, rounded, total
 from interlock_aggregate.positions import ALL, Stretch, after, before, item_at, key_text, position, stretch
 from interlock_aggregate.tree import Place, Tree
 
 MAX_NODE_SIZE = 64
 LANES = 3
-NODE_SIZES = range(4, 513, 2)
-POSITION_BYTES = 512 * 1024  # of all positions in a node
+NODE_SIZES = range(4, 129, 2)
+LANES_MOST = 128
+POSITION_BYTES = 4 * 1024  # so that the largest node is well below the limit of a document
 DROPPED_AT_ONCE = 500
+EVERY_LEAF = 1_000_000
 APPLIED_AT_ONCE = 256
 NO_CURSOR = ""
 
 Number = int | float
 
-node: dict[str, Any] = {"keys": str, "children": str, "counts": list[int], "sums": list[Number | str]}
+node: dict[str, Any] = {"keys": str, "children": str, "counts": str, "sums": str}
 trees = Table(
     {
         "name": str,
@@ -52,16 +55,12 @@ tasks = Table(
         "task": str,
         "state": str,
         "run": int,
+        "job": str,
         "phase": str,
-        "cursor": str | None,
         "namespace_cursor": str | None,
-        "rows": int,
-        "items": int,
-        "missing": int,
-        "wrong": int,
-        "extra": int,
+        "cursor": str | None,
+        **dict.fromkeys(("rows", "items", "missing", "wrong", "extra", "miscounted", "broken"), int),
         "samples": list[Any],
-        "error": str | None,
     }
 ).index("by_task", "name", "task")
 
@@ -189,7 +188,7 @@ class Trees:
 def _new_tree(ctx: QueryCtx, name: str, namespace: Any, shard: int = 0, like: Tree | None = None) -> Tree:
     shape = (like.max_node_size, like.lanes, like.is_lazy) if like is not None else (MAX_NODE_SIZE, LANES, True)
     options = dict(zip(("max_node_size", "lanes", "root_lazy"), shape, strict=True))
-    empty: dict[str, Any] = {"keys": "", "children": "", "counts": [], "sums": []}
+    empty = dict.fromkeys(node, "")
     return Tree(ctx, {"name": name, "namespace": namespace, "shard": shard, "queued": False, **options, **empty})
 
 
@@ -237,9 +236,6 @@ async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[
     summand = _checked(position, operation)
     id = operation["value"]
     tree = await opened.find(namespace, id, position) or await opened.for_writing(namespace, id)
-    if len(position) * 4 * tree.max_node_size > POSITION_BYTES and len(position.encode()) * tree.max_node_size > POSITION_BYTES:
-        most = POSITION_BYTES // tree.max_node_size
-        raise AppError({"code": "INVALID_KEY", "message": f"key and id take more than the {most:,} bytes that an item of this tree may have"})
     if not await tree.put(position, summand, replace=replace):
         raise _exists(key, id)
 
@@ -253,7 +249,9 @@ def _checked(position: str, operation: Mapping[str, Any]) -> Number:
     summand: Number = operation.get("summand", 0)
     if not math.isfinite(summand):
         raise AppError({"code": "INVALID_SUM_VALUE", "message": f"a sum value is a finite number, not {summand}"})
-    return summand or 0
+    if len(position) * 4 > POSITION_BYTES and len(position.encode()) > POSITION_BYTES:
+        raise AppError({"code": "INVALID_KEY", "message": f"key and id take more than {POSITION_BYTES:,} bytes"})
+    return int(summand) if summand == 0 or (abs(summand) <= EXACT and summand == int(summand)) else summand
 
 
 def _missing(operation: Mapping[str, Any]) -> AppError:
@@ -360,10 +358,7 @@ async def _within(opened: Trees, reach: Stretch, namespace: Any, *, sums: bool =
     if len(found) == 1:
         return await found[0].between(reach, sums)
     parts = [await tree.between(reach, sums) for tree in found]
-    return sum_(count for count, _ in parts), total([part for _, part in parts])
-
-
-sum_ = sum
+    return sum(count for count, _ in parts), total([part for _, part in parts])
 
 
 @component.query
@@ -460,8 +455,8 @@ async def _place_at(found: list[Tree], offset: int, reach: Stretch) -> Place | N
         return await found[0].at(offset, reach)
     # In shards: narrow the range down to one item. Every round halves what one of the trees can still hold.
     counts = [(await tree.between(reach))[0] for tree in found]
-    left = offset if offset >= 0 else sum_(counts) + offset
-    if not 0 <= left < sum_(counts):
+    left = offset if offset >= 0 else sum(counts) + offset
+    if not 0 <= left < sum(counts):
         return None
     while True:
         widest = max(range(len(found)), key=counts.__getitem__)
@@ -469,12 +464,12 @@ async def _place_at(found: list[Tree], offset: int, reach: Stretch) -> Place | N
         assert middle is not None
         lower = Stretch(reach.start, middle[0])
         below = [(await tree.between(lower))[0] for tree in found]
-        if left == sum_(below):
+        if left == sum(below):
             return middle
-        if left < sum_(below):
+        if left < sum(below):
             reach, counts = lower, below
         else:
-            left -= sum_(below) + 1
+            left -= sum(below) + 1
             reach = Stretch(middle[0] + "\0", reach.stop)
             counts = [(await tree.between(reach))[0] for tree in found]
 
@@ -653,9 +648,9 @@ async def _clear(
 ) -> list[str]:
     """Empty one namespace. Gives the nodes that its roots had."""
     if max_node_size is not None and max_node_size not in NODE_SIZES:
-        raise AppError({"code": "INVALID_OPTIONS", "message": f"max_node_size must be even and from 4 to 512, got {max_node_size}"})
-    if lanes is not None and not 3 <= lanes <= NODE_SIZES[-1]:
-        raise AppError({"code": "INVALID_OPTIONS", "message": f"lanes must be from 3 to 512, got {lanes}"})
+        raise AppError({"code": "INVALID_OPTIONS", "message": f"max_node_size must be even and from 4 to 128, got {max_node_size}"})
+    if lanes is not None and not 3 <= lanes <= LANES_MOST:
+        raise AppError({"code": "INVALID_OPTIONS", "message": f"lanes must be from 3 to 128, got {lanes}"})
     for row in await ctx.db.query("operations").index("by_namespace", name=name, namespace=namespace).collect():
         await ctx.db.delete(row["_id"])
     nodes: list[str] = []
@@ -693,3 +688,160 @@ async def make_root_lazy(ctx: MutationCtx, namespace: Any = None, name: str = ""
     for tree in await Trees(ctx, name, stale=True).of(namespace):
         await tree.make_lazy()
         await tree.save(ctx)
+
+
+# is it right?
+
+
+@component.query
+async def validate(ctx: QueryCtx, namespace: Any = None, name: str = "") -> None:
+    """`INVALID_TREE` if a tree breaks its rules. Looks at every node: for trees that one call can read."""
+    for tree in await Trees(ctx, name, stale=True).of(namespace):
+        check = Check(tree, "", EVERY_LEAF, mend=False)
+        try:
+            await check.run()
+        except Broken as error:
+            raise AppError({"code": "INVALID_TREE", "message": f"the tree is broken: {error}"}) from error
+        if check.miscounted:
+            raise AppError({"code": "INVALID_TREE", "message": f"{check.miscounted} counts of the tree are wrong"})
+
+
+class Checked(TypedDict):
+    """What a look at some leaves of a namespace found, and where to go on."""
+
+    miscounted: int
+    broken: bool
+    cursor: str | None
+
+
+@component.mutation
+async def check(ctx: MutationCtx, namespace: Any, cursor: str | None, leaves: int, mend: bool, name: str = "") -> Checked:
+    """Look at some leaves of a namespace. With `mend`, counts are put right, and a tree that is broken is emptied."""
+    opened = Trees(ctx, name, stale=True)
+    found = await opened.of(namespace)
+    at, _, start = (cursor or "0,").partition(",")
+    number = int(at)
+    if number >= len(found):
+        return {"miscounted": 0, "broken": False, "cursor": None}
+    tree = found[number]
+    look = Check(tree, start, leaves, mend=mend)
+    is_broken = False
+    try:
+        await look.run()
+    except Broken:
+        is_broken = True
+        if mend:
+            await _drop_soon(ctx, tree.empty(tree.max_node_size, tree.lanes, tree.is_lazy))
+    if mend:
+        await tree.save(ctx)
+    if look.cursor is not None and not is_broken:
+        return {"miscounted": look.miscounted, "broken": False, "cursor": f"{number},{look.cursor}"}
+    return {"miscounted": look.miscounted, "broken": is_broken, "cursor": f"{number + 1}," if number + 1 < len(found) else None}
+
+
+class Row(TypedDict):
+    """A document as the aggregate should know it."""
+
+    key: Any
+    id: str
+    summand: Number
+    namespace: Any
+
+
+class Difference(TypedDict):
+    """One item that is not as it should be."""
+
+    kind: Literal["missing", "wrong", "extra"]
+    id: str
+    key: Any
+    namespace: Any
+
+
+@component.mutation
+async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, name: str = "", shards: int = 1) -> list[Difference]:
+    """Which documents have no item, or one with another sum value. With `mend` they get what they should have."""
+    opened = Trees(ctx, name, stale=True, shards=shards)
+    differences: list[Difference] = []
+    for row in rows:
+        here = position(row["key"], row["id"])
+        tree = await opened.find(row["namespace"], row["id"], here)
+        held = None if tree is None else await tree.get(here)
+        if held is None or held != row["summand"]:
+            kind: Literal["missing", "wrong"] = "missing" if held is None else "wrong"
+            differences.append({"kind": kind, "id": row["id"], "key": row["key"], "namespace": row["namespace"]})
+            if mend:
+                operation = {"kind": "insert_if_does_not_exist", "key": row["key"], "value": row["id"], "summand": row["summand"]}
+                await perform(opened, {**operation, "namespace": row["namespace"]})
+    if mend:
+        await opened.save(ctx)
+    return differences
+
+
+class Held(TypedDict):
+    """An item, and where its document says that it should be; without that, the document is gone."""
+
+    key: Any
+    id: str
+    right: NotRequired[list[Any]]
+
+
+@component.mutation
+async def prune(ctx: MutationCtx, items: list[Held], mend: bool, namespace: Any = None, name: str = "") -> list[Difference]:
+    """Which items have no document, or one that belongs elsewhere. With `mend` they are removed."""
+    opened = Trees(ctx, name, stale=True)
+    differences: list[Difference] = []
+    for item in items:
+        if "right" in item and key_text(item["right"]) == key_text([namespace, item["key"]]):
+            continue
+        differences.append({"kind": "extra", "id": item["id"], "key": item["key"], "namespace": namespace})
+        if mend:
+            await perform(opened, {"kind": "delete_if_exists", "key": item["key"], "value": item["id"], "namespace": namespace})
+    if mend:
+        await opened.save(ctx)
+    return differences
+
+
+# long tasks: their state, kept here, while a function of the app does the work
+
+
+class Task(TypedDict):
+    """How far a task of the app is. A run with another number has been taken over by a later one."""
+
+    task: str
+    state: Literal["running", "done"]
+    run: int
+    job: str
+    phase: str
+    namespace_cursor: str | None
+    cursor: str | None
+    rows: int
+    items: int
+    missing: int
+    wrong: int
+    extra: int
+    miscounted: int
+    broken: int
+    samples: list[Difference]
+
+
+@component.query
+async def get_task(ctx: QueryCtx, task: str, name: str = "") -> Task | None:
+    """How far a task is; None if it was never begun."""
+    row = await ctx.db.query("tasks").index("by_task", name=name, task=task).first()
+    return None if row is None else _task(row)
+
+
+@component.mutation
+async def put_task(ctx: MutationCtx, task: Task, name: str = "") -> None:
+    """Keep how far a task is."""
+    row = await ctx.db.query("tasks").index("by_task", name=name, task=task["task"]).first()
+    if row is None:
+        await ctx.db.insert("tasks", {**task, "name": name})
+    else:
+        await ctx.db.replace(row["_id"], {**task, "name": name})
+
+
+def _task(row: Mapping[str, Any]) -> Task:
+    fields: Any = {field: row[field] for field in Task.__annotations__}
+    task: Task = fields
+    return task

@@ -6,7 +6,6 @@ number if one holds it, and otherwise as a text: the numerator in hexadecimal, `
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 EXACT = 2**53  # up to here every whole number is a float too
@@ -43,7 +42,30 @@ def rounded(value: Sum) -> int | float:
     try:
         return numerator / (1 << exponent)
     except OverflowError:
-        return math.copysign(math.inf, numerator)
+        return float("inf") if numerator > 0 else float("-inf")
+
+
+def write_sums(sums: Iterable[Sum]) -> str:
+    """Many of them as one text."""
+    return " ".join(map(str, sums))
+
+
+def read_sums(text: str) -> list[Sum]:
+    """What `write_sums` wrote."""
+    parts = text.split()
+    try:
+        return list(map(int, parts))
+    except ValueError:  # not all of them are integers
+        return [_read(part) for part in parts]
+
+
+def _read(part: str) -> Sum:
+    if "/" in part:
+        return part
+    try:
+        return int(part)
+    except ValueError:
+        return float(part)
 
 
 def _fraction(value: Sum, sign: int = 1) -> tuple[int, int]:

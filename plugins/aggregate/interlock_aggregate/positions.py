@@ -9,7 +9,6 @@ Start at `position` and `stretch`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from struct import Struct
@@ -118,7 +117,7 @@ def _number_text(number: float) -> str:
         return _ZERO if str(number) != "-0.0" else NUMBER + "7fffffffffffffff"
     if number > 0:
         return NUMBER + _double.pack(-number).hex()  # negating sets the sign bit: what a positive number needs to come after
-    (bits,) = _word.unpack(_double.pack(number if number == number else math.nan))  # one NaN, whatever bits it came with
+    (bits,) = _word.unpack(_double.pack(number))
     return NUMBER + _word.pack(bits ^ _ALL if bits & _SIGN else bits | _SIGN).hex()
 
 

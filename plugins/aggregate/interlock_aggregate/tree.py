@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
-from interlock_aggregate.exact import Sum, add, total
+from interlock_aggregate.exact import Sum, add, read_sums, total, write_sums
 from interlock_aggregate.positions import Stretch
 
 IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
@@ -31,25 +31,46 @@ class Node:
     `counts` in a leaf and in a lazy root.
     """
 
-    __slots__ = ("changed", "children", "counts", "id", "keys", "sums")
+    __slots__ = ("_sums", "_written_sums", "changed", "children", "counts", "id", "keys")
 
-    def __init__(self, id: str, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> None:
-        self.id, self.keys, self.children, self.counts, self.sums = id, keys, children, counts, sums
+    def __init__(self, id: str, keys: list[str], children: list[str], counts: list[int], sums: list[Sum] | str) -> None:
+        self.id, self.keys, self.children, self.counts = id, keys, children, counts
+        self._sums, self._written_sums = ([], sums) if isinstance(sums, str) else (sums, "")
         self.changed = False
 
     @classmethod
     def stored(cls, document: Mapping[str, Any]) -> Node:
         """Out of its document."""
-        keys, children = document["keys"], document["children"]
+        keys, counts = document["keys"], document["counts"]
         return cls(
-            document.get("_id", ""), keys.split("\n") if keys else [], children.split() if children else [], document["counts"], document["sums"]
+            document.get("_id", ""),
+            keys.split("\n") if keys else [],
+            document["children"].split(),
+            [int(count) for count in counts.split()] if counts else [],
+            document["sums"],
         )
 
-    def fields(self) -> dict[str, Any]:
-        """As its document. Keys and children are one text each: a node is written with every insert, and one text is quicker
-        checked and measured than a list of many.
+    def fields(self) -> dict[str, str]:
+        """As its document. Every field is one text: a node is written with every insert, and a text is quicker checked and
+        measured than a list.
         """
-        return {"keys": "\n".join(self.keys), "children": " ".join(self.children), "counts": self.counts, "sums": self.sums}
+        return {
+            "keys": "\n".join(self.keys),
+            "children": " ".join(self.children),
+            "counts": " ".join(map(str, self.counts)),
+            "sums": self._written_sums or write_sums(self._sums),
+        }
+
+    @property
+    def sums(self) -> list[Sum]:
+        """The sum of each item or child. Read only when it is asked for: a count needs none."""
+        if self._written_sums:
+            self._sums, self._written_sums = read_sums(self._written_sums), ""
+        return self._sums
+
+    @sums.setter
+    def sums(self, sums: list[Sum]) -> None:
+        self._sums, self._written_sums = sums, ""
 
     @property
     def size(self) -> int:
@@ -418,8 +439,8 @@ class Tree:
         changed = [node for node in (self.root, *self._read.values()) if node.changed and node.id not in self._new]
         if self._new:
             ids: dict[str, str] = {}
-            for node in list(self._new.values()):
-                await self._insert(ctx, node, ids)
+            while self._new:
+                await self._insert(ctx, next(iter(self._new.values())), ids)
             for node in changed:
                 node.children = [ids.get(child, child) for child in node.children]
         for node in changed:
@@ -437,16 +458,17 @@ class Tree:
             await db.delete(id)
         self._dropped.clear()
 
-    async def _insert(self, ctx: MutationCtx, node: Node, ids: dict[str, str]) -> str:
-        """Store a new node, its new children first. Gives its id, and notes it under the one that it had so far."""
+    async def _insert(self, ctx: MutationCtx, node: Node, ids: dict[str, str]) -> None:
+        """Store a new node, its new children first, and note its id under the name that it had so far."""
         name = node.id
-        if name not in ids:
-            node.children = [await self._insert(ctx, self._new[id], ids) if id in self._new else ids.get(id, id) for id in node.children]
-            node.id = ids[name] = await ctx.db.insert("nodes", node.fields())
-            del self._new[name]
-            self._read[node.id] = self._read.pop(name)
-            node.changed = False
-        return ids[name]
+        del self._new[name]
+        for child in node.children:
+            if child in self._new:
+                await self._insert(ctx, self._new[child], ids)
+        node.children = [ids.get(child, child) for child in node.children]
+        node.id = ids[name] = await ctx.db.insert("nodes", node.fields())
+        self._read[node.id] = self._read.pop(name)
+        node.changed = False
 
 
 def _width(node: Node) -> int:
