@@ -95,6 +95,7 @@ class Backend:
                 await self._open()
 
     async def _open(self) -> None:
+        _keep_secrets_out_of_tracebacks()
         tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=self._all_plugins())
         _check_crons(tree)
         entropy = random.Random(self._seed) if self._seed is not None else random.SystemRandom()
@@ -153,6 +154,8 @@ class Backend:
             self.dispatcher.adopt(tree)
             self._tree = tree
             await self.scheduler.reload(tree)
+            if self._asgi is not None:
+                self._asgi.reconfigure(self._server_settings())
 
     def _on_fatal(self, error: BaseException) -> None:
         logger.critical("the backend has to end", error=str(error))
@@ -297,6 +300,20 @@ def _opened(part: T | None) -> T:
 
 def _name(function: Any) -> str:
     return function if isinstance(function, str) else as_target(function).name
+
+
+def _keep_secrets_out_of_tracebacks() -> None:
+    """structlog as it comes prints the local variables of every frame, and with them what is in `env`. Who has configured it knows better."""
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 
 def _check_crons(tree: Tree) -> None:

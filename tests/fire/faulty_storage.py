@@ -46,6 +46,9 @@ class FaultyStorage:
     async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
         return await self.inner.entries(index, after, limit)
 
+    async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
+        return await self.inner.entries(index, after, limit)
+
     async def append(self, commits: Sequence[Commit]) -> None:
         self._batch = commits
         await self._pause(self._faults.delay)

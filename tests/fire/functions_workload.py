@@ -118,7 +118,7 @@ class FunctionsRun:
         clients = [loop.create_task(self._client(f"c{number}", again[number :: self.clients])) for number in range(self.clients)]
         over = asyncio.gather(*clients)
         await asyncio.wait([over, self._dying], return_when=asyncio.FIRST_COMPLETED)
-        if self._dying.done():
+        if self._dying.done() or self._is_dead():
             for _ in range(self._chance.randint(0, 20)):
                 await asyncio.sleep(0)
             await self._crash()
