@@ -234,6 +234,8 @@ class Suspended:
         try:
             check_cpu(payer, seconds)
         except DeadlineExceeded:
+            if self._pending is not None:
+                self._pending.cancel()  # tasks that it has gathered end with it
             self._coroutine.close()
             raise
 

@@ -60,3 +60,9 @@ async def wipe(ctx: MutationCtx, game: GameId) -> int:
 @mutation
 async def wipe_later(ctx: MutationCtx, game: GameId) -> str:
     return await ctx.scheduler.run_after(5, wipe, game=game)
+
+
+@mutation
+async def fail(ctx: MutationCtx) -> None:
+    key = ctx.env["EMBED_KEY"]
+    raise RuntimeError(f"it went wrong with a key of {len(key)} letters")
