@@ -212,15 +212,15 @@ class Backend:
 
     async def query(self, function: Any, /, **args: Any) -> Any:
         """The result of a query, as of the newest state on disk."""
-        return (await self.dispatcher.call("query", _name(function), args, caller=self._caller())).value
+        return (await self.dispatcher.call("query", args=args, caller=self._caller(), **_called(function))).value
 
     async def mutation(self, function: Any, /, **args: Any) -> Any:
         """Run a mutation; when this returns, it is on disk."""
-        return (await self.dispatcher.call("mutation", _name(function), args, caller=self._caller())).value
+        return (await self.dispatcher.call("mutation", args=args, caller=self._caller(), **_called(function))).value
 
     async def action(self, function: Any, /, **args: Any) -> Any:
         """Run an action."""
-        return (await self.dispatcher.call("action", _name(function), args, caller=self._caller())).value
+        return (await self.dispatcher.call("action", args=args, caller=self._caller(), **_called(function))).value
 
     async def call_any(self, name: str, args: Mapping[str, Any], component_path: str = "", *, admin: bool = False) -> Answer:
         """Call a function of any kind, as the command line does; with `admin` also an internal one or a component's."""
@@ -230,8 +230,8 @@ class Backend:
     async def subscribe(self, function: Any, /, **args: Any) -> AsyncIterator[Any]:
         """The result of a query now, and again each time it has changed. Raises what the query raises."""
         changed = asyncio.Event()
-        name = _name(function)
-        live = self.dispatcher.live_query(name, args, caller=self._caller(), wake=changed.set)
+        target = as_target(function)
+        live = self.dispatcher.live_query(target.name, args, caller=self._caller(), wake=changed.set, component_path=target.mount)
         shown: bytes | None = None
         try:
             while True:
@@ -248,7 +248,7 @@ class Backend:
                 result: QueryResult = entry.value
                 if result.json != shown:
                     shown = result.json
-                    callee = self.dispatcher.directory.find("", name, camel_case=False, everything=True)
+                    callee = self.dispatcher.directory.find(target.mount, target.name, camel_case=False, everything=True)
                     yield callee.check_result(loads(shown))
                 await changed.wait()
         finally:
@@ -283,7 +283,14 @@ class Backend:
     def _server_settings(self) -> ServerSettings:
         tree = self.tree
         static = os.fspath(tree.static) if tree.static is not None else None
-        return ServerSettings(self.instance_name, self.secret, auth=tree.auth, version=version("interlock"), static=static)
+        return ServerSettings(
+            self.instance_name,
+            self.secret,
+            auth=tree.auth,
+            authenticators=tree.hooks.authenticators(),
+            version=version("interlock"),
+            static=static,
+        )
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
@@ -298,12 +305,14 @@ def _opened(part: T | None) -> T:
     return part
 
 
-def _name(function: Any) -> str:
-    return function if isinstance(function, str) else as_target(function).name
+def _called(function: Any) -> dict[str, Any]:
+    """What a caller in Python names by a string, a function, a reference or a handle, as the dispatcher takes it."""
+    target = as_target(function)
+    return {"name": target.name, "component_path": target.mount, "handle": target.handle or None}
 
 
 def _keep_secrets_out_of_tracebacks() -> None:
-    """structlog as it comes prints the local variables of every frame, and with them what is in `env`. Who has configured it knows better."""
+    """structlog as it comes prints local variables, and with them what is in `env`. Whoever has configured it knows better."""
     if structlog.is_configured():
         return
     structlog.configure(

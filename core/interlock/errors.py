@@ -18,6 +18,7 @@
     ├── WriteConflict            a mutation met its deadline before its turn came
     ├── LimitExceeded            which limit, how much, the limit
     ├── DeadlineExceeded         a function took longer than it may
+    ├── FunctionAborted          a function tried to end more than itself
     ├── PermissionDenied         what was tried, what would allow it
     ├── Unauthenticated          a token or key that was refused
     ├── ComponentCrashed         the process of a component ended under a call
@@ -60,13 +61,16 @@ class _Mismatch(InterlockError):
         self.function, self.path, self.expected, self.got = function, path, expected, got
 
     def __str__(self) -> str:
-        return f"{self.function}: {self._what}{self.path or ''} must be {self.expected}, got {self.got}."
+        place = f"{self._what} {self.path.lstrip('.')}".rstrip()
+        if self.got == "nothing":
+            return f"{self.function}: {place} is missing; it must be {self.expected}."
+        return f"{self.function}: {place} must be {self.expected}, got {self.got}."
 
 
 class ArgumentError(_Mismatch):
     """Arguments that the function does not take. Nothing was run. `path` is like `.items[3].price`."""
 
-    _what = "argument "
+    _what = "argument"
 
 
 class ReturnError(_Mismatch):
@@ -222,6 +226,17 @@ class DeadlineExceeded(InterlockError):
 
     def __str__(self) -> str:
         return f"{self.function} took more than its {self.seconds:g} s of {self.what}. Do less at once, or move long work into an action."
+
+
+class FunctionAborted(InterlockError):
+    """A function raised what is meant to end a program or a task, such as SystemExit. It ends that call alone."""
+
+    def __init__(self, function: str, raised: str) -> None:
+        super().__init__(function, raised)
+        self.function, self.raised = function, raised
+
+    def __str__(self) -> str:
+        return f"{self.function} ended with {self.raised}. Raise an Exception, such as AppError, to say what went wrong."
 
 
 class PermissionDenied(InterlockError):

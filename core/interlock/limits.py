@@ -87,3 +87,13 @@ class Limits:
     bytes_written: int | None = None
     functions_scheduled: int | None = None
     scheduled_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            in_seconds = name in ("cpu", "deadline")
+            is_number = isinstance(value, (int, float) if in_seconds else int) and not isinstance(value, bool)
+            if value is not None and not (
+                is_number and (value > 0 if in_seconds or name == "memory" else value >= 0) and value < float("inf")
+            ):
+                wanted = "seconds above 0" if in_seconds else "bytes, a whole number above 0" if name == "memory" else "a whole number"
+                raise ValueError(f"Limits({name}={value!r}): give {wanted}, or None for the limit that is in force.")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from interlock.cli.main import app as command_line
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 def interlock(*arguments: str | Path, input: str | None = None) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from .commands import Process
 
@@ -84,3 +85,10 @@ def start() -> Iterator[Callable[..., Process]]:
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Commands that run in this process bind the log to a stderr that is closed when their test ends."""
+    yield
+    structlog.reset_defaults()

@@ -39,6 +39,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
+import structlog
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,7 +59,7 @@ RUN = {"interlock", "pytest", "mypy", "python", "node", "curl", "cp", "mkdir"}
 SHOW_EXIT = "echo $?"
 PROGRAMS = {"node", "curl", "cp", "mkdir"}
 BELIEVED = {"pip", "git", "source", "python3"}
-READY_S = 30
+READY_S = 120
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,7 @@ def modules_restored() -> Iterator[None]:
 @contextmanager
 def staged(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A page that was run from top to bottom; what it has started goes on in the block."""
+    structlog.reset_defaults()  # a command that another test ran in this process may have sent all logs to a file that is closed now
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     name = page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else page.name

@@ -15,6 +15,6 @@ def test_the_live_page_of_the_tutorial_shows_in_one_window_what_happens_in_the_o
 ) -> None:
     with staged(ROOT / "docs/tutorial.md", tmp_path, monkeypatch) as stage:
         program = ["node", str(Path(__file__).with_name("live_page.mjs")), f"http://127.0.0.1:{stage.port}", str(NODE_MODULES)]
-        answer = subprocess.run(program, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.splitlines() == ["grace: So was I. ♥ 1", "ada: I was here. ♥ 0"]

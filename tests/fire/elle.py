@@ -21,7 +21,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 # What a transaction does.
@@ -108,7 +108,7 @@ class Txn:
     def __str__(self) -> str:
         more = f", request {self.request}" if self.request else ""
         time = f"{self.begun}…{'' if self.ended is None else self.ended}"
-        return f"{self.name} ({self.status.value}, {time}{more}): {_shown(self.ops)}"
+        return f"{self.name} ({self.status.value}, {time}{more}): {_listed(self.ops)}"
 
 
 @dataclass(frozen=True)
@@ -122,30 +122,19 @@ class Anomaly:
         return f"{self.kind}: {self.text}"
 
 
-class NotSerializable(AssertionError):
-    """Names the anomalies; the text shows them."""
-
-    def __init__(self, anomalies: Sequence[Anomaly], context: str) -> None:
-        self.anomalies = anomalies
-        shown = "\n\n".join(map(str, anomalies[:_SHOWN_MAX]))
-        super().__init__(f"{context}\n{len(anomalies)} anomalies:\n\n{shown}")
-
-
 _SHOWN_MAX = 5
 _TRIED_MAX = 200  # starts of cycles: a history that is wrong all over need not be searched for its very shortest one
-
-
-def verify(history: Iterable[Txn], context: str = "") -> None:
-    """Raise NotSerializable if no order explains the history."""
-    anomalies = check(history)
-    if anomalies:
-        raise NotSerializable(anomalies, context)
 
 
 def check(history: Iterable[Txn]) -> list[Anomaly]:
     """What is wrong with a history."""
     checker = _Checker(history)
     return [*checker.anomalies, *checker.cycles()]
+
+
+def shown(anomalies: Sequence[Anomaly]) -> str:
+    """The first few of them, to be read."""
+    return f"{len(anomalies)} anomalies\n\n" + "\n\n".join(map(str, anomalies[:_SHOWN_MAX]))
 
 
 # What one transaction did, as others can see it.
@@ -203,10 +192,10 @@ def _walk(ops: Sequence[Op], seen: _Seen) -> None:
                     seen.follows[key] = seen.registers[key]
                 seen.puts.setdefault(key, []).append(value)
             case Get(key, value):
-                own = tuple(seen.puts.get(key, ()))
-                if own:
-                    if value != own[-1]:
-                        seen.wrong.append(f"{_op(op)}, after writing {own[-1]}")
+                written = seen.puts.get(key)
+                if written:
+                    if value != written[-1]:
+                        seen.wrong.append(f"{_op(op)}, after writing {written[-1]}")
                 elif seen.registers.setdefault(key, value) != value:
                     seen.wrong.append(f"{_op(op)}, after reading {seen.registers[key]}")
             case Layer(inner, is_dropped):
@@ -216,8 +205,8 @@ def _walk(ops: Sequence[Op], seen: _Seen) -> None:
                 appends, puts, follows = _copy(seen.appends), _copy(seen.puts), dict(seen.follows)
                 _walk(inner, seen)
                 for before, after in ((appends, seen.appends), (puts, seen.puts)):
-                    for key, values in after.items():
-                        seen.dropped.update((key, value) for value in values[len(before.get(key, ())) :])
+                    for key, versions in after.items():
+                        seen.dropped.update((key, version) for version in versions[len(before.get(key, ())) :])
                 seen.appends, seen.puts, seen.follows = appends, puts, follows
 
 
@@ -412,7 +401,8 @@ class _Checker:
             self._standing.add(writer)
         elif (key, value) in self._aborted:
             self._wrong(
-                "G1a", f"{value} of {key} was read, but was never committed:\n  {self._txns[reader]}\n  {self._txns[self._aborted[key, value]]}"
+                "G1a",
+                f"{value} of {key} was read, but was never committed:\n  {self._txns[reader]}\n  {self._txns[self._aborted[key, value]]}",
             )
         else:
             self._wrong("garbage", f"{value} of {key} was read and never written:\n  {self._txns[reader]}")
@@ -441,17 +431,19 @@ class _Checker:
                 self._graph.add(before, after, WW, f"appended {order[at]} to {key} behind the other's {order[at - 1]}")
         # What stands and was never read comes after everything that was.
         unseen = [(number, value) for number, value in appends if value not in places]
-        if order and writers[-1] is not None:
+        newest = writers[-1] if writers else None
+        if newest is not None:
             for number, value in unseen:
-                self._graph.add(writers[-1], number, WW, f"appended {value} to {key}, which was never read, behind the other's {order[-1]}")
+                self._graph.add(newest, number, WW, f"appended {value} to {key}, which was never read, behind the other's {order[-1]}")
         for number, own in reads:
             lengths = {len(whole) for whole in own.whole} | set(own.counts)
             for value in own.last:
+                writer = None if value is None else self._writers.get((key, value))
                 if value is None:
                     lengths.add(0)
                 elif value in places:
                     lengths.add(places[value] + 1)
-                elif (writer := self._writers.get((key, value))) is not None:
+                elif writer is not None:
                     self._graph.add(writer, number, WR, f"read the other's {value} at the end of {key}")
             if len(lengths) > 1:
                 self._wrong("internal", f"{key} was read with {sorted(lengths)} elements in one transaction:\n  {self._txns[number]}")
@@ -470,9 +462,7 @@ class _Checker:
         if last is not None:
             self._graph.add(last, reader, WR, f"read {key} up to the other's {order[length - 1]}")
             if last == following and last != reader:
-                self._wrong(
-                    "G1b", f"{key} was read between two appends of one transaction:\n  {self._txns[reader]}\n  {self._txns[last]}"
-                )
+                self._wrong("G1b", f"{key} was read between two appends of one transaction:\n  {self._txns[reader]}\n  {self._txns[last]}")
         if following is not None:
             self._graph.add(reader, following, RW, f"read {key} without the other's {order[length]}")
         elif length == len(order):
@@ -593,9 +583,9 @@ class _Checker:
         for inner in self._graph.components(kinds, component):
             for node in [node for node in inner if node < self._graph.first_moment][:_TRIED_MAX]:
                 for after in self._graph.after(node, kinds):
-                    if after in inner and (path := self._graph.path(after, node, kinds, inner)) is not None:
-                        if best is None or len(path) + 1 < len(best):
-                            best = [node, *path]
+                    path = self._graph.path(after, node, kinds, inner) if after in inner else None
+                    if path is not None and (best is None or len(path) + 1 < len(best)):
+                        best = [node, *path]
         return best
 
     def _shown(self, name: str, cycle: list[int], kinds: int) -> Anomaly:
@@ -605,7 +595,7 @@ class _Checker:
         steps: list[str] = []
         previous = cycle[0]
         through_time = False
-        for node, following in zip(cycle, cycle[1:], strict=False):
+        for node, following in pairwise(cycle):
             kind, reason = self._graph.reason(node, following, kinds)
             if following >= self._graph.first_moment:
                 through_time = True
@@ -636,7 +626,7 @@ def _only_reads(ops: Iterable[Op]) -> Iterator[Op]:
 # As text.
 
 
-def _shown(ops: Sequence[Op]) -> str:
+def _listed(ops: Sequence[Op]) -> str:
     return ", ".join(map(_op, ops)) or "nothing"
 
 
@@ -655,7 +645,7 @@ def _op(op: Op) -> str:
         case Get(key, value):
             return f"read {key} as {value}"
         case Layer(inner, is_dropped):
-            return ("dropped {" if is_dropped else "{") + _shown(inner) + "}"
+            return ("dropped {" if is_dropped else "{") + _listed(inner) + "}"
 
 
 def _values(values: Sequence[int]) -> str:

@@ -46,9 +46,6 @@ class FaultyStorage:
     async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
         return await self.inner.entries(index, after, limit)
 
-    async def entries(self, index: int, after: bytes, limit: int) -> list[tuple[bytes, str]]:
-        return await self.inner.entries(index, after, limit)
-
     async def append(self, commits: Sequence[Commit]) -> None:
         self._batch = commits
         await self._pause(self._faults.delay)
@@ -107,7 +104,7 @@ class Disk:
         assert self.storage is not None
         await self.storage.die()
         while dying := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in dying:
+            for task in sorted(dying, key=lambda task: (len(task.get_name()), task.get_name())):  # a set has another order each time
                 task.cancel()
             await asyncio.gather(*dying, return_exceptions=True)
             await asyncio.sleep(0)  # one that ends may start another

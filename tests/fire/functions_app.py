@@ -82,7 +82,14 @@ async def results(ctx: QueryCtx) -> list[Any]:
 
 @fire.query
 async def unfinished(ctx: QueryCtx) -> int:
+    """How many jobs have still to run."""
     return len([job for job in await ctx.scheduler.list() if job.state in ("pending", "running")])
+
+
+@fire.query
+async def failures(ctx: QueryCtx) -> list[Any]:
+    """The jobs that have failed, and why."""
+    return [[job.args["job"], job.error] for job in await ctx.scheduler.list("failed")]
 
 
 async def _play(ctx: MutationCtx, program: Steps, done: Steps) -> None:

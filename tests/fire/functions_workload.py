@@ -9,14 +9,13 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from interlock import AppError, Backend, DeadlineExceeded, StorageUnavailable, WriteConflict
 from interlock.engine import EngineSettings
 from interlock.functions.caller import Caller
 from interlock.testing.virtual_clock import VirtualClock
 
-from .elle import Append, Layer, Op, ReadList, Status, Txn
+from .elle import Anomaly, Append, Layer, Op, ReadList, Status, Txn
 from .faulty_storage import Disk, Faults, memory_disk
 from .functions_app import Steps, fire
 from .workload import START_MS
@@ -64,6 +63,7 @@ class FunctionsRun:
         self._clock = VirtualClock(START_MS)
         self._disk = self.make_disk(chance, self.faults, lambda: int(self._clock.now_ms() * 1e6))
         self.errors: list[Exception] = []
+        self.anomalies: list[Anomaly] = []  # of jobs
         self.crashes = self.jobs = self.resent = 0
         self._txns: list[Txn] = []
         self._planners: dict[str, _Planner] = {}
@@ -71,7 +71,6 @@ class FunctionsRun:
         self._left = self.programs
         # Requests whose outcome is still open go on with the next engine, as a client's do.
         self._open_requests: dict[str, Steps] = {}
-        self._backend: Backend | None = None
         await self._open()
         while self._left or self._open_requests:
             await self._until_a_crash()
@@ -103,7 +102,6 @@ class FunctionsRun:
                 table.memory = None
 
     async def _crash(self) -> None:
-        assert self._backend is not None
         self.crashes += 1
         dispatcher = self._backend.dispatcher
         await self._disk.crash()
@@ -129,8 +127,7 @@ class FunctionsRun:
     async def _finish_jobs(self) -> None:
         """Let time pass until nothing is planned."""
         for _ in range(500):
-            assert self._backend is not None
-            if self._backend.engine.committer.fatal is not None:
+            if self._is_dead():
                 await self._crash()
             self._clock.move_to(self._clock.now_ms() + 1_000)
             for _ in range(50):
@@ -165,12 +162,10 @@ class FunctionsRun:
             self._clock.move_to(self._clock.now_ms() + self._chance.choice((0, 1, 5, 40)))
 
     def _is_dead(self) -> bool:
-        assert self._backend is not None
         return self._backend.engine.committer.fatal is not None
 
     async def _send(self, name: str, program: Steps, request: str | None) -> None:
         """One attempt of a mutation."""
-        assert self._backend is not None
         begun, ended = self._tick(), None
         status, ops, ts = Status.UNKNOWN, tuple(_written(program)), None
         jobs = _planned(program)
@@ -200,9 +195,9 @@ class FunctionsRun:
                 self._planners[request or name] = _Planner(request or name, status, begun, list(jobs))
 
     async def _query(self, program: Steps, name: str) -> None:
-        assert self._backend is not None
         begun, ended = self._tick(), None
-        status, ops, ts = Status.UNKNOWN, (), None
+        ops: tuple[Op, ...] = ()
+        status, ts = Status.UNKNOWN, None
         try:
             answer = await self._backend.dispatcher.call("query", "look", {"program": program}, caller=_CALLER)
             status, ops, ts, ended = Status.OK, tuple(_ops(answer.value)), answer.ts, self._tick()
@@ -243,28 +238,32 @@ class FunctionsRun:
 
     async def _add_jobs(self) -> None:
         """The transactions of jobs. What stands has planned each exactly once; what does not stand has planned none."""
-        assert self._backend is not None
         results: dict[str, list[Steps]] = {}
         for job, steps in await self._backend.query("results"):
             results.setdefault(job, []).append(steps)
+        failures = dict(await self._backend.query("failures"))
         planners = list(self._planners.values())
         while planners:
             planner = planners.pop()
             for job, program in planner.jobs:
                 ran = results.pop(job, [])
-                if len(ran) > 1 or (ran and planner.status is Status.FAILED) or (ran and ["refuse"] in program):
-                    self._wrong(f"{job} ran {len(ran)} times: {ran}\n  {program}\n  {planner}")
-                if not ran and planner.status is Status.OK and ["refuse"] not in program:
-                    self._wrong(f"{job} was forgotten:\n  {program}\n  {planner}")
+                if len(ran) > 1:
+                    self._wrong("job run twice", f"{job}: {ran}\n  {program}\n  {planner}")
+                if ran and (planner.status is Status.FAILED or ["refuse"] in program):
+                    self._wrong("job of nobody", f"{job}: {ran}\n  {program}\n  {planner}")
+                # Its time may be up before it is done: then it says so.
+                has_failed = job in failures and (["refuse"] in program or "wall time" in failures[job])
+                if not ran and planner.status is Status.OK and not has_failed:
+                    self._wrong("job forgotten", f"{job}: {failures.get(job)}\n  {program}\n  {planner}")
                 if ran:
                     self.jobs += 1
                     self._txns.append(Txn(job, tuple(_ops(ran[0])), Status.OK, planner.begun, planned_by=planner.name))
                     planners.append(_Planner(job, Status.OK, planner.begun, list(_planned(ran[0]))))
         if results:
-            self._wrong(f"nobody planned {results}")
+            self._wrong("job of nobody", str(results))
 
-    def _wrong(self, text: str) -> None:
-        self.errors.append(AssertionError(text))
+    def _wrong(self, kind: str, text: str) -> None:
+        self.anomalies.append(Anomaly(kind, text))
 
 
 def _ops(steps: Steps) -> Iterator[Op]:

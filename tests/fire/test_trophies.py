@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -16,6 +16,11 @@ from interlock.values import CommitTimestamp
 
 EVERYTHING = Interval(b"", None)
 STAMPED = TableSpec("", "stamped", indexes={"by_at": ("at",)})
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 class SlowAnswers(MemoryStorage):
@@ -52,8 +57,7 @@ async def test_rows_that_are_on_disk_but_not_yet_known_to_be_so_have_their_times
     await engine.mutate(insert, label="insert")
     storage.answers.clear()
     inserting = asyncio.ensure_future(engine.mutate(insert, label="insert"))
-    while engine.durable == engine.log.validated or not engine.log.entries[-1].ts:
-        await asyncio.sleep(0)
+    await until(lambda: engine.durable < engine.log.validated and engine.log.entries[-1].ts)
     assert (await engine.query(read)).value == 1
     storage.answers.set()
     await inserting
@@ -78,8 +82,7 @@ async def test_a_row_in_memory_whose_timestamp_becomes_known_between_two_reads_s
         table = tx.table("", "stamped")
         assert table is not None
         inserting.append(asyncio.ensure_future(engine.mutate(insert, label="insert")))
-        while engine.log.validated == tx.snapshot:
-            await asyncio.sleep(0)
+        await until(lambda: engine.log.validated > tx.snapshot)
         first = len(await tx.scan(table.indexes["by_at"], EVERYTHING, False, None))
         storage.answers.set()
         await inserting[-1]
@@ -121,15 +124,13 @@ async def test_a_mutation_that_meets_a_row_without_its_timestamp_after_the_end_o
     async def read_late(tx: Transaction) -> None:
         storage.verdict = OutcomeUnknown("The sync failed.")
         storage.answers.set()
-        while engine.committer.fatal is None:
-            await asyncio.sleep(0)
+        await until(lambda: engine.committer.fatal)
         table = tx.table("", "stamped")
         assert table is not None
         await tx.scan(table.indexes["by_at"], EVERYTHING, False, None)
 
     inserting = asyncio.ensure_future(engine.mutate(insert, label="insert"))
-    while not engine.log.validated:
-        await asyncio.sleep(0)
+    await until(lambda: engine.log.validated)
     async with asyncio.timeout(10):
         with pytest.raises(StorageUnavailable):
             await engine.mutate(read_late, label="read")
@@ -182,18 +183,15 @@ async def test_who_has_used_a_table_whose_making_is_taken_back_runs_again(reads:
         if len(runs) == 1:
             storage.verdict = NothingWritten("There is no space left.", "Free some.")
             storage.answers.set()
-            while engine.committer.unavailable is None:
-                await asyncio.sleep(0)
+            await until(lambda: engine.committer.unavailable)
             storage.verdict = None
-            while engine.committer.unavailable is not None:
-                clock.move_to(clock.now_ms() + 1_000)
-                await asyncio.sleep(0)
+            clock.move_to(clock.now_ms() + 1_000)
+            await until(lambda: not engine.committer.unavailable)
         return before
 
     storage.answers.clear()
     making = asyncio.ensure_future(engine.mutate(append, label="append"))
-    while not engine.log.validated:
-        await asyncio.sleep(0)
+    await until(lambda: engine.log.validated)
     assert (await engine.mutate(append_late, label="append")).value == 0
     with pytest.raises(StorageUnavailable):
         await making

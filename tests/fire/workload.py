@@ -26,7 +26,7 @@ from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.testing.virtual_clock import VirtualClock
 from interlock.values import CommitTimestamp, after_prefix, encode_key
 
-from .elle import Append, Count, Get, Layer, Op, Put, ReadLast, ReadList, Status, Txn
+from .elle import Anomaly, Append, Count, Get, Layer, Op, Put, ReadLast, ReadList, Status, Txn
 from .faulty_storage import Disk, Faults, memory_disk
 
 START_MS = 1_760_000_000_000.0
@@ -230,17 +230,18 @@ class Player:
 
     async def _get(self, step: Step) -> None:
         """By index and by id, which have to agree."""
-        for row in (await self._rows(step.key)) or [None]:
-            self.ops.append(Get(step.key, None if row is None else row["value"]))
-            if row is not None:
-                document = await self._tx.get(self._table(step.key), row["_id"])
-                self.ops.append(Get(step.key, None if document is None else document["value"]))
+        rows = await self._rows(step.key)
+        if not rows:
+            self.ops.append(Get(step.key, None))
+        for row in rows:
+            document = await self._tx.get(self._table(step.key), row["_id"])
+            self.ops.append(Get(step.key, row["value"]))
+            self.ops.append(Get(step.key, None if document is None else document["value"]))
 
     async def _get_by_value(self, step: Step) -> None:
         """Through an index in which each write moves it."""
         rows = await self._tx.scan(self._table(step.key).indexes["by_key_value"], _of(step.key), True, 2)
-        for row in rows or [None]:
-            self.ops.append(Get(step.key, None if row is None else row["value"]))
+        self.ops += [Get(step.key, row["value"]) for row in rows] or [Get(step.key, None)]
 
     async def _put(self, step: Step) -> None:
         tx, table = self._tx, self._table(step.key)
@@ -313,6 +314,7 @@ class Run:
         self._clock = VirtualClock(START_MS)
         self._disk = self.make_disk(chance, self.faults, lambda: int(self._clock.now_ms() * 1e6))
         self.errors: list[Exception] = []
+        self.anomalies: list[Anomaly] = []
         self._txns: list[Txn] = []
         self._time = 0
         self._left = self.programs
@@ -370,7 +372,7 @@ class Run:
 
     async def _client(self, name: str) -> None:
         while self._left and not self._dying.done():
-            if self.crash and self._chance.random() < self.crash or self._engine.committer.fatal is not None:
+            if (self.crash and self._chance.random() < self.crash) or self._engine.committer.fatal is not None:
                 self._dying.set_result(None)
                 await asyncio.get_running_loop().create_future()
             self._left -= 1
@@ -447,6 +449,8 @@ class Run:
                     entry = await watch.at(place)
                 finally:
                     log.unpin(place)
+            if entry.error is not None:
+                raise entry.error
             status, ops, ended = Status.OK, entry.value, self._tick()
         except StorageUnavailable:
             status, ended = Status.FAILED, self._tick()

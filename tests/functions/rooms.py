@@ -9,10 +9,9 @@ from typing import Any
 
 from interlock import App, Component
 from interlock.engine import Engine
-from interlock.functions.call import Call
 from interlock.functions.caller import Answer, Caller
 from interlock.functions.dispatcher import Dispatcher, system_tables
-from interlock.functions.slices import CpuMeter, Slice
+from interlock.functions.slices import CpuMeter
 from interlock.mounting import build_tree
 from interlock.scheduler import Scheduler
 from interlock.scheduler import system_tables as scheduler_tables
@@ -28,15 +27,8 @@ class FakeMeter(CpuMeter):
     """CPU time that a function says it has used."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.used = 0.0
-
-    def start(self, call: Call) -> Slice:
-        self.running = started = (self.used, 0.0, call)
-        return started
-
-    def spent(self, started: Slice) -> float:
-        return self.used - started[0]
+        super().__init__(seconds=lambda: self.used, cpu_seconds=lambda: self.used, tick_seconds=None)
 
 
 class Rooms:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from interlock import ActionCtx, Component, DeadlineExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
 from interlock.functions.slices import CpuMeter
+from interlock.storage.memory import MemoryStorage
 
 from .rooms import Rooms, running
 
@@ -120,6 +121,35 @@ async def test_a_call_with_a_shorter_deadline_can_be_caught_and_leaves_nothing()
         assert await until(rooms, task, 0.2)
         assert await task == "hang wall time 2"
         assert await rooms.values("notes") == [2]
+
+
+async def test_calls_below_one_that_is_stopped_end_as_it_does_and_cannot_be_caught_on_the_way() -> None:
+    held: list[Rooms] = []
+    made = app(held)
+    caught: list[str] = []
+
+    @made.mutation
+    async def middle(ctx: MutationCtx, gathered: bool) -> None:
+        try:
+            call = ctx.run_mutation("hang")
+            await (asyncio.gather(call, ctx.db.query("notes").collect()) if gathered else call)
+        except Exception as error:
+            caught.append(type(error).__name__)
+
+    @made.mutation
+    async def outer(ctx: MutationCtx, gathered: bool) -> None:
+        await ctx.run_mutation("middle", gathered=gathered)
+
+    async with running(made) as rooms:
+        for gathered in (False, True):
+            task = asyncio.ensure_future(rooms.mutation("outer", gathered=gathered))
+            assert not await until(rooms, task, 14)
+            assert await until(rooms, task, 2)
+            with pytest.raises(DeadlineExceeded) as late:
+                await task
+            assert late.value.function == "outer"
+        assert caught == []
+        assert await rooms.rows("notes") == []
 
 
 async def test_own_cpu_time_is_measured_slice_by_slice() -> None:
@@ -260,6 +290,11 @@ class TestWatchdog:
             assert await rooms.mutation("catch") == "CPU time"
             assert await rooms.values("notes") == [2]
 
+    async def test_one_that_keeps_the_engine_busy_is_ended_by_the_clock_on_the_wall(self) -> None:
+        async with running(self.app(), meter=CpuMeter(tick_seconds=0.01)) as rooms:
+            with pytest.raises(DeadlineExceeded, match="wall time"):
+                await rooms.ask("query", "spin", {"how": "reading"}, limits=Limits(deadline=0.03))
+
     @pytest.mark.parametrize("name", ["spin_plainly", "spin_later", "write_and_spin"])
     async def test_so_are_plain_ones_late_ones_and_those_that_write(self, name: str) -> None:
         async with running(self.app(), meter=CpuMeter(tick_seconds=0.01)) as rooms:
@@ -270,15 +305,51 @@ class TestWatchdog:
             assert await rooms.rows("notes") == []
 
 
-def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> None:
+async def test_what_the_engine_does_is_not_the_functions_time_and_what_its_calls_do_is() -> None:
+    held: list[Rooms] = []
+    made = app(held)
 
-    meter = CpuMeter()
-    meter.is_watched = True  # nobody has to look
-    call: Any = None
-    started = meter.start(call)
-    used = time.thread_time()
-    while time.thread_time() - used < 0.05:
-        pass
-    assert meter.spent(started) > 0.04
-    started = meter.start(call)
-    assert meter.spent(started) < 0.04
+    class Slow(MemoryStorage):
+        async def get(self, *args: Any) -> Any:
+            held[0].meter.used += 0.3
+            await asyncio.sleep(0)
+            held[0].meter.used += 0.3
+            return await super().get(*args)
+
+    @made.mutation
+    async def read(ctx: MutationCtx, id: str, times: int) -> str:
+        for _ in range(times):
+            await ctx.db.get(id)
+        return "done"
+
+    @made.mutation
+    async def nested(ctx: MutationCtx, seconds: float) -> str:
+        for pauses in (0, 1):
+            await ctx.run_mutation("burn", seconds=seconds, pauses=pauses)
+        return "done"
+
+    async with running(made, storage=Slow()) as rooms:
+        held.append(rooms)
+        id = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+        table = rooms.engine.catalog.get("", "notes")
+        assert table is not None
+        table.memory = None  # so that it is read from storage
+        assert await rooms.mutation("read", id=id, times=5) == "done"
+        assert await rooms.mutation("nested", seconds=0.4) == "done"
+        with pytest.raises(DeadlineExceeded) as late:
+            await rooms.mutation("nested", seconds=0.6)
+        assert (late.value.function, late.value.what) == ("nested", "CPU time")
+
+
+def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> None:
+    now, cpu = [0.0], [0.0]
+    meter = CpuMeter(seconds=lambda: now[0], cpu_seconds=lambda: cpu[0], tick_seconds=None)
+    call = SimpleNamespace(cpu=0.0)
+    slice = meter.start(call)  # type: ignore[arg-type]
+    now[0], cpu[0] = 2.0, 0.5  # other processes had the rest
+    meter.leave()
+    now[0], cpu[0] = 4.0, 1.0  # the engine
+    meter.come_back()
+    now[0], cpu[0] = 6.0, 1.5
+    meter.stop(slice)
+    assert call.cpu == 1.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from interlock.errors import InterlockError
 from interlock.hooks import Call, Outcome, hookimpl
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     logging.basicConfig(level=max(level, logging.WARNING), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
+def _told(error: BaseException) -> str:
+    """An error in a line. The text of one that is no error of Interlock's may hold anything; the line after it has it, masked."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, InterlockError) else type(error).__name__
+
+
 class CallLog:
     """A plugin of the backend: one line for each call from outside, as soon as it has ended."""
 
@@ -61,4 +67,4 @@ class CallLog:
         if outcome.error is None:
             _calls.info(name, **facts)
         else:
-            _calls.error(name, **facts, error=f"{type(outcome.error).__name__}: {outcome.error}", request_id=call.request_id)
+            _calls.error(name, **facts, error=_told(outcome.error), request_id=call.request_id)

@@ -99,6 +99,7 @@ class Call:
         "depth",
         "execution",
         "identity_fields",
+        "is_stopped",
         "ordinal",
         "parent",
         "queue",
@@ -123,6 +124,7 @@ class Call:
         self.wall_max = 0.0
         self.cpu = 0.0
         self.cpu_max: float | None = None
+        self.is_stopped = False  # its deadline has passed, and it was told so
         self.state = IDLE
         self.queue: deque[asyncio.Future[None]] | None = None
 
@@ -146,6 +148,14 @@ class Call:
             names.append(call.callee.label)
             call = call.parent
         return " → ".join(reversed(names))
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether it, or a call that waits for it, has met its deadline."""
+        call: Call | None = self
+        while call is not None and not call.is_stopped:
+            call = call.parent
+        return call is not None
 
     def was_called_by(self, other: Call) -> bool:
         """Whether `other` waits for this call, through however many others."""

@@ -8,6 +8,7 @@ Start at `call_below`; `perform` runs any call, `check_kind` says what may be ca
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.engine import Transaction
 from interlock.engine.budget import COUNTED
-from interlock.errors import AppError, CallRefused, WrongFunctionKind
+from interlock.errors import AppError, CallRefused, FunctionAborted, WrongFunctionKind
 from interlock.functions.call import BUSY, ENDED, Call, Share
+from interlock.functions.watchdog import Overtime
 from interlock.hooks import Call as ObservedCall
 from interlock.hooks import Outcome
 from interlock.limits import LIMITS, Limits
@@ -65,18 +67,32 @@ async def perform(call: CallHost) -> Any:
     except GeneratorExit:
         call.end()  # whoever drove it is gone: nothing can be waited for
         raise
-    except BaseException:
+    except BaseException as error:
         try:
             if call.state == BUSY:
                 await call.settle()
         finally:
             call.end()
+        if _is_own_doing(error, call):
+            raise FunctionAborted(callee.label, repr(error)) from error
         raise
     if call.queue:
         call.end()
     else:
         call.state = ENDED
     return None if callee.is_trigger else callee.check_result(result)
+
+
+def _is_own_doing(error: BaseException, call: Call) -> bool:
+    """Whether the function itself raised what would end more than its call: SystemExit the loop, a cancellation the caller's task."""
+    if isinstance(error, Exception | KeyboardInterrupt | Overtime):
+        return False
+    if isinstance(error, asyncio.CancelledError):
+        if call.was_stopped:
+            return False
+        task = asyncio.current_task()
+        return task is None or not task.cancelling()  # nobody outside has cancelled anything
+    return True
 
 
 async def perform_below(call: CallHost) -> Any:

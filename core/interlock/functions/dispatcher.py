@@ -124,6 +124,11 @@ class Dispatcher:
             live.wake()
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that some component was given as a secret: masked wherever text leaves this process."""
+        return self._services.secrets
+
+    @property
     def directory(self) -> Directory:
         """The functions of all instances, as they are now."""
         return self._services.directory

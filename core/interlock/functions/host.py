@@ -144,7 +144,7 @@ class CallHost(Call):
 class TransactionHost(CallHost):
     """A query or a mutation. `tx` is what it reads and writes: its transaction, or the stale view of it that the caller asked for."""
 
-    __slots__ = ("_random", "is_stale", "tx")
+    __slots__ = ("_random", "is_stale", "meter", "tx")
 
     def __init__(
         self,
@@ -163,9 +163,11 @@ class TransactionHost(CallHost):
         self.children = self.ordinal = 0
         self.deadline_ms = self.cpu_max = None
         self.wall_max = self.cpu = 0.0
+        self.is_stopped = False
         self.state = IDLE
         self.queue = None
         self.tx, self.is_stale = tx, is_stale
+        self.meter = execution.services.meter
         self._random: random.Random | None = None
 
     @property
@@ -190,9 +192,11 @@ class TransactionHost(CallHost):
         if self.state:
             await self.take_turn()
         self.state = BUSY
+        self.meter.leave()
         try:
             return await operation()
         finally:
+            self.meter.come_back()
             if self.queue or self.state != BUSY:
                 self.end_turn()
             else:
@@ -204,10 +208,12 @@ class TransactionHost(CallHost):
         if self.state:
             await self.take_turn()
         self.state = BUSY
+        self.meter.leave()
         try:
             table = self._table_of(id)
             return None if table is None else await self.tx.get(table, id)
         finally:
+            self.meter.come_back()
             if self.queue or self.state != BUSY:
                 self.end_turn()
             else:
@@ -217,6 +223,7 @@ class TransactionHost(CallHost):
         if self.state:
             await self.take_turn()
         self.state = BUSY
+        self.meter.leave()
         try:
             tx = self.tx
             index = find_index(tx, self.callee.scope.path, scan)
@@ -227,6 +234,7 @@ class TransactionHost(CallHost):
                 count = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
             return await tx.scan(index, interval_of(index, scan), scan.descending, count)
         finally:
+            self.meter.come_back()
             if self.queue or self.state != BUSY:
                 self.end_turn()
             else:
@@ -293,6 +301,7 @@ class TransactionHost(CallHost):
         if self.state:
             await self.take_turn()
         self.state = BUSY
+        self.meter.leave()
         try:
             tx = self._writer(table)
             path = self.callee.scope.path
@@ -309,6 +318,7 @@ class TransactionHost(CallHost):
             tx.fold_layer(mark)
             return id
         finally:
+            self.meter.come_back()
             if self.queue or self.state != BUSY:
                 self.end_turn()
             else:
@@ -318,6 +328,7 @@ class TransactionHost(CallHost):
         if self.state:
             await self.take_turn()
         self.state = BUSY
+        self.meter.leave()
         try:
             table = self._table_to_write("patch", id)
             tx = self.tx
@@ -327,6 +338,7 @@ class TransactionHost(CallHost):
                 return
             await self._update(triggers, id, lambda: tx.patch(table, id, _object(fields)))
         finally:
+            self.meter.come_back()
             if self.queue or self.state != BUSY:
                 self.end_turn()
             else:
@@ -417,11 +429,13 @@ class TransactionHost(CallHost):
         if self.state:
             await self.take_turn()
         self.state = BUSY
+        self.meter.leave()
         try:
             callee = await self.held(self.tx, target.handle) if target.handle else self.named(target)
             check_kind(self.callee, callee, kind)
             return await call_below(self, callee, args, target)
         finally:
+            self.meter.come_back()
             if self.queue or self.state != BUSY:
                 self.end_turn()
             else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -59,8 +61,14 @@ class LogLines:
             log = logger.bind(function=function, request_id=request_id)
             if component_path:
                 log = log.bind(component=component_path)
-            getattr(log, _METHODS.get(level, "info"))(text)
+            quietly(partial(getattr(log, _METHODS.get(level, "info")), text))
         self._events.clear()
+
+
+def quietly(write: Callable[[], object]) -> None:
+    """Write to the log. A log that cannot be written to is nobody's error: least of all the function's that was logging."""
+    with suppress(Exception):
+        write()
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

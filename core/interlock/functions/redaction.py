@@ -17,7 +17,7 @@ import structlog
 
 import interlock.errors as errors
 from interlock.errors import AppError, InvalidCursor, ValueRefused
-from interlock.functions.log_lines import mask
+from interlock.functions.log_lines import mask, quietly
 from interlock.values import normalize
 
 logger = structlog.get_logger("interlock.functions")
@@ -36,7 +36,7 @@ _TOLD = (
     errors.ComponentCrashed,
     errors.StorageUnavailable,
     errors.Unauthenticated,
-    errors.InvalidCursor,
+    errors.QueryError,
 )
 _OWN_FILES = str(Path(errors.__file__).parent)
 _RESTART = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
@@ -56,7 +56,11 @@ def describe(error: BaseException, request_id: str, dev: bool, secrets: Iterable
     head = f"[Request ID: {request_id}] Server Error"
     if not dev and not isinstance(error, _TOLD):
         return Described(head, has_data, data)
-    text = f"{head}\nUncaught {type(error).__name__}: {error}\n"
+    said = str(error)
+    if isinstance(error, errors.ReturnError) and not dev:
+        # What it was instead is what the annotation was to hold back.
+        said = f"{error.function}: result{error.path} must be {error.expected}."
+    text = f"{head}\nUncaught {type(error).__name__}: {said}\n"
     if dev:
         text += "".join(f"    at {line}\n" for line in frames_of(error))
     return Described(mask(text, secrets), has_data, data)
@@ -101,6 +105,6 @@ def log_failure(error: BaseException, request_id: str, component_path: str, func
         log = log.bind(component=component_path)
     told = mask(f"{type(error).__name__}: {error}", secrets)
     if any(secret in str(error) for secret in secrets):
-        log.error("function failed", error=told, frames=frames_of(error))  # a traceback would print the message again
+        quietly(lambda: log.error("function failed", error=told, frames=frames_of(error)))  # a traceback would print the message again
     else:
-        log.error("function failed", error=told, exc_info=(type(error), error, error.__traceback__))
+        quietly(lambda: log.error("function failed", error=told, exc_info=(type(error), error, error.__traceback__)))

@@ -47,15 +47,17 @@ def requests_table() -> TableSpec:
 class KeptAnswer:
     """The bracket of one request: gives the answer that was kept, or keeps it."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_first", "_key")
 
     def __init__(self, key: RequestKey) -> None:
         self._key = key
+        self._first = ""  # id of the row that is looked for, and then written
 
     async def before(self, tx: Transaction) -> Answer | None:
         table = _table(tx)
         with free_of_charge(tx):
-            first = await tx.get(table, self._id(table, 0))
+            self._first = self._first or self._id(table, 0)
+            first = await tx.get(table, self._first)
             if first is None:
                 return None
             text = first["answer"]
@@ -74,7 +76,7 @@ class KeptAnswer:
         with free_of_charge(tx):
             for part, answer in enumerate(parts):
                 row = {"answer": answer, "parts": len(parts), "ts": CommitTimestamp()}
-                tx.insert(table, row, id=self._id(table, part))
+                tx.insert(table, row, id=self._id(table, part) if part else self._first)
 
     def _id(self, table: Table, part: int) -> str:
         name = f"{part}|{len(self._key.session)}|{self._key.session}{self._key.request}"

@@ -18,57 +18,107 @@ from interlock.functions.watchdog import Overtime, Watchdog, free_signal
 
 _SAMPLE_SECONDS = 0.02
 _GRACE_MS = 1_000.0
-Slice = tuple[float, float, Call]
-"""When it began, the CPU time of the thread at a moment shortly before, and whose it is."""
+
+
+class Slice:
+    """What the meter knows of a running slice: the seconds of its own code up to `resumed`, and whether the engine works for it now."""
+
+    __slots__ = ("above", "call", "cpu", "is_ours", "own", "resumed", "started")
+
+    def __init__(self, call: Call, above: Slice | None, now: float, cpu: float) -> None:
+        self.call, self.above = call, above
+        self.started = self.resumed = now
+        self.cpu = cpu
+        self.own = 0.0
+        self.is_ours = False
 
 
 class CpuMeter:
-    """The CPU time of a slice. Asking the system for it is dear, so short slices count by the wall clock, which is never less.
+    """The CPU time that functions use themselves. What the engine does for them is not theirs: a worker would not be charged for it.
 
-    `running` is the slice that runs now, for the watchdog that ends one which does not come back.
+    Asking the system for CPU time is dear, so short slices count by the wall clock, which is never less. `running` is the
+    slice that runs now, for the watchdog that ends one which does not come back.
     """
 
-    def __init__(self, *, tick_seconds: float = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: Callable[[], float] = time.perf_counter,
+        cpu_seconds: Callable[[], float] = time.thread_time,
+        tick_seconds: float | None = 0.1,
+    ) -> None:
+        self._seconds, self._cpu_seconds = seconds, cpu_seconds
         self._sampled = self._cpu = 0.0
         self._tick = tick_seconds
         self._watchdog: Watchdog | None = None
-        self.is_watched = False
+        self.is_watched = tick_seconds is None  # then nobody is to watch
         self.running: Slice | None = None
 
     def start(self, call: Call) -> Slice:
-        now = time.perf_counter()
+        """A slice begins that `call` pays for."""
+        now = self._seconds()
         if now - self._sampled > _SAMPLE_SECONDS:
-            self._sampled, self._cpu = now, time.thread_time()
-        self.running = started = (now, self._cpu, call)
+            self._sampled, self._cpu = now, self._cpu_seconds()
+        self.running = running = Slice(call, self.running, now, self._cpu)
         if not self.is_watched:
             self._watch()
-        return started
+        return running
 
-    def spent(self, started: Slice) -> float:
-        """Seconds since `started`, at most this much too high: what was used between the sample and the start."""
-        wall = time.perf_counter() - started[0]
-        return wall if wall <= _SAMPLE_SECONDS else min(wall, time.thread_time() - started[1])
+    def stop(self, slice: Slice) -> None:
+        """It has ended: its call is charged."""
+        now = self._seconds()
+        own = slice.own if slice.is_ours else slice.own + now - slice.resumed
+        wall = now - slice.started
+        if wall > _SAMPLE_SECONDS:
+            own *= self._share(self._cpu_seconds() - slice.cpu, wall)
+        slice.call.cpu += own
+        above = self.running = slice.above
+        if above is not None:
+            above.own += own
+            above.resumed = now
+
+    def leave(self) -> None:
+        """The function has asked for something: from here on the engine works."""
+        running = self.running
+        if running is not None and not running.is_ours:
+            running.own += self._seconds() - running.resumed
+            running.is_ours = True
+
+    def come_back(self) -> None:
+        """It goes on with its own code. What a slice did up to here, if it began in the middle of the engine's work, was not its own."""
+        running = self.running
+        if running is not None:
+            running.resumed = self._seconds()
+            running.is_ours = False
+
+    @staticmethod
+    def _share(cpu: float, wall: float) -> float:
+        """How much of the time that has passed was spent running."""
+        return min(1.0, cpu / wall)
 
     @property
     def is_running(self) -> bool:
         return self.running is not None
 
     def over_limit(self, cpu_seconds: Callable[[], float]) -> bool:
-        """Whether the running slice has used more than its call may, by the clock of the thread that it runs in."""
+        """Whether the running slice has used more than its call may, by the CPU clock of the thread that it runs in."""
         running = self.running
         if running is None:
             return False
-        started, sampled, call = running
-        maximum = call.cpu_max
-        if maximum is None or call.cpu + time.perf_counter() - started <= maximum:
+        now = self._seconds()
+        call, wall = running.call, now - running.started
+        if call.cpu_max is None or wall <= 0:
             return False
-        return call.cpu + cpu_seconds() - sampled > maximum
+        own = running.own if running.is_ours else running.own + now - running.resumed
+        if call.cpu + own > call.cpu_max:
+            return call.cpu + own * self._share(cpu_seconds() - running.cpu, wall) > call.cpu_max
+        return call.deadline_ms is not None and wall > call.wall_max
 
     def _watch(self) -> None:
         self.is_watched = True
         if self._watchdog is not None:
             self._watchdog.call()
-        elif (number := free_signal()) is not None:
+        elif self._tick is not None and (number := free_signal()) is not None:
             self._watchdog = Watchdog(self, number, self._tick)
 
     def close(self) -> None:
@@ -76,14 +126,6 @@ class CpuMeter:
             self._watchdog.close()
             self._watchdog = None
             self.is_watched = False
-
-
-def check_cpu(payer: Call, seconds: float) -> None:
-    """Charge a slice to the call that pays for it."""
-    payer.cpu += seconds
-    maximum = payer.cpu_max
-    if maximum is not None and payer.cpu > maximum:
-        raise DeadlineExceeded(payer.callee.label, "CPU time", maximum)
 
 
 def _payer(call: Call, meter: CpuMeter) -> Call | None:
@@ -99,36 +141,50 @@ def _payer(call: Call, meter: CpuMeter) -> Call | None:
     return above
 
 
+def _check(payer: Call) -> None:
+    if payer.cpu_max is not None and payer.cpu > payer.cpu_max:
+        raise DeadlineExceeded(payer.callee.label, "CPU time", payer.cpu_max)
+
+
+def _overtime(payer: Call) -> DeadlineExceeded:
+    """What the watchdog's interruption becomes."""
+    if payer.cpu_max is not None and payer.cpu > payer.cpu_max:
+        return DeadlineExceeded(payer.callee.label, "CPU time", payer.cpu_max)
+    return DeadlineExceeded(payer.callee.label, "wall time", payer.wall_max)
+
+
 def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
     """Run the first slice of a coroutine as part of `call`. Gives its result; or, if it has suspended, a `Suspended` to await."""
     outer = current.get()
     current.set(call)
     meter = call.execution.services.meter
-    above = meter.running
     payer = _payer(call, meter)
     if payer is None:
+        meter.come_back()
         try:
             pending = coroutine.send(None)
         except StopIteration as done:
             return done.value
         finally:
+            meter.leave()
             current.set(outer)
         return Suspended(coroutine, pending, call)
-    started = meter.start(payer)
+    slice = meter.start(payer)
     try:
         pending = coroutine.send(None)
     except StopIteration as done:
-        check_cpu(payer, meter.spent(started))
+        meter.stop(slice)
+        _check(payer)
         return done.value
     except BaseException as error:
-        payer.cpu += meter.spent(started)
+        meter.stop(slice)
         if isinstance(error, Overtime):
             raise _overtime(payer) from None
         raise
     finally:
-        meter.running = above
         current.set(outer)
-    check_cpu(payer, meter.spent(started))
+    meter.stop(slice)
+    _check(payer)
     return Suspended(coroutine, pending, call)
 
 
@@ -137,31 +193,27 @@ def at_once(function: Callable[[], Any], call: Call) -> Any:
     outer = current.get()
     current.set(call)
     meter = call.execution.services.meter
-    above = meter.running
     payer = _payer(call, meter)
     if payer is None:
+        meter.come_back()
         try:
             return function()
         finally:
+            meter.leave()
             current.set(outer)
-    started = meter.start(payer)
+    slice = meter.start(payer)
     try:
         result = function()
     except BaseException as error:
-        payer.cpu += meter.spent(started)
+        meter.stop(slice)
         if isinstance(error, Overtime):
             raise _overtime(payer) from None
         raise
     finally:
-        meter.running = above
         current.set(outer)
-    check_cpu(payer, meter.spent(started))
+    meter.stop(slice)
+    _check(payer)
     return result
-
-
-def _overtime(payer: Call) -> DeadlineExceeded:
-    """What the watchdog's interruption becomes."""
-    return DeadlineExceeded(payer.callee.label, "CPU time", payer.cpu_max or 0.0)
 
 
 class Suspended:
@@ -194,6 +246,7 @@ class Suspended:
                     thrown = error
                 if self._stops > heard:
                     heard = self._stops
+                    call.is_stopped = True
                     if heard > 1:
                         with suppress(RuntimeError):  # it may refuse that too
                             coroutine.close()
@@ -201,38 +254,44 @@ class Suspended:
                     thrown = asyncio.CancelledError()
                 outer = current.get()
                 current.set(call)
-                above = meter.running
                 payer = _payer(call, meter)
-                started = meter.start(payer) if payer is not None else None
+                slice = meter.start(payer) if payer is not None else None
+                if payer is None:
+                    meter.come_back()
                 try:
                     self._pending = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
                 except StopIteration as done:
+                    if slice is not None:
+                        meter.stop(slice)
                     if heard:
                         break
-                    if payer is not None and started is not None:
-                        check_cpu(payer, meter.spent(started))
+                    if payer is not None:
+                        _check(payer)
                     return done.value
                 except BaseException as error:
-                    if payer is not None and started is not None:
-                        payer.cpu += meter.spent(started)
-                        if isinstance(error, Overtime):
-                            raise _overtime(payer) from None
+                    if slice is not None:
+                        meter.stop(slice)
+                    if payer is not None and isinstance(error, Overtime):
+                        raise _overtime(payer) from None
                     if heard:
                         break
                     raise
                 finally:
-                    meter.running = above
+                    if payer is None:
+                        meter.leave()
                     current.set(outer)
-                if payer is not None and started is not None and not heard:
-                    self._charge(payer, meter.spent(started))
+                if slice is not None:
+                    meter.stop(slice)
+                if payer is not None and not heard:
+                    self._charge(payer)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
         raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
 
-    def _charge(self, payer: Call, seconds: float) -> None:
+    def _charge(self, payer: Call) -> None:
         try:
-            check_cpu(payer, seconds)
+            _check(payer)
         except DeadlineExceeded:
             if self._pending is not None:
                 self._pending.cancel()  # tasks that it has gathered end with it

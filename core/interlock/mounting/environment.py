@@ -99,9 +99,7 @@ def check_bindings(mount: Mount, declared: Mapping[str, Json], parent: Mapping[s
         _check_binding(mount, title, name, bound, validator, parent, env)
 
 
-def _check_binding(
-    mount: Mount, title: str, name: str, bound: EnvValue, validator: Json, parent: Mapping[str, Json], env: str
-) -> None:
+def _check_binding(mount: Mount, title: str, name: str, bound: EnvValue, validator: Json, parent: Mapping[str, Json], env: str) -> None:
     inner = bound.value if isinstance(bound, Secret) else bound
     if isinstance(inner, EnvReference) and inner.name not in parent:
         problem = f"{title} with {name}={env}.{inner.name}, and {inner.name} is not declared there."

@@ -282,9 +282,7 @@ def _route(data: object, path: str) -> RouteDeclaration:
     route = _text(items["path"], f"{path}.path", 1_024)
     if not route.startswith("/") or not route.isprintable():
         raise _Refused(f"{path}.path", f"is {_shown(route)}; it begins with a slash")
-    return RouteDeclaration(
-        _one_of(items["method"], f"{path}.method", METHODS), route, _text(items["handler"], f"{path}.handler", 256)
-    )
+    return RouteDeclaration(_one_of(items["method"], f"{path}.method", METHODS), route, _text(items["handler"], f"{path}.handler", 256))
 
 
 def _validator(data: object, path: str) -> Json:

@@ -152,7 +152,7 @@ class _Builder:
             other = parent.children.get(mount.name)
             if other is not None and other.mount is not None:
                 problem = f'mounts "{mount.name}", and {other.mount.where} mounts another under this name.'
-                raise MountError(mount.where, problem, f'Give one of them a name: {_use(mount, name=mount.name + "_2")}.')
+                raise MountError(mount.where, problem, f"Give one of them a name: {_use(mount, name=mount.name + '_2')}.")
             parent.children[mount.name] = self._mount(parent, mount, above)
 
     def _mount(self, parent: Instance, mount: Mount, above: list[object]) -> Instance:

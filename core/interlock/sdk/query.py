@@ -1,6 +1,6 @@
 """Reading a table: `ctx.db.query(table)` and what may be said about it, up to the operation that reads.
 
-A query is a value: every step gives a new one, and the first operation that reads uses it up. Without a filter a read is
+A query is a value: every step gives a new one, and one query may be read several times. Without a filter a read is
 one request to the host. With one, and in `async for`, rows are fetched in growing chunks, and only those that were
 looked at count as read.
 """
@@ -49,7 +49,7 @@ class Range:
 class Query:
     """A read of one table that is still being described."""
 
-    __slots__ = ("_bounds", "_db", "_descending", "_equal", "_filters", "_index", "_table", "_used")
+    __slots__ = ("_bounds", "_db", "_descending", "_equal", "_filters", "_index", "_table")
 
     def __init__(
         self,
@@ -68,15 +68,12 @@ class Query:
         self._bounds = bounds
         self._descending = descending
         self._filters = filters
-        self._used = False
 
     def index(self, name: str, fields: Mapping[str, Any] | None = None, /, **values: Any) -> Query:
         """Read by an index: equality on the first of its fields, then at most one `Range`.
 
         Fields are keywords, or keys of a dict where their names are no keywords (`{"state.kind": "done"}`).
         """
-        if self._used:
-            raise self._used_up()
         if self._index != "by_creation_time" or self._equal or self._bounds:
             raise QueryError(self._table, f"it reads by {self._index} already; a query has one index")
         given = values if fields is None else {**fields, **values}
@@ -95,8 +92,6 @@ class Query:
 
     def order(self, direction: Literal["asc", "desc"], /) -> Query:
         """The order of the rows, by the index that is read; "asc" unless said."""
-        if self._used:
-            raise self._used_up()
         if self._descending is not None:
             raise QueryError(self._table, "it has an order already; order is said once")
         if direction not in ("asc", "desc"):
@@ -105,42 +100,40 @@ class Query:
 
     def filter(self, predicate: Predicate, /) -> Query:
         """Keep the rows for which `predicate(row)` is true; it may be async. Rows that are dropped count as read."""
-        if self._used:
-            raise self._used_up()
         if not callable(predicate):
             raise QueryError(self._table, f"a filter is a function of the row, not {predicate!r}")
         return Query(self._db, self._table, self._index, self._equal, self._bounds, self._descending, (*self._filters, predicate))
 
     def first(self) -> Awaitable[Document | None]:
         """The first row, or None."""
-        return self._first(self._use())
+        return self._first(self._scan())
 
     def unique(self) -> Awaitable[Document | None]:
         """The only row, or None. Two rows raise QueryError."""
-        return self._unique(self._use())
+        return self._unique(self._scan())
 
     def take(self, count: int, /) -> Awaitable[list[Document]]:
         """The first `count` rows."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise QueryError(self._table, f"take needs a whole number, 0 or more, not {count!r}")
-        scan = self._use()
+        scan = self._scan()
         return self._matching(scan, count) if self._filters else self._db._host.scan(scan, count)
 
     def collect(self) -> Awaitable[list[Document]]:
         """All rows."""
-        scan = self._use()
+        scan = self._scan()
         return self._matching(scan, None) if self._filters else self._db._host.scan(scan, None)
 
     def count(self) -> Awaitable[int]:
         """How many rows there are."""
-        scan = self._use()
+        scan = self._scan()
         return self._count(scan) if self._filters else self._db._host.count(scan)
 
     def paginate(self, options: PaginationOptions | Mapping[str, Any], /) -> Awaitable[Page[Document]]:
         """One page. In a live query it keeps its end while rows come and go, so pages loaded one by one never overlap or leave a gap."""
         wanted = PaginationOptions.from_arguments(options)
         wanted.check(self._table)
-        scan = self._use()
+        scan = self._scan()
         # Numbered here, not in the coroutine: the order of the calls is the same in every run, that of their first steps need not be.
         ordinal = self._db._pages
         self._db._pages += 1
@@ -148,16 +141,10 @@ class Query:
 
     def __aiter__(self) -> AsyncIterator[Document]:
         """Row by row. Rows after the one that the loop ended at are not read."""
-        return _Rows(self._db._host, self._use(), self._filters)
+        return _Rows(self._db._host, self._scan(), self._filters)
 
-    def _use(self) -> Scan:
-        if self._used:
-            raise self._used_up()
-        self._used = True
+    def _scan(self) -> Scan:
         return Scan(self._table, self._index, self._equal, self._bounds, self._descending is True)
-
-    def _used_up(self) -> QueryError:
-        return QueryError(self._table, "it was read already, and a query is read once; make a new one with ctx.db.query")
 
     async def _first(self, scan: Scan) -> Document | None:
         rows = await (self._matching(scan, 1) if self._filters else self._db._host.scan(scan, 1))

@@ -151,7 +151,12 @@ class ServerApp:
 
         settings = service.settings
         authenticator = Authenticator(
-            settings.auth, instance_name=settings.instance_name, secret=settings.secret, clock=self._clock, transport=self._key_transport
+            settings.auth,
+            instance_name=settings.instance_name,
+            secret=settings.secret,
+            clock=self._clock,
+            transport=self._key_transport,
+            authenticators=settings.authenticators,
         )
         shared = Shared(service, authenticator, self._clock, Turns(), spawn, self._new_request_id)
         static = None if settings.static is None else _static(settings.static)

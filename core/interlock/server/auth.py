@@ -24,6 +24,7 @@ import jwt
 
 from interlock.clock import Clock
 from interlock.errors import Unauthenticated
+from interlock.hooks import Authenticator as ForeignAuthenticator
 from interlock.sdk.auth import JWT, OIDC, AuthProvider
 from interlock.server.admin_key import check_admin_key, split_impersonation
 from interlock.server.decoding import BadJson, read_json
@@ -67,9 +68,11 @@ class Authenticator:
         secret: bytes,
         clock: Clock,
         transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        authenticators: Sequence[ForeignAuthenticator] = (),
     ) -> None:
-        """`transport` makes the network that keys are fetched through."""
+        """`transport` makes the network that keys are fetched through. `authenticators` are those of plugins, asked after the providers."""
         self._providers = tuple(providers)
+        self._authenticators = tuple(authenticators)
         self._instance_name = instance_name
         self._secret = secret
         self._clock = clock
@@ -112,6 +115,16 @@ class Authenticator:
     async def _check(self, token: str) -> Credentials:
         if len(token) > _TOKEN_BYTES_MAX:
             raise _refused("it is too long")
+        try:
+            return await self._check_own(token)
+        except Unauthenticated:
+            for authenticator in self._authenticators:
+                attributes = await authenticator.authenticate(token)
+                if attributes is not None:
+                    return Credentials(identity=from_attributes(attributes))
+            raise
+
+    async def _check_own(self, token: str) -> Credentials:
         header, claims = _unverified(token)
         provider = self._provider_of(claims)
         # By what the provider says, never by the token alone: a public key must not pass for the secret of an HMAC.

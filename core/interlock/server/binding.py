@@ -192,7 +192,7 @@ class DispatcherService:
     # for clients to read
 
     def describe(self, error: Exception, request_id: str) -> Failure:
-        message, has_data, data = describe(error, request_id, self._dev)
+        message, has_data, data = describe(error, request_id, self._dev, self._dispatcher.secrets)
         code = error.code if isinstance(error, InterlockError) else ""
         return Failure(message, dumps(data) if has_data else None, self._lines(log_lines_of(error)), code)
 

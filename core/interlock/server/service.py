@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from interlock.hooks import Authenticator
 from interlock.sdk.auth import AuthProvider
 
 Kind = Literal["query", "mutation", "action"]
@@ -105,6 +106,7 @@ class ServerSettings:
     instance_name: str
     secret: bytes
     auth: Sequence[AuthProvider] = ()
+    authenticators: Sequence[Authenticator] = ()
     version: str = "unknown"
     static: str | None = None
 

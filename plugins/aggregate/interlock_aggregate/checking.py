@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 
 from interlock import AppError
 from interlock_aggregate.exact import total
@@ -61,7 +62,7 @@ class Check:
 
     def _check_shape(self, node: Node, low: str, high: str | None, depth: int) -> None:
         tree, keys = self._tree, node.keys
-        if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(keys)):
             raise Broken("keys are out of order")
         if keys and (keys[0] < low or (high is not None and keys[-1] >= high)):
             raise Broken("a key is in the wrong place")

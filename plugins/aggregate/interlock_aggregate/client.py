@@ -5,27 +5,31 @@ It runs in the app, and does nothing but call the component through the mount th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
-from interlock import ActionCtx, AppError, Change, MutationCtx, Page, QueryCtx
+from interlock import ActionCtx, AppError, Change, MutationCtx, Page, QueryCtx, mutation
 from interlock_aggregate.bounds import Bounds
-from interlock_aggregate.errors import typed
+from interlock_aggregate.errors import KeyExists, KeyMissing, typed
+from interlock_aggregate.operations import (
+    SAME,
+    Delete,
+    DeleteIfExists,
+    Insert,
+    InsertIfMissing,
+    Operation,
+    Replace,
+    ReplaceOrInsert,
+    checked,
+)
+from interlock_aggregate.tasks import COUNTED, Batch, Progress, TaskName, begun
 
 Number = int | float
 Order = Literal["asc", "desc"]
 Reader = QueryCtx | ActionCtx
 Writer = MutationCtx | ActionCtx
 Document = Mapping[str, Any]
-
-
-class _Same:
-    def __repr__(self) -> str:
-        return "SAME"
-
-
-SAME = _Same()  # the namespace that the item has
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class Aggregate:
     """What both kinds have: reading, clearing, namespaces.
 
     Everywhere, `namespace` says in which tree (None: the default one) and `bounds` which keys. `stale=True` reads the state
-    at the begin of the mutation, without its own writes and without depending on it.
+    at the begin of the mutation, without its own writes and without depending on it. While writes are queued, stale reads are
+    served, and `fresh=True` reads, which reckon with what is queued; others raise `PendingOperations`.
     """
 
     def __init__(self, component: Any, *, name: str = "", shards: int = 1) -> None:
@@ -250,19 +255,35 @@ class Aggregate:
         async for namespace in self.iter_namespaces(ctx):
             await self.make_root_lazy(ctx, namespace=namespace)
 
+    # queued writes
+
+    async def enqueue_batch(self, ctx: Writer, operations: Sequence[Operation]) -> None:
+        """Queue many writes. Jobs apply them in this order; one that cannot be done becomes a dead letter."""
+        await self._write(ctx, operations, True)
+
+    async def dead_letters(self, ctx: Reader, cursor: str | None = None, page_size: int = 100) -> Page[dict[str, Any]]:
+        """A page of the queued writes that could not be done: `id`, `commit_ts`, `namespace`, `operation`, `error`."""
+        after = {} if cursor is None else {"cursor": cursor}
+        return Page.from_arguments(await ctx.run_query(self._mount.dead_letter_list, limit=page_size, **after, **self._common))
+
+    async def delete_dead_letter(self, ctx: Writer, id: str) -> bool:
+        """Forget a dead letter. Says whether there was one."""
+        existed: bool = await ctx.run_mutation(self._mount.dead_letter_delete, id=id)
+        return existed
+
     # calling
 
-    async def _read(
+    def _read(
         self, ctx: Reader, function: str, namespace: Any, bounds: Bounds | None, stale: bool, fresh: bool, /, **args: Any
-    ) -> Any:
+    ) -> Awaitable[Any]:
         if bounds is not None:
             args["bounds"] = bounds.to_argument()
         if namespace is not None:
             args["namespace"] = namespace
-        return await self._query(ctx, function, stale, fresh, args)
+        return self._query(ctx, function, stale, fresh, args)
 
-    async def _read_batch(self, ctx: Reader, function: str, queries: Sequence[Query], stale: bool, fresh: bool) -> Any:
-        return await self._query(ctx, function, stale, fresh, {"queries": [query.to_argument() for query in queries]})
+    def _read_batch(self, ctx: Reader, function: str, queries: Sequence[Query], stale: bool, fresh: bool) -> Awaitable[Any]:
+        return self._query(ctx, function, stale, fresh, {"queries": [query.to_argument() for query in queries]})
 
     async def _query(self, ctx: Reader, function: str, stale: bool, fresh: bool, args: dict[str, Any]) -> Any:
         if stale and fresh:
@@ -285,6 +306,10 @@ class Aggregate:
         except AppError as error:
             raise typed(error) from error
 
+    async def _write(self, ctx: Writer, operations: Sequence[Operation], queued: bool) -> None:
+        arguments = [operation.to_argument() for operation in operations]
+        await self._run(ctx, "enqueue_batch" if queued else "write_batch", None, operations=arguments, **self._writing)
+
 
 class DirectAggregate(Aggregate):
     """An aggregate whose items the app adds and removes by itself: `scores = DirectAggregate(components.scores)`.
@@ -293,48 +318,57 @@ class DirectAggregate(Aggregate):
     neighbouring keys do not wait for each other, and readers read that much more.
     """
 
-    async def insert(self, ctx: Writer, key: Any, id: str, sum_value: Number = 0, *, namespace: Any = None) -> None:
+    async def insert(self, ctx: Writer, key: Any, id: str, sum_value: Number = 0, *, namespace: Any = None, queued: bool = False) -> None:
         """Add an item. Raises `KeyExists`."""
-        await self._run(ctx, "insert", namespace, key=key, value=id, summand=_number(sum_value), **self._writing)
+        await self._write(ctx, [Insert(key, id, sum_value, namespace)], queued)
 
-    async def insert_if_does_not_exist(self, ctx: Writer, key: Any, id: str, sum_value: Number = 0, *, namespace: Any = None) -> None:
+    async def insert_if_does_not_exist(
+        self, ctx: Writer, key: Any, id: str, sum_value: Number = 0, *, namespace: Any = None, queued: bool = False
+    ) -> None:
         """Add an item; one that is there gets this sum value."""
-        await self._run(ctx, "insert_if_does_not_exist", namespace, key=key, value=id, summand=_number(sum_value), **self._writing)
+        await self._write(ctx, [InsertIfMissing(key, id, sum_value, namespace)], queued)
 
     async def insert_many(self, ctx: Writer, items: Sequence[Item], *, namespace: Any = None) -> None:
         """Add many items in one call: all of them, or none if one exists."""
-        within = {} if namespace is None else {"namespace": namespace}
-        operations = [
-            {"kind": "insert", "key": item.key, "value": item.id, "summand": _number(item.sum_value), **within} for item in items
-        ]
-        await self._run(ctx, "write_batch", None, operations=operations, **self._writing)
+        await self._write(ctx, [Insert(item.key, item.id, item.sum_value, namespace) for item in items], False)
 
-    async def delete(self, ctx: Writer, key: Any, id: str, *, namespace: Any = None) -> None:
+    async def delete(self, ctx: Writer, key: Any, id: str, *, namespace: Any = None, queued: bool = False) -> None:
         """Remove an item. Raises `KeyMissing`."""
-        await self._run(ctx, "delete", namespace, key=key, value=id, **self._common)
+        await self._write(ctx, [Delete(key, id, namespace)], queued)
 
-    async def delete_if_exists(self, ctx: Writer, key: Any, id: str, *, namespace: Any = None) -> None:
+    async def delete_if_exists(self, ctx: Writer, key: Any, id: str, *, namespace: Any = None, queued: bool = False) -> None:
         """Remove an item, if it is there."""
-        await self._run(ctx, "delete_if_exists", namespace, key=key, value=id, **self._common)
+        await self._write(ctx, [DeleteIfExists(key, id, namespace)], queued)
 
     async def replace(
-        self, ctx: Writer, id: str, old_key: Any, new_key: Any, sum_value: Number = 0, *, namespace: Any = None, new_namespace: Any = SAME
+        self,
+        ctx: Writer,
+        id: str,
+        old_key: Any,
+        new_key: Any,
+        sum_value: Number = 0,
+        *,
+        namespace: Any = None,
+        new_namespace: Any = SAME,
+        queued: bool = False,
     ) -> None:
         """Give an item another key, sum value or namespace. Raises `KeyMissing`, `KeyExists`."""
-        await self._replace(ctx, "replace", id, old_key, new_key, sum_value, namespace, new_namespace)
+        await self._write(ctx, [Replace(id, old_key, new_key, sum_value, namespace, new_namespace)], queued)
 
     async def replace_or_insert(
-        self, ctx: Writer, id: str, old_key: Any, new_key: Any, sum_value: Number = 0, *, namespace: Any = None, new_namespace: Any = SAME
+        self,
+        ctx: Writer,
+        id: str,
+        old_key: Any,
+        new_key: Any,
+        sum_value: Number = 0,
+        *,
+        namespace: Any = None,
+        new_namespace: Any = SAME,
+        queued: bool = False,
     ) -> None:
         """The same for an item that need not be there."""
-        await self._replace(ctx, "replace_or_insert", id, old_key, new_key, sum_value, namespace, new_namespace)
-
-    async def _replace(
-        self, ctx: Writer, function: str, id: str, old_key: Any, new_key: Any, sum_value: Number, namespace: Any, new_namespace: Any
-    ) -> None:
-        moved = {} if new_namespace is SAME else {"new_namespace": new_namespace}
-        keys = {"current_key": old_key, "new_key": new_key}
-        await self._run(ctx, function, namespace, **keys, value=id, summand=_number(sum_value), **moved, **self._writing)
+        await self._write(ctx, [ReplaceOrInsert(id, old_key, new_key, sum_value, namespace, new_namespace)], queued)
 
 
 class TableAggregate(Aggregate):
@@ -358,30 +392,31 @@ class TableAggregate(Aggregate):
         super().__init__(component, name=name, shards=shards)
         self.table = table
         self._sort_key, self._sum_value, self._namespace = sort_key, sum_value, namespace
+        self._runner: Any = None
 
-    async def insert(self, ctx: Writer, doc: Document) -> None:
+    async def insert(self, ctx: Writer, doc: Document, *, queued: bool = False) -> None:
         """Add a document. Raises `KeyExists`."""
-        await self._put(ctx, "insert", doc)
+        await self._write(ctx, [self._put(Insert, doc)], queued)
 
-    async def insert_if_does_not_exist(self, ctx: Writer, doc: Document) -> None:
+    async def insert_if_does_not_exist(self, ctx: Writer, doc: Document, *, queued: bool = False) -> None:
         """Add a document; one that is there gets the sum value that it has now."""
-        await self._put(ctx, "insert_if_does_not_exist", doc)
+        await self._write(ctx, [self._put(InsertIfMissing, doc)], queued)
 
-    async def delete(self, ctx: Writer, doc: Document) -> None:
+    async def delete(self, ctx: Writer, doc: Document, *, queued: bool = False) -> None:
         """Remove a document. Raises `KeyMissing`."""
-        await self._take(ctx, "delete", doc)
+        await self._write(ctx, [self._taken(Delete, doc)], queued)
 
-    async def delete_if_exists(self, ctx: Writer, doc: Document) -> None:
+    async def delete_if_exists(self, ctx: Writer, doc: Document, *, queued: bool = False) -> None:
         """Remove a document, if it is there."""
-        await self._take(ctx, "delete_if_exists", doc)
+        await self._write(ctx, [self._taken(DeleteIfExists, doc)], queued)
 
-    async def replace(self, ctx: Writer, old_doc: Document, new_doc: Document) -> None:
+    async def replace(self, ctx: Writer, old_doc: Document, new_doc: Document, *, queued: bool = False) -> None:
         """Move a document from where the old one says to where the new one says. Raises `KeyMissing`, `KeyExists`."""
-        await self._replace(ctx, "replace", old_doc, new_doc)
+        await self._write(ctx, [self._moved(Replace, old_doc, new_doc)], queued)
 
-    async def replace_or_insert(self, ctx: Writer, old_doc: Document, new_doc: Document) -> None:
+    async def replace_or_insert(self, ctx: Writer, old_doc: Document, new_doc: Document, *, queued: bool = False) -> None:
         """The same for a document that need not be there."""
-        await self._replace(ctx, "replace_or_insert", old_doc, new_doc)
+        await self._write(ctx, [self._moved(ReplaceOrInsert, old_doc, new_doc)], queued)
 
     async def index_of_doc(
         self, ctx: Reader, doc: Document, *, order: Order = "asc", bounds: Bounds | None = None, stale: bool = False, fresh: bool = False
@@ -392,58 +427,121 @@ class TableAggregate(Aggregate):
         return await self.index_of(ctx, key, id=id, order=order, namespace=namespace, bounds=bounds, stale=stale, fresh=fresh)
 
     async def on_change(self, ctx: MutationCtx, change: Change) -> None:
-        """The trigger. It raises `KeyMissing` or `KeyExists` where the aggregate has drifted from the table."""
-        if change.old is None:
-            await self._put(ctx, "insert", _there(change.new))
-        elif change.new is None:
-            await self._take(ctx, "delete", change.old)
-        elif repr(self._facts(change.old)) != repr(self._facts(change.new)):
-            await self._replace(ctx, "replace", change.old, change.new)
+        """The trigger. It raises `KeyMissing` or `KeyExists` where the aggregate has drifted from the table.
+
+        While the aggregate is being attached or repaired, it puts right what it meets instead.
+        """
+        try:
+            await self._follow(ctx, change)
+        except (KeyExists, KeyMissing):
+            if not await self._is_filling(ctx):
+                raise
+            await self.on_change_idempotent(ctx, change)
 
     async def on_change_idempotent(self, ctx: MutationCtx, change: Change) -> None:
         """A trigger that puts right what it meets instead of raising."""
         if change.old is None:
-            await self._put(ctx, "insert_if_does_not_exist", _there(change.new))
+            await self.insert_if_does_not_exist(ctx, change.new or {})
         elif change.new is None:
-            await self._take(ctx, "delete_if_exists", change.old)
+            await self.delete_if_exists(ctx, change.old)
         else:
-            await self._replace(ctx, "replace_or_insert", change.old, change.new)
+            await self.replace_or_insert(ctx, change.old, change.new)
+
+    async def on_change_queued(self, ctx: MutationCtx, change: Change) -> None:
+        """A trigger whose writers never wait for each other: what they change is queued, and applied by jobs."""
+        await self._follow(ctx, change, queued=True)
+
+    async def _follow(self, ctx: MutationCtx, change: Change, *, queued: bool = False) -> None:
+        if change.old is None:
+            await self.insert(ctx, change.new or {}, queued=queued)
+        elif change.new is None:
+            await self.delete(ctx, change.old, queued=queued)
+        # Compared as they are written: 1 and True are equal, but not the same key.
+        elif repr(self._facts(change.old)) != repr(self._facts(change.new)):
+            await self.replace(ctx, change.old, change.new, queued=queued)
+
+    # tasks over the whole table
+
+    def runner(self, make: Any = mutation, *, name: str | None = None, batch_size: int = 250) -> Any:
+        """The internal mutation behind `attach`, `verify` and `repair`, to be bound to a name in a module of the app.
+
+        In a component, give the decorator: `leaderboard.runner(component.mutation, name="upkeep")`.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= 2_000:
+            raise ValueError(f"batch_size must be from 1 to 2000, got {batch_size!r}")
+
+        async def run_aggregate_task(ctx: MutationCtx, task: TaskName, run: int | None = None, restart: bool = False) -> None:
+            """Begin a task, or go on with it; with `run`, do the next batch of that run."""
+            last = await ctx.run_query(self._mount.get_task, task=task, **self._common)
+            if run is None:
+                state = begun(task, last, restart=restart)
+            else:
+                if last is None or last["run"] != run or last["state"] != "running":
+                    return  # taken over by a later run
+                state = last
+                await Batch(ctx, self._mount, self._common, state, batch_size).run(self.table, self._facts, self._writing)
+            if state["state"] == "running":
+                state["job"] = await ctx.scheduler.run_after(0, runner, task=task, run=state["run"])
+            await ctx.run_mutation(self._mount.put_task, task=state, **self._common)
+
+        runner = self._runner = make(internal=True, name=name)(run_aggregate_task)
+        return runner
+
+    async def attach(self, ctx: Writer, *, restart: bool = False) -> None:
+        """Add what is in the table already, by jobs, while writers go on; goes on where it stopped, if it was interrupted."""
+        await self._start(ctx, "attach", restart)
+
+    async def verify(self, ctx: Writer, *, restart: bool = False) -> None:
+        """Look, by jobs, whether table and aggregate agree; `progress(ctx, "verify")` says what was found."""
+        await self._start(ctx, "verify", restart)
+
+    async def repair(self, ctx: Writer, *, restart: bool = False) -> None:
+        """The same, and put right what does not agree."""
+        await self._start(ctx, "repair", restart)
+
+    async def progress(self, ctx: Reader, task: TaskName) -> Progress | None:
+        """How far a task is; None if it was never begun."""
+        state = await ctx.run_query(self._mount.get_task, task=task, **self._common)
+        if state is None:
+            return None
+        found = {name: state[name] for name in (*COUNTED, "samples")}
+        job = await ctx.scheduler.get(state["job"]) if state["state"] == "running" and state["job"] else None
+        if job is not None and job.state in ("failed", "canceled"):
+            return Progress(task, "failed", **found, error=job.error)
+        return Progress(task, state["state"], **found)
+
+    async def _start(self, ctx: Writer, task: TaskName, restart: bool) -> None:
+        if self._runner is None:
+            raise RuntimeError(f"{task} runs in jobs of the app: bind them to a name in a module, `upkeep = leaderboard.runner()`")
+        await ctx.run_mutation(self._runner, task=task, restart=restart)
+
+    async def _is_filling(self, ctx: MutationCtx) -> bool:
+        for task in ("attach", "repair"):
+            state = await ctx.run_query(self._mount.get_task, task=task, **self._common)
+            if state is not None and state["state"] == "running":
+                return True
+        return False
 
     def _namespace_of(self, doc: Document) -> Any:
         return None if self._namespace is None else self._namespace(doc)
 
     def _number_of(self, doc: Document) -> Number:
-        return 0 if self._sum_value is None else _number(self._sum_value(doc))
+        return 0 if self._sum_value is None else checked(self._sum_value(doc))
 
     def _facts(self, doc: Document) -> tuple[Any, Any, Number]:
         """All that the aggregate knows of a document."""
         return self._namespace_of(doc), self._sort_key(doc), self._number_of(doc)
 
-    async def _put(self, ctx: Writer, function: str, doc: Document) -> None:
+    def _put(self, kind: type[Insert], doc: Document) -> Insert:
         namespace, key, summand = self._facts(doc)
-        await self._run(ctx, function, namespace, key=key, value=doc["_id"], summand=summand, **self._writing)
+        return kind(key, doc["_id"], summand, namespace)
 
-    async def _take(self, ctx: Writer, function: str, doc: Document) -> None:
-        await self._run(ctx, function, self._namespace_of(doc), key=self._sort_key(doc), value=doc["_id"], **self._common)
+    def _taken(self, kind: type[Delete], doc: Document) -> Delete:
+        return kind(self._sort_key(doc), doc["_id"], self._namespace_of(doc))
 
-    async def _replace(self, ctx: Writer, function: str, old: Document, new: Document) -> None:
+    def _moved(self, kind: type[Replace], old: Document, new: Document) -> Replace:
         namespace, key, summand = self._facts(new)
-        await self._run(
-            ctx,
-            function,
-            self._namespace_of(old),
-            current_key=self._sort_key(old),
-            new_key=key,
-            value=new["_id"],
-            summand=summand,
-            new_namespace=namespace,
-            **self._writing,
-        )
-
-
-def _there(doc: Document | None) -> Document:
-    assert doc is not None
-    return doc
+        return kind(new["_id"], self._sort_key(old), key, summand, self._namespace_of(old), namespace)
 
 
 def _item_or_none(item: dict[str, Any] | None) -> Item | None:
@@ -454,12 +552,6 @@ def _descending(order: Order) -> bool:
     if order not in ("asc", "desc"):
         raise ValueError(f'order must be "asc" or "desc", got {order!r}')
     return order == "desc"
-
-
-def _number(value: Number) -> Number:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"a sum value must be a number, got {value!r}")
-    return value
 
 
 def _given(**options: Any) -> dict[str, Any]:

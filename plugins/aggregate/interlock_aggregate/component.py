@@ -7,7 +7,7 @@ A call opens the trees that it needs, changes them, and saves what has changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from heapq import merge
 from typing import Any, Literal, NotRequired, TypedDict
 from zlib import crc32
@@ -26,23 +26,28 @@ POSITION_BYTES = 4 * 1024  # so that the largest node is well below the limit of
 DROPPED_AT_ONCE = 500
 EVERY_LEAF = 1_000_000
 APPLIED_AT_ONCE = 256
+REFUSED = {"KEY_EXISTS", "DELETE_MISSING_KEY", "INVALID_KEY", "INVALID_SUM_VALUE"}  # what a write is refused with for what it asks
 NO_CURSOR = ""
 
 Number = int | float
 
 node: dict[str, Any] = {"keys": str, "children": str, "counts": str, "sums": str}
-trees = Table(
-    {
-        "name": str,
-        "namespace": Any,
-        "shard": int,
-        "queued": bool,  # operations may be waiting
-        "max_node_size": int,
-        "lanes": int,
-        "root_lazy": bool,
-        **node,
-    }
-).index("by_namespace", "name", "namespace", "shard").index("by_name", "name", "shard")
+trees = (
+    Table(
+        {
+            "name": str,
+            "namespace": Any,
+            "shard": int,
+            "queued": bool,  # operations may be waiting
+            "max_node_size": int,
+            "lanes": int,
+            "root_lazy": bool,
+            **node,
+        }
+    )
+    .index("by_namespace", "name", "namespace", "shard")
+    .index("by_name", "name", "shard")
+)
 operations = Table({"name": str, "namespace": Any, "commit_ts": CommitTimestamp(), "operation": dict[str, Any]}).index(
     "by_namespace", "name", "namespace", "commit_ts"
 )
@@ -138,7 +143,7 @@ class Trees:
             ctx = self._ctx
             rows = await ctx.db.query("trees").index("by_namespace", name=self._name, namespace=namespace).collect()
             opened = self._open[key] = {row["shard"]: Tree(ctx, row) for row in rows}
-            if not self._stale and rows and any(row["queued"] for row in rows):
+            if not self._stale and any(row["queued"] for row in rows):
                 await self._meet_queue(namespace)
         return list(opened.values())
 
@@ -147,15 +152,18 @@ class Trees:
         await self.of(namespace)
         opened = self._open[key_text(namespace)]
         shard = crc32(id.encode()) % self._shards if self._shards > 1 else 0
+        if shard and not opened:  # every namespace has a shard 0: it is listed by it
+            opened[0] = _new_tree(self._ctx, self._name, namespace)
+            opened[0].root.changed = True
         if shard not in opened:
             first = next(iter(opened.values()), None)
             opened[shard] = _new_tree(self._ctx, self._name, namespace, shard, like=first)
         return opened[shard]
 
     async def find(self, namespace: Any, id: str, position: str) -> Tree | None:
-        """The tree that holds an item. Where there are several, most often that of its shard; not after their number has changed."""
+        """The tree that holds an item: in shards any of them may, because their number can have changed since it was added."""
         found = await self.of(namespace)
-        if len(found) == 1:
+        if len(found) == 1 and self._shards == 1:
             return found[0]
         for tree in found:
             if await tree.get(position) is not None:
@@ -346,11 +354,122 @@ async def write_batch(ctx: MutationCtx, operations: list[Operation], name: str =
     await _write(ctx, name, shards, operations)
 
 
+# queued writes
+
+
+@component.mutation
+async def enqueue(ctx: MutationCtx, operation: Operation, name: str = "", shards: int = 1) -> None:
+    """Queue a write."""
+    await enqueue_batch(ctx, [operation], name, shards)
+
+
+@component.mutation
+async def enqueue_batch(ctx: MutationCtx, operations: list[Operation], name: str = "", shards: int = 1) -> None:
+    """Queue many writes. Those of one namespace are done in the order of the commits, and within a mutation in this one."""
+    flagged: set[str] = set()
+    for operation in operations:
+        for part in _one_namespace_each(operation):
+            namespace = part.get("namespace")
+            key = key_text(namespace)
+            if key not in flagged:
+                flagged.add(key)
+                await _expect_queue(ctx, name, namespace, shards)
+            row = {"name": name, "namespace": namespace, "commit_ts": CommitTimestamp(), "operation": part}
+            await ctx.db.insert("operations", row)
+
+
+def _one_namespace_each(operation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A move to another namespace is a delete in the queue of the one and an insert in that of the other."""
+    part = dict(operation)
+    target = part.pop("new_namespace", part.get("namespace"))
+    if "new_key" not in part or key_text(target) == key_text(part.get("namespace")):
+        return [part]
+    strict = part["kind"] == "replace"
+    leave = {"kind": "delete" if strict else "delete_if_exists", "key": part["key"], "value": part["value"]}
+    arrive = {"kind": "insert" if strict else "insert_if_does_not_exist", "key": part["new_key"], "value": part["value"]}
+    return [
+        {**leave, "namespace": part.get("namespace")},
+        {**arrive, "summand": part.get("summand", 0), "namespace": target},
+    ]
+
+
+async def _expect_queue(ctx: MutationCtx, name: str, namespace: Any, shards: int) -> None:
+    """Tell everybody that writes are queued, unless it is known, and see to it that they are done."""
+    found = await Trees(ctx, name, stale=True).of(namespace) or [_new_tree(ctx, name, namespace)]
+    if not any(tree.is_queued for tree in found):
+        found[0].mark_queued(True)
+        await found[0].save(ctx)
+        await ctx.scheduler.run_after(0, apply_queued, namespace=namespace, name=name, shards=shards)
+
+
+@component.mutation(internal=True)
+async def apply_queued(ctx: MutationCtx, namespace: Any, name: str, shards: int) -> None:
+    """Do some of the queued writes of a namespace, oldest first."""
+    waiting = ctx.db.query("operations").index("by_namespace", name=name, namespace=namespace)
+    rows = await waiting.take(APPLIED_AT_ONCE)
+    opened = Trees(ctx, name, stale=True, shards=shards)
+    for row in rows:
+        await ctx.db.delete(row["_id"])
+        try:
+            await perform(opened, row["operation"])
+        except AppError as error:
+            if error.data["code"] not in REFUSED:
+                raise
+            letter = {field: row[field] for field in ("name", "namespace", "commit_ts", "operation")}
+            await ctx.db.insert("dead_letters", {**letter, "error": error.data})
+    if len(rows) == APPLIED_AT_ONCE:
+        await ctx.scheduler.run_after(0, apply_queued, namespace=namespace, name=name, shards=shards)
+    else:
+        for tree in await opened.of(namespace):
+            tree.mark_queued(False)
+    await opened.save(ctx)
+
+
+class DeadLetter(TypedDict):
+    """A queued write that could not be done."""
+
+    id: str
+    commit_ts: Any
+    namespace: Any
+    operation: dict[str, Any]
+    error: Any
+
+
+@component.query
+async def dead_letter_list(ctx: QueryCtx, limit: int = 100, cursor: str | None = None, name: str = "") -> Page[DeadLetter]:
+    """The queued writes that could not be done, oldest first."""
+    options = PaginationOptions(num_items=limit, cursor=cursor)
+    page = await ctx.db.query("dead_letters").index("by_commit_ts", name=name).paginate(options)
+    return page.map(_dead_letter)
+
+
+@component.query
+async def dead_letter_get(ctx: QueryCtx, id: str) -> DeadLetter | None:
+    """One of them, or None."""
+    known = await ctx.db.normalize_id("dead_letters", id)
+    row = None if known is None else await ctx.db.get(known)
+    return None if row is None else _dead_letter(row)
+
+
+@component.mutation
+async def dead_letter_delete(ctx: MutationCtx, id: str) -> bool:
+    """Forget one of them. Says whether there was one."""
+    existed = await dead_letter_get(ctx, id) is not None
+    if existed:
+        await ctx.db.delete(id)
+    return existed
+
+
+def _dead_letter(row: Mapping[str, Any]) -> DeadLetter:
+    operation, error = row["operation"], row["error"]
+    return {"id": row["_id"], "commit_ts": row["commit_ts"], "namespace": row["namespace"], "operation": operation, "error": error}
+
+
 # reading
 
 
-async def _between(opened: Trees, bounds: Mapping[str, Any] | None, namespace: Any, *, sums: bool = False) -> tuple[int, Sum]:
-    return await _within(opened, stretch(bounds) if bounds else ALL, namespace, sums=sums)
+def _between(opened: Trees, bounds: Mapping[str, Any] | None, namespace: Any, *, sums: bool = False) -> Awaitable[tuple[int, Sum]]:
+    return _within(opened, stretch(bounds) if bounds else ALL, namespace, sums=sums)
 
 
 async def _within(opened: Trees, reach: Stretch, namespace: Any, *, sums: bool = False) -> tuple[int, Sum]:
@@ -402,9 +521,7 @@ async def aggregate_between_batch(
 
 
 @component.query
-async def count_batch(
-    ctx: QueryCtx, queries: list[Between], name: str = "", stale: bool = False, fresh: bool = False
-) -> list[int]:
+async def count_batch(ctx: QueryCtx, queries: list[Between], name: str = "", stale: bool = False, fresh: bool = False) -> list[int]:
     """The counts of several ranges, in order."""
     opened = Trees(ctx, name, stale=stale, fresh=fresh)
     return [(await _between(opened, asked.get("bounds"), asked.get("namespace")))[0] for asked in queries]
@@ -412,7 +529,13 @@ async def count_batch(
 
 @component.query
 async def at_offset(
-    ctx: QueryCtx, offset: int, bounds: Bounds | None = None, namespace: Any = None, name: str = "", stale: bool = False, fresh: bool = False
+    ctx: QueryCtx,
+    offset: int,
+    bounds: Bounds | None = None,
+    namespace: Any = None,
+    name: str = "",
+    stale: bool = False,
+    fresh: bool = False,
 ) -> Item:
     """The item that has `offset` items before it in the range; `OFFSET_OUT_OF_RANGE` if there is none."""
     return await _at(Trees(ctx, name, stale=stale, fresh=fresh), _not_negative(offset), bounds, namespace)
@@ -420,16 +543,20 @@ async def at_offset(
 
 @component.query
 async def at_negative_offset(
-    ctx: QueryCtx, offset: int, bounds: Bounds | None = None, namespace: Any = None, name: str = "", stale: bool = False, fresh: bool = False
+    ctx: QueryCtx,
+    offset: int,
+    bounds: Bounds | None = None,
+    namespace: Any = None,
+    name: str = "",
+    stale: bool = False,
+    fresh: bool = False,
 ) -> Item:
     """The item that has `offset` items after it in the range."""
     return await _at(Trees(ctx, name, stale=stale, fresh=fresh), -_not_negative(offset) - 1, bounds, namespace)
 
 
 @component.query
-async def at_offset_batch(
-    ctx: QueryCtx, queries: list[Between], name: str = "", stale: bool = False, fresh: bool = False
-) -> list[Item]:
+async def at_offset_batch(ctx: QueryCtx, queries: list[Between], name: str = "", stale: bool = False, fresh: bool = False) -> list[Item]:
     """Several of them; here a negative offset counts from the end."""
     opened = Trees(ctx, name, stale=stale, fresh=fresh)
     return [await _at(opened, asked.get("offset", 0), asked.get("bounds"), asked.get("namespace")) for asked in queries]
@@ -660,6 +787,7 @@ async def _clear(
             tree.lanes if lanes is None else lanes,
             tree.is_lazy if root_lazy is None else root_lazy,
         )
+        tree.mark_queued(False)
         await tree.save(ctx)
     return nodes
 

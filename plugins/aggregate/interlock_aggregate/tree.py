@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
@@ -121,6 +122,16 @@ class Tree:
         self._new: dict[str, Node] = {}
         self._dropped: list[str] = []
         self._made = 0
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether writes may be waiting in the queue of its namespace."""
+        return bool(self._identity["queued"])
+
+    def mark_queued(self, is_queued: bool) -> None:
+        """Say so, or that none are."""
+        self.root.changed = self.root.changed or self.is_queued != is_queued
+        self._identity["queued"] = is_queued
 
     # reading
 
@@ -487,4 +498,4 @@ def _parts(count: int, most: int) -> list[tuple[int, int]]:
     """At most so many even parts of `range(count)`, each of two or more."""
     parts = min(most, count // 2)
     ends = [count * part // parts for part in range(parts + 1)]
-    return list(zip(ends, ends[1:], strict=False))
+    return list(pairwise(ends))

@@ -40,6 +40,8 @@ async def reading(ctx: QueryCtx, game: GameId, pagination_opts: PaginationOption
     q = q.index("by_game_score", game=game, score=Range(gte=10, lt=20))
     q = q.order("desc")
     q = q.filter(lambda d: d["word"] != "x")
+    first = await q.first()
+    assert first is None or first["word"] != "x"
     page = await q.paginate(pagination_opts)
     return page.map(lambda row: row["word"])
 

@@ -141,9 +141,7 @@ async def test_a_tree_answers_like_a_sorted_list(
             await ask(t, [item for item in ordered if within(item[:2], asked)], asked, key, id, page_size)
 
 
-async def write(
-    t: TestBackend, model: dict[Any, Any], kind: str, key: Any, id: str, summand: float, other: Any, shards: int
-) -> None:
+async def write(t: TestBackend, model: dict[Any, Any], kind: str, key: Any, id: str, summand: float, other: Any, shards: int) -> None:
     place, there = order(key, id), order(other, id)
     if kind == "i":
         expected, name, args = place not in model, "insert", {"key": key, "value": id, "summand": summand, "shards": shards}

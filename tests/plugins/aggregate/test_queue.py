@@ -1,0 +1,152 @@
+"""Queued writes: when they are done, in which order, what becomes of those that cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interlock import App, MutationCtx, components
+from interlock.testing import TestBackend
+from interlock_aggregate import Delete, DirectAggregate, Insert, PendingOperations, Replace, ReplaceOrInsert
+
+queue = DirectAggregate(components.aggregate)
+
+
+def app() -> App:
+    app = App()
+    app.use("aggregate", isolation="inline")
+    return app
+
+
+async def letters(t: TestBackend) -> list[dict[str, Any]]:
+    return list((await t.component("aggregate").query("dead_letter_list"))["page"])
+
+
+async def test_what_cannot_be_done_becomes_a_dead_letter_and_the_rest_is_done() -> None:
+    async with TestBackend(app()) as t:
+
+        async def three(ctx: MutationCtx) -> None:
+            await queue.insert(ctx, 1, "a", queued=True)
+            await queue.delete(ctx, 99, "a", queued=True)
+            await queue.insert(ctx, 2, "b", queued=True)
+
+        await t.run(three)
+        await t.run(lambda ctx: queue.insert(ctx, 3, "c", queued=True))
+        await t.finish_scheduled()
+        assert await t.run(queue.count) == 3
+        [letter] = await letters(t)
+        assert (letter["operation"]["kind"], letter["operation"]["key"]) == ("delete", 99)
+        assert letter["error"]["code"] == "DELETE_MISSING_KEY" and letter["commit_ts"] > 0
+        assert await t.component("aggregate").query("dead_letter_get", id=letter["id"]) == letter
+        assert [await t.run(lambda ctx: queue.delete_dead_letter(ctx, letter["id"])) for _ in range(2)] == [True, False]
+        assert await letters(t) == []
+
+
+async def test_while_writes_are_queued_a_namespace_is_read_stale_or_fresh_and_others_as_always() -> None:
+    async with TestBackend(app()) as t:
+        await t.run(lambda ctx: queue.insert(ctx, 1, "a", namespace="x"))
+        await t.run(lambda ctx: queue.insert(ctx, 2, "b", 5, namespace="x", queued=True))
+
+        async def look(ctx: MutationCtx) -> list[Any]:
+            with pytest.raises(PendingOperations):
+                await queue.count(ctx, namespace="x")
+            with pytest.raises(PendingOperations):
+                await queue.insert(ctx, 3, "c", namespace="x")
+            await queue.insert(ctx, 3, "c", namespace="y")
+            top = await queue.at(ctx, -1, namespace="x", fresh=True)
+            return [
+                await queue.count(ctx, namespace="x", stale=True),
+                await queue.count(ctx, namespace="x", fresh=True),
+                await queue.sum(ctx, namespace="x", fresh=True),
+                top.id,
+                await queue.count(ctx, namespace="y"),
+            ]
+
+        assert await t.run(look) == [1, 2, 5, "b", 1]
+        await t.finish_scheduled()
+        assert await t.run(lambda ctx: queue.count(ctx, namespace="x")) == 2
+
+
+async def test_queued_writers_do_not_conflict() -> None:
+    runs = 0
+
+    async def add(ctx: MutationCtx, key: int) -> None:
+        nonlocal runs
+        runs += 1
+        await queue.insert(ctx, 1, str(key), queued=True)
+        await asyncio.sleep(0)
+
+    async with TestBackend(app()) as t:
+        await t.mutation(add, key=-1)  # the first one says that there is a queue
+        await asyncio.gather(*[t.mutation(add, key=key) for key in range(30)])
+        assert runs == 31
+        await t.finish_scheduled()
+        assert await t.run(queue.count) == 31
+
+
+async def test_clearing_forgets_what_is_queued() -> None:
+    async with TestBackend(app()) as t:
+        await t.run(lambda ctx: queue.insert(ctx, 1, "a", queued=True))
+        await t.run(queue.clear)
+        assert await t.run(queue.count) == 0
+        await t.finish_scheduled()
+        assert await t.run(queue.count) == 0
+
+
+keys = st.integers(0, 3)
+ids = st.sampled_from("ab")
+spaces = st.sampled_from([None, "x"])
+writes = st.one_of(
+    st.builds(Insert, keys, ids, st.integers(-3, 3), spaces),
+    st.builds(Delete, keys, ids, spaces),
+    st.builds(lambda id, old, new, value, space: Replace(id, old, new, value, space), ids, keys, keys, st.integers(0, 3), spaces),
+    st.builds(ReplaceOrInsert, ids, keys, keys, st.integers(0, 3), spaces, spaces),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(writes, max_size=6), max_size=6))
+async def test_when_the_queue_is_empty_the_tree_is_what_the_writes_in_order_make_it(transactions: list[list[Any]]) -> None:
+    """Model: a dict, to which each write is applied or not at all."""
+    model: dict[tuple[Any, int, str], float] = {}
+    failed = 0
+    for write in [one for transaction in transactions for one in transaction]:
+        space = write.namespace
+        if isinstance(write, Insert):
+            place = (space, write.key, write.id)
+            failed += place in model
+            model.setdefault(place, write.sum_value)
+        elif isinstance(write, Delete):
+            failed += model.pop((space, write.key, write.id), None) is None
+        else:
+            old = (space, write.old_key, write.id)
+            target = space if not isinstance(write, ReplaceOrInsert) else write.new_namespace
+            new = (target, write.new_key, write.id)
+            if isinstance(write, ReplaceOrInsert) or (old in model and (new == old or new not in model)):
+                model.pop(old, None)
+                model[new] = write.sum_value
+            else:
+                failed += 1
+    async with TestBackend(app()) as t:
+        for transaction in transactions:
+            await t.run(lambda ctx, transaction=transaction: queue.enqueue_batch(ctx, transaction))
+        for space in (None, "x"):
+            expected = sorted([key, id, value] for (where, key, id), value in model.items() if where == space)
+
+            async def listed(ctx: MutationCtx, fresh: bool, space: Any = space) -> list[Any]:
+                return [[item.key, item.id, item.sum_value] async for item in queue.iter(ctx, namespace=space, fresh=fresh)]
+
+            assert await t.mutation(listed, fresh=True) == expected
+        await t.finish_scheduled()
+        for space in (None, "x"):
+            expected = sorted([key, id, value] for (where, key, id), value in model.items() if where == space)
+
+            async def now(ctx: MutationCtx, space: Any = space) -> list[Any]:
+                return [[item.key, item.id, item.sum_value] async for item in queue.iter(ctx, namespace=space)]
+
+            assert await t.mutation(now) == expected
+        assert len(await letters(t)) == failed

@@ -1,0 +1,224 @@
+"""An aggregate over a table: triggers, attaching to a filled table, verifying, repairing."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+
+from interlock import Component, MutationCtx, components
+from interlock.testing import TestBackend
+from interlock_aggregate import DirectAggregate, Item, KeyMissing, Progress, TableAggregate
+
+scores = TableAggregate(
+    components.aggregate,
+    "scores",
+    namespace=lambda d: d["game"],
+    sort_key=lambda d: d["points"],
+    sum_value=lambda d: d["points"],
+)
+behind = DirectAggregate(components.aggregate)  # the same mount, for those who would ruin it
+
+
+def board(*, follow: bool = True) -> Component:
+    """Something with a table and the aggregate; whether the table's writes are followed can be changed."""
+    board = Component("board")
+    board.use("aggregate", isolation="inline")
+    follows = {"now": follow}
+    board.following = follows  # type: ignore[attr-defined]
+
+    async def on_change(ctx: MutationCtx, change: Any) -> None:
+        if follows["now"]:
+            await scores.on_change(ctx, change)
+
+    board.trigger("scores")(on_change)
+    scores.runner(board.mutation, name="upkeep", batch_size=20)
+    return board
+
+
+async def write(t: TestBackend, points: float, game: str = "chess") -> str:
+    id: str = await t.run(lambda ctx: ctx.db.insert("scores", {"game": game, "points": points}))
+    return id
+
+
+async def progress(t: TestBackend, task: Any) -> Progress:
+    found: list[Progress | None] = []
+
+    async def ask(ctx: MutationCtx) -> None:
+        found.append(await scores.progress(ctx, task))
+
+    await t.run(ask)
+    assert found[0] is not None
+    return found[0]
+
+
+async def assert_same(t: TestBackend) -> None:
+    """Model: the table itself."""
+    rows = await t.run(lambda ctx: ctx.db.query("scores").collect())
+    for game in {row["game"] for row in rows} | {"chess"}:
+        expected = sorted([row["points"], row["_id"]] for row in rows if row["game"] == game)
+
+        async def listed(ctx: MutationCtx, game: str) -> Any:
+            return [[item.key, item.id] async for item in scores.iter(ctx, namespace=game)]
+
+        assert await t.run(partial(listed, game=game)) == expected
+        assert await t.run(partial(scores.sum, namespace=game)) == sum(points for points, _ in expected)
+        await t.component("aggregate").query("validate", namespace=game)
+
+
+async def test_a_trigger_follows_every_write_also_from_one_namespace_to_another() -> None:
+    async with TestBackend(board()) as t:
+        a, b = await write(t, 5), await write(t, 7)
+        await t.run(lambda ctx: ctx.db.patch(a, {"points": 9}))
+        await t.run(lambda ctx: ctx.db.patch(b, {"game": "go"}))
+        await t.run(lambda ctx: ctx.db.patch(b, {"note": "unrelated"}))
+        await assert_same(t)
+        row = await t.run(lambda ctx: ctx.db.get(a))
+        assert await t.run(lambda ctx: scores.index_of_doc(ctx, row)) == 0
+        await t.run(lambda ctx: ctx.db.delete(a))
+        await assert_same(t)
+
+
+async def test_a_write_whose_trigger_raises_leaves_nothing() -> None:
+    built = board(follow=False)
+    async with TestBackend(built) as t:
+        id = await write(t, 5)
+        built.following["now"] = True  # type: ignore[attr-defined]
+
+        async def change(ctx: MutationCtx) -> None:
+            await ctx.db.insert("scores", {"game": "chess", "points": 1})
+            with pytest.raises(KeyMissing):
+                await ctx.db.patch(id, {"points": 6})
+
+        await t.run(change)
+        assert (await t.run(lambda ctx: ctx.db.get(id)))["points"] == 5
+        assert await t.run(lambda ctx: scores.count(ctx, namespace="chess")) == 1
+
+
+async def test_attaching_to_a_filled_table_while_it_is_written_to() -> None:
+    built = board(follow=False)
+    random = Random(7)
+    async with TestBackend(built) as t:
+        ids = [await write(t, random.randrange(100), random.choice(["chess", "go"])) for _ in range(150)]
+        built.following["now"] = True  # type: ignore[attr-defined]
+        assert await t.run(lambda ctx: scores.progress(ctx, "attach")) is None
+        await t.run(scores.attach)
+
+        async def writer() -> None:
+            for _ in range(60):
+                kind, id = random.randrange(3), random.choice(ids)
+                if kind == 0:
+                    ids.append(await write(t, random.randrange(100)))
+                elif kind == 1:
+                    await t.run(lambda ctx, id=id: ctx.db.patch(id, {"points": random.randrange(100)}))
+                else:
+                    ids.remove(id)
+                    await t.run(lambda ctx, id=id: ctx.db.delete(id))
+                await asyncio.sleep(0)
+
+        await asyncio.gather(writer(), t.finish_scheduled(), writer())
+        await t.finish_scheduled()
+        done = await progress(t, "attach")
+        assert done.state == "done" and done.rows >= len(ids) - 60
+        await assert_same(t)
+        await t.run(scores.verify)
+        await t.finish_scheduled()
+        assert (await progress(t, "verify")).differences == 0
+        assert (await progress(t, "verify")).rows == (await progress(t, "verify")).items == len(ids)
+
+
+async def test_an_attachment_that_was_interrupted_goes_on_where_it_stopped() -> None:
+    built = board(follow=False)
+    async with TestBackend(built) as t:
+        for points in range(90):
+            await write(t, points)
+        bad = await write(t, 90)
+        await t.run(lambda ctx: ctx.db.patch(bad, {"points": "many"}))
+        for points in range(9):
+            await write(t, points)
+        await t.run(scores.attach)
+        await t.finish_scheduled()
+        failed = await progress(t, "attach")
+        assert (failed.state, failed.rows, failed.missing) == ("failed", 80, 80) and failed.error
+        assert await t.run(lambda ctx: scores.count(ctx, namespace="chess")) == 80
+        await t.run(lambda ctx: ctx.db.patch(bad, {"points": 90}))
+        await t.run(scores.attach)
+        await t.run(scores.attach)  # whoever starts it again takes over: there is one run
+        await t.finish_scheduled()
+        done = await progress(t, "attach")
+        assert (done.state, done.rows, done.missing) == ("done", 100, 100)
+        await assert_same(t)
+
+
+async def test_verify_finds_what_repair_puts_right() -> None:
+    async with TestBackend(board()) as t:
+        ids = [await write(t, points) for points in range(130)]
+
+        async def sabotage(ctx: MutationCtx) -> None:
+            await behind.delete(ctx, 3, ids[3], namespace="chess")
+            await behind.insert(ctx, 3.5, ids[3], 3, namespace="chess")
+            await behind.insert_if_does_not_exist(ctx, 5, ids[5], 500, namespace="chess")
+            await behind.insert(ctx, 1, "no id at all", namespace="chess")
+            await behind.insert(ctx, 1, ids[1], namespace="elsewhere")
+
+        await t.run(sabotage)
+        await t.run(scores.verify)
+        await t.finish_scheduled()
+        found = await progress(t, "verify")
+        assert (found.missing, found.wrong, found.extra, found.miscounted, found.broken) == (1, 1, 3, 0, 0)
+        assert {sample["id"] for sample in found.samples} == {ids[1], ids[3], ids[5], "no id at all"}
+        await t.run(scores.repair)
+        await t.finish_scheduled()
+        assert (await progress(t, "repair")).differences == 5
+        await assert_same(t)
+        await t.run(scores.verify)
+        await t.finish_scheduled()
+        assert (await progress(t, "verify")).differences == 0
+
+
+@pytest.mark.parametrize("damage", ["counts", "sums", "order", "gone"])
+async def test_a_damaged_tree_is_found_and_repaired(damage: str) -> None:
+    async with TestBackend(board()) as t:
+        await t.run(lambda ctx: scores.clear(ctx, namespace="chess", max_node_size=4, root_lazy=False))
+        for points in range(100):
+            await write(t, points)
+
+        async def spoil(ctx: MutationCtx) -> None:
+            tree = await ctx.db.query("trees").first()
+            assert tree is not None
+            child = tree["children"].split()[0]
+            if damage == "gone":
+                await ctx.db.delete(child)
+            elif damage == "order":
+                node = await ctx.db.get(child)
+                assert node is not None
+                await ctx.db.patch(child, {"keys": "\n".join(reversed(node["keys"].split("\n") * 2))})
+            else:
+                width = len(tree[damage].split())
+                await ctx.db.patch(tree["_id"], {damage: " ".join(["77"] * width)})
+
+        await t.run(spoil, component="aggregate")
+        for task in (scores.verify, scores.repair):
+            await t.run(task)
+            await t.finish_scheduled()
+        assert (await progress(t, "verify")).differences > 0
+        assert (await progress(t, "repair")).state == "done"
+        await assert_same(t)
+
+
+async def test_without_a_runner_a_task_says_what_to_write() -> None:
+    lone = TableAggregate(components.aggregate, "scores", sort_key=lambda d: d["points"])
+    async with TestBackend(board()) as t:
+
+        async def start(ctx: MutationCtx) -> None:
+            with pytest.raises(RuntimeError, match="runner"):
+                await lone.attach(ctx)
+
+        await t.run(start)
+
+
+def test_items_compare_by_what_they_are() -> None:
+    assert Item(1, "a", 2) == Item(1.0, "a", 2) != Item(1, "b", 2)
