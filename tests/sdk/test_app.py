@@ -220,3 +220,13 @@ def test_auth_lists_issuers() -> None:
     ):
         with pytest.raises(TypeError):
             wrong()
+
+
+def test_a_keyword_is_no_name_for_a_mount() -> None:
+    with pytest.raises(MountError, match="no name for a mount"):
+        App().use("tally", name="class")
+
+
+def test_the_arguments_of_a_cron_are_given_by_name() -> None:
+    with pytest.raises(MountError, match="by name"):
+        App().cron("clean", every=5, args=[1])  # type: ignore[arg-type]

@@ -19,8 +19,11 @@ from interlock import (
     components,
     reference,
 )
+from interlock.errors import ScheduleError
+from interlock.sdk.component import Component
 from interlock.sdk.contexts import Context
 from interlock.sdk.host import Kind, Target
+from interlock.testing import TestBackend
 
 from .fake_host import FakeHost
 
@@ -222,3 +225,9 @@ def test_the_facts_of_a_call_are_plain() -> None:
     assert ctx.uuid4().version == 4
     assert ctx.random is ctx._host.random
     assert ctx.metrics().used == {"bytes_read": 0.0}
+
+
+async def test_a_state_that_no_job_can_have_is_refused() -> None:
+    async with TestBackend(Component("jobs")) as t:
+        with pytest.raises(ScheduleError, match="pending, running"):
+            await t.run(lambda ctx: ctx.scheduler.list("bogus"))

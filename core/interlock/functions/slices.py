@@ -100,19 +100,19 @@ class CpuMeter:
     def is_running(self) -> bool:
         return self.running is not None
 
-    def over_limit(self, cpu_seconds: Callable[[], float]) -> bool:
-        """Whether the running slice has used more than its call may, by the CPU clock of the thread that it runs in."""
+    def overrun(self, cpu_seconds: Callable[[], float]) -> float:
+        """By how many seconds the running slice is over what its call may use, by the CPU clock of the thread that it runs in."""
         running = self.running
         if running is None:
-            return False
+            return 0.0
         now = self._seconds()
         call, wall = running.call, now - running.started
         if call.cpu_max is None or wall <= 0:
-            return False
+            return 0.0
         own = running.own if running.is_ours else running.own + now - running.resumed
         if call.cpu + own > call.cpu_max:
-            return call.cpu + own * self._share(cpu_seconds() - running.cpu, wall) > call.cpu_max
-        return call.deadline_ms is not None and wall > call.wall_max
+            return call.cpu + own * self._share(cpu_seconds() - running.cpu, wall) - call.cpu_max
+        return wall - call.wall_max if call.deadline_ms is not None else 0.0
 
     def _watch(self) -> None:
         self.is_watched = True

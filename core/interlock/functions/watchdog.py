@@ -20,7 +20,10 @@ from typing import Any, Protocol
 _HOME = Path(__file__).parent
 _OWN = str(_HOME.parent) + "/"
 _READY = (str(_HOME / "slices.py"), str(_HOME.parent / "sdk") + "/")
+_LIBRARIES = str(Path(threading.__file__).parent) + "/"
 _QUIET_TICKS = 50
+_PATIENCE_SECONDS = 1.0
+"""How long over its limit a slice has to be before it is interrupted in a library too."""
 _RETRY_SECONDS = 0.002
 
 
@@ -29,14 +32,14 @@ class Overtime(BaseException):
 
 
 class Watched(Protocol):
-    """What the thread looks at. `over_limit` says whether the running slice has used too much, by the given clock of its thread."""
+    """What the thread looks at. `overrun` says by how many seconds the running slice is over its limit, by the CPU clock of its thread."""
 
     is_watched: bool
 
     @property
     def is_running(self) -> bool: ...
 
-    def over_limit(self, cpu_seconds: Callable[[], float]) -> bool: ...
+    def overrun(self, cpu_seconds: Callable[[], float]) -> float: ...
 
 
 class Watchdog:
@@ -68,7 +71,7 @@ class Watchdog:
         pause = self._tick
         while not self._closing.wait(pause):
             pause = self._tick
-            if watched.over_limit(self._cpu_seconds):
+            if watched.overrun(self._cpu_seconds) > 0:
                 _thread.interrupt_main(self._signal)  # type: ignore[arg-type]
                 pause = _RETRY_SECONDS  # it may just have been in our own code
             quiet = 0 if watched.is_running else quiet + 1
@@ -82,7 +85,8 @@ class Watchdog:
                 watched.is_watched = True
 
     def _between_instructions(self, signal_number: int, frame: FrameType | None) -> Any:
-        if self._watched.over_limit(time.thread_time) and _is_authors(frame):
+        overrun = self._watched.overrun(time.thread_time)
+        if overrun > 0 and frame is not None and _expects_errors(frame) and (not _is_library(frame) or overrun > _PATIENCE_SECONDS):
             raise Overtime
 
 
@@ -100,13 +104,18 @@ def _cpu_clock_of_this_thread() -> Callable[[], float]:
     return lambda: time.clock_gettime(clock)
 
 
-def _is_authors(frame: FrameType | None) -> bool:
+def _expects_errors(frame: FrameType) -> bool:
     """Whether an exception may rise in this frame: it is not ours, and the next of ours below it expects the author's errors."""
-    if frame is None or frame.f_code.co_filename.startswith(_OWN):
-        return False
-    while frame is not None:
-        file = frame.f_code.co_filename
+    below: FrameType | None = frame
+    while below is not None:
+        file = below.f_code.co_filename
         if file.startswith(_OWN):
-            return file.startswith(_READY)
-        frame = frame.f_back
+            return below is not frame and file.startswith(_READY)
+        below = below.f_back
     return False
+
+
+def _is_library(frame: FrameType) -> bool:
+    """Whether it is code that others rely on too: it may be a finalizer that has nothing to do with the function, or hold a lock."""
+    file = frame.f_code.co_filename
+    return file.startswith((_LIBRARIES, "<frozen")) or "site-packages" in file

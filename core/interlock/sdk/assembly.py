@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interlock.errors import MountError
@@ -102,7 +103,7 @@ class Assembly:
             raise MountError(where, f"mounts {component!r}.", 'Give a name, use("sharded_counter"), or a Component object.')
         mount = name if name is not None else component if isinstance(component, str) else component.name
         title = f'mounts "{mount}"'
-        if not isinstance(mount, str) or not is_identifier(mount) or mount.startswith("_"):
+        if not isinstance(mount, str) or not is_identifier(mount) or mount.startswith("_") or iskeyword(mount):
             raise MountError(where, f"{title}, which is no name for a mount.", 'Give it an identifier that begins with a letter: name="…".')
         if isolation not in ISOLATIONS:
             raise MountError(where, f"{title} with isolation={isolation!r}.", 'Write "sandbox", "process" or "inline".')
@@ -172,6 +173,8 @@ class Assembly:
             raise MountError(where, f"{title} has the time zone {timezone!r}.", 'Write a name like "Europe/Berlin".')
         if catch_up not in CATCH_UPS:
             raise MountError(where, f"{title} has catch_up={catch_up!r}.", 'Write "skip", "once" or "all".')
+        if args is not None and not isinstance(args, Mapping):
+            raise MountError(where, f"{title} has args={args!r}.", 'Give the arguments by name: args={"count": 3}.')
 
         def plan(ref: Called) -> Called:
             if not isinstance(ref, Reference | str):

@@ -28,6 +28,7 @@ _NO_DATABASE = (
     "each is a transaction of its own."
 )
 _MISSING_FROM_READER = {name: f"ctx.db.{name} is not there: {_NO_WRITES}" for name in ("insert", "patch", "replace", "delete")}
+_JOB_STATES = ("pending", "running", "success", "failed", "canceled")
 _MISSING_FROM_JOBS = {
     name: f"ctx.scheduler.{name} is not there: a query cannot change what is scheduled. Make the function a @mutation."
     for name in ("run_after", "run_at", "cancel")
@@ -114,6 +115,8 @@ class JobReader:
 
     def list(self, state: Literal["pending", "running", "success", "failed", "canceled"] | None = None) -> Awaitable[list[Job]]:
         """The jobs, of one state if given."""
+        if state is not None and state not in _JOB_STATES:
+            raise ScheduleError("scheduler.list", f"no job is in the state {state!r}; they are {', '.join(_JOB_STATES)}.")
         return self._host.jobs(state)
 
     if not TYPE_CHECKING:
