@@ -262,7 +262,7 @@ async def _finish(data: Path, senders: list[Client], told: Torture) -> None:
         sender.is_sending = False
     async with asyncio.timeout(_PATIENCE_S):
         await asyncio.gather(*(sender.run(server.url) for sender in senders))
-        while await _are_jobs_left(server):
+        while await _are_jobs_left(server):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     requests = [request for sender in senders for request in sender.requests]
     assert all(request.answer is not None for request in requests)

@@ -19,7 +19,6 @@ from interlock import (
     components,
     reference,
 )
-from interlock.errors import ScheduleError
 from interlock.sdk.component import Component
 from interlock.sdk.contexts import Context
 from interlock.sdk.host import Kind, Target
