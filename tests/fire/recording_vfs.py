@@ -108,6 +108,11 @@ class _File:
         left = _applied(None if content is None else bytearray(content), survivors)
         return None if left is None else bytes(left)
 
+    @property
+    def content(self) -> bytes | None:
+        """What is sure."""
+        return None if self._synced is None else bytes(self._synced)
+
     def _halved(self, event: Event, chance: random.Random) -> Event:
         """A write of which some sectors arrived; or, where the file became longer, one whose room was made and not filled."""
         if event.what != "write":
@@ -142,6 +147,21 @@ class Recording:
         """Somebody was told of this commit."""
         self.events.append(Event("promise", "", ts))
 
+    def killed_after(self, count: int) -> tuple[dict[str, bytes], Recording]:
+        """The files that the end of the process after so many events leaves, and how the recording goes on with the next process.
+
+        The system has what was written and never synced; a power loss that follows may still take it away.
+        """
+        files = {name: _File(content) for name, content in self.before.items()}
+        for event in self.events[:count]:
+            if event.what not in ("sync", "promise"):
+                files.setdefault(event.file, _File(None)).change(event)
+        for file in files.values():
+            file.sync()
+        left = {name: file.content for name, file in files.items()}
+        rest = Recording(self.before, self.events[:count])
+        return {name: content for name, content in left.items() if content is not None}, rest
+
     def disk_after(self, count: int, chance: random.Random) -> tuple[dict[str, bytes], int]:
         """The files that a power loss after so many events leaves, and the newest commit that must be in them."""
         files = {name: _File(content) for name, content in self.before.items()}
@@ -150,9 +170,7 @@ class Recording:
             if event.what == "promise":
                 promised = max(promised, event.at)
                 continue
-            file = files.get(event.file)
-            if file is None:
-                file = files[event.file] = _File(None)
+            file = files.setdefault(event.file, _File(None))
             if event.what == "sync":
                 if file.is_new and not event.file.endswith(_DATABASE):
                     # SQLite syncs the directory with the first sync of a log or journal that it has made.
@@ -175,11 +193,11 @@ def find_library() -> Any:
 
 
 @contextmanager
-def recording(library: Any, directory: Path) -> Iterator[Recording]:
-    """Record what happens to the database files in a directory."""
+def recording(library: Any, directory: Path, earlier: Recording | None = None) -> Iterator[Recording]:
+    """Record what happens to the database files in a directory, perhaps going on with what a killed process has left."""
     library.sqlite3_vfs_find.restype = ctypes.POINTER(_Vfs)
     usual = library.sqlite3_vfs_find(None)
-    recorded = Recording({path.name: path.read_bytes() for path in directory.iterdir() if _is_kept(path.name)})
+    recorded = earlier or Recording({path.name: path.read_bytes() for path in directory.iterdir() if _is_kept(path.name)})
     vfs = _Vfs()
     ctypes.memmove(ctypes.byref(vfs), usual, ctypes.sizeof(_Vfs))
     hooks = _Hooks(usual.contents, os.fspath(directory), recorded.events.append)

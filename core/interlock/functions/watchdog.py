@@ -9,6 +9,7 @@ what ends anything.
 from __future__ import annotations
 
 import _thread
+import gc
 import signal
 import threading
 import time
@@ -48,8 +49,10 @@ class Watchdog:
     def __init__(self, watched: Watched, signal_number: int, tick_seconds: float) -> None:
         self._watched, self._signal, self._tick = watched, signal_number, tick_seconds
         self._closing = threading.Event()
+        self._is_collecting = False
         self._called = threading.Event()
         self._cpu_seconds = _cpu_clock_of_this_thread()
+        gc.callbacks.append(self._notice_collection)
         self._handler_before = signal.signal(signal_number, self._between_instructions)
         self._thread = threading.Thread(target=self._watch, name="interlock-watchdog", daemon=True)
         self._thread.start()
@@ -62,6 +65,7 @@ class Watchdog:
         self._closing.set()
         self._called.set()
         self._thread.join()
+        gc.callbacks.remove(self._notice_collection)
         if threading.current_thread() is threading.main_thread():
             signal.signal(self._signal, self._handler_before)
 
@@ -84,8 +88,12 @@ class Watchdog:
                     self._called.wait()
                 watched.is_watched = True
 
+    def _notice_collection(self, phase: str, _: dict[str, int]) -> None:
+        """The collector runs finalizers of anybody's objects in the middle of the function: these are not to be interrupted."""
+        self._is_collecting = phase == "start"
+
     def _between_instructions(self, signal_number: int, frame: FrameType | None) -> Any:
-        overrun = self._watched.overrun(time.thread_time)
+        overrun = 0.0 if self._is_collecting else self._watched.overrun(time.thread_time)
         if overrun > 0 and frame is not None and _expects_errors(frame) and (not _is_library(frame) or overrun > _PATIENCE_SECONDS):
             raise Overtime
 
