@@ -437,14 +437,14 @@ class _Checker:
                 self._graph.add(newest, number, WW, f"appended {value} to {key}, which was never read, behind the other's {order[-1]}")
         for number, own in reads:
             lengths = {len(whole) for whole in own.whole} | set(own.counts)
-            for value in own.last:
-                writer = None if value is None else self._writers.get((key, value))
-                if value is None:
+            for last in own.last:
+                writer = None if last is None else self._writers.get((key, last))
+                if last is None:
                     lengths.add(0)
-                elif value in places:
-                    lengths.add(places[value] + 1)
+                elif last in places:
+                    lengths.add(places[last] + 1)
                 elif writer is not None:
-                    self._graph.add(writer, number, WR, f"read the other's {value} at the end of {key}")
+                    self._graph.add(writer, number, WR, f"read the other's {last} at the end of {key}")
             if len(lengths) > 1:
                 self._wrong("internal", f"{key} was read with {sorted(lengths)} elements in one transaction:\n  {self._txns[number]}")
             for length in lengths:

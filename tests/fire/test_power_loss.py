@@ -6,6 +6,7 @@ import asyncio
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from interlock.storage import sqlite_file, wal_size
 from interlock.storage.protocol import Storage
 from interlock.storage.sqlite import SqliteStorage
 
+from .faulty_storage import Faults, memory_disk
 from .histories import seeds_of
 from .recording_vfs import Recording, find_library, recording
 
@@ -185,12 +187,77 @@ async def test_a_storage_that_does_not_sync_before_it_answers_is_found_out(tmp_p
             await torture(tmp_path / str(seed), seed, synchronous)
 
 
+async def lose_power_after_a_kill(directory: Path) -> None:
+    """Killed between writing a commit and syncing it; started again, which finds the commit; and then the power goes."""
+    chance = random.Random(0)
+    here = directory / "here"
+    here.mkdir()
+    with recording(find_library(), here) as recorded:
+        await live(here, chance, recorded, "FULL", 10_000.0)
+    synced = [at for at, event in enumerate(recorded.events) if event.what == "sync" and event.file.endswith("-wal")]
+    for at in chance.sample(synced[2:], 10):
+        files, rest = recorded.killed_after(at)
+        with recording(find_library(), materialize(here, files), rest):
+            storage = SqliteStorage(here)
+            rest.promise((await storage.load()).newest)
+            seen = len(rest.events)
+            await storage.close()
+        for _ in range(5):
+            left, promised = rest.disk_after(seen, chance)
+            await check_disk(materialize(directory / "there", left), promised, has_whole_log=True)
+
+
 @needs_library
-async def test_a_start_that_answers_before_it_syncs_what_it_found_is_found_out(
+async def test_what_a_start_has_found_is_not_lost_by_a_power_loss_right_after_it(
     tmp_path: Path, short_log: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A killed process leaves commits that only the system's memory holds. Whoever reads them is answered from them."""
+    """A killed process leaves commits that only the system's memory holds, and whoever reads them is answered from them."""
+    (tmp_path / "settled").mkdir()
+    await lose_power_after_a_kill(tmp_path / "settled")
     monkeypatch.setattr(sqlite_file, "_settle", lambda _: None)
+    (tmp_path / "not settled").mkdir()
     with pytest.raises(Lost):
-        for seed in range(30):
-            await torture(tmp_path / str(seed), seed)
+        await lose_power_after_a_kill(tmp_path / "not settled")
+
+
+@pytest.mark.parametrize("seed", seeds_of(3))
+async def test_a_write_ahead_log_that_breaks_off_anywhere_has_everything_up_to_there(tmp_path: Path, seed: int) -> None:
+    """The same from outside, with any build of SQLite: a copy of the files, whose log is cut off, or goes on with nothing or anything."""
+    chance = random.Random(seed)
+    here = tmp_path / "here"
+    log = here / "interlock.sqlite3-wal"
+    synced: list[tuple[int, int]] = []
+    engine = Engine(SqliteStorage(here), seed=seed)
+    await engine.open()
+    await engine.deploy([ROWS])
+    await work(engine, chance, lambda ts: synced.append((log.stat().st_size, ts)), 20)
+    files = {path.name: path.read_bytes() for path in here.iterdir() if path.name.endswith(("sqlite3", "-wal"))}
+    await engine.close()
+    whole = files[log.name]
+    assert synced[0][0] < synced[-1][0] == len(whole), "it did not start over meanwhile"
+    for _ in range(40):
+        cut = chance.choice((chance.randrange(len(whole)), chance.choice(synced)[0]))
+        rest = chance.choice((b"", bytes(len(whole) - cut), chance.randbytes(len(whole) - cut)))
+        promised = max((ts for size, ts in synced if size <= cut), default=0)
+        disk = materialize(tmp_path / "there", {**files, log.name: whole[:cut] + rest})
+        assert await check_disk(disk, promised, has_whole_log=True) <= synced[-1][1]
+
+
+@pytest.mark.parametrize("seed", seeds_of(5))
+async def test_a_batch_that_is_torn_between_its_commits_loses_nothing_that_was_answered(seed: int) -> None:
+    chance = random.Random(seed)
+    answered: list[int] = []
+    disk = memory_disk(chance, Faults(delay=8), time.time_ns)
+    for _ in range(10):
+        storage = disk.mount()
+        engine = Engine(storage, seed=chance.getrandbits(32))
+        await engine.open()
+        await engine.deploy([ROWS])
+        working = asyncio.ensure_future(work(engine, chance, answered.append, 20))
+        for _ in range(chance.randint(0, 200)):
+            await asyncio.sleep(0)
+        await disk.crash()
+        await asyncio.wait([working])
+        await _check_rows(storage.inner, True)
+        assert {commit.ts for commit in await storage.inner.tail(0)} >= set(answered)
+    assert len(answered) > 50
