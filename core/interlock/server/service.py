@@ -106,9 +106,9 @@ class ServerSettings:
     instance_name: str
     secret: bytes
     auth: Sequence[AuthProvider] = ()
-    authenticators: Sequence[Authenticator] = ()
     version: str = "unknown"
     static: str | None = None
+    authenticators: Sequence[Authenticator] = ()
 
 
 class Service(Protocol):
