@@ -105,7 +105,7 @@ assert "times:now" in times
 ```
 
 Hooks are plain functions: they declare or observe, and the engine calls and awaits what was declared. `INTERLOCK_TRACE_HOOKS=1` in the
-environment prints every hook call. `open_files`, `authenticators` and `dashboard_pages` are specified, and nothing asks for them yet.
+environment prints every hook call. `open_files` and `dashboard_pages` are specified, and nothing asks for them yet.
 
 {specs}
 A mounted component answers hooks of its own (`tables`, `functions`, `triggers`, `crons`, `http_routes`), which `Component` implements

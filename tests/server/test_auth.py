@@ -249,3 +249,20 @@ async def test_the_authorization_header_is_read_in_any_case_or_else_the_paramete
     for text in ("Digest abcdefg", "Convex nonsense", "Bearer nonsense"):
         with pytest.raises(Unauthenticated):
             await read_authorization(text, None, door.check)
+
+
+class Guests:
+    """An authenticator of a plugin: tokens that begin with "guest:"."""
+
+    async def authenticate(self, token: str) -> dict[str, str] | None:
+        name = token.removeprefix("guest:")
+        return {"issuer": "guests", "subject": name} if name != token else None
+
+
+async def test_an_authenticator_of_a_plugin_is_asked_for_what_no_provider_knows() -> None:
+    check = Authenticator(
+        (OIDC(ISSUER, "myapp"),), instance_name="tiny", secret=SECRET, clock=VirtualClock(NOW_S * 1000.0), authenticators=[Guests()]
+    )
+    assert dict((await check.user("guest:ada")).identity or {})["tokenIdentifier"] == "guests|ada"
+    with pytest.raises(Unauthenticated):
+        await check.user("somebody else")
