@@ -35,6 +35,8 @@ def tally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     files = {"interlock_tally/__init__.py": "", "interlock_tally/component.py": TALLY}
     install(tmp_path / "site", "interlock-tally", "1.2.3", components={"tally": "interlock_tally.component:component"}, files=files)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    for module in [name for name in sys.modules if name.partition(".")[0] == "interlock_tally"]:  # another test's
+        monkeypatch.delitem(sys.modules, module)
     yield
 
 
