@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.load import Job, Report
@@ -34,6 +34,7 @@ class Server:
 
     def load(self, path: str, bodies: list[str], callers: int, seconds: float, *, expected: str = "", method: str = "POST") -> Report:
         """Load it from the other core."""
+        before = self.cpu_seconds()
         job = Job(self.port, path, bodies, callers, seconds, expected, LOAD_CORE, method)
         done = subprocess.run(
             [sys.executable, "-m", "bench.load"],
@@ -42,10 +43,13 @@ class Server:
             check=True,
             cwd=HERE.parent,
         )
-        return Report(**json.loads(done.stdout))
+        report = Report(**json.loads(done.stdout))
+        return replace(report, cpu_us=(self.cpu_seconds() - before) / report.answers * 1e6)
 
     def cpu_seconds(self) -> float:
-        """The CPU time that its process has used, all threads together (Linux)."""
+        """The CPU time that its process has used, all threads together; 0 where there is no /proc."""
+        if not Path("/proc/self/stat").exists():
+            return 0.0
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
