@@ -14,6 +14,7 @@ from interlock import (
     ArgumentError,
     CallRefused,
     Component,
+    DeadlineExceeded,
     DocumentNotFound,
     FunctionNotFound,
     LimitExceeded,
@@ -25,6 +26,7 @@ from interlock import (
     SchemaError,
     Table,
     WrongFunctionKind,
+    components,
 )
 from interlock.engine import TableSpec
 from interlock.functions.caller import Caller
@@ -716,6 +718,110 @@ async def test_a_stale_query_reads_the_begin_and_depends_on_nothing() -> None:
         assert len(runs) == 1
         with pytest.raises(CallRefused, match="stale"):
             await rooms.mutation("stale_write")
+
+
+async def test_a_stale_query_has_limits_of_its_own() -> None:
+    app = component()
+
+    @app.query
+    async def read(ctx: QueryCtx, how: str) -> int:
+        query = ctx.db.query("notes")
+        return len(await query.collect()) if how == "collect" else len([row async for row in query])
+
+    @app.mutation
+    async def outer(ctx: MutationCtx, how: str, most: int) -> list[Any]:
+        stale = read.options(stale=True, limits=Limits(documents_read=most))
+        return [await ctx.run_query(stale, how=how), ctx.metrics().used["documents_read"]]
+
+    async with running(app) as rooms:
+        for n in range(10):
+            await rooms.on_the_spot(lambda ctx, n=n: ctx.db.insert("notes", {"n": n}))
+        for how in ("collect", "iterate"):
+            assert await rooms.mutation("outer", how=how, most=10) == [10, 0]
+            with pytest.raises(LimitExceeded, match="documents_read"):
+                await rooms.mutation("outer", how=how, most=9)
+
+
+@pytest.mark.parametrize("how", ["collect", "take", "iterate", "filter"])
+async def test_who_catches_a_limit_depends_on_the_row_that_was_too_many(how: str) -> None:
+    """A watched query that found too many rows is run again when one of them goes, whichever it is."""
+    app = component()
+
+    @app.query
+    async def read(ctx: QueryCtx, how: str) -> int:
+        query = ctx.db.query("notes")
+        if how == "collect":
+            return len(await query.collect())
+        if how == "take":
+            return len(await query.take(100))
+        if how == "filter":
+            return len(await query.filter(lambda row: True).collect())
+        return len([row async for row in query])
+
+    @app.query
+    async def caught(ctx: QueryCtx, how: str) -> str:
+        try:
+            return str(await ctx.run_query(read.options(limits=Limits(documents_read=3)), how=how))
+        except LimitExceeded:
+            return "too many"
+
+    async with running(app) as rooms:
+        ids = [await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1})) for _ in range(4)]
+        assert await rooms.query("caught", how=how) == "too many"
+        await rooms.on_the_spot(lambda ctx: ctx.db.delete(ids[3]))
+        assert await rooms.query("caught", how=how) == "3"
+        last = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
+        assert await rooms.query("caught", how=how) == "too many"
+        await rooms.on_the_spot(lambda ctx: ctx.db.delete(ids[0]))
+        assert await rooms.query("caught", how=how) == "3"
+        await rooms.on_the_spot(lambda ctx: ctx.db.delete(last))
+        assert await rooms.query("caught", how=how) == "2"
+
+
+async def test_bytes_that_are_too_many_cost_the_caller_no_more_than_the_row_that_did_not_fit() -> None:
+    app = component()
+
+    @app.query
+    async def read(ctx: QueryCtx) -> int:
+        return len(await ctx.db.query("notes").collect())
+
+    @app.query
+    async def outer(ctx: QueryCtx) -> list[Any]:
+        with pytest.raises(LimitExceeded, match="bytes_read"):
+            await ctx.run_query(read.options(limits=Limits(bytes_read=100)))
+        return [ctx.metrics().used["documents_read"], await ctx.run_query(read)]
+
+    async with running(app) as rooms:
+        for n in range(50):
+            await rooms.on_the_spot(lambda ctx, n=n: ctx.db.insert("notes", {"n": n}))
+        used, count = await rooms.query("outer")
+        assert used <= 3
+        assert count == 50
+
+
+async def test_a_share_of_cpu_that_is_used_up_says_so() -> None:
+    app, child = component(), Component("child")
+
+    @child.mutation
+    async def work(ctx: MutationCtx, seconds: float) -> None:
+        METER[0].used += seconds
+
+    @app.mutation
+    async def twice(ctx: MutationCtx) -> list[str]:
+        refused = []
+        for seconds in (0.1, 0.0):
+            with pytest.raises(DeadlineExceeded) as caught:
+                await ctx.run_mutation(components.child.work, seconds=seconds)
+            refused.append(str(caught.value))
+        return refused
+
+    app.use(child, isolation="inline", limits=Limits(cpu=0.05))
+    METER: list[Any] = []
+    async with running(app) as rooms:
+        METER.append(rooms.meter)
+        first, second = await rooms.mutation("twice")
+        assert first == second
+        assert "0.05 s of CPU time" in second
 
 
 async def test_names_that_are_not_there_offer_the_close_one() -> None:

@@ -53,6 +53,11 @@ class Budget:
         if limits is not None:
             self.lower(limits)
 
+    @property
+    def bytes_left(self) -> int:
+        """How many bytes may still be read; below 0 when that was passed already."""
+        return self.maximum.bytes_read - self.used.bytes_read
+
     def read(self, size: int) -> None:
         used, maximum = self.used, self.maximum
         used.documents_read += 1

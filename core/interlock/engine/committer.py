@@ -64,7 +64,7 @@ class Committer:
         self._storage, self._log, self._catalog, self._clock = storage, log, catalog, clock
         self.turns = Turns()
         self.on_durable: list[Callable[[Sequence[LogEntry]], None]] = []
-        self.on_fatal: Callable[[BaseException], None] | None = None
+        self.on_fatal: Callable[[InterlockError], None] | None = None
         self.unavailable: StorageUnavailable | None = None
         self.fatal: InterlockError | None = None
         self._gathering: list[LogEntry] = []

@@ -123,8 +123,7 @@ class Transaction:
         packed = await self._packed(table, id)
         if packed is None:
             return None
-        if self._records:
-            self.budget.read(len(packed))
+        self.budget.read(len(packed))
         document: Document = unpack(packed)
         return document
 
@@ -151,15 +150,22 @@ class Transaction:
         return read.rows[0].doc if read.rows else None
 
     async def scan(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[Document]:
-        """Up to `limit` documents of the interval in key order. Depends on what it returns, or on the whole interval when it ran dry."""
+        """Up to `limit` documents of the interval in key order. Depends on what it returns, or on the whole interval when it ran dry.
+
+        One that is more than may be read is depended on too: who catches the LimitExceeded has learned that it is there.
+        """
         rows, exhausted = await self._rows(index, interval, descending, limit)
+        size = sum([len(packed) for _, packed in rows])
+        if size > self.budget.bytes_left:
+            rows, size = _up_to(rows, self.budget.bytes_left)
+            exhausted = False
         if self._records:
-            if rows:
-                self.budget.read_many(len(rows), sum([len(packed) for _, packed in rows]))
             if exhausted:
                 self._record(index, interval)
             elif rows:
                 self._record(index, _consumed(interval, rows[-1][0], descending))
+        if rows:
+            self.budget.read_many(len(rows), size)
         return [unpack(packed) for _, packed in rows]
 
     def cursor(self, index: Index, interval: Interval, descending: bool) -> TransactionCursor:
@@ -241,10 +247,14 @@ class Transaction:
     async def _stored_rows(
         self, index: Index, interval: Interval, descending: bool, limit: int | None
     ) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """Rows of a table on disk, chunk by chunk, each corrected by the place that its own rows were read at."""
+        """Rows of a table on disk, chunk by chunk, each corrected by the place that its own rows were read at.
+
+        Ends early once they are more bytes than may be read: a large table is not held in memory only to be refused.
+        """
         table = index.table
         rows: list[tuple[bytes, bytes]] = []
         rest: Interval = interval
+        bytes_left = self.budget.bytes_left
         while True:
             await self._sealed(table)
             wanted = _CHUNK if limit is None else min(_CHUNK, limit - len(rows) + 8)
@@ -263,6 +273,9 @@ class Transaction:
             )
             rows.extend(chunk)
             if limit is not None and len(rows) >= limit:
+                return rows, False
+            bytes_left -= sum([len(packed) for _, packed in chunk])
+            if bytes_left < 0 and rows and not ended:
                 return rows, False
             if ended:
                 return rows, True
@@ -353,10 +366,8 @@ class Transaction:
             id = encode_id(table.number, new_internal(engine.random, int(engine.clock.now_ms() // 86_400_000)))
         fields = {name: value for name, value in document.items() if value is not UNSET}
         for name in fields:
-            if name[:1] == "_":
-                raise SchemaError(
-                    table.name, "", name, "fields that begin with _ are the engine's; insert sets _id and _creationTime itself"
-                )
+            if type(name) is not str or name[:1] == "_":
+                _refuse_field(table, "", name, "fields that begin with _ are the engine's; insert sets _id and _creationTime itself")
         stored = self._checked(table, "", fields)
         stored["_id"] = id
         stored["_creationTime"] = self._next_creation_time()
@@ -399,8 +410,8 @@ class Transaction:
                     table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value"
                 )
         for name in kept:
-            if name[:1] == "_":
-                raise SchemaError(table.name, old["_id"], name, "fields that begin with _ are the engine's")
+            if type(name) is not str or name[:1] == "_":
+                _refuse_field(table, old["_id"], name, "fields that begin with _ are the engine's")
         return kept
 
     def _update(
@@ -525,7 +536,7 @@ class Transaction:
             setattr(self.budget.used, name, value)
 
     def stale_view(self) -> Transaction:
-        """The snapshot of the begin, without own writes and without depending on it."""
+        """The snapshot of the begin, without own writes and without depending on it. What it reads is its own budget's, not this one's."""
         view = Transaction(self._engine, self.snapshot, writable=False)
         view.epoch = self.epoch
         view._records = False
@@ -589,20 +600,31 @@ class TransactionCursor:
         """The caller has looked at `count` more of the fetched rows."""
         taken = self._fetched[self._at : self._at + count]
         self._at += len(taken)
-        transaction = self._transaction
-        if not taken or not transaction._records:
+        if not taken:
             return
-        transaction.budget.read_many(len(taken), sum(size for _, size in taken))
         if self.exhausted and self._at == len(self._fetched):
-            transaction._record(self._index, self._interval)
+            if self._transaction._records:
+                self._transaction._record(self._index, self._interval)
         else:
-            # It contains what this cursor recorded before, which can go: a long iteration stays one interval.
-            grown = _consumed(self._interval, taken[-1][0], self._descending)
-            intervals = transaction.read_set.intervals.get(self._index.number)
-            if intervals is not None and self._recorded is not None:
-                intervals.pop(self._recorded, None)
-            self._recorded = grown
-            transaction._record(self._index, grown)
+            self._depend_up_to(taken[-1][0])
+        self._transaction.budget.read_many(len(taken), sum(size for _, size in taken))
+
+    def depend_on_next(self) -> None:
+        """The caller is told that a row follows, though not which: it depends on it without having read it."""
+        if self._at < len(self._fetched):
+            self._depend_up_to(self._fetched[self._at][0])
+
+    def _depend_up_to(self, key: bytes) -> None:
+        transaction = self._transaction
+        if not transaction._records:
+            return
+        # It contains what this cursor recorded before, which can go: a long iteration stays one interval.
+        grown = _consumed(self._interval, key, self._descending)
+        intervals = transaction.read_set.intervals.get(self._index.number)
+        if intervals is not None and self._recorded is not None:
+            intervals.pop(self._recorded, None)
+        self._recorded = grown
+        transaction._record(self._index, grown)
 
     @property
     def last_key(self) -> bytes | None:
@@ -623,6 +645,24 @@ class TransactionCursor:
 def _consumed(interval: Interval, last: bytes, descending: bool) -> Interval:
     """The part of an interval that was read when `last` is the last row returned."""
     return Interval(last, interval.end) if descending else Interval(interval.start, last + b"\x00")
+
+
+def _refuse_field(table: Table, id: str, name: object, reason: str) -> None:
+    """Raise for a field that an author may not write. A name of a subclass of str is none, as long as it has no _ in front."""
+    if not isinstance(name, str):
+        raise SchemaError(table.name, id, repr(name), f"a field's name is a string, not {type(name).__name__}")
+    if name.startswith("_"):
+        raise SchemaError(table.name, id, name, reason)
+
+
+def _up_to(rows: list[tuple[bytes, bytes]], room: int) -> tuple[list[tuple[bytes, bytes]], int]:
+    """The rows up to and including the one that does not fit into `room` bytes, and their size."""
+    size = 0
+    for at, (_, packed) in enumerate(rows, 1):
+        size += len(packed)
+        if size > room:
+            return rows[:at], size
+    return rows, size
 
 
 def _merge(

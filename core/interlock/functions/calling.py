@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.engine import Transaction
 from interlock.engine.budget import COUNTED
-from interlock.errors import AppError, CallRefused, FunctionAborted, WrongFunctionKind
+from interlock.errors import AppError, CallRefused, DeadlineExceeded, FunctionAborted, WrongFunctionKind
 from interlock.functions.call import BUSY, ENDED, Call, Share
 from interlock.functions.watchdog import Overtime
 from interlock.hooks import Call as ObservedCall
@@ -126,7 +126,7 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
         try:
             if limits is None and target.limits is None:
                 return await perform_below(call)
-            return await perform_within(call, caller.tx, limits, target.limits)
+            return await perform_within(call, call.tx, limits, target.limits)
         except AppError as error:
             if callee.scope is not caller.callee.scope:
                 raise plain(error) from error
@@ -200,12 +200,14 @@ def mount_share(call: Call, tx: Transaction | None, limits: Limits | None) -> It
     if share.is_open:
         yield  # called back by something that it called: the outer call counts
         return
+    if limits.cpu is not None and share.cpu >= limits.cpu:
+        raise DeadlineExceeded(call.callee.label, "CPU time", limits.cpu)
     used = share.used
     left = {name: max(0, value - used.get(name, 0)) for name in COUNTED if (value := getattr(limits, name)) is not None}
     rest = replace(
         limits,
         **left,
-        cpu=None if limits.cpu is None else max(0.0, limits.cpu - share.cpu),
+        cpu=None if limits.cpu is None else limits.cpu - share.cpu,
         logs=None if limits.logs is None else max(0, limits.logs - share.lines),
     )
     before = tx.budget.used.as_dict() if tx is not None else {}

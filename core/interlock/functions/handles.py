@@ -55,9 +55,10 @@ class Handles:
             tx.insert(table, row, id=row_id)
 
     def _read(self, handle: str) -> tuple[str, str, int]:
-        contents = self._seal.open(handle.removeprefix(HANDLE_PREFIX)) if handle.startswith(HANDLE_PREFIX) else None
+        is_handle = isinstance(handle, str) and handle.startswith(HANDLE_PREFIX)
+        contents = self._seal.open(handle.removeprefix(HANDLE_PREFIX)) if is_handle else None
         if contents is None:
-            raise FunctionHandleNotFound(handle)
+            raise FunctionHandleNotFound(str(handle))
         component_path, function, generation = json.loads(contents)
         return component_path, function, generation
 

@@ -229,9 +229,10 @@ class TransactionHost(CallHost):
             index = find_index(tx, self.callee.scope.path, scan)
             if index is None:
                 return []
-            if count is None and not self.is_stale:
-                # One more than may be read: so the limit is met without holding the whole table.
-                count = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
+            # At most one more than may be read: so the limit is met without holding the whole table.
+            room = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
+            if count is None or count > room:
+                count = room
             return await tx.scan(index, interval_of(index, scan), scan.descending, count)
         finally:
             self.meter.come_back()

@@ -216,6 +216,7 @@ class ScanCursor:
             fitting = min(room, self._fitting(cursor, len(rows), maximum.bytes_read - used.bytes_read))
         if self.stopped or (rows and not fitting):
             # Never an empty answer at a limit: it would look like the end of the rows.
+            cursor.depend_on_next()
             name = "bytes_read" if room else "documents_read"
             raise LimitExceeded(name, getattr(maximum, name) + 1, getattr(maximum, name))
         self.stopped = fitting < len(rows)
