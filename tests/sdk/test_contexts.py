@@ -15,6 +15,7 @@ from interlock import (
     MutationCtx,
     PaginationOptions,
     QueryCtx,
+    QueryError,
     ScheduleError,
     components,
     reference,
@@ -160,16 +161,32 @@ async def test_jobs_are_planned_after_a_time_or_at_one() -> None:
     assert len(await ctx.scheduler.list()) == 1
 
 
-@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5", True, None, timedelta(seconds=-1)])
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5", True, None, timedelta(seconds=-1), 10**400])
 def test_a_delay_that_is_none_is_refused(delay: Any) -> None:
     with pytest.raises(ScheduleError, match="m:f"):
         context("mutation").scheduler.run_after(delay, "m:f")
 
 
-@pytest.mark.parametrize("when", [float("nan"), "tomorrow", True, None, datetime(2030, 1, 1)])
+@pytest.mark.parametrize("when", [float("nan"), "tomorrow", True, None, datetime(2030, 1, 1), 10**400])
 def test_a_time_that_is_none_is_refused(when: Any) -> None:
     with pytest.raises(ScheduleError, match="m:f"):
         context("mutation").scheduler.run_at(when, "m:f")
+
+
+@pytest.mark.parametrize("table", [5, None, ["notes"], b"notes"])
+def test_a_table_that_is_no_string_is_refused_by_name(table: Any) -> None:
+    db = context("mutation").db
+    for misused in (lambda: db.query(table), lambda: db.insert(table, {}), lambda: db.normalize_id(table, "x")):
+        with pytest.raises(InterlockError, match="named by a string"):
+            misused()
+
+
+@pytest.mark.parametrize("fields", [["n"], {1: 1}, "n", 5])
+def test_fields_of_an_index_that_have_no_names_are_refused(fields: Any) -> None:
+    with pytest.raises(QueryError, match="fields of an index"):
+        context("query").db.query("notes").index("by_n", fields)
+    with pytest.raises(QueryError, match="named by a string"):
+        context("query").db.query("notes").index(5)
 
 
 def test_log_lines_are_written_as_logging_does_or_one_after_the_other() -> None:

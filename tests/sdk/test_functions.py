@@ -176,6 +176,17 @@ async def top(ctx: QueryCtx, count: int = 10) -> list[int]:
     return list(range(count))
 
 
+def test_what_is_taken_beyond_the_declared_arguments_is_anything() -> None:
+    async def anything(ctx: QueryCtx, **rest: Any) -> None: ...
+    async def bare(ctx: QueryCtx, **rest) -> None: ...  # type: ignore[no-untyped-def]
+    async def numbers(ctx: QueryCtx, **rest: int) -> None: ...
+
+    assert query(anything).declaration().rest
+    assert query(bare).declaration().rest
+    with pytest.raises(MountError, match=r"\*\*rest is annotated"):
+        query(numbers).declaration()
+
+
 async def test_called_directly_it_is_the_function_itself() -> None:
     host = FakeHost()
     assert await submit(MutationCtx(host), "g", None, more=1) == {"name": "{'more': 1}"}

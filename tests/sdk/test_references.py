@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,9 @@ def test_references_may_be_copied() -> None:
     mount = components.a
     assert pickle.loads(pickle.dumps(mount)) == mount == copy.deepcopy(mount)
     assert isinstance(mount, ComponentReference)
+
+
+@pytest.mark.parametrize("options", [{"limits": 5}, {"limits": {"documents_read": 1}}, {"stale": "yes"}, {"name": 5}])
+def test_options_that_are_none_are_refused_where_they_are_written(options: Any) -> None:
+    with pytest.raises(TypeError, match="options"):
+        reference("m:f").options(**options)

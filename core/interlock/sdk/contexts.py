@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from uuid import UUID
 
-from interlock.errors import ContextError, ScheduleError
+from interlock.errors import ContextError, QueryError, ScheduleError, SchemaError
 from interlock.sdk.auth import Identity
 from interlock.sdk.conversion import lower_arguments
 from interlock.sdk.host import Document, FunctionInfo, Host, Job, Metrics
@@ -67,10 +67,14 @@ class DatabaseReader:
 
     def query(self, table: str) -> Query:
         """Begin a read of a table: `.index(…)`, `.order(…)`, `.filter(…)`, then what to give back."""
+        if not isinstance(table, str):
+            raise QueryError(repr(table), _no_table_name(table))
         return Query(self, table)
 
     def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
         """`text` if it is an id of this table, or None. Whether the document exists is not looked at."""
+        if not isinstance(table, str):
+            raise QueryError(repr(table), _no_table_name(table))
         return self._host.normalize_id(table, text)
 
     if not TYPE_CHECKING:  # type checkers are to see only what is there
@@ -86,6 +90,8 @@ class DatabaseWriter(DatabaseReader):
 
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
         """Store a new document, and give its id."""
+        if not isinstance(table, str):
+            raise SchemaError(repr(table), "", "", _no_table_name(table))
         return self._host.insert(table, document)
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
@@ -132,10 +138,10 @@ class Scheduler(JobReader):
 
     def run_after(self, seconds: float | timedelta, ref: Reference | str, /, **args: Any) -> Awaitable[str]:
         """Call a function in so many seconds. Gives the job's id."""
-        delay = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
-            raise ScheduleError(_named(ref), f"run_after takes a number of seconds, 0 or more, not {seconds!r}")
-        return self._host.schedule(None, float(delay), as_target(ref), lower_arguments(args))
+        delay = _number(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
+        if delay is None or not 0 <= delay < math.inf:
+            raise ScheduleError(_named(ref), f"run_after takes a number of seconds, 0 or more, not {_shown(seconds)}")
+        return self._host.schedule(None, delay, as_target(ref), lower_arguments(args))
 
     def run_at(self, when: float | datetime, ref: Reference | str, /, **args: Any) -> Awaitable[str]:
         """Call a function at a time: milliseconds since the epoch, as ctx.now() counts, or a datetime with a time zone.
@@ -146,9 +152,10 @@ class Scheduler(JobReader):
             if when.tzinfo is None:
                 raise ScheduleError(_named(ref), f"run_at takes a datetime with a time zone, not {when}: add tzinfo=timezone.utc")
             when = when.timestamp() * 1000.0
-        if isinstance(when, bool) or not isinstance(when, int | float) or not math.isfinite(when):
-            raise ScheduleError(_named(ref), f"run_at takes milliseconds since the epoch or a datetime, not {when!r}")
-        return self._host.schedule(float(when), None, as_target(ref), lower_arguments(args))
+        when_ms = _number(when)
+        if when_ms is None or not math.isfinite(when_ms):
+            raise ScheduleError(_named(ref), f"run_at takes milliseconds since the epoch or a datetime, not {_shown(when)}")
+        return self._host.schedule(when_ms, None, as_target(ref), lower_arguments(args))
 
     def cancel(self, job_id: str) -> Awaitable[None]:
         """Stop a job from running; one that has run, or is gone, stays as it is."""
@@ -317,6 +324,25 @@ def _refuse(host: Host, owner: object, name: str, missing: Mapping[str, str]) ->
     if name in missing:
         raise ContextError(host.function.name, missing[name])
     raise AttributeError(f"{type(owner).__name__} has no attribute {name!r}", name=name, obj=owner)
+
+
+def _no_table_name(table: object) -> str:
+    return f"a table is named by a string, not by {type(table).__name__}"
+
+
+def _number(value: object) -> float | None:
+    """A number of the author's as a float; None for what is none, or is too large for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _shown(value: object) -> str:
+    """A refused value, short: the repr of an int may have thousands of digits."""
+    return "a number with so many digits" if isinstance(value, int) and abs(value) > 10**30 else repr(value)
 
 
 def _named(ref: Reference | str) -> str:

@@ -177,6 +177,21 @@ class Function(Reference, Generic[P, R]):
         except TypeError as error:
             raise MountError(self.where, str(error)) from None
 
+    def _takes_rest(self) -> bool:
+        """Whether it takes arguments beyond those that it declares. These are any values: there is nothing to validate them by."""
+        rest = next((one for one in self._signature.parameters.values() if one.kind is one.VAR_KEYWORD), None)
+        if rest is None:
+            return False
+        annotation = self._read(rest.annotation, f'argument "**{rest.name}"')
+        if annotation is not Any and annotation is not object:
+            raise MountError(
+                self.where,
+                f"{self.own_name}: **{rest.name} is annotated {rest.annotation!r}, but what a function takes beyond its declared arguments "
+                "is not validated.",
+                f"Write **{rest.name}: Any, or declare the arguments.",
+            )
+        return True
+
     def _declare(self) -> FunctionDeclaration:
         fields = {
             name: {"fieldType": self._validator(annotation, f'argument "{name}"'), "optional": optional}
@@ -188,7 +203,7 @@ class Function(Reference, Generic[P, R]):
             internal=self.internal,
             args={"type": "object", "value": fields},
             returns=self._validator(self._returned, "result"),
-            rest=any(parameter.kind is parameter.VAR_KEYWORD for parameter in self._signature.parameters.values()),
+            rest=self._takes_rest(),
             doc=inspect.getdoc(self.handler) or "",
             plain=self.is_plain,
         )

@@ -76,6 +76,10 @@ class Query:
         """
         if self._index != "by_creation_time" or self._equal or self._bounds:
             raise QueryError(self._table, f"it reads by {self._index} already; a query has one index")
+        if not isinstance(name, str):
+            raise QueryError(self._table, f"an index is named by a string, not by {type(name).__name__}")
+        if fields is not None and (not isinstance(fields, Mapping) or not all(isinstance(field, str) for field in fields)):
+            raise QueryError(self._table, f'the fields of an index are keywords, or a dict like {{"state.kind": "done"}}, not {fields!r}')
         given = values if fields is None else {**fields, **values}
         if fields is not None and len(given) < len(fields) + len(values):
             raise QueryError(self._table, f"{', '.join(sorted(fields.keys() & values.keys()))} is given twice")

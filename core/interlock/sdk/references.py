@@ -31,6 +31,10 @@ class Reference:
 
         `stale` reads the snapshot of the caller's begin, `limits` lowers the budget of the call, `name` labels it.
         """
+        if not (stale is None or isinstance(stale, bool)) or not (limits is None or isinstance(limits, Limits)):
+            raise TypeError(f"options(stale=True or False, limits=Limits(documents_read=…)), not stale={stale!r}, limits={limits!r}")
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(f"options(name=…) takes a string, not {name!r}")
         return OptionedReference(self, stale, limits, name)
 
     def __eq__(self, other: object) -> bool:
