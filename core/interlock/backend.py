@@ -20,7 +20,7 @@ import structlog
 
 from interlock.clock import Clock, SystemClock
 from interlock.engine import Engine, EngineSettings
-from interlock.errors import InterlockError, StorageUnavailable
+from interlock.errors import CallRefused, InterlockError, StorageUnavailable
 from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
@@ -84,6 +84,9 @@ class Backend:
         self._housekeeping: asyncio.Task[None] | None = None
         self._asgi: ServerApp | None = None
         self._changing = asyncio.Lock()
+        self._subscribers: set[asyncio.Event] = set()  # set when something may have changed, the end of the backend included
+        self._ended_by: InterlockError | None = None
+        self._ending: asyncio.Task[None] | None = None
         self.on_fatal: Callable[[BaseException], None] | None = None
 
     # opening and closing
@@ -112,6 +115,7 @@ class Backend:
             await engine.close()
             raise
         engine.committer.on_fatal = self._on_fatal
+        self._ended_by = None
         self._tree, self._engine, self._dispatcher, self._scheduler = tree, engine, dispatcher, scheduler
         self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
 
@@ -136,6 +140,7 @@ class Backend:
             self._dispatcher.close()
             await self._engine.close()
             self._engine = None
+            self._wake_subscribers()
 
     async def __aenter__(self) -> Backend:
         await self.open()
@@ -157,10 +162,19 @@ class Backend:
             if self._asgi is not None:
                 self._asgi.reconfigure(self._server_settings())
 
-    def _on_fatal(self, error: BaseException) -> None:
+    def _on_fatal(self, error: InterlockError) -> None:
+        """What is on disk is not known any more: every call raises from here on, until it is opened anew and has recovered."""
         logger.critical("the backend has to end", error=str(error))
+        self._ended_by = error
+        self._wake_subscribers()
         if self.on_fatal is not None:
             self.on_fatal(error)
+        else:
+            self._ending = asyncio.get_running_loop().create_task(self.close())
+
+    def _wake_subscribers(self) -> None:
+        for changed in self._subscribers:
+            changed.set()
 
     async def _keep_house(self) -> None:
         while True:
@@ -182,6 +196,8 @@ class Backend:
 
     @property
     def engine(self) -> Engine:
+        if self._ended_by is not None:
+            raise self._ended_by
         return _opened(self._engine)
 
     @property
@@ -211,7 +227,7 @@ class Backend:
     # calling
 
     async def query(self, function: Any, /, **args: Any) -> Any:
-        """The result of a query, as of the newest state on disk."""
+        """The result of a query, as of the newest state on disk. Of what travels as plain data, such as a `Page`, its dict."""
         return (await self.dispatcher.call("query", args=args, caller=self._caller(), **_called(function))).value
 
     async def mutation(self, function: Any, /, **args: Any) -> Any:
@@ -227,12 +243,19 @@ class Backend:
         caller = Caller(admin=admin, source="cli", request_id=secrets.token_hex(8))
         return await self.dispatcher.call(None, name, args, caller=caller, component_path=component_path)
 
-    async def subscribe(self, function: Any, /, **args: Any) -> AsyncIterator[Any]:
-        """The result of a query now, and again each time it has changed. Raises what the query raises."""
-        changed = asyncio.Event()
+    def subscribe(self, function: Any, /, **args: Any) -> AsyncIterator[Any]:
+        """The result of a query now, and again each time it has changed. Raises what the query raises, and when the backend ends."""
         target = as_target(function)
-        live = self.dispatcher.live_query(target.name, args, caller=self._caller(), wake=changed.set, component_path=target.mount)
+        if target.handle:
+            raise CallRefused(repr(function), "a handle is to call, not to subscribe to: it may be revoked. Name the query itself.")
+        return self.subscribe_as(self._caller(), target.mount, target.name, args)
+
+    async def subscribe_as(self, caller: Caller, component_path: str, name: str, args: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """`subscribe` for somebody else."""
+        changed = asyncio.Event()
+        live = self.dispatcher.live_query(name, args, caller=caller, wake=changed.set, component_path=component_path)
         shown: bytes | None = None
+        self._subscribers.add(changed)
         try:
             while True:
                 changed.clear()
@@ -248,10 +271,11 @@ class Backend:
                 result: QueryResult = entry.value
                 if result.json != shown:
                     shown = result.json
-                    callee = self.dispatcher.directory.find(target.mount, target.name, camel_case=False, everything=True)
+                    callee = self.dispatcher.directory.find(component_path, name, camel_case=False, everything=True)
                     yield callee.check_result(loads(shown))
                 await changed.wait()
         finally:
+            self._subscribers.discard(changed)
             live.close()
 
     def _caller(self) -> Caller:
@@ -308,7 +332,7 @@ def _opened(part: T | None) -> T:
 def _called(function: Any) -> dict[str, Any]:
     """What a caller in Python names by a string, a function, a reference or a handle, as the dispatcher takes it."""
     target = as_target(function)
-    return {"name": target.name, "component_path": target.mount, "handle": target.handle or None}
+    return {"name": target.name, "component_path": target.mount, "handle": target.handle or None, "limits": target.limits}
 
 
 def _keep_secrets_out_of_tracebacks() -> None:

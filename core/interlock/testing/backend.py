@@ -13,11 +13,13 @@ import math
 import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from interlock.backend import Backend
+from interlock.errors import CallRefused
 from interlock.functions.caller import Caller
 from interlock.limits import Limits
 from interlock.scheduler import Ran
@@ -26,12 +28,11 @@ from interlock.sdk.auth import Identity
 from interlock.sdk.component import Component
 from interlock.sdk.declarations import Isolation
 from interlock.sdk.functions import Function
-from interlock.sdk.host import Job, Kind
+from interlock.sdk.host import Job, Kind, Target
 from interlock.sdk.references import Reference, as_target
 from interlock.storage.memory import MemoryStorage
 from interlock.testing.seeds import seeds
 from interlock.testing.virtual_clock import VirtualClock
-from interlock.values import loads
 
 START_MS = 1_767_225_600_000.0  # 2026-01-01, midnight in UTC
 ISSUER = "https://issuer.test"
@@ -68,28 +69,11 @@ class TestClient:
     async def subscribe(self, function: Reference | str, /, **args: Any) -> AsyncIterator[Any]:
         """The result of a query now, and again each time it has changed."""
         backend = await self._owner.opened()
-        path, name, _ = self._resolve(function)
-        changed = asyncio.Event()
-        live = backend.dispatcher.live_query(name, args, caller=self._caller(), wake=changed.set, component_path=path)
-        shown: bytes | None = None
-        try:
-            while True:
-                changed.clear()
-                place = backend.engine.log.durable
-                backend.engine.log.pin(place)
-                try:
-                    entry = await live.at(place)
-                finally:
-                    backend.engine.log.unpin(place)
-                if entry.error is not None:
-                    raise entry.error
-                if entry.value.json != shown:
-                    shown = entry.value.json
-                    callee = backend.dispatcher.directory.find(path, name, camel_case=False, everything=True)
-                    yield callee.check_result(loads(entry.value.json))
-                await changed.wait()
-        finally:
-            live.close()
+        target = self._resolve(function)
+        if target.handle:
+            raise CallRefused(repr(function), "a handle is to call, not to subscribe to: it may be revoked. Name the query itself.")
+        async for result in backend.subscribe_as(self._caller(), target.mount, target.name, args):
+            yield result
 
     def with_identity(self, *, subject: str, issuer: str = ISSUER, **claims: Any) -> TestClient:
         """The same calls, made by a user. Claims in either spelling: `given_name` or `givenName`."""
@@ -106,20 +90,25 @@ class TestClient:
         if isinstance(function, Function) and function.public_name is None:
             function = function.handler
         if isinstance(function, Reference | str):
-            path, name, handle = self._resolve(function)
+            target = self._resolve(function)
             answer = await backend.dispatcher.call(
-                kind, name, args, caller=self._caller(), component_path=path, handle=handle, limits=self._owner.limits
+                kind,
+                target.name,
+                args,
+                caller=self._caller(),
+                component_path=target.mount,
+                handle=target.handle or None,
+                limits=target.limits or self._owner.limits,
             )
         else:
             written = partial(_written_on_the_spot, function, args)
             answer = await backend.dispatcher.run(written, kind=kind, component_path=self._path, caller=self._caller())
         return answer.value
 
-    def _resolve(self, function: Reference | str) -> tuple[str, str, str | None]:
-        """Component path, name and handle of what a reference means here."""
+    def _resolve(self, function: Reference | str) -> Target:
+        """What a reference means here: its mount as a path from the app."""
         target = as_target(function)
-        path = "/".join(part for part in (self._path, target.mount) if part)
-        return path, target.name, target.handle or None
+        return replace(target, mount="/".join(part for part in (self._path, target.mount) if part))
 
     def _caller(self) -> Caller:
         return Caller(identity=self._identity, admin=True, source="test", request_id="test")
