@@ -145,3 +145,25 @@ async def test_a_secret_of_a_component_is_in_no_log_and_no_error() -> None:
         assert "hunter2" not in repr([{**event, "exc_info": None} for event in logged])
         assert log_lines_of(failed.value) == ["[INFO] the key is …"]
         assert "hunter2" not in describe(failed.value, "0123", True, ["hunter2"]).message
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("a file called \udcff"), "a file called \\udcff"),
+        (FunctionNotFound("\ud800:f"), "Could not find public function for '\\ud800:f'."),
+        (Mute(), "(its text cannot be had: RuntimeError)"),
+    ],
+)
+def test_a_text_that_cannot_be_sent_is_told_as_one_that_can(error: Exception, said: str) -> None:
+    message = describe(raised(error), "0123", True).message
+    assert said in message and message.encode()
+
+
+def test_data_that_is_no_text_is_told_as_one() -> None:
+    assert describe(raised(AppError("\ud800")), "0123", False)[1:] == (True, "\\ud800")

@@ -77,6 +77,17 @@ async def page(ctx: QueryCtx, pagination_opts: PaginationOptions) -> Page[dict[s
     return await ctx.db.query("rows").index("by_n").paginate(pagination_opts)
 
 
+@query
+async def odd(ctx: QueryCtx, text: str = "") -> None:
+    ctx.log.info("a file called \\udcff")
+    raise ValueError("no such file: \\udcff")
+
+
+@mutation
+async def odd_write(ctx: MutationCtx) -> None:
+    ctx.log.info("a file called \\udcff")
+
+
 @query(internal=True)
 async def hidden(ctx: QueryCtx) -> str:
     return "hidden"
@@ -289,3 +300,16 @@ async def test_nothing_stays_behind_when_subscribers_have_gone(folder: Path) -> 
         here.service.newest()
         assert all(each.wakes == 0 for each in watched)
         assert not here.service._shared._by_key and not here.engine.log._pins
+
+
+async def test_half_a_character_in_a_log_line_or_an_error_is_shown_as_what_it_is(folder: Path) -> None:
+    async with bound(folder, dev=True) as here:
+        failure = await here.watch("f:odd").failure()
+        assert "no such file: \\udcff" in failure.message and failure.log_lines == ["[INFO] a file called \\udcff"]
+        answer = await here.service.call(
+            "mutation", "f:odd_write", {}, credentials=ANONYMOUS, request_id="0", source="client", session=("s", 0)
+        )
+        again = await here.service.call(
+            "mutation", "f:odd_write", {}, credentials=ANONYMOUS, request_id="0", source="client", session=("s", 0)
+        )
+        assert isinstance(answer, Answer) and answer == again and list(answer.log_lines) == ["[INFO] a file called \\udcff"]

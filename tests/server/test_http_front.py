@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -151,3 +152,86 @@ async def test_a_client_that_goes_before_its_answer_leaves_the_mutation_done() -
         await converse(here, LAST)  # by now it is seen
         gate.set()
         assert b'"value":1.0' in await converse(here, GET + LAST)
+
+
+FRONT = sys.modules["interlock.server.http_front"]
+
+
+async def test_a_head_that_never_ends_is_refused() -> None:
+    async with site() as here:
+        host, port = here.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /version HTTP/1.1\r\n")
+
+        async def pour() -> None:
+            while True:
+                writer.write(b"A: " + b"a" * 8192 + b"\r\n")
+                await writer.drain()
+
+        pouring = asyncio.ensure_future(pour())
+        assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 431")
+        pouring.cancel()
+        await asyncio.gather(pouring, return_exceptions=True)
+        writer.transport.abort()
+
+
+async def test_a_head_behind_a_long_body_is_not_taken_for_a_long_head() -> None:
+    long = request("/api/mutation", call("t:put", value="x" * 3_000_000))
+    last = LAST.removesuffix(b"\r\n")
+    async with site() as here:
+        assert [status for status, _, _ in parsed(await converse(here, ADD + long + last, b"\r\n"))] == [b"HTTP/1.1 200 OK"] * 3
+
+
+@pytest.mark.parametrize(
+    ("begun", "answer"),
+    [
+        (b"POST /api/query HTTP/1.1\r\nHo", b"HTTP/1.1 408"),
+        (GET[:-1], b"HTTP/1.1 408"),
+        (ADD + GET[:-1], b"HTTP/1.1 200"),
+        (request("/nothing", b"{}")[:-1], b"HTTP/1.1 408"),
+        (request("/api/sync", None, "Upgrade: websocket", "Connection: Upgrade", method="GET")[:-2], b"HTTP/1.1 408"),
+    ],
+)
+async def test_a_request_that_does_not_come_in_is_not_waited_for(begun: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FRONT, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(FRONT, "_BYTES_PER_S_MIN", 1 << 20)
+    async with site() as here:
+        assert (await converse(here, begun)).startswith(answer)
+        async with here.socket() as connection:
+            await asyncio.sleep(0.2)  # a socket is no request
+            await connection.send("nonsense")
+            assert "FatalError" in str(await connection.recv())
+
+
+async def test_a_slow_request_may_take_longer_the_longer_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FRONT, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(FRONT, "_BYTES_PER_S_MIN", 1)
+    body = call("t:get") + b" " * 100
+    head = request("/api/query", b"", "Connection: close").replace(b"Content-Length: 0", b"Content-Length: %d" % len(body))
+    async with site() as here:
+        host, port = here.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for part in (head, body[:100], body[100:]):
+            writer.write(part)
+            await asyncio.sleep(0.1 if part is not head else 0.01)
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_what_follows_a_body_is_no_header() -> None:
+    chunked = request("/api/query", b"", "Transfer-Encoding: chunked", "Connection: close") + CHUNKS[:-2]
+    async with site() as here:
+        ((status, _, body),) = parsed(await converse(here, chunked + b"Authorization: Convex nonsense|00\r\n\r\n"))
+        assert status == b"HTTP/1.1 200 OK" and b'"value":null' in body
+
+
+async def test_who_goes_in_the_middle_of_a_pipelined_body_leaves_nothing_waiting() -> None:
+    async with site() as here:
+        before = asyncio.all_tasks()
+        host, port = here.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(ADD + GET[:-1])
+        await reader.readuntil(b"}")
+        writer.transport.abort()
+        for task in asyncio.all_tasks() - before:
+            await asyncio.wait_for(task, 5)

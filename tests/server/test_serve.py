@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from interlock.errors import MountError
 from interlock.server.serve import bind
+from interlock.server.socket_front import SocketFront
 
 from .site import FRONTS, site
 from .sync_client import SESSION, settle
@@ -152,13 +153,61 @@ async def test_a_client_that_answers_no_ping_is_let_go(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "_PING_EVERY_S", 0.05)
     monkeypatch.setattr(module, "_SILENT_S", 0.1)
     async with site() as here:
-        host, port = here.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        upgrade = ("GET /api/sync HTTP/1.1", "Host: tiny", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
-        writer.write("\r\n".join([*upgrade, "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "", ""]).encode())
-        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        reader, writer = await open_raw(here.url)
         assert b"keepalive ping timeout" in await asyncio.wait_for(reader.read(), 10)
         writer.close()
+
+
+async def open_raw(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A socket after its handshake, for frames that no library would send."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    upgrade = ("GET /api/sync HTTP/1.1", "Host: tiny", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    writer.write("\r\n".join([*upgrade, "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "", ""]).encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    return reader, writer
+
+
+def frame(first: int, payload: bytes = b"") -> bytes:
+    assert len(payload) < 126
+    return bytes((first, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
+async def test_the_pings_of_a_client_that_reads_nothing_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts: list[SocketFront] = []
+    made = SocketFront.connection_made
+    monkeypatch.setattr(SocketFront, "connection_made", lambda self, transport: (fronts.append(self), made(self, transport))[1])
+    async with site() as here:
+        reader, writer = await open_raw(here.url)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (front,) = fronts
+        for _ in range(60):
+            writer.write(frame(0x89, b"x" * 125) * 2000)
+            await writer.drain()
+        assert not front.writable.is_set() and front.transport.get_write_buffer_size() < 1_000_000
+        writer.write(frame(0x89, b"last"))
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        tail = b""
+        while not tail.endswith(b"last"):
+            tail = (tail + await asyncio.wait_for(reader.read(65_536), 10))[-65_536:]
+        writer.transport.abort()
+
+
+async def test_a_message_in_no_end_of_fragments_is_refused() -> None:
+    async with site() as here:
+        reader, writer = await open_raw(here.url)
+        writer.write(frame(0x01))
+        writer.write(frame(0x00) * (64 * 1024))
+        assert b"too many fragments" in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+
+async def test_a_refused_handshake_is_no_error_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    async with site() as here:
+        with pytest.raises(InvalidStatus):
+            async with here.socket("/elsewhere"):
+                pass
+    assert not caplog.records
 
 
 async def test_a_server_that_stops_answers_first_and_takes_no_more() -> None:

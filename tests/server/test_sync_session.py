@@ -522,6 +522,7 @@ async def test_a_bad_token_is_answered_with_the_version_that_stands_and_the_end(
     "fields",
     [
         {"tokenType": "Admin", "value": "tiny|00"},
+        {"tokenType": "Admin", "value": "tiny|\ud800"},
         {"tokenType": "Admin", "value": make_admin_key("tiny", SECRET), "impersonating": {"subject": "s"}},
         {"tokenType": "Admin", "value": make_admin_key("tiny", SECRET), "impersonating": {"issuer": 7, "subject": []}},
     ],

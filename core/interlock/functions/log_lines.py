@@ -36,7 +36,7 @@ class LogLines:
             return
         if len(text) * 4 > _LINE_BYTES and len(encoded := text.encode(errors="replace")) > _LINE_BYTES:
             text = encoded[: _LINE_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
-        text = mask(text, self._secrets)
+        text = mask(readable(text), self._secrets)
         tag = f"{component_path}: " if component_path else ""
         self.lines.append(f"[{level.upper()}] {tag}{text}")
         self._events.append((level.lower(), text, component_path, function))
@@ -69,6 +69,11 @@ def quietly(write: Callable[[], object]) -> None:
     """Write to the log. A log that cannot be written to is nobody's error: least of all the function's that was logging."""
     with suppress(Exception):
         write()
+
+
+def readable(text: str) -> str:
+    """The text as it can be sent. File names and broken pairs of JavaScript bring lone surrogates, which UTF-8 has not."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

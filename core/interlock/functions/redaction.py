@@ -17,7 +17,7 @@ import structlog
 
 import interlock.errors as errors
 from interlock.errors import AppError, InvalidCursor, ValueRefused
-from interlock.functions.log_lines import mask, quietly
+from interlock.functions.log_lines import mask, quietly, readable
 from interlock.values import normalize
 
 logger = structlog.get_logger("interlock.functions")
@@ -56,7 +56,7 @@ def describe(error: BaseException, request_id: str, dev: bool, secrets: Iterable
     head = f"[Request ID: {request_id}] Server Error"
     if not dev and not isinstance(error, _TOLD):
         return Described(head, has_data, data)
-    said = str(error)
+    said = _said(error)
     if isinstance(error, errors.ReturnError) and not dev:
         # What it was instead is what the annotation was to hold back.
         said = f"{error.function}: result{error.path} must be {error.expected}."
@@ -72,10 +72,17 @@ def data_of(error: BaseException) -> tuple[bool, Any]:
         try:
             return True, normalize(error.data)
         except ValueRefused:
-            return True, str(error)
+            return True, _said(error)
     if isinstance(error, InvalidCursor):
         return True, dict(_RESTART)
     return False, None
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return readable(str(error))
+    except Exception as unreadable:
+        return f"(its text cannot be had: {type(unreadable).__name__})"
 
 
 def frames_of(error: BaseException) -> list[str]:
@@ -103,8 +110,9 @@ def log_failure(error: BaseException, request_id: str, component_path: str, func
     log = logger.bind(request_id=request_id, function=function)
     if component_path:
         log = log.bind(component=component_path)
-    told = mask(f"{type(error).__name__}: {error}", secrets)
-    if any(secret in str(error) for secret in secrets):
+    said = _said(error)
+    told = mask(f"{type(error).__name__}: {said}", secrets)
+    if any(secret in said for secret in secrets):
         quietly(lambda: log.error("function failed", error=told, frames=frames_of(error)))  # a traceback would print the message again
     else:
         quietly(lambda: log.error("function failed", error=told, exc_info=(type(error), error, error.__traceback__)))

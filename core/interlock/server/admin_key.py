@@ -33,7 +33,7 @@ def check_admin_key(key: str, instance_name: str, secret: bytes) -> bool:
     name = name.rpartition(":")[2]
     own = make_admin_key(instance_name, secret)
     # One comparison in constant time, whichever part is wrong.
-    return hmac.compare_digest(f"{name}|{proof}".encode(), own.encode())
+    return hmac.compare_digest(f"{name}|{proof}".encode(errors="surrogatepass"), own.encode())
 
 
 def split_impersonation(text: str) -> tuple[str, dict[str, Any] | None]:

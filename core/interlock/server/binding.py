@@ -203,7 +203,7 @@ class DispatcherService:
         """The failed run of a query is shared by all who look at it; it is one line in the log."""
         if not is_told(error) and not hasattr(error, _LOGGED):
             setattr(error, _LOGGED, True)
-            log_failure(error, request_id, component_path, path)
+            log_failure(error, request_id, component_path, path, self._dispatcher.secrets)
 
 
 class _Source:

@@ -3,6 +3,8 @@
 The API needs the whole body before it begins and has the whole answer when it ends. So a request is one call and one write; scope,
 events, and the checks of what an unknown application may send are left out. Everything else goes uvicorn's own way, and so does
 the order of pipelined requests: a `_Exchange` stands in uvicorn's queue like its own cycles do.
+
+Whichever way it goes: a request has a head of limited length, and comes in within a time that goes with its length.
 """
 
 from __future__ import annotations
@@ -18,6 +20,13 @@ from interlock.server.http_api import BODY_MAX, HttpApi, Reply
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
+_HEAD_MAX = 128 * 1024
+_WITH_OVERHEAD_MAX = 8 * BODY_MAX
+"""A chunk of one byte takes six."""
+_PATIENCE_S = 60.0
+_BYTES_PER_S_MIN = 1024
+"""A request may take `_PATIENCE_S` to come in, and more if it is long: what is slower than this is somebody who holds connections."""
+
 
 class HttpFront(HttpToolsProtocol):
     """One connection."""
@@ -25,6 +34,12 @@ class HttpFront(HttpToolsProtocol):
     _api: HttpApi | None = None
     _exchange: _Exchange | None = None
     """The request that is just coming in, if it takes the short way."""
+    _is_incoming = False
+    _has_head = False
+    _came_in = -1
+    """Bytes of the request that is just coming in, but for those that came with its beginning."""
+    _began_s = 0.0
+    _slow: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -34,14 +49,81 @@ class HttpFront(HttpToolsProtocol):
         # Who connects and says nothing is not waited for any longer than who was answered and says no more.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_incoming:
+            self._watch(len(data))
+        elif self._slow is not None:
+            self._unwatch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self, more: int) -> None:
+        if self.transport.is_closing():
+            return self._unwatch()
+        if self._came_in < 0:  # it began in what came now, behind the end of another one perhaps
+            self._came_in = 0
+            self._began_s = self.loop.time()
+        else:
+            self._came_in += more
+        if not self._has_head and self._came_in > _HEAD_MAX:
+            return self._refuse(431, "The head of this request is too long.")
+        if self._came_in > _WITH_OVERHEAD_MAX and self._exchange is not None:
+            return self._refuse(413, "This request is too long.")
+        if self._slow is None:
+            self._slow = self.loop.call_later(_PATIENCE_S, self._on_slow)
+        return None
+
+    def _unwatch(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def _on_slow(self) -> None:
+        now_s = self.loop.time()
+        due_s = self._began_s + _PATIENCE_S + self._came_in / _BYTES_PER_S_MIN
+        if self.flow.read_paused:
+            due_s = now_s + _PATIENCE_S  # it is we who do not read
+        if now_s >= due_s:
+            self._refuse(408, "This request did not come in time.")
+        else:
+            self._slow = self.loop.call_at(due_s, self._on_slow)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """End a connection whose request will never be whole."""
+        self._unwatch()
+        cycle, exchange = self.cycle, self._exchange
+        if not self._has_head:
+            is_its_turn = cycle is None or cycle.response_complete
+        else:
+            is_its_turn = not exchange.is_queued if exchange is not None else not cycle.response_started
+        if is_its_turn and not self.pipeline:
+            self.transport.write(
+                b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (STATUS_LINE[status], len(message), message.encode())
+            )
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         # uvicorn makes a scope here; a request on the short way needs none.
+        self._is_incoming, self._has_head, self._came_in = True, False, -1
         self._exchange = None
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._has_head:
+            return  # a trailer: it must not pass for what a proxy has let through in the head
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
+        self._has_head = True
         api = self._api
         if api is not None and not self.expect_100_continue and self.parser.get_method() == b"POST":
             path = self.url.partition(b"?")[0]
@@ -74,6 +156,7 @@ class HttpFront(HttpToolsProtocol):
                 self._complete(exchange)
 
     def on_message_complete(self) -> None:
+        self._is_incoming = False
         exchange = self._exchange
         if exchange is None:
             super().on_message_complete()
@@ -86,16 +169,6 @@ class HttpFront(HttpToolsProtocol):
             exchange.whole.set()
         if not exchange.is_queued:
             self._start_asgi_task(self.cycle, self.app)
-
-
-class _Deaf:
-    """Stands where uvicorn signals its own cycles."""
-
-    def set(self) -> None:
-        pass
-
-
-_DEAF = _Deaf()
 
 
 class _Exchange:
@@ -116,7 +189,6 @@ class _Exchange:
         "response_complete",
         "whole",
     )
-    message_event = _DEAF
 
     def __init__(self, protocol: HttpFront, api: HttpApi, path: str, keep_alive: bool) -> None:
         self._protocol, self._api, self._path = protocol, api, path
@@ -146,11 +218,23 @@ class _Exchange:
             self.is_too_long = True
             self._body = b""
 
+    @property
+    def message_event(self) -> _Exchange:
+        """What uvicorn sets when the connection is lost."""
+        return self
+
+    def set(self) -> None:
+        if self.whole is not None:
+            self.whole.set()
+
     async def run_asgi(self, app: ASGI3Application) -> None:
         """Answer. Called when the request is there, or when it is this one's turn among pipelined ones."""
         if not self.is_whole:
             self.whole = asyncio.Event()
-            await self.whole.wait()
+            if not self.disconnected:
+                await self.whole.wait()
+            if not self.is_whole:
+                return  # and never will be
         body, self._body = None if self.is_too_long else bytes(self._body), b""
         reply = await self._api.answer("POST", self._path, dict(self._headers), self._query_string, body)
         protocol = self._protocol

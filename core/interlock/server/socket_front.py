@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ProtocolError
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
@@ -19,16 +20,50 @@ from interlock.server.socket import WIRE_EXTENSION
 _FRAGMENT = 4 * 1024 * 1024
 _JOINED = 16 * 1024
 _CLOSE_TIMEOUT_S = 30.0
+_FRAGMENTS_MAX = 64 * 1024
+"""Frames of one message. Their bytes are limited; that says nothing of how many hold none."""
 _TEXT, _CONTINUATION, _FIN = 0x1, 0x0, 0x80
 
 
 class SocketFront(WebSocketsSansIOProtocol):
     """Offers a `FrontWire` to the application."""
 
+    _pongs = b""
+    """The answer to the last pings of a client that takes nothing now."""
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
             cast(dict[str, Any], self.scope["extensions"])[WIRE_EXTENSION] = FrontWire(self)
+
+    def handle_cont(self, event: Frame) -> None:
+        if self.close_sent:
+            return
+        if len(self.frames) >= _FRAGMENTS_MAX:
+            self.frames = []
+            self.conn.send_close(1009, "too many fragments")
+            self.handle_parser_exception()
+            return
+        super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """The last one is the one to answer (RFC 6455, 5.5.3): pongs must not pile up for who sends pings and reads nothing."""
+        pongs = b"".join(self.conn.data_to_send())  # those of all pings that came with this one
+        if self.writable.is_set():
+            self.transport.write(pongs)
+        elif pongs:
+            self._pongs = pongs
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        pongs, self._pongs = self._pongs, b""
+        if pongs and not self.close_sent:
+            self.transport.write(pongs)
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # refused, and told so: nothing that uvicorn would have to complain of
 
 
 class FrontWire:

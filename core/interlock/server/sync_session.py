@@ -283,7 +283,7 @@ class SyncSession:
         request_id = hashlib.sha256(f"{self._session_id}|{call.request_id}".encode()).hexdigest()[:16]
         try:
             target = self._target(call, credentials)
-            outcome: Answer | Failure = await self._service.call(
+            outcome = await self._service.call(
                 "mutation" if call.is_mutation else "action",
                 target.path,
                 target.args,
@@ -293,22 +293,26 @@ class SyncSession:
                 component_path=target.component_path,
                 session=(self._session_id, call.request_id) if call.is_mutation else None,
             )
+            message = self._response(call, outcome, request_id)
         except InterlockError as error:
-            outcome = self._refuse(error, request_id)
+            message = self._response(call, self._refuse(error, request_id), request_id)
         except Exception:
-            log.exception("%s could not be called", call.path[:200])
+            log.exception("%r could not be called", call.path[:200])
             return self._end(*INTERNAL_ERROR)
         finally:
             self._release(size)
-        message = messages.response(call.request_id, outcome, is_mutation=call.is_mutation)
-        if len(message) > self._message_max:
-            too_large = LimitExceeded("message to this client", len(message), self._message_max)
-            message = messages.response(call.request_id, self._service.describe(too_large, request_id), is_mutation=call.is_mutation)
         while self._wire.is_full and not self._is_over:
             await self._wire.wait_drained()
         self._send(message)
         self._wake_now()
         return None
+
+    def _response(self, call: Call, outcome: Answer | Failure, request_id: str) -> bytes:
+        message = messages.response(call.request_id, outcome, is_mutation=call.is_mutation)
+        if len(message) <= self._message_max:
+            return message
+        too_large = LimitExceeded("message to this client", len(message), self._message_max)
+        return messages.response(call.request_id, self._service.describe(too_large, request_id), is_mutation=call.is_mutation)
 
     def _target(self, call: Call | Add, credentials: Credentials) -> _Target:
         """Raises ValueRefused and FunctionNotFound."""
