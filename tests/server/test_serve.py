@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import socket
+import subprocess
 import sys
 from functools import partial
 from typing import Any
@@ -228,6 +229,22 @@ async def test_a_server_that_stops_answers_first_and_takes_no_more() -> None:
             await connection.recv()
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1011
         assert (await request).json()["status"] == "success"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_server_asks_for_as_many_sockets_as_it_may_have() -> None:
+    program = """
+import resource
+from interlock.server.serve import run
+
+async def limit():
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, min(hard, 4096)))
+print(*run(limit()))
+"""
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "4096 4096\n"
 
 
 def test_a_port_that_is_taken_is_named_with_a_way_out() -> None:

@@ -66,6 +66,15 @@ async def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path,
     assert start("hold.py", tmp_path).communicate("")[0] == "held\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no such permissions here")
+async def test_what_it_makes_is_read_by_its_owner_alone(tmp_path: Path, catalog: Catalog, put: Put) -> None:
+    storage = await opened(tmp_path, catalog(), put("a", None, b"1"))
+    with os.scandir(tmp_path) as files:
+        modes = {file.name: file.stat().st_mode & 0o077 for file in files if file.name.startswith(sqlite_file.NAME)}
+    assert len(modes) == 3 and not any(modes.values()), modes
+    await storage.close()
+
+
 async def test_a_second_storage_in_one_process_is_refused_and_the_first_keeps_its_lock(tmp_path: Path, start: Start) -> None:
     first = await opened(tmp_path)
     assert "this process" in await refusal_of(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from interlock.errors import StorageUnavailable
@@ -57,6 +58,7 @@ def connect(file: Path, synchronous: str, cache_kib: int) -> sqlite3.Connection:
 
 def open_for_writing(file: Path, synchronous: str, cache_kib: int) -> sqlite3.Connection:
     """The writer's connection to a file that is ours, of a format we know, whose recovered commits are on disk."""
+    _make_private(file)
     try:
         connection = connect(file, synchronous, cache_kib)
     except sqlite3.Error as error:
@@ -73,6 +75,12 @@ def open_for_writing(file: Path, synchronous: str, cache_kib: int) -> sqlite3.Co
         connection.close()
         raise
     return connection
+
+
+def _make_private(file: Path) -> None:
+    """A new file is its owner's alone, and so are those that SQLite lays beside it: it holds what admin keys are signed with."""
+    with suppress(OSError):  # where it cannot be made, SQLite says so below
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _make_or_check(file: Path, connection: sqlite3.Connection) -> None:
