@@ -19,7 +19,9 @@ from interlock.sdk.pagination import Page, PaginationOptions
 from interlock.sdk.query import Range
 from interlock.sdk.references import ComponentReference, Reference, components, reference
 from interlock.sdk.schema import Schema, Table
+from interlock.sdk.texts import from_text, to_text
 from interlock.sdk.triggers import Change, trigger
+from interlock.sdk.validator import Validator
 
 __all__ = [
     "JWT",
@@ -44,11 +46,14 @@ __all__ = [
     "Response",
     "Schema",
     "Table",
+    "Validator",
     "action",
     "components",
+    "from_text",
     "mutation",
     "query",
     "reference",
     "secret",
+    "to_text",
     "trigger",
 ]

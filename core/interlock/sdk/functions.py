@@ -16,13 +16,14 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from interlock.errors import ArgumentError, FunctionNotFound, MountError
+from interlock.errors import ArgumentError, FunctionNotFound, MountError, ReturnError
 from interlock.sdk.conversion import BUILT_IN, holds_class, lower, maker
 from interlock.sdk.declarations import FunctionDeclaration
 from interlock.sdk.host import Kind, Target
 from interlock.sdk.references import Reference
 from interlock.sdk.registry import loading, where_defined
-from interlock.values import Json, from_annotation
+from interlock.sdk.validator import compile_loosely
+from interlock.values import Json, Mismatch, from_annotation, normalize
 from interlock.values.types import is_identifier
 
 if TYPE_CHECKING:
@@ -121,6 +122,32 @@ class Function(Reference, Generic[P, R]):
             if type(value) not in BUILT_IN:
                 return lower(returned)
         return returned
+
+    def check_arguments(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments as the handler takes them, for packages that run a function in their own way. Raises ArgumentError.
+
+        As with `Validator`, an id is checked to be a string alone.
+        """
+        declared = self.declaration().args["value"]
+        taken = dict(args) if not self.declaration().rest else {name: value for name, value in args.items() if name in declared}
+        try:
+            checked: dict[str, Any] = self._loose_checks[0](lower(taken))
+            rest = normalize(lower({name: value for name, value in args.items() if name not in taken}))
+        except Mismatch as mismatch:
+            raise ArgumentError(self._public_name or self.own_name, mismatch.path, mismatch.expected, mismatch.got) from None
+        return self.arguments({**checked, **rest})
+
+    def check_result(self, returned: Any) -> Any:
+        """What the handler returned as a plain value that fits the annotation. Raises ReturnError."""
+        try:
+            return self._loose_checks[1](self.result(returned))
+        except Mismatch as mismatch:
+            raise ReturnError(self._public_name or self.own_name, mismatch.path, mismatch.expected, mismatch.got) from None
+
+    @functools.cached_property
+    def _loose_checks(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        declaration = self.declaration()
+        return compile_loosely(declaration.args), compile_loosely(declaration.returns)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Function):
