@@ -266,6 +266,22 @@ async def test_finish_scheduled_runs_all_that_is_planned_and_says_what() -> None
         assert await t.finish_scheduled() == []
 
 
+async def test_a_job_that_ran_beside_the_tests_own_calls_is_among_those_that_ran() -> None:
+    async def plan(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, "add", name="beans")
+
+    async with TestBackend(tally()) as t:
+        await t.run(plan)
+        for _ in range(3):
+            await t.mutation("add", name="peas")  # the loop turns meanwhile
+        assert [job.name for job in await t.finish_scheduled()] == ["add"]
+        assert await t.finish_scheduled() == []
+        await t.run(plan)
+        for _ in range(3):
+            await t.mutation("add", name="peas")
+        assert [job.name for job in await t.advance(0)] == ["add"]
+
+
 async def test_finish_scheduled_takes_crons_along_and_does_not_wait_for_them() -> None:
     component = tally()
     component.cron("add", every=60, args={"name": "ticks"})("add")

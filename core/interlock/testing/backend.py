@@ -178,14 +178,15 @@ class TestBackend(TestClient):
         return self.clock.now_ms()
 
     async def advance(self, seconds: float | timedelta) -> list[Job]:
-        """Let time pass. Jobs and crons run when they are due, in the order of time. Gives what ran."""
+        """Let time pass. Jobs and crons run when they are due, in the order of time.
+
+        Gives what ran since this was last asked: a job that was due at once may have run beside the test's own calls.
+        """
         duration = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
         if not 0 <= duration < math.inf:
             raise ValueError(f"time passes forward by a number of seconds, not {seconds!r}")
-        backend = await self.opened()
-        before = len(self._ran)
-        await self._advance_to(backend, self.now() + duration * 1000.0)
-        return self._ran_since(before)
+        await self._advance_to(await self.opened(), self.now() + duration * 1000.0)
+        return self._ran_so_far()
 
     async def finish_in_progress(self) -> list[Job]:
         """Run what is due now, and what that plans for now. Time stands still. Gives what ran."""
@@ -194,15 +195,14 @@ class TestBackend(TestClient):
     async def finish_scheduled(self, max_rounds: int = 100) -> list[Job]:
         """Run every job that is planned, and those that they plan, until none is left. Time passes as needed; crons come along.
 
-        Gives what ran. Fails when jobs are still planned after `max_rounds` steps in time or generations of jobs.
+        Gives what ran since this was last asked. Fails when jobs are still planned after `max_rounds` steps in time or generations of jobs.
         """
         backend = await self.opened()
-        before = len(self._ran)
         for _ in range(max_rounds):
             await self._run_due(backend, max_rounds)
             planned = [live for live in await backend.scheduler.live_jobs() if not live.is_cron]
             if not planned:
-                return self._ran_since(before)
+                return self._ran_so_far()
             await self._advance_to(backend, max(self.now(), min(live.due_ms for live in planned)), max_rounds)
         names = {live.job.name for live in await backend.scheduler.live_jobs() if not live.is_cron}
         raise AssertionError(
@@ -248,8 +248,10 @@ class TestBackend(TestClient):
             idle.cancel()
             all_ended.cancel()
 
-    def _ran_since(self, before: int) -> list[Job]:
-        return [ran.job for ran in self._ran[before:]]
+    def _ran_so_far(self) -> list[Job]:
+        jobs = [ran.job for ran in self._ran]
+        self._ran.clear()
+        return jobs
 
     # for assertions
 
