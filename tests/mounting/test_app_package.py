@@ -240,3 +240,11 @@ def test_an_error_is_told_where_it_happened_and_not_where_the_import_began(tmp_p
 def test_a_module_beside_a_folder_of_its_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MountError, match=r"sub\.py and the folder sub/ are one name to Python"):
         AppPackage(make(tmp_path, sub="", sub__mod=""))
+
+
+def test_a_package_does_not_silently_hide_the_module_beside_it(tmp_path: Path) -> None:
+    directory = make(tmp_path, sub="", other="")
+    (directory / "sub").mkdir()
+    (directory / "sub" / "__init__.py").write_text("")
+    with pytest.raises(MountError, match=r"sub\.py and the folder sub/ are one name to Python"):
+        AppPackage(directory)

@@ -121,10 +121,10 @@ class AppPackage:
                     self.warnings.append(f'{self.relative(path)} is not imported: "{path.stem}" can be no module\'s name.')
 
     def _refuse_a_module_beside_a_folder_of_its_name(self) -> None:
-        names = {file.name for file in self.files}
+        modules = {file.name for file in self.files if file.path.name != "__init__.py"}
         for file in self.files:
-            folder = file.name.rpartition("/")[0]
-            if folder in names and not (self.directory / folder / "__init__.py").is_file():
+            folder = file.name if file.path.name == "__init__.py" else file.name.rpartition("/")[0]
+            if folder in modules:
                 problem = f"{folder}.py and the folder {folder}/ are one name to Python, so {self.relative(file.path)} cannot be imported."
                 raise MountError(f"{folder}.py", problem, "Rename one of the two.")
 
