@@ -13,6 +13,7 @@ from interlock import (
     CallRefused,
     Component,
     LimitExceeded,
+    MountError,
     MutationCtx,
     QueryCtx,
     Schema,
@@ -21,6 +22,7 @@ from interlock import (
     Table,
     reference,
 )
+from interlock.engine import EngineSettings
 from interlock.errors import FunctionHandleNotFound
 from interlock.limits import Limits
 from interlock.storage.memory import MemoryStorage
@@ -118,3 +120,16 @@ async def test_a_field_without_a_name_is_refused() -> None:
     async with Backend(notes(), data=":memory:") as backend:
         with pytest.raises(SchemaError, match="a field's name is a string"):
             await backend.mutation("odd")
+
+
+async def test_the_environment_sets_the_window_of_the_log_and_the_memory_for_tables() -> None:
+    env = {"INTERLOCK_HISTORY_SECONDS": "60.5", "INTERLOCK_MEMORY_BYTES": "0"}
+    async with Backend(notes(), data=":memory:", env=env) as backend:
+        assert backend.engine.settings == EngineSettings(memory_bytes=0, history_seconds=60.5)
+        await backend.mutation("add")
+        assert await backend.query("count") == 1
+    async with Backend(notes(), data=":memory:", env={"INTERLOCK_MEMORY_BYTES": ""}) as backend:
+        assert backend.engine.settings == EngineSettings()
+    for wrong in ("much", "-1", "nan", "inf"):
+        with pytest.raises(MountError, match="INTERLOCK_MEMORY_BYTES"):
+            await Backend(notes(), data=":memory:", env={"INTERLOCK_MEMORY_BYTES": wrong}).open()

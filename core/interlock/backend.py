@@ -50,7 +50,8 @@ class Backend:
     """An app that runs: embedded in your own program (`async with Backend("myapp") as backend:`), or as an ASGI application.
 
     `app` is an app's directory, an `App`, or a component on its own. `data` is a directory, `:memory:` or a URL; by default
-    `.interlock/` beside `app.py`. With `dev`, callers are told errors whole. `plugins` are asked along with the installed ones.
+    `.interlock/` beside `app.py`. `settings` are by default what the environment says. With `dev`, callers are told errors whole.
+    `plugins` are asked along with the installed ones.
     """
 
     def __init__(
@@ -102,7 +103,8 @@ class Backend:
         tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=self._all_plugins())
         _check_crons(tree)
         entropy = random.Random(self._seed) if self._seed is not None else random.SystemRandom()
-        engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=self._settings, seed=entropy.getrandbits(64))
+        settings = self._settings or EngineSettings.of_environment(self._env)
+        engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=settings, seed=entropy.getrandbits(64))
         try:
             await engine.open()
             facts = _missing_facts(engine.facts, tree, entropy)

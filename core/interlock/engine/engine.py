@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Self, TypeVar
 
 import structlog
 
@@ -20,7 +21,7 @@ from interlock.engine.read_set import ReadSet
 from interlock.engine.transaction import SnapshotGone, Transaction
 from interlock.engine.turns import Turn
 from interlock.engine.write_log import LogEntry, WriteLog
-from interlock.errors import StorageUnavailable, WriteConflict
+from interlock.errors import MountError, StorageUnavailable, WriteConflict
 from interlock.limits import LIMITS, Limits
 from interlock.storage.protocol import IndexRecord, Interval, Storage, TableRecord
 from interlock.values import compile_validator
@@ -41,6 +42,24 @@ class EngineSettings:
 
     memory_bytes: int = 256 * 1024 * 1024
     history_seconds: float = 24 * 3600.0
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> Self:
+        """What `INTERLOCK_MEMORY_BYTES` and `INTERLOCK_HISTORY_SECONDS` say. Raises MountError for what is no number, 0 or more."""
+        given = {}
+        for field in fields(cls):
+            name = f"INTERLOCK_{field.name.upper()}"
+            text = environment.get(name, "")
+            if not text:
+                continue
+            try:
+                number = float(text)
+            except ValueError:
+                number = math.nan
+            if not 0 <= number < math.inf:
+                raise MountError("the environment", f"{name} is {text!r}.", "Write a number, 0 or more, or leave it out.")
+            given[field.name] = number
+        return cls(**given)  # type: ignore[arg-type]  # a budget of bytes is compared, and may be any number
 
 
 @dataclass(slots=True)

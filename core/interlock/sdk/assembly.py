@@ -166,7 +166,9 @@ class Assembly:
                 where, f"{title} has {'no schedule' if every is None else 'two schedules'}.", 'Give one of every=60 and cron="0 3 * * *".'
             )
         seconds = every.total_seconds() if isinstance(every, timedelta) else every
-        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not _EVERY_MIN <= seconds < math.inf):
+        if seconds is not None and (
+            isinstance(seconds, bool) or not isinstance(seconds, int | float) or not _EVERY_MIN <= seconds < math.inf
+        ):
             raise MountError(where, f"{title} runs every {every!r} seconds.", f"Give a number of seconds, {_EVERY_MIN} or more.")
         if cron is not None and (not isinstance(cron, str) or len(cron.split()) != 5):
             raise MountError(where, f"{title} has the schedule {cron!r}.", 'Write five fields, minute hour day month weekday: "0 3 * * *".')
