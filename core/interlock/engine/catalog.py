@@ -67,6 +67,7 @@ class Table:
         "check",
         "component",
         "count",
+        "declares_fields",
         "indexes",
         "last_place",
         "made_at",
@@ -85,6 +86,7 @@ class Table:
         self.validator = record.validator
         self.count, self.size = record.count, record.size
         self.check = check
+        self.declares_fields = False  # what `check` lets through has no top-level fields but declared ones
         self.indexes: dict[str, Index] = {}
         self.maintained: tuple[Index, ...] = ()
         self.memory: MemoryTable | None = None

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from interlock.engine.catalog import BY_CREATION_TIME, BY_ID, Index, Table, TableSpec
+from interlock.engine.key_map import KeyMap
 from interlock.errors import SchemaError, StorageUnavailable
 from interlock.storage.protocol import CatalogChange, IndexRecord, Interval, NothingWritten, TableRecord
 from interlock.values import Mismatch, compile_validator, is_subset, pack, unpack
@@ -87,7 +88,7 @@ class Deploy:
         for name, fields in spec.indexes.items():
             index = table.add_index(IndexRecord(engine.catalog.take_number(), table.number, name, fields))
             assert table.memory is not None
-            table.memory.entries[index.number] = type(next(iter(table.memory.entries.values())))()
+            table.memory.entries[index.number] = KeyMap()
         self._made.append(table)
         self._change.tables.append(record)
         self._change.indexes.extend(IndexRecord(index.number, table.number, index.name, index.fields) for index in table.indexes.values())
@@ -203,8 +204,7 @@ class Deploy:
         for table, record in self._new_indexes:
             catalog.by_index[record.number] = table.add_index(record)
             if table.memory is not None:
-                kind = type(next(iter(table.memory.entries.values())))
-                table.memory.entries[record.number] = kind(filled.get(record.number, {}))
+                table.memory.entries[record.number] = KeyMap(filled.get(record.number, {}))
         for number, id, packed in self._documents:
             memory = catalog.by_number[number].memory
             if memory is not None:

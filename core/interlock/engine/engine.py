@@ -24,7 +24,7 @@ from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.errors import MountError, StorageUnavailable, WriteConflict
 from interlock.limits import LIMITS, Limits
 from interlock.storage.protocol import IndexRecord, Interval, Storage, TableRecord
-from interlock.values import compile_validator
+from interlock.values import compile_validator, is_identifier
 
 logger = structlog.get_logger("interlock.engine")
 T = TypeVar("T")
@@ -151,9 +151,11 @@ class Engine:
     def set_validator(self, table: Table, validator: str) -> None:
         table.validator = validator
         declared = json.loads(validator) if validator else None
+        table.declares_fields = False
         if declared is None or not declared["strict"] or declared["validator"] is None:
             table.check = None
         else:
+            table.declares_fields = _declares_fields(declared["validator"])
             component = table.component
             table.check = compile_validator(declared["validator"], lambda name: self.catalog.number_of(component, name))
 
@@ -346,3 +348,10 @@ class Engine:
         """Let go of the log beyond the history window, and give its space back."""
         before_ns = int((self.clock.now_ms() / 1000.0 - self.settings.history_seconds) * 1e9)
         await self.storage.forget(min(before_ns, self.log.durable_ts))
+
+
+def _declares_fields(validator: dict[str, Any]) -> bool:
+    """Whether documents that it takes have no top-level fields but those that it names, which are good names."""
+    if validator["type"] == "union":
+        return all(map(_declares_fields, validator["value"]))
+    return validator["type"] == "object" and all(map(is_identifier, validator["value"]))

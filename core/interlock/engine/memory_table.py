@@ -7,11 +7,11 @@ collector, and unpacking them gives every reader a fresh copy.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from sortedcontainers import SortedDict, SortedList
+from sortedcontainers import SortedList
 
+from interlock.engine.key_map import KeyMap
 from interlock.storage.protocol import Interval, Write
 
 
@@ -22,7 +22,7 @@ class MemoryTable:
 
     def __init__(self, indexes: list[int]) -> None:
         self.documents: dict[str, bytes] = {}
-        self.entries: dict[int, Any] = {number: SortedDict() for number in indexes}
+        self.entries: dict[int, KeyMap] = {number: KeyMap() for number in indexes}
         self.by_id: Any = None  # sorted ids, made when somebody first reads by_id in order
 
     def apply(self, write: Write) -> None:
@@ -44,12 +44,9 @@ class MemoryTable:
                 self.by_id.add(id)
 
     def keys(self, index: int, interval: Interval, descending: bool) -> Iterator[bytes]:
+        """The keys of an interval, one by one."""
         start, end = interval
-        return self.entries[index].irange(start, end, (True, False), descending)  # type: ignore[no-any-return]
-
-    def ids(self, index: int, keys: Iterator[bytes], limit: int | None) -> list[tuple[bytes, str]]:
-        entries = self.entries[index]
-        return [(key, entries[key]) for key in (keys if limit is None else islice(keys, limit))]
+        return self.entries[index].irange(start, end, (True, False), descending)
 
     def ids_in_order(self, interval: Interval, descending: bool) -> Iterator[str]:
         """Ids in the key interval of `by_id`. Keys of ids keep the order of their text."""
@@ -59,7 +56,7 @@ class MemoryTable:
         return self.by_id.irange(start, end, (True, False), descending)  # type: ignore[no-any-return]
 
     def count(self, index: int, interval: Interval) -> int:
-        entries = self.entries[index]
+        entries: Any = self.entries[index]
         start, end = interval
         upper = len(entries) if end is None else entries.bisect_left(end)
         return max(0, upper - int(entries.bisect_left(start)))

@@ -36,12 +36,22 @@ class ReadSet:
         self.intervals: dict[int, dict[Interval, None]] = {}
         self.names: set[tuple[str, str]] = set()
 
-    def add(self, index: int, interval: Interval) -> None:
+    def add(self, index: int, interval: Interval) -> bool:
+        """False: it is there already."""
         known = self.intervals.get(index)
         if known is None:
             self.intervals[index] = {interval: None}
+        elif interval in known:
+            return False
         else:
             known[interval] = None
+        return True
+
+    def grow(self, index: int, interval: Interval, grown: Interval) -> None:
+        """Put a larger interval in the place of one that it contains."""
+        known = self.intervals[index]
+        known.pop(interval, None)
+        known[grown] = None
 
     def update(self, other: ReadSet) -> None:
         self.ids |= other.ids

@@ -8,7 +8,7 @@ look through layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.engine.budget import GIVEN_BACK, Budget
@@ -197,10 +197,9 @@ class Transaction:
             interval = Interval(rows[-1][0] + b"\x00", interval.end)
 
     def _record(self, index: Index, interval: Interval) -> None:
-        self.read_set.add(index.number, interval)
-        # Not one more each time: a range that is read again, or grows, is still one interval.
-        self.budget.used.intervals_read = len(self.read_set) - 1
-        self.budget.read_interval()
+        # Not one more each time: a range that is read again is still one interval.
+        if self.read_set.add(index.number, interval):
+            self.budget.read_interval()
 
     async def _rows(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[tuple[bytes, bytes]], bool]:
         """(key, packed document) pairs at the snapshot with own writes, and whether the interval ended."""
@@ -218,7 +217,7 @@ class Transaction:
             and index.number not in self._overlay
         ):
             # The common case: nothing newer than the snapshot, no own write that moved a key.
-            found = memory.ids(index.number, memory.keys(index.number, interval, descending), limit)
+            found = memory.entries[index.number].range(interval.start, interval.end, descending, limit)
             exhausted = limit is None or len(found) < limit
             documents = memory.documents
             if not self._pending:
@@ -377,15 +376,26 @@ class Transaction:
     async def patch(self, table: Table, id: str, fields: Mapping[str, Any]) -> tuple[Document, Document | None]:
         """Merge fields into a document, UNSET removes one; gives old and new, new None when nothing changed."""
         packed, old = await self._existing("patch", table, id)
-        fields = self._without_system_fields(table, old, fields)
-        merged = {name: value for name, value in {**old, **fields}.items() if value is not UNSET and name[:1] != "_"}
-        return old, self._update(table, id, packed, old, merged, set(fields))
+        merged = old.copy()
+        del merged["_id"], merged["_creationTime"]
+        for name, value in fields.items():
+            if (type(name) is not str or name[:1] == "_") and self._is_system_field(table, old, name, value):
+                continue
+            if value is UNSET:
+                merged.pop(name, None)
+            else:
+                merged[name] = value
+        return old, self._update(table, id, packed, old, merged, fields.keys())
 
     async def replace(self, table: Table, id: str, document: Mapping[str, Any]) -> tuple[Document, Document | None]:
         """Replace all but the system fields; gives old and new, new None when nothing changed."""
         packed, old = await self._existing("replace", table, id)
-        fields = self._without_system_fields(table, old, document)
-        fields = {name: value for name, value in fields.items() if value is not UNSET}
+        fields = {}
+        for name, value in document.items():
+            if (type(name) is not str or name[:1] == "_") and self._is_system_field(table, old, name, value):
+                continue
+            if value is not UNSET:
+                fields[name] = value
         return old, self._update(table, id, packed, old, fields, None)
 
     async def delete(self, table: Table, id: str) -> Document:
@@ -402,20 +412,19 @@ class Transaction:
         return packed, unpack(packed)
 
     @staticmethod
-    def _without_system_fields(table: Table, old: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
-        kept = dict(fields)
-        for name in ("_id", "_creationTime"):
-            if name in kept and kept.pop(name) != old[name]:
-                raise SchemaError(
-                    table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value"
-                )
-        for name in kept:
-            if type(name) is not str or name[:1] == "_":
-                _refuse_field(table, old["_id"], name, "fields that begin with _ are the engine's")
-        return kept
+    def _is_system_field(table: Table, old: Document, name: Any, value: Any) -> bool:
+        """Whether it is one, given as it is stored: documents are mostly read, changed and written back. What may not be written raises."""
+        if name not in ("_id", "_creationTime"):
+            _refuse_field(table, old["_id"], name, "fields that begin with _ are the engine's")
+            return False
+        if value != old[name]:
+            raise SchemaError(
+                table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value"
+            )
+        return True
 
     def _update(
-        self, table: Table, id: str, packed: bytes, old: Document, fields: dict[str, Any], changed: set[str] | None
+        self, table: Table, id: str, packed: bytes, old: Document, fields: dict[str, Any], changed: Collection[str] | None
     ) -> Document | None:
         new = self._checked(table, id, fields)
         new["_id"], new["_creationTime"] = id, old["_creationTime"]
@@ -429,13 +438,15 @@ class Transaction:
             raise SchemaError(table.name, id, field, f"must be {mismatch.expected}, got {mismatch.got}") from None
         except ValueRefused as refused:
             raise SchemaError(table.name, id, refused.path.lstrip("."), refused.reason) from None
+        if table.declares_fields:
+            return checked  # their names were looked at when they were declared
         for name in checked:
             if not name.isidentifier() or len(name) > 64 or not name.isascii():
                 raise SchemaError(table.name, id, name, "a top-level field name must be an ASCII identifier of at most 64 characters")
         return checked
 
     def _write(
-        self, table: Table, id: str, packed: bytes | None, old: Document | None, new: Document | None, changed: set[str] | None
+        self, table: Table, id: str, packed: bytes | None, old: Document | None, new: Document | None, changed: Collection[str] | None
     ) -> bool:
         """Put one version into the pending writes. `changed` are the top-level fields that may differ; None is all."""
         new_packed = None if new is None else pack(new)
@@ -550,17 +561,13 @@ class Transaction:
 
     def writes(self) -> list[Write]:
         """The write set, as storage and log take it."""
-        return [
-            Write(
-                pending.table.number,
-                pending.id,
-                pending.old,
-                pending.new,
-                [Entry(number, old, new) for number, (old, new) in pending.keys.items() if old != new] if pending.keys else (),
-            )
-            for pending in self._pending.values()
-            if pending.old != pending.new
-        ]
+        writes = []
+        for pending in self._pending.values():
+            if pending.old != pending.new:
+                keys = pending.keys
+                entries = [Entry(number, old, new) for number, (old, new) in keys.items() if old != new] if keys else ()
+                writes.append(Write(pending.table.number, pending.id, pending.old, pending.new, entries))
+        return writes
 
     @property
     def new_tables(self) -> list[Table]:
@@ -568,7 +575,11 @@ class Transaction:
 
     def tables_with_commit_ts(self) -> list[Table]:
         """Tables of pending documents that carry the placeholder of the commit timestamp."""
-        return list({p.table.number: p.table for p in self._pending.values() if p.new is not None and COMMIT_TS_TOKEN in p.new}.values())
+        tables = []
+        for pending in self._pending.values():
+            if pending.new is not None and COMMIT_TS_TOKEN in pending.new and pending.table not in tables:
+                tables.append(pending.table)
+        return tables
 
 
 class TransactionCursor:
@@ -602,29 +613,25 @@ class TransactionCursor:
         self._at += len(taken)
         if not taken:
             return
-        if self.exhausted and self._at == len(self._fetched):
-            if self._transaction._records:
-                self._transaction._record(self._index, self._interval)
-        else:
-            self._depend_up_to(taken[-1][0])
+        is_all = self.exhausted and self._at == len(self._fetched)
+        self._depend_on(self._interval if is_all else _consumed(self._interval, taken[-1][0], self._descending))
         self._transaction.budget.read_many(len(taken), sum(size for _, size in taken))
 
     def depend_on_next(self) -> None:
         """The caller is told that a row follows, though not which: it depends on it without having read it."""
         if self._at < len(self._fetched):
-            self._depend_up_to(self._fetched[self._at][0])
+            self._depend_on(_consumed(self._interval, self._fetched[self._at][0], self._descending))
 
-    def _depend_up_to(self, key: bytes) -> None:
+    def _depend_on(self, grown: Interval) -> None:
         transaction = self._transaction
         if not transaction._records:
             return
-        # It contains what this cursor recorded before, which can go: a long iteration stays one interval.
-        grown = _consumed(self._interval, key, self._descending)
-        intervals = transaction.read_set.intervals.get(self._index.number)
-        if intervals is not None and self._recorded is not None:
-            intervals.pop(self._recorded, None)
+        if self._recorded is None:
+            transaction._record(self._index, grown)
+        else:
+            # It contains what this cursor recorded before, which can go: a long iteration stays one interval.
+            transaction.read_set.grow(self._index.number, self._recorded, grown)
         self._recorded = grown
-        transaction._record(self._index, grown)
 
     @property
     def last_key(self) -> bytes | None:

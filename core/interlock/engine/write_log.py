@@ -7,7 +7,7 @@ what was read.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -34,7 +34,7 @@ class LogEntry:
         index_of: Callable[[int], Index | None],
     ) -> None:
         self.place, self.writes, self.source, self.commit = place, writes, source, commit
-        self.ids: dict[str, Write] = {write.id: write for write in writes}
+        self.ids: dict[str, Write] = {writes[0].id: writes[0]} if len(writes) == 1 else {write.id: write for write in writes}
         self.new_tables = new_tables
         self.names = frozenset([(table.component, table.name) for table in new_tables]) if new_tables else _NO_NAMES
         self.span_indexes: dict[int, list[Interval]] = {}
@@ -123,14 +123,16 @@ class WriteLog:
         self.durable_ts = newest_ts
         self.floor = 0
         self._floor_ts = newest_ts
-        self._pins: Counter[int] = Counter()
+        self._pins: dict[int, int] = {}
         self._catalog = catalog
+        self._index_of = catalog.by_index.get
 
     # snapshots
 
     def pin(self, place: int) -> None:
         """Keep what a snapshot at `place` needs until it is unpinned as often."""
-        self._pins[place] += 1
+        pins = self._pins
+        pins[place] = pins.get(place, 0) + 1
 
     def unpin(self, place: int) -> None:
         count = self._pins[place] - 1
@@ -163,7 +165,7 @@ class WriteLog:
     def append(self, writes: Sequence[Write], source: str, commit: Commit | None, new_tables: Sequence[Table] = ()) -> LogEntry:
         """The next place in the order, applied to the tables in memory."""
         self.validated = place = self.validated + 1
-        entry = LogEntry(place, writes, source, commit, new_tables, self._catalog.by_index.get)
+        entry = LogEntry(place, writes, source, commit, new_tables, self._index_of)
         self.entries.append(entry)
         tables = self._catalog.by_number
         if len(writes) == 1:

@@ -89,8 +89,8 @@ class Commit:
     timestamps into `writes`. `tables` and `indexes` are new ones."""
 
     writes: list[Write]
-    tables: list[TableRecord] = field(default_factory=list)
-    indexes: list[IndexRecord] = field(default_factory=list)
+    tables: Sequence[TableRecord] = ()
+    indexes: Sequence[IndexRecord] = ()
     source: str = ""
     ts: int = 0
     seal: Callable[[int], None] | None = None
