@@ -95,12 +95,15 @@ class Committer:
         while True:
             if self.is_held:
                 await self._wait_released()
-            self.check_open()
+            if self.fatal is not None or self.unavailable is not None:
+                self.check_open()
             # No await from here to the append: another commit could come in between, unseen by the check.
             transaction._check_snapshot()
-            conflict = self._log.find_conflict(transaction.read_set, transaction.snapshot)
-            if conflict is not None:
-                raise Lost(conflict)
+            log = self._log
+            if transaction.snapshot != log.validated:
+                conflict = log.find_conflict(transaction.read_set, transaction.snapshot)
+                if conflict is not None:
+                    raise Lost(conflict)
             if self.turns.active:
                 planned = LogEntry(0, transaction.writes(), source, None, transaction.new_tables, self._catalog.by_index.get)
                 ahead = self.turns.holding_up(planned, turn)

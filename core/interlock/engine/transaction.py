@@ -104,7 +104,10 @@ class Transaction:
 
     def table_of(self, number: int) -> Table | None:
         """The table that ids with this number belong to."""
-        return self._engine.catalog.by_number.get(number) or next((table for table in self._new_tables if table.number == number), None)
+        table = self._engine.catalog.by_number.get(number)
+        if table is None and self._new_tables:
+            return next((table for table in self._new_tables if table.number == number), None)
+        return table
 
     def make_table(self, component: str, name: str) -> Table:
         """A table that no schema declares, made by the first insert into it."""
@@ -154,8 +157,9 @@ class Transaction:
 
         One that is more than may be read is depended on too: who catches the LimitExceeded has learned that it is there.
         """
-        rows, exhausted = await self._rows(index, interval, descending, limit)
-        size = sum([len(packed) for _, packed in rows])
+        found = self._rows_at_hand(index, interval, descending, limit)
+        rows, exhausted = found if found is not None else await self._rows(index, interval, descending, limit)
+        size = len(rows[0][1]) if len(rows) == 1 else sum([len(packed) for _, packed in rows])
         if size > self.budget.bytes_left:
             rows, size = _up_to(rows, self.budget.bytes_left)
             exhausted = False
@@ -201,28 +205,41 @@ class Transaction:
         if self.read_set.add(index.number, interval):
             self.budget.read_interval()
 
+    def _rows_at_hand(
+        self, index: Index, interval: Interval, descending: bool, limit: int | None
+    ) -> tuple[list[tuple[bytes, bytes]], bool] | None:
+        """`_rows` in the common case: nothing newer than the snapshot, no own write that moved a key, rows in memory. None otherwise."""
+        table = index.table
+        memory = table.memory
+        if (
+            memory is None
+            or index.is_by_id
+            or table.last_place > self.snapshot
+            or table.unsealed
+            or index.number in self._overlay
+            or (limit is not None and limit <= 0)
+        ):
+            return None
+        start, end = interval
+        if end is not None and start >= end:
+            return [], True
+        found = memory.entries[index.number].range(start, end, descending, limit)
+        exhausted = limit is None or len(found) < limit
+        documents = memory.documents
+        if not self._pending:
+            return [(key, documents[id]) for key, id in found], exhausted
+        return [(key, self._own(id, documents)) for key, id in found], exhausted
+
     async def _rows(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[tuple[bytes, bytes]], bool]:
         """(key, packed document) pairs at the snapshot with own writes, and whether the interval ended."""
+        found = self._rows_at_hand(index, interval, descending, limit)
+        if found is not None:
+            return found
         table = index.table
         if limit is not None and limit <= 0:
             return [], False
         if interval.end is not None and interval.start >= interval.end:
             return [], True
-        memory = table.memory
-        if (
-            memory is not None
-            and not index.is_by_id
-            and table.last_place <= self.snapshot
-            and not table.unsealed
-            and index.number not in self._overlay
-        ):
-            # The common case: nothing newer than the snapshot, no own write that moved a key.
-            found = memory.entries[index.number].range(interval.start, interval.end, descending, limit)
-            exhausted = limit is None or len(found) < limit
-            documents = memory.documents
-            if not self._pending:
-                return [(key, documents[id]) for key, id in found], exhausted
-            return [(key, self._own(id, documents)) for key, id in found], exhausted
         await self._sealed(table)
         # Looked up anew: while this waited, the table may have become one that is read from storage.
         memory = table.memory
@@ -418,9 +435,7 @@ class Transaction:
             _refuse_field(table, old["_id"], name, "fields that begin with _ are the engine's")
             return False
         if value != old[name]:
-            raise SchemaError(
-                table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value"
-            )
+            raise SchemaError(table.name, old["_id"], name, "is set by the engine and never changes; leave it out or pass the stored value")
         return True
 
     def _update(

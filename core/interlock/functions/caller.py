@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Source = Literal["client", "http", "scheduler", "cron", "cli", "embedded", "test"]
 _OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who makes a top-level call. `admin` may call every function of every instance; `job` is the job that runs it, if one does."""
 
     identity: Mapping[str, Any] | None = None

@@ -163,10 +163,14 @@ class Dispatcher:
         transaction. `handle` names the function instead of path and name. `at` is the pinned place that a query is asked at.
         Raises what the function raised; `log_lines_of(error)` are its log lines.
         """
-        callee = await self._held(handle) if handle is not None else self._find(component_path, name, caller)
+        camel_case = caller.writes_camel_case
+        if handle is not None:
+            callee = await self._held(handle)
+        else:
+            callee = self._services.directory.find(component_path, name, camel_case=camel_case, everything=caller.admin)
         if kind is not None and callee.kind != kind:
             raise WrongFunctionKind(callee.label, kind, callee.kind)
-        if caller.writes_camel_case:
+        if camel_case:
             args = callee.rename_args(args)
         if session is not None:
             bracket = KeptAnswer(RequestKey(session[0], str(session[1])))
@@ -252,7 +256,7 @@ class Dispatcher:
         caller = action.execution.caller
         identity = action.identity_fields if not callee.scope.path and not action.callee.scope.path else None
         if identity is not caller.identity:
-            caller = replace(caller, identity=identity)
+            caller = caller._replace(identity=identity)
         log = action.execution.log
         try:
             if callee.kind == "mutation":
@@ -306,7 +310,7 @@ class Dispatcher:
                 if known is not None:
                     return known
             call = TransactionHost(execution, callee, callee.check_args(args), parent, 0, caller.identity, tx)
-            value = await self._transact(call, deadline_ms, limits)
+            value = await _transact(call, deadline_ms, limits)
             if bracket is not None:
                 await bracket.after(tx, value, execution.log.lines)
             return value
@@ -331,13 +335,6 @@ class Dispatcher:
         if (kind is dict or kind is list or kind is CommitTimestamp) and holds_commit_timestamp(value):
             value = _filled(value, Int64(outcome.ts))
         return Answer(value, outcome.ts, lines)
-
-    @staticmethod
-    def _transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Awaitable[Any]:
-        """Run the top-level function of a transaction, within its time and its mount's share."""
-        call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, _WALL, _CPU
-        share = call.callee.scope.limits
-        return perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
 
     async def _query(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None
@@ -383,7 +380,7 @@ class Dispatcher:
             try:
                 execution.journal = _read_journal(journal)
                 call = TransactionHost(execution, callee, _check_args(callee, values, tx), parent, 0, caller.identity, tx)
-                value = await self._transact(call, services.clock.now_ms() + _WALL * 1000.0, limits)
+                value = await _transact(call, services.clock.now_ms() + _WALL * 1000.0, limits)
                 encoded = dumps(value)
                 if _PLACEHOLDER in encoded:
                     raise ReturnError(callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
@@ -426,6 +423,13 @@ class Dispatcher:
 
 def _depth_below(parent: Call | None) -> int:
     return parent.depth + 1 if parent is not None else 0
+
+
+def _transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Awaitable[Any]:
+    """Run the top-level function of a transaction, within its time and its mount's share."""
+    call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, _WALL, _CPU
+    share = call.callee.scope.limits
+    return perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
 
 
 class _Observed:

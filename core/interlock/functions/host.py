@@ -391,10 +391,12 @@ class TransactionHost(CallHost):
         tx.fold_layer(mark)
 
     def _table_to_write(self, operation: str, id: str) -> Table:
-        if not self.tx.writable:
+        tx = self.tx
+        if not tx.writable:
             self._refuse_write()
-        table = self._table_of(id)
-        if table is None:
+        number = table_of(id) if type(id) is str else self._number_of(id)
+        table = tx.table_of(number) if number is not None else None
+        if table is None or table.component != self.callee.scope.path or table.name[:1] == "_":
             raise DocumentNotFound(operation, id)
         return table
 
@@ -481,6 +483,6 @@ class TransactionHost(CallHost):
 
 
 def _object(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    if isinstance(document, Mapping):
+    if type(document) is dict or isinstance(document, Mapping):
         return document
     raise ValueRefused("document", f"must be a dict, got {type(document).__name__}")

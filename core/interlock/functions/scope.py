@@ -76,7 +76,7 @@ class Callee:
         self.label = f"{scope.path}/{declaration.name}" if scope.path else declaration.name
         self.info = FunctionInfo(declaration.name, declaration.kind, scope.path)
         self.handler = function.handler if function is not None else handler
-        self.makes_arguments = function.arguments if function is not None else None
+        self.makes_arguments = function.arguments if function is not None and function.makes_instances else None
         self.lower_result: Callable[[Any], Any] = function.result if function is not None else lower
         self.is_trigger, self.ordinal = is_trigger, ordinal
         self._names: ArgumentNames | None = None
@@ -86,9 +86,10 @@ class Callee:
 
     def rename_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """Arguments in the spelling that was declared, from callers that write camelCase."""
-        if self._names is None:
-            self._names = ArgumentNames(self.label, self._arguments)
-        return self._names.rename(args)
+        names = self._names
+        if names is None:
+            names = self._names = ArgumentNames(self.label, self._arguments)
+        return names.rename(args) if names.differ else args
 
     def check_args(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """A fresh, validated copy of the arguments. Raises ArgumentError."""

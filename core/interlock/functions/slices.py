@@ -143,13 +143,18 @@ def _payer(call: Call, meter: CpuMeter) -> Call | None:
 
 def _check(payer: Call) -> None:
     if payer.cpu_max is not None and payer.cpu > payer.cpu_max:
-        raise DeadlineExceeded(payer.callee.label, "CPU time", payer.cpu_max)
+        raise _out_of_time(payer)
+
+
+def _out_of_time(payer: Call) -> DeadlineExceeded:
+    assert payer.cpu_max is not None
+    return DeadlineExceeded(payer.callee.label, "CPU time", payer.cpu_max)
 
 
 def _overtime(payer: Call) -> DeadlineExceeded:
     """What the watchdog's interruption becomes."""
     if payer.cpu_max is not None and payer.cpu > payer.cpu_max:
-        return DeadlineExceeded(payer.callee.label, "CPU time", payer.cpu_max)
+        return _out_of_time(payer)
     return DeadlineExceeded(payer.callee.label, "wall time", payer.wall_max)
 
 
@@ -158,7 +163,7 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
     outer = current.get()
     current.set(call)
     meter = call.execution.services.meter
-    payer = _payer(call, meter)
+    payer = call if call.cpu_max is not None else _payer(call, meter)
     if payer is None:
         meter.come_back()
         try:
@@ -174,7 +179,8 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
         pending = coroutine.send(None)
     except StopIteration as done:
         meter.stop(slice)
-        _check(payer)
+        if payer.cpu_max is not None and payer.cpu > payer.cpu_max:
+            raise _out_of_time(payer) from None
         return done.value
     except BaseException as error:
         meter.stop(slice)

@@ -65,6 +65,7 @@ class ArgumentNames:
         self._function = function
         names = frozenset(declared)
         self._by_camel = {camel(name): name for name in names if camel(name) not in names}
+        self.differ = bool(self._by_camel)  # some argument has another spelling
 
     def rename(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`arguments` with camelCase names in their declared spelling; the mapping itself when there is nothing to rename."""

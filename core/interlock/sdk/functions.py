@@ -98,6 +98,11 @@ class Function(Reference, Generic[P, R]):
             self._declaration = self._declare()
         return self._declaration
 
+    @property
+    def makes_instances(self) -> bool:
+        """Whether some parameter is annotated with a class, of which it is given an instance."""
+        return bool(self._makers)
+
     def arguments(self, validated: dict[str, Any]) -> dict[str, Any]:
         """Validated arguments as the handler takes them: a parameter that is annotated with a class gets an instance of it."""
         if not self._makers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from interlock.limits import Limits
 
@@ -52,12 +52,11 @@ class Bounds:
     upper_inclusive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(NamedTuple):
     """One read of an index: equality on a prefix of its fields (dotted paths; UNSET = absent), then at most one range."""
 
     table: str
-    index: str = "by_creation_time"
+    index: str = "by_creation_time"  # type: ignore[assignment]  # hides a method of tuple that nobody calls here
     equal: tuple[tuple[str, Any], ...] = ()
     bounds: Bounds | None = None
     descending: bool = False

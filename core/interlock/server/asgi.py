@@ -6,6 +6,7 @@ It opens its backend at lifespan start-up, or at the first request where nobody 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
@@ -189,5 +190,5 @@ def _static(folder: str) -> AsgiApp:
 
 def _request_ids() -> Callable[[], str]:
     """Ids that tell requests apart; nothing depends on nobody guessing them."""
-    bits = random.Random().getrandbits
-    return lambda: f"{bits(64):016x}"
+    process, numbers = f"{random.Random().getrandbits(40):010x}", itertools.count()
+    return lambda: f"{process}{next(numbers):06x}"

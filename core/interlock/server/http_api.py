@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
@@ -116,9 +117,9 @@ class HttpApi:
         self._authenticator = shared.authenticator
         self._new_request_id = shared.new_request_id
         self._routes: dict[str, dict[str, Handler]] = {
-            "/api/query": {"POST": self._query, "GET": self._query_by_url},
-            "/api/mutation": {"POST": self._mutation},
-            "/api/action": {"POST": self._action},
+            "/api/query": {"POST": partial(self._call, "query"), "GET": self._query_by_url},
+            "/api/mutation": {"POST": partial(self._call, "mutation")},
+            "/api/action": {"POST": partial(self._call, "action")},
             "/api/function": {"POST": self._any_function},
             "/api/query_ts": {"POST": self._query_ts},
             "/api/query_at_ts": {"POST": self._query_at_ts},
@@ -163,7 +164,9 @@ class HttpApi:
                 given_id = headers.get(b"convex-request-id")
                 is_given = given_id is not None and _REQUEST_ID.fullmatch(given_id)
                 request.request_id = given_id.decode() if is_given and given_id else self._new_request_id()
-                reply = await self._handler(path, request)(request)
+                route = self._routes.get(path)
+                handler = route.get(method) if route is not None else None
+                reply = await (handler or self._handler(path, request))(request)
         except _Refusal as refusal:
             reply = _refused(refusal.status, refusal.code, refusal.message)
         except Unauthenticated as error:
@@ -196,17 +199,10 @@ class HttpApi:
 
     # Calls
 
-    async def _query(self, request: _Request) -> Reply:
-        return await self._call("query", request)
-
-    async def _mutation(self, request: _Request) -> Reply:
-        return await self._call("mutation", request)
-
-    async def _action(self, request: _Request) -> Reply:
-        return await self._call("action", request)
-
     async def _call(self, kind: Kind, request: _Request) -> Reply:
         document = request.json()
+        if b"authorization" not in request.headers and not request.query_string:
+            return await self._run_call(kind, request, document, ANONYMOUS)
         return await self._run_call(kind, request, document, await self._credentials(request))
 
     async def _any_function(self, request: _Request) -> Reply:
@@ -321,7 +317,7 @@ def _read_call(document: Mapping[str, Any], credentials: Credentials) -> tuple[s
     if "args" not in document:
         raise _Refusal(400, "BadJsonBody", "args is missing. Send the named arguments as an object.")
     try:
-        component_path = read_component(document.get("componentPath"))
+        component_path = read_component(document["componentPath"]) if "componentPath" in document else ""
     except BadFunctionPath as error:
         raise _Refusal(400, "InvalidComponentPath", str(error)) from None
     if component_path and not credentials.may_address_components:
@@ -336,14 +332,24 @@ def _read_call(document: Mapping[str, Any], credentials: Credentials) -> tuple[s
 
 def _format(name: object, headers: Headers) -> Format:
     if name is None:
-        return "convex_encoded_json" if from_header(headers.get(b"convex-client", b"").decode("latin-1")).defaults_to_encoded else "json"
+        client = headers.get(b"convex-client")
+        return "json" if client is None else _format_of(client)
     format = _FORMATS.get(name) if isinstance(name, str) else None
     if format is None:
         raise _Refusal(400, "BadFormat", f"format must be one of {', '.join(map(str, _FORMATS))}.")
     return format
 
 
+@lru_cache(maxsize=256)
+def _format_of(client: bytes) -> Format:
+    """What a client expects that names no format."""
+    return "convex_encoded_json" if from_header(client.decode("latin-1")).defaults_to_encoded else "json"
+
+
 def _result(outcome: Answer | Failure, format: Format) -> Reply:
+    if type(outcome) is Answer and not outcome.log_lines and b'{"$' not in outcome.json:
+        # Without tokens all formats are the same, and no string holds these bytes: a quote in one is escaped.
+        return Reply(b'{"status":"success","value":%b}' % outcome.json)
     logs = b',"logLines":' + orjson.dumps(list(outcome.log_lines)) if outcome.log_lines else b""
     if isinstance(outcome, Answer):
         return Reply(b"".join([b'{"status":"success","value":', _formatted(outcome.json, format), logs, b"}"]))

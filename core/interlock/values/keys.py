@@ -216,5 +216,7 @@ def _decode_object(key: bytes, at: int) -> tuple[dict[str, Any], int]:
 
 def after_prefix(prefix: bytes) -> bytes | None:
     """The end of the interval of all keys that start with `prefix`; None is unbounded."""
+    if prefix[-1:] == _END:  # of a text, mostly
+        return prefix[:-1] + b"\x01"
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
