@@ -72,16 +72,18 @@ class Looker:
         self.history = history
         self.is_stale = True
         self.seen: bytes | None = None
+        self.looking = asyncio.Lock()  # one look at a time, as a session does it: else an older answer could come after a newer one
         self.subscription: Subscription = queries.subscribe(KEY, history.open, self.wake)
 
     def wake(self) -> None:
         self.is_stale = True
 
     async def look(self) -> None:
-        while self.is_stale:
-            self.is_stale = False
-            place = self.history.newest
-            self.check(await self.subscription.at(place), place)
+        async with self.looking:
+            while self.is_stale:
+                self.is_stale = False
+                place = self.history.newest
+                self.check(await self.subscription.at(place), place)
 
     def peek(self) -> None:
         place = self.history.newest
