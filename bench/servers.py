@@ -93,32 +93,39 @@ class Server:
 
 
 class Servers:
-    """Servers by name, started when first asked for, ended together. Two of one name are told apart by `instance`."""
+    """Servers by name, started when first asked for, ended together."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, str], Server] = {}
-        self._stack = ExitStack()
+        self._running: dict[str, Server] = {}
+        self._stacks: dict[str, ExitStack] = {}
 
-    def get(self, name: str, instance: str = "") -> Server:
+    def get(self, name: str) -> Server:
         """Raises Missing."""
-        if (name, instance) not in self._running:
-            self._running[name, instance] = self._stack.enter_context(START[name]())
-        return self._running[name, instance]
+        return self.get_or(name, START[name])
 
     def get_or(self, name: str, start: Callable[[], AbstractContextManager[Server]]) -> Server:
         """One that is started in a way of its own."""
-        if (name, "") not in self._running:
-            self._running[name, ""] = self._stack.enter_context(start())
-        return self._running[name, ""]
+        if name not in self._running:
+            stack = self._stacks[name] = ExitStack()
+            self._running[name] = stack.enter_context(start())
+        return self._running[name]
+
+    def end(self, name: str) -> None:
+        """End one, and keep its data until all are ended."""
+        server = self._running.pop(name)
+        server.process.terminate()
+        server.process.wait(30)
 
     def close(self) -> None:
-        self._stack.close()
+        for stack in self._stacks.values():
+            stack.close()
+        self._stacks.clear()
         self._running.clear()
 
 
 def on_load_core(command: list[str], given: str = "") -> str:
     """What a program prints that runs on the core that no server has. Raises RuntimeError with what it complains about."""
-    done = subprocess.run(command, input=given.encode(), capture_output=True, cwd=HERE.parent, preexec_fn=_pinned(LOAD_CORE))
+    done = subprocess.run(command, input=given.encode(), capture_output=True, cwd=HERE.parent, preexec_fn=pinned(LOAD_CORE))
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.decode()[-1500:]}")
     return done.stdout.decode()
@@ -135,7 +142,7 @@ def running(
     command = [part.replace("{port}", str(port)).replace("{data}", str(data)) for part in command]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=said, preexec_fn=_pinned(SERVER_CORE), user=user
+            command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=said, preexec_fn=pinned(SERVER_CORE), user=user
         )
         try:
             deadline = time.monotonic() + 60
@@ -154,7 +161,8 @@ def running(
                 process.wait()
 
 
-def _pinned(core: int) -> Callable[[], None] | None:
+def pinned(core: int) -> Callable[[], None] | None:
+    """What keeps a new process on one core, where there is a way."""
     return (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
 
 
