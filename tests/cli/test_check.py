@@ -34,6 +34,18 @@ def test_without_a_directory_it_is_the_nearest_one_with_an_app(app: Path, monkey
     assert check().exit_code == 0
 
 
+def test_code_is_read_as_python_reads_it(app: Path) -> None:
+    source = (app / "messages.py").read_bytes()
+    (app / "messages.py").write_bytes(b"# -*- coding: latin-1 -*-\nNAME = '\xe9'\n" + source)
+    assert check(str(app)).exit_code == 0
+
+
+def test_a_directory_with_something_in_it_is_not_told_to_be_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "schema.py").write_text("")
+    answer = check(str(tmp_path))
+    assert answer.exit_code == 3 and "Write app.py there" in answer.stderr
+
+
 def test_a_clock_in_a_mutation_is_found_with_its_line(app: Path) -> None:
     source = (app / "messages.py").read_text()
     (app / "messages.py").write_text("import time\n" + source.replace('"body": body}', '"body": body, "at": time.time()}'))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_component_has_what_every_plugin_has(tmp_path: Path) -> None:
     assert (tmp_path / "tally/CHANGELOG.md").is_file()
 
 
-@pytest.mark.parametrize("name", ["my-app", "1st", "class", "interlock"])
+@pytest.mark.parametrize("name", ["my-app", "1st", "class", "interlock", "json"])
 def test_a_name_that_python_cannot_import_is_refused_with_one_that_it_can(tmp_path: Path, name: str) -> None:
     output = new(str(tmp_path / name), expected=2)
     assert name in output
@@ -90,3 +91,16 @@ def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     output = new(str(tmp_path / "notes"), expected=2)
     assert "not empty" in output
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
+
+
+def test_a_directory_that_cannot_be_made_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in new(str(tmp_path / "file" / "notes"), expected=2)
+
+
+def test_pip_builds_it(project: Path, tmp_path: Path) -> None:
+    python(project, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path / "dist"), ".")
+    (wheel,) = (tmp_path / "dist").iterdir()
+    modules = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")]
+    expected = {"client", "component", "__init__"} if project.name == "interlock-tally" else set()
+    assert set(modules) == {f"interlock_tally/{name}.py" for name in expected}

@@ -33,6 +33,13 @@ def test_a_server_answers_until_it_is_told_to_stop(chat: Path, start: Start) -> 
     assert "Traceback" not in server.output
 
 
+def test_an_app_whose_directory_cannot_be_written_is_served_without_types(chat: Path) -> None:
+    (chat / "_generated.py").mkdir()
+    answer = interlock("dev", "--once", chat, "--data", ":memory:")
+    assert answer.exit_code == 0, answer.output
+    assert "_generated.py cannot be written" in answer.stderr and "Traceback" not in answer.output
+
+
 def test_commands_ask_the_server_that_has_the_data(chat: Path, start: Start) -> None:
     server = start("serve", chat, "--port", "0")
     assert server.url

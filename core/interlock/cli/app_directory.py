@@ -38,7 +38,14 @@ def find_app(directory: Path | None) -> Path:
         raise MountError(str(directory), "this is a file; an app is a directory", f"Name its directory: {directory.parent}")
     if not (directory / CONFIG_FILE).is_file():
         raise MountError(
-            str(directory), f"this directory has no {CONFIG_FILE}", _remedy(directory) or f"Make an app there: interlock new {directory}"
+            str(directory),
+            f"this directory has no {CONFIG_FILE}",
+            _remedy(directory)
+            or (
+                f"Write {CONFIG_FILE} there: from interlock import App; app = App()"
+                if any(directory.iterdir())
+                else f"Make an app there: interlock new {directory}"
+            ),
         )
     return directory.resolve()
 

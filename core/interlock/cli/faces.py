@@ -134,7 +134,7 @@ class Package:
 
 def _imports(file: Path, holder: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
     """(line, module, names) of every import that runs, also inside functions; those for type checkers alone do not."""
-    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"), filename=str(file))]
+    waiting: list[ast.AST] = [ast.parse(file.read_bytes(), filename=str(file))]
     while waiting:
         node = waiting.pop()
         match node:

@@ -68,7 +68,8 @@ def _class(mount: str, instance: Instance) -> Iterator[str]:
         yield "        raise AssertionError"
     yield ""
     yield f"    class {_class_name(mount)}(ComponentReference):"
-    yield f'        """`components.{mount}`: {instance.manifest.name} {instance.manifest.version}."""'
+    what = f"{instance.manifest.name} {instance.manifest.version}".rstrip()
+    yield f'        """`components.{mount}`: {what}."""'
     yield ""
     yield from (f"        {function.name} = _{mount}_{function.name}" for function in public)
 

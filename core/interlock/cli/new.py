@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -62,6 +63,12 @@ class Plan:
     def of_app(cls, directory: Path) -> Plan:
         """The directory is imported as a package of its own name, so the name has to be one that Python can import."""
         name = directory.resolve().name
+        if name in sys.stdlib_module_names:
+            raise CommandError(
+                Exit.USAGE,
+                f'Python has a module "{name}", which an app of that name would hide.',
+                f"Name it, for example: {directory.parent / f'my_{name}'}",
+            )
         if not _is_importable(name):
             raise CommandError(
                 Exit.USAGE,
@@ -99,10 +106,18 @@ class Plan:
         """Write every file, and give back their paths below the directory. Refused where it holds anything already."""
         from importlib.resources import files
 
-        if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
-            raise CommandError(Exit.USAGE, f"{self.directory} is there already, and not empty.", "Name another directory.")
+        try:
+            if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
+                raise CommandError(Exit.USAGE, f"{self.directory} is there already, and not empty.", "Name another directory.")
+            return self._write(files("interlock.cli") / "templates" / self.templates)
+        except OSError as error:
+            raise CommandError(
+                Exit.USAGE, f"{self.directory} cannot be written: {error.strerror or error}.", "Name a directory that can."
+            ) from None
+
+    def _write(self, templates: Traversable) -> list[Path]:
         written = []
-        for template, path in sorted(_templates(files("interlock.cli") / "templates" / self.templates, Path()), key=lambda found: found[1]):
+        for template, path in sorted(_templates(templates, Path()), key=lambda found: found[1]):
             relative = Path(*(Template(part).substitute(self.values) for part in path.parts))
             target = self.directory / relative
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ class Finding:
 
 def find_nondeterminism(file: Path) -> list[Finding]:
     """What the queries, mutations and triggers of one module should not use. The file must be valid Python."""
-    module = _Module(ast.parse(file.read_text(encoding="utf-8"), filename=str(file)))
+    module = _Module(ast.parse(file.read_bytes(), filename=str(file)))
     found: dict[tuple[int, str], Finding] = {}
     for function in module.transactions():
         for line, name, instead, through in module.uses(function):

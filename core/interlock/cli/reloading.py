@@ -121,8 +121,11 @@ class Session:
 
 def _after_start(app: Path, backend: Backend) -> int:
     """What follows a start: the typed components, the warnings. How many things were found that have to be mended."""
-    if write_generated(app, backend.tree.root):
-        say(f"Wrote {GENERATED}")
+    try:
+        if write_generated(app, backend.tree.root):
+            say(f"Wrote {GENERATED}")
+    except OSError as error:
+        warn(f"{GENERATED} cannot be written ({error.strerror or error}): editors see the components of an earlier start, or none.")
     for warning in backend.tree.warnings:
         warn(warning)
     findings = nondeterminism_of(backend.tree)

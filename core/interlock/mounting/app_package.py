@@ -178,6 +178,9 @@ class AppPackage:
                 remedy = f"There is no {missing.removeprefix(self.name + '.').replace('.', '/')}.py in {self.directory}."
             else:
                 remedy = f"Install the package that has it, for example: pip install {missing.partition('.')[0].replace('_', '-')}"
+        elif isinstance(error, PermissionError) and not line:
+            problem = "cannot be read (permission denied)."
+            remedy = "Give this user the right to read it."
         elif isinstance(error, SystemExit):
             problem = "the module ends the process (SystemExit) when it is imported."
             remedy = 'Put what is meant for the command line below: if __name__ == "__main__":'
