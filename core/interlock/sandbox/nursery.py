@@ -1,0 +1,209 @@
+"""What the zygote process runs: warm up, then fork a worker for each request.
+
+It is started as a clean interpreter, has one thread, no secrets and no code of any component, and talks with the host alone.
+Start at `main`.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from interlock.sandbox import memory_imports
+from interlock.sandbox.confinement import process
+from interlock.sandbox.confinement.lockdown import Layers, Lockdown
+from interlock.sandbox.confinement.seccomp import CHANNEL
+from interlock.sandbox.plan import Plan
+from interlock.sandbox.refusals import Refusals
+
+_STANDARD = """abc argparse array ast asyncio base64 binascii bisect bz2 calendar cmath codecs collections colorsys concurrent.futures
+configparser contextlib contextvars copy copyreg csv dataclasses datetime decimal difflib dis email email.message email.utils enum
+errno fnmatch fractions functools gc getpass gettext glob graphlib gzip hashlib heapq hmac html html.parser http http.client
+http.cookies importlib.metadata importlib.resources inspect io ipaddress itertools json keyword linecache locale logging lzma math
+mimetypes numbers operator os pathlib pickle pkgutil platform pprint queue random re reprlib secrets select selectors shlex shutil
+signal socket ssl stat statistics string stringprep struct subprocess sys sysconfig tempfile textwrap threading time timeit token
+tokenize traceback types typing unicodedata unittest urllib.error urllib.parse urllib.request uuid warnings weakref
+xml.etree.ElementTree zipfile zlib zoneinfo"""
+_NATIVE_SKIPPED = "_test xx _tkinter _curses readline _dbm _gdbm nis ossaudiodev spwd _crypt _posixshmem _multiprocessing _sqlite3 _interp"
+_REQUEST_MAX = 1 << 16
+_HOST_GONE, _REFUSED, _RETURNED = 0, 93, 97
+
+Worker = Callable[[int, Layers], object]
+
+
+def main(control: int, worker_module: str, preload: Iterable[str]) -> NoReturn:
+    """Serve the host at the other end of `control` until it is gone. `worker_module` has `main(fd, layers)`, and may have `prepare()`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _import_standard()
+    preload = tuple(preload)
+    for name in preload:
+        importlib.import_module(name)
+    worker = importlib.import_module(worker_module)
+    memory_imports.keep_time_zones()
+    sys.meta_path.append(memory_imports.standard_library())
+    sys.meta_path.append(memory_imports.packages({name.partition(".")[0] for name in preload}))
+    _be_first_to_go()
+    prepare = getattr(worker, "prepare", None)
+    if prepare is not None:
+        prepare()
+    nursery = Nursery(socket.socket(fileno=control), worker.main)
+    # From here on nothing is imported from a file, neither here nor in a worker.
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    gc.collect()
+    gc.freeze()
+    nursery.serve()
+
+
+def _import_standard() -> None:
+    for name in _STANDARD.split():
+        importlib.import_module(name)
+    native = Path(sysconfig.get_path("platstdlib"), "lib-dynload")
+    for file in sorted(native.glob("*")):
+        name = file.name.partition(".")[0]
+        if not name.startswith(tuple(_NATIVE_SKIPPED.split())):
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass  # a library that it needs is not installed here
+
+
+def _be_first_to_go() -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    except OSError:
+        pass  # another system than Linux
+
+
+class Nursery:
+    """The children, and the way to the host."""
+
+    def __init__(self, control: socket.socket, worker: Worker) -> None:
+        self._control, self._worker = control, worker
+        self._lockdown, self._refusals = Lockdown(), Refusals()
+        self._null = os.open(os.devnull, os.O_RDWR)
+        self._pid = os.getpid()
+        self._statuses: dict[int, socket.socket] = {}
+        self._forked = 0
+        self._wake_read, self._wake_write = socket.socketpair()
+        for end in (self._wake_read, self._wake_write):
+            end.setblocking(False)
+
+    def serve(self) -> NoReturn:
+        """Fork when asked, tell of those that end, and end with the host."""
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        host = _watched_parent()
+        if host is not None:
+            poll.register(host, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == self._control.fileno():
+                    self._take_request()
+                elif descriptor == self._wake_read.fileno():
+                    self._wake_read.recv(4096)
+                    self._bury()
+                else:
+                    os._exit(_HOST_GONE)
+
+    def _take_request(self) -> None:
+        try:
+            line, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST_MAX, 2)
+        except OSError:
+            line, descriptors = b"", []
+        if not line:
+            os._exit(_HOST_GONE)
+        request = json.loads(line)
+        if "signal" in request:
+            if request["pid"] in self._statuses:  # not reaped yet, so the number is still its own
+                os.kill(request["pid"], request["signal"])
+            return
+        channel, status = descriptors
+        self._fork(Plan.from_json(request), channel, socket.socket(fileno=status))
+
+    def _fork(self, plan: Plan, channel: int, status: socket.socket) -> None:
+        self._forked += 1
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(plan, channel)
+        os.close(channel)
+        self._statuses[pid] = status
+        handle = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
+        _tell(status, {"pid": pid}, handle)
+        for descriptor in handle:
+            os.close(descriptor)
+
+    def _become_worker(self, plan: Plan, channel: int) -> NoReturn:
+        try:
+            try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                process.keep_only(channel, self._null)
+                channel = CHANNEL
+                process.forget_environment()
+                process.stand_behind(plan.nice)
+                layers = self._lockdown.apply(plan, number=self._forked, parent=self._pid)
+                if plan.isolation == "sandbox":
+                    self._refusals.arm(reads_files=not plan.is_sealed)
+                _put_away()
+            except BaseException as error:
+                _refuse(channel, f"{type(error).__name__}: {error}")
+                os._exit(_REFUSED)
+            self._worker(channel, layers)
+        finally:  # whatever it raises: nobody is here to be told, and no code of the nursery may run on
+            os._exit(_RETURNED)
+
+    def _bury(self) -> None:
+        while self._statuses:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            told = self._statuses.pop(pid, None)
+            if told is not None:
+                code = os.waitstatus_to_exitcode(status)
+                _tell(told, {"exit": code, "cpu": usage.ru_utime + usage.ru_stime, "memory_max": usage.ru_maxrss << 10}, [])
+                told.close()
+
+
+def _watched_parent() -> int | None:
+    """A descriptor that becomes readable when the host ends, also where a child of its keeps our control socket open."""
+    try:
+        return os.pidfd_open(os.getppid())
+    except (AttributeError, OSError):
+        return None
+
+
+def _tell(status: socket.socket, what: dict[str, float], descriptors: list[int]) -> None:
+    try:
+        socket.send_fds(status, [json.dumps(what).encode() + b"\n"], descriptors)
+    except OSError:
+        pass  # the host has let go of this worker
+
+
+def _put_away() -> None:
+    """Tidiness alone: whoever looks for ctypes finds it, and the filter holds all the same."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
+        del sys.modules[name]
+
+
+def _refuse(channel: int, why: str) -> None:
+    frame = json.dumps(["refused", why[:2000]]).encode()
+    try:
+        os.write(channel, struct.pack(">I", len(frame)) + frame)
+    except OSError:
+        pass  # the host is gone, or the lock-down was half done: it sees the end of the channel

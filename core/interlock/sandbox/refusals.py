@@ -1,0 +1,83 @@
+"""Clear errors, early: what a component may not do is told with what to do instead, before the kernel refuses it.
+
+An audit hook, so no boundary: native code never comes by here. The call filter holds whatever happens in this file.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any
+
+from interlock.errors import PermissionDenied
+
+_FILES = "Keep data in tables and large content in ctx.storage; read files of your own package with importlib.resources."
+_NETWORK = "Use ctx.fetch in an action, with the host in the component's permissions and in allow= at the mount."
+_PROCESSES = "A component runs in one process. Split long work into actions and scheduled functions."
+_NATIVE = 'A component with native code says so in its permissions: ["native"].'
+_WHAT = {
+    "open": ("opening a file", _FILES),
+    "os.listdir": ("listing a directory", _FILES),
+    "os.scandir": ("listing a directory", _FILES),
+    "os.remove": ("removing a file", _FILES),
+    "os.rename": ("renaming a file", _FILES),
+    "os.link": ("linking a file", _FILES),
+    "os.symlink": ("linking a file", _FILES),
+    "os.mkdir": ("making a directory", _FILES),
+    "os.rmdir": ("removing a directory", _FILES),
+    "os.chmod": ("changing the rights of a file", _FILES),
+    "os.chown": ("changing the owner of a file", _FILES),
+    "os.truncate": ("cutting a file", _FILES),
+    "os.utime": ("changing the times of a file", _FILES),
+    "os.chdir": ("changing the directory", _FILES),
+    "socket.__new__": ("opening a socket", _NETWORK),
+    "socket.connect": ("connecting a socket", _NETWORK),
+    "socket.getaddrinfo": ("resolving a name", _NETWORK),
+    "socket.gethostbyname": ("resolving a name", _NETWORK),
+    "socket.gethostbyaddr": ("resolving an address", _NETWORK),
+    "subprocess.Popen": ("starting a program", _PROCESSES),
+    "os.system": ("starting a program", _PROCESSES),
+    "os.exec": ("starting a program", _PROCESSES),
+    "os.posix_spawn": ("starting a program", _PROCESSES),
+    "os.fork": ("starting a process", _PROCESSES),
+    "os.forkpty": ("starting a process", _PROCESSES),
+    "os.kill": ("sending a signal", _PROCESSES),
+    "os.killpg": ("sending a signal", _PROCESSES),
+    "_thread.start_new_thread": ("starting a thread", _PROCESSES),
+    "_thread.start_joinable_thread": ("starting a thread", _PROCESSES),
+    "ctypes.dlopen": ("loading native code", _NATIVE),
+}
+# What a component with native code does while it reads its own files: the kernel looks at the path.
+_READING = frozenset(("open", "os.listdir", "os.scandir", "ctypes.dlopen", "_thread.start_new_thread", "_thread.start_joinable_thread"))
+
+
+class RefusedInSandbox(PermissionDenied, PermissionError):
+    """A PermissionDenied that libraries which look whether something is allowed take for the PermissionError that they expect."""
+
+    def __init__(self, tried: str, remedy: str) -> None:
+        super().__init__(tried, remedy)
+        self.errno, self.strerror = errno.EPERM, tried
+
+    @property
+    def code(self) -> str:
+        return PermissionDenied.__name__
+
+
+class Refusals:
+    """The hook of one process: put in place once, before any code of a component; armed when the process is locked down."""
+
+    def __init__(self) -> None:
+        self._armed: dict[str, tuple[str, str]] = {}
+        sys.addaudithook(self._look)
+
+    def arm(self, *, reads_files: bool) -> None:
+        """From now on refuse. With `reads_files` what reads is left to the kernel."""
+        self._armed = {event: told for event, told in _WHAT.items() if not (reads_files and event in _READING)}
+
+    def _look(self, event: str, arguments: tuple[Any, ...]) -> None:
+        told = self._armed.get(event)
+        if told is None:
+            return
+        what, remedy = told
+        named = f" {arguments[0]!r}"[:120] if arguments and isinstance(arguments[0], str | bytes) else ""
+        raise RefusedInSandbox(f"{what}{named} in a sandboxed component", remedy)

@@ -1,0 +1,53 @@
+"""Reads from workers without an event loop, for tests of the zygote."""
+
+from __future__ import annotations
+
+import json
+import select
+import struct
+from typing import Any
+
+from interlock.sandbox.zygote import Exit, Spawned
+
+SECONDS_MAX = 20
+
+
+def receive(worker: Spawned) -> Any:
+    """The next frame of the worker."""
+    (length,) = struct.unpack(">I", _exactly(worker, 4))
+    return json.loads(_exactly(worker, length))
+
+
+def ask(worker: Spawned, told: str) -> Any:
+    worker.sock.sendall(told.encode())
+    return receive(worker)
+
+
+def wait_exit(worker: Spawned) -> Exit:
+    """How it ended, once it has."""
+    while worker.exit is None:
+        readable(worker.status.fileno())
+        worker.read_status()
+    return worker.exit
+
+
+def wait_pid(worker: Spawned) -> int:
+    while worker.pid is None:
+        readable(worker.status.fileno())
+        worker.read_status()
+        assert worker.exit is None or worker.pid is not None, worker.exit
+    return worker.pid
+
+
+def readable(descriptor: int) -> None:
+    assert select.select([descriptor], [], [], SECONDS_MAX)[0], "nothing came"
+
+
+def _exactly(worker: Spawned, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        readable(worker.sock.fileno())
+        piece = worker.sock.recv(length - len(data))
+        assert piece, "the worker has ended"
+        data += piece
+    return data
