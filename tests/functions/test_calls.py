@@ -862,6 +862,32 @@ async def test_a_plain_function_is_called_like_any_other() -> None:
         assert (answer.value, answer.log_lines) == (10, ["[INFO] from a thread"])
 
 
+async def test_the_context_of_a_plain_action_calls_nothing_from_its_thread() -> None:
+    """A commit would be begun in an event loop that ends with the call, and the backend with it."""
+    app = component()
+
+    @app.mutation
+    async def write(ctx: MutationCtx) -> None:
+        await ctx.db.insert("notes", {"n": 1})
+
+    @app.action
+    def work(ctx: ActionCtx, how: str) -> list[Any]:
+        async def use() -> Any:
+            if how == "write":
+                return await ctx.run_mutation(write)
+            return await (ctx.scheduler.run_after(1, write) if how == "plan" else ctx.function_handle(write))
+
+        with pytest.raises(CallRefused, match="another thread"):
+            asyncio.run(use())
+        return []
+
+    async with running(app) as rooms:
+        for how in ("write", "plan", "name"):
+            assert await rooms.action("work", how=how) == []
+        await rooms.mutation("write")
+        assert await rooms.values("notes") == [1]
+
+
 @pytest.mark.parametrize("kind", ["query", "mutation"])
 async def test_a_transaction_that_has_to_run_again_does_even_if_its_function_swallows_that(kind: Any) -> None:
     app = component()

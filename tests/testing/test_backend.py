@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from interlock import (
     App,
     AppError,
     Component,
+    DeadlineExceeded,
     FunctionNotFound,
     LimitExceeded,
     Limits,
@@ -107,6 +109,18 @@ async def test_functions_may_be_written_on_the_spot() -> None:
         assert (await t.query(first, table="counts"))["_id"] == id
         assert await t.action(act) == 3
         assert await t.mutation(decorated, name="peas") == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing ends a function there that never comes back")
+async def test_what_is_written_on_the_spot_and_never_comes_back_is_ended() -> None:
+    def spin(ctx: MutationCtx) -> None:
+        while True:
+            pass
+
+    async with TestBackend(tally()) as t:
+        with pytest.raises(DeadlineExceeded, match="CPU time"):
+            await t.run(spin)
+        assert await t.run(lambda ctx: "plain") == "plain"
 
 
 async def test_run_is_a_mutation_written_on_the_spot() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class ActionHost(CallHost):
     """An action. What it starts together runs together."""
 
-    __slots__ = ("_random",)
+    __slots__ = ("_loop", "_random")
 
     def __init__(
         self,
@@ -35,6 +36,17 @@ class ActionHost(CallHost):
     ) -> None:
         super().__init__(execution, callee, args, parent, depth, identity)
         self._random: random.Random | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def refuse_misuse(self) -> None:
+        """Besides a context that is used too late: one whose operation is run by another thread, in an event loop of its own."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise CallRefused(
+                self.callee.label,
+                "its context was used in another thread, and the database lives in the thread of the server. "
+                "Make the action an `async def`, and what blocks in it `await asyncio.to_thread(…)`.",
+            )
+        super().refuse_misuse()
 
     @property
     def random(self) -> random.Random:

@@ -9,6 +9,7 @@ Start at `Directory.find` (callers from outside) and `Scope.resolve` (a running 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -263,7 +264,9 @@ class Scope:
 
     def improvise(self, handler: Handler, kind: Kind, name: str) -> Callee:
         """A function that is in no module: written on the spot by a test or a tool. It is called with nothing but its context."""
-        return Callee(self, FunctionDeclaration(name, kind, True, {"type": "object", "value": {}}, _ANY), handler=handler)
+        plain = kind != "action" and not inspect.iscoroutinefunction(handler)
+        declaration = FunctionDeclaration(name, kind, True, {"type": "object", "value": {}}, _ANY, plain=plain)
+        return Callee(self, declaration, handler=handler)
 
 
 def _guess(name: str, there: Iterable[str]) -> str:
