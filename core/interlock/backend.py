@@ -20,7 +20,7 @@ import structlog
 
 from interlock.clock import Clock, SystemClock
 from interlock.engine import Engine, EngineSettings
-from interlock.errors import CallRefused, InterlockError, StorageUnavailable
+from interlock.errors import CallRefused, InterlockError, MountError, StorageUnavailable
 from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
@@ -102,6 +102,7 @@ class Backend:
         _keep_secrets_out_of_tracebacks()
         tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=self._all_plugins())
         _check_crons(tree)
+        self._check_static(tree)
         entropy = random.Random(self._seed) if self._seed is not None else random.SystemRandom()
         settings = self._settings or EngineSettings.of_environment(self._env)
         engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=settings, seed=entropy.getrandbits(64))
@@ -130,6 +131,14 @@ class Backend:
             data = os.fspath((tree.directory or Path.cwd()) / ".interlock")
         return tree.hooks.open_storage(data) or open_storage(data, self.clock)
 
+    def _check_static(self, tree: Tree) -> None:
+        """Raises MountError where the data lies in what is served to everybody."""
+        data = (self._data or "").removeprefix("sqlite:///")
+        if data and tree.static is not None and "://" not in data and Path(data).resolve().is_relative_to(tree.static):
+            raise MountError(
+                data, f"the data would lie in {tree.static}, which is served to everybody.", "Choose another place for the data."
+            )
+
     async def close(self) -> None:
         """Finish what runs, see everything that stands onto the disk, and let the data go. A closed backend raises when it is called."""
         async with self._changing:
@@ -157,6 +166,7 @@ class Backend:
             with undone_if_refused(self._source.resolve().name) if isinstance(self._source, Path) else nullcontext():
                 tree = build_tree(self._source, env=self._env, reload=True, isolation=self._isolation, plugins=self._all_plugins())
                 _check_crons(tree)
+                self._check_static(tree)
                 await self.engine.deploy(_tables(tree), moves=dict(tree.moves))
             self.dispatcher.adopt(tree)
             self._tree = tree

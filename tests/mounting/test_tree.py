@@ -454,6 +454,15 @@ def test_a_static_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert refusal.value.where == "app.py:2"
 
 
+@pytest.mark.parametrize("static", [".", "..", "web/.."])
+def test_a_static_folder_that_holds_the_app_itself_is_refused(tmp_path: Path, static: str) -> None:
+    source = f'from interlock import App\napp = App(static="{static}")\n'
+    directory = write(tmp_path / "myapp", {"app.py": source, "web/index.html": ""})
+    with pytest.raises(MountError, match="to everybody") as refusal:
+        build_tree(directory, env={})
+    assert refusal.value.where == "app.py:2"
+
+
 # Reload
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from interlock import Backend
 from interlock.engine import Engine
+from interlock.errors import MountError
 from interlock.server.binding import DispatcherService
 from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, QueryResult, ServerSettings, SnapshotGone
 from interlock.testing.virtual_clock import VirtualClock
@@ -313,3 +314,14 @@ async def test_half_a_character_in_a_log_line_or_an_error_is_shown_as_what_it_is
             "mutation", "f:odd_write", {}, credentials=ANONYMOUS, request_id="0", source="client", session=("s", 0)
         )
         assert isinstance(answer, Answer) and answer == again and list(answer.log_lines) == ["[INFO] a file called \\udcff"]
+
+
+@pytest.mark.parametrize("data", ["web", "web/data", "sqlite:///web/data.db"])
+async def test_data_among_the_files_that_are_served_are_refused(tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = tmp_path / "served_app"
+    (app / "web").mkdir(parents=True)
+    (app / "app.py").write_text('from interlock import App\napp = App(static="web")\n')
+    monkeypatch.chdir(app)
+    with pytest.raises(MountError, match="served to everybody"):
+        await Backend(app, data=data).open()
+    assert not list((app / "web").iterdir())

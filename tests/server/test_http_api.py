@@ -293,7 +293,12 @@ async def test_an_app_under_a_prefix_of_another_one() -> None:
 async def test_a_folder_of_files_is_served_beside_the_api(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<p>hello</p>")
     (tmp_path / "app.js").write_text("1")
+    for name in (".env", ".git/config", ".well-known/security.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
     async with served(TinyService(static=str(tmp_path))) as client:
+        statuses = [(await client.get(path)).status_code for path in ("/.env", "/.git/config", "/.well-known/security.txt")]
+        assert statuses == [404, 404, 200]
         assert (await client.get("/")).text == "<p>hello</p>"
         assert (await client.get("/app.js")).text == "1"
         assert (await client.get("/nothing.js")).status_code == 404

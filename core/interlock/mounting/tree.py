@@ -272,4 +272,7 @@ def _static(loaded: LoadedApp) -> Path | None:
     if not folder.is_dir():
         problem = f'static="{loaded.app.static}", and there is no such folder: {folder}.'
         raise MountError(loaded.app.where, problem, "Make the folder, or remove static=.")
+    if loaded.directory is not None and loaded.directory.resolve().is_relative_to(folder):
+        problem = f'static="{loaded.app.static}" would serve the code and the data of the app to everybody.'
+        raise MountError(loaded.app.where, problem, 'Put what is to be served into a folder of its own: static="web"')
     return folder

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -185,7 +187,14 @@ def _static(folder: str) -> AsgiApp:
     from starlette.routing import Mount
     from starlette.staticfiles import StaticFiles
 
-    return Starlette(routes=[Mount("/", app=StaticFiles(directory=folder, html=True))])
+    class Files(StaticFiles):
+        def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+            """Hidden files are nobody's business: what an editor, git or a deployment has left there."""
+            if any(part.startswith(".") and part != ".well-known" for part in Path(path).parts):
+                return "", None
+            return super().lookup_path(path)
+
+    return Starlette(routes=[Mount("/", app=Files(directory=folder, html=True))])
 
 
 def _request_ids() -> Callable[[], str]:
