@@ -113,7 +113,7 @@ class Function(Reference, Generic[P, R]):
                 try:
                     made[name] = make(made[name])
                 except ValueError as error:  # a rule of a model that the validator language cannot say
-                    raise ArgumentError(self._public_name or self.own_name, f".{name}", str(error), repr(made[name])) from None
+                    raise _broken_rule(self._public_name or self.own_name, name, made[name], error) from None
         return made
 
     def result(self, returned: Any) -> Any:
@@ -310,6 +310,18 @@ def _signature(function: Function[..., Any]) -> inspect.Signature:
                 where, f'{name}: the argument "{parameter.name}" is not ASCII.', "It could not be sent; give it an ASCII name."
             )
     return signature
+
+
+def _broken_rule(function: str, name: str, value: Any, error: ValueError) -> ArgumentError:
+    """What a model says of an argument: of pydantic's findings the first, at its place."""
+    path, expected = f".{name}", str(error)
+    findings = getattr(error, "errors", None)
+    if findings is not None and (found := findings(include_url=False)):
+        path += "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in found[0]["loc"])
+        expected = found[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        value = found[0]["input"]
+    shown = repr(value)
+    return ArgumentError(function, path, expected, shown if len(shown) <= 80 else f"{shown[:80]}…")
 
 
 def _enclosing_names(handler: object, signature: inspect.Signature) -> Mapping[str, Any] | None:
