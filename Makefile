@@ -8,6 +8,10 @@ VENV    ?= .venv
 EXAMPLE ?= flights
 FLIGHTS ?= 20000
 TESTS   ?=
+SEED    ?= 0
+KILLS   ?= 300
+MINUTES ?= 0
+ATTACKS ?= 5000
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Not compiled here: most of it is never imported, and what is, is compiled then.
@@ -20,7 +24,7 @@ EXAMPLES      := $(patsubst examples/%/app.py,%,$(sort $(wildcard examples/*/app
 MYPY          := $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
 EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
 
-.PHONY: help env run test check format bench wheels browser constraints clean
+.PHONY: help env run test check format bench torture fuzz wheels browser constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +32,8 @@ help:
 	@echo "make test     everything that is tested (TESTS=tests/engine for a part)"
 	@echo "make check    format, lint, types, layers"
 	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: .venv/bin/python -m bench --only counters)"
+	@echo "make torture  kill the server again and again (KILLS=300, MINUTES=60, SEED=1)"
+	@echo "make fuzz     attack it with whatever clients could send (ATTACKS=5000, SEED=1)"
 	@echo "make format   put the code into its format"
 	@echo "make wheels   build every distribution into dist/"
 	@echo "make clean    take away what the others have made"
@@ -93,6 +99,15 @@ $(VENV)/.peers: $(VENV)/.developing
 
 bench: env $(VENV)/.peers
 	$(BIN)/python -m bench --write
+
+# For as long as it takes: the limit that keeps a hanging test from holding up the others is off.
+LONG := $(BIN)/python -m pytest -s -o timeout=0 --interlock-seed=$(SEED)
+
+torture: env
+	INTERLOCK_TORTURE_KILLS=$(KILLS) INTERLOCK_TORTURE_MINUTES=$(MINUTES) $(LONG) tests/fire/test_kill9.py
+
+fuzz: env
+	INTERLOCK_FUZZ_ATTACKS=$(ATTACKS) $(LONG) tests/fire/test_fuzz.py
 
 wheels: $(VENV)/.tools
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(addprefix ./,$(DISTRIBUTIONS))

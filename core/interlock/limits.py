@@ -58,6 +58,7 @@ _ROWS = (
     Limit("idempotency_kept", 14 * 86_400, "seconds", "server", "how long the answer to a client's mutation is kept for a resend"),
     Limit("http_body", 16 * MIB + 2_000, "bytes", "server", "body of an HTTP API request"),
     Limit("socket_message", 64 * MIB, "bytes", "server", "one message on the sync socket"),
+    Limit("message_values", 4_000_000, "count", "server", "values, names and brackets in one message or body"),
     Limit("socket_mutations", 1_000, "count", "server", "mutations queued on one socket"),
     Limit("socket_actions", 1_000, "count", "server", "actions in flight on one socket"),
     Limit("socket_queries", 50_000, "count", "server", "queries subscribed on one socket"),

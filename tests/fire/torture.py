@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import random
 import signal
-import sys
 import uuid
 from collections import Counter
 from contextlib import suppress
@@ -26,63 +24,11 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-BANK = Path(__file__).parent / "programs" / "bank"
+from .server import PATIENCE_S, PROGRAMS, Server
+
+BANK = PROGRAMS / "bank"
 ACCOUNTS, BALANCE = 12, 100
-_PATIENCE_S = 30.0
 _WINDOW = 4
-
-
-class Server:
-    """`interlock serve` on a data directory, as a process."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        self.output: list[str] = []
-        self.url = ""
-
-    async def start(self) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK")}
-        command = (sys.executable, "-m", "interlock.cli", "serve", str(BANK), "--port", "0", "--data", str(self._data))
-        self._process = await asyncio.create_subprocess_exec(
-            *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        self._serving = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read())
-
-    async def serving(self) -> None:
-        """Until it takes requests."""
-        async with asyncio.timeout(_PATIENCE_S):
-            await self._serving
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    async def end(self, number: int) -> int:
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
-        async with asyncio.timeout(_PATIENCE_S):
-            code = await self._process.wait()
-            await self._reading
-        if "Traceback" in "".join(self.output):
-            raise AssertionError("".join(self.output))
-        return code
-
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            self.output.append(line.decode(errors="replace"))
-            if "Serving" in self.output[-1]:
-                self.url = self.output[-1].split(" at ")[1].split(",")[0].strip()
-                self._serving.set_result(None)
-        if not self._serving.done():
-            self._serving.set_exception(AssertionError(f"it ended before it served:\n{''.join(self.output)}"))
-            self._serving.exception()  # a kill during the start is nobody's surprise
-
-    async def query(self, name: str) -> Any:
-        async with httpx.AsyncClient(timeout=_PATIENCE_S) as client:
-            answer = (await client.post(f"{self.url}/api/query", json={"path": name, "args": {}, "format": "json"})).json()
-        assert answer["status"] == "success", answer
-        return answer["value"]
 
 
 @dataclass
@@ -117,7 +63,7 @@ class Client:
     async def run(self, url: str) -> None:
         """Until the connection breaks; or, when it is to send nothing new, until everything has its answer."""
         try:
-            async with connect(url.replace("http", "ws") + "/api/1.48.0/sync", max_size=None, open_timeout=_PATIENCE_S) as socket:
+            async with connect(url.replace("http", "ws") + "/api/1.48.0/sync", max_size=None, open_timeout=PATIENCE_S) as socket:
                 await self._connect(socket)
                 while self.is_sending or self._open:
                     while self.is_sending and len(self._open) < _WINDOW:
@@ -203,7 +149,7 @@ async def torture(data: Path, *, seed: int, kills: int, clients: int = 6) -> Tor
     try:
         await _open_accounts(data)
         while told.kills < kills:
-            server = Server(data)
+            server = Server(BANK, data)
             await server.start()
             if chance.random() < 0.2:
                 await asyncio.sleep(chance.uniform(0.05, 1.0))
@@ -222,13 +168,10 @@ async def torture(data: Path, *, seed: int, kills: int, clients: int = 6) -> Tor
 
 
 async def _open_accounts(data: Path) -> None:
-    server = Server(data)
+    server = Server(BANK, data)
     await server.start()
     await server.serving()
-    body = {"path": "bank:open_accounts", "args": {"count": ACCOUNTS, "balance": BALANCE}, "format": "json"}
-    async with httpx.AsyncClient(timeout=_PATIENCE_S) as client:
-        answer = (await client.post(f"{server.url}/api/mutation", json=body)).json()
-    assert answer["status"] == "success", answer
+    await server.call("mutation", "bank:open_accounts", count=ACCOUNTS, balance=BALANCE)
     await server.end(signal.SIGKILL)
 
 
@@ -255,12 +198,12 @@ async def _look(server: Server, senders: list[Client], told: Torture) -> None:
 
 async def _finish(data: Path, senders: list[Client], told: Torture) -> None:
     """One start more: every request gets its answer, every job its end."""
-    server = Server(data)
+    server = Server(BANK, data)
     await server.start()
     await server.serving()
     for sender in senders:
         sender.is_sending = False
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(sender.run(server.url) for sender in senders))
         while await _are_jobs_left(server):  # noqa: ASYNC110
             await asyncio.sleep(0.05)

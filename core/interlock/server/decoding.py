@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
 
 from interlock.errors import ValueRefused
+from interlock.limits import LIMITS
 from interlock.values import from_wire
+
+_VALUES_MAX = int(LIMITS["message_values"].value)
+_MARKS = (b",", b":", b"[", b"{")
+_STRING = re.compile(rb'"[^"]*+"')
 
 
 class BadJson(ValueError):
@@ -17,6 +23,8 @@ class BadJson(ValueError):
 
 def read_json(text: str | bytes) -> Any:
     """Raises BadJson."""
+    if len(text) > _VALUES_MAX:
+        _check_values(text.encode("utf-8", "replace") if isinstance(text, str) else text)
     try:
         return orjson.loads(text)
     except ValueError as error:
@@ -27,6 +35,19 @@ def read_json(text: str | bytes) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BadJson(str(error)) from None
+
+
+def _check_values(text: bytes) -> None:
+    """Refuse what is short as text and long once it is read: `[[],[],…` takes thirty times its length of memory, and seconds."""
+    if sum(map(text.count, _MARKS)) <= _VALUES_MAX:
+        return
+    # They may stand in long strings, a table as CSV say.
+    bare = text.replace(rb"\\", b"").replace(rb"\"", b"")
+    if bare.count(b'"') // 2 <= _VALUES_MAX:
+        bare = _STRING.sub(b"", bare)
+        if sum(map(bare.count, _MARKS)) <= _VALUES_MAX:
+            return
+    raise BadJson(f"it holds more than {_VALUES_MAX:,} values")
 
 
 def _refuse_constant(name: str) -> None:

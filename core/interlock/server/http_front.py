@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _HEAD_MAX = 128 * 1024
 _WITH_OVERHEAD_MAX = 8 * BODY_MAX
 """A chunk of one byte takes six."""
+_WITHOUT_BODY_MAX = 512 * 1024
+"""What lies between two pieces of a body, or behind it, is thrown away; but a name or value of a trailer is kept until it is whole."""
 _PATIENCE_S = 60.0
 _BYTES_PER_S_MIN = 1024
 """A request may take `_PATIENCE_S` to come in, and more if it is long: what is slower than this is somebody who holds connections."""
@@ -38,6 +40,7 @@ class HttpFront(HttpToolsProtocol):
     _has_head = False
     _came_in = -1
     """Bytes of the request that is just coming in, but for those that came with its beginning."""
+    _without_body = 0
     _began_s = 0.0
     _slow: asyncio.TimerHandle | None = None
 
@@ -59,6 +62,20 @@ class HttpFront(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
         super().connection_lost(exc)
+        self._part()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]
+        self._part()
+
+    def _part(self) -> None:
+        """Let go of what refers back to here. The collector is set to come so seldom that connections must not wait for it."""
+        if self._exchange is not None and not self._exchange.is_whole:
+            self._exchange.abandon()
+        self._exchange = None
+        self.cycle = None  # type: ignore[assignment]
+        self.pipeline.clear()
 
     def _watch(self, more: int) -> None:
         if self.transport.is_closing():
@@ -70,6 +87,9 @@ class HttpFront(HttpToolsProtocol):
             self._came_in += more
         if not self._has_head and self._came_in > _HEAD_MAX:
             return self._refuse(431, "The head of this request is too long.")
+        self._without_body += more
+        if self._has_head and self._without_body > _WITHOUT_BODY_MAX:
+            return self._refuse(431, "The trailer of this request is too long.")
         if self._came_in > _WITH_OVERHEAD_MAX and self._exchange is not None:
             return self._refuse(413, "This request is too long.")
         if self._slow is None:
@@ -124,6 +144,7 @@ class HttpFront(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._has_head = True
+        self._without_body = 0
         api = self._api
         if api is not None and not self.expect_100_continue and self.parser.get_method() == b"POST":
             path = self.url.partition(b"?")[0]
@@ -147,6 +168,7 @@ class HttpFront(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
+        self._without_body = 0
         exchange = self._exchange
         if exchange is None:
             super().on_body(body)
@@ -227,6 +249,11 @@ class _Exchange:
         if self.whole is not None:
             self.whole.set()
 
+    def abandon(self) -> None:
+        """The rest of it will never come."""
+        self._body = b""
+        self.set()
+
     async def run_asgi(self, app: ASGI3Application) -> None:
         """Answer. Called when the request is there, or when it is this one's turn among pipelined ones."""
         if not self.is_whole:
@@ -241,7 +268,7 @@ class _Exchange:
         if protocol.flow.write_paused:
             await protocol.flow.drain()
         self.response_complete = True
-        if not self.disconnected:
+        if not self.disconnected and not protocol.transport.is_closing():
             self._write(reply)
         protocol.on_response_complete()
 

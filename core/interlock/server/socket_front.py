@@ -30,6 +30,7 @@ class SocketFront(WebSocketsSansIOProtocol):
 
     _pongs = b""
     """The answer to the last pings of a client that takes nothing now."""
+    _is_resting = False
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -45,9 +46,15 @@ class SocketFront(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
             return
         super().handle_cont(event)
+        _empty(event)
 
     def handle_ping(self) -> None:
         """The last one is the one to answer (RFC 6455, 5.5.3): pongs must not pile up for who sends pings and reads nothing."""
+        if not self._is_resting and not self.transport.is_closing():
+            # Else a client that sends nothing but pings would be read for as long as it likes, and nobody else.
+            self._is_resting = True
+            self.transport.pause_reading()
+            self.loop.call_soon(self._rested)
         pongs = b"".join(self.conn.data_to_send())  # those of all pings that came with this one
         if self.writable.is_set():
             self.transport.write(pongs)
@@ -64,6 +71,40 @@ class SocketFront(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True  # refused, and told so: nothing that uvicorn would have to complain of
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # What refers back to here, or may be long, is let go of: the collector is set to come so seldom that connections must not
+        # wait for it.
+        self.frames.clear()
+        self.conn.parser.close()
+        self.conn.parser_exc = None
+        self.conn.reader.buffer.clear()
+        if self.handshake_initiated and self.response.status_code == 101:
+            cast(dict[str, Any], self.scope["extensions"]).pop(WIRE_EXTENSION, None)
+
+    def handle_text(self, event: Frame) -> None:
+        super().handle_text(event)
+        _empty(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        super().handle_bytes(event)
+        _empty(event)
+
+    def send_receive_event_to_app(self) -> None:
+        # JSON is read from bytes; whether they are UTF-8 is seen there, and told like anything else that is no JSON.
+        self.curr_msg_data_type = "bytes"
+        super().send_receive_event_to_app()
+
+    def _rested(self) -> None:
+        self._is_resting = False
+        if not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+
+def _empty(frame: Frame) -> None:
+    """The parser holds on to its last frame until the next one: up to 64 MiB for each client that says nothing more."""
+    frame.data = b""
 
 
 class FrontWire:

@@ -11,19 +11,23 @@ from collections.abc import Callable
 class VirtualTimer:
     """A callback that waits for its time."""
 
-    __slots__ = ("_callback", "is_done", "when_ms")
+    __slots__ = ("_callback", "when_ms")
 
     def __init__(self, when_ms: float, callback: Callable[[], None]) -> None:
-        self.when_ms, self._callback = when_ms, callback
-        self.is_done = False
+        self.when_ms = when_ms
+        self._callback: Callable[[], None] | None = callback
+
+    @property
+    def is_done(self) -> bool:
+        return self._callback is None
 
     def cancel(self) -> None:
-        self.is_done = True
+        self._callback = None
 
     def fire(self) -> None:
-        if not self.is_done:
-            self.is_done = True
-            self._callback()
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
 
 
 class VirtualClock:
