@@ -28,7 +28,7 @@ async def settings_of(ctx: QueryCtx) -> Row:
 
 def parallelism(settings: Row) -> int:
     """How many may run at once: what was set at run time, else what the code says."""
-    limit: int = settings.get("max_parallelism", settings["default_parallelism"])
+    limit: int = settings["max_parallelism" if "max_parallelism" in settings else "default_parallelism"]
     return limit
 
 
