@@ -212,6 +212,18 @@ def test_log_lines_are_written_as_logging_does_or_one_after_the_other() -> None:
     assert lines[5][1].endswith("ValueError: no")
 
 
+def test_a_value_that_cannot_be_shown_does_not_fail_who_logs_it() -> None:
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    ctx = context("mutation")
+    ctx.log.info(Broken())
+    ctx.log.info("got %s", Broken())
+    ctx.log.info("got", value=Broken())
+    assert [line for _, line in ctx._host.lines] == ["(a line that cannot be shown: RuntimeError in a __str__ or __repr__)"] * 3
+
+
 async def test_the_identity_is_a_mapping_with_attributes() -> None:
     fields = {
         "tokenIdentifier": "https://x|ada",

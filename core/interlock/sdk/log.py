@@ -38,6 +38,14 @@ class Log:
 
 
 def _line(message: object, values: tuple[Any, ...], fields: dict[str, Any]) -> str:
+    """The text of a line. A value that cannot be shown is no reason to fail the call that logs it."""
+    try:
+        return _formatted(message, values, fields)
+    except Exception as error:
+        return f"(a line that cannot be shown: {type(error).__name__} in a __str__ or __repr__)"
+
+
+def _formatted(message: object, values: tuple[Any, ...], fields: dict[str, Any]) -> str:
     text = str(message)
     if values:
         try:
