@@ -30,6 +30,35 @@ async def cancels(ctx: MutationCtx) -> None:
     raise asyncio.CancelledError
 
 
+@component.mutation
+async def closes(ctx: MutationCtx) -> None:
+    await ctx.db.insert("rows", {"n": 1})
+    raise GeneratorExit
+
+
+@component.mutation
+async def closes_later(ctx: MutationCtx) -> None:
+    await ctx.db.insert("rows", {"n": 1})
+    await asyncio.sleep(0)
+    raise GeneratorExit
+
+
+@component.mutation
+def closes_plainly(ctx: MutationCtx) -> None:
+    raise GeneratorExit
+
+
+@component.mutation
+async def is_closed(ctx: MutationCtx) -> None:
+    for name in (closes, closes_later, closes_plainly):
+        try:
+            await ctx.run_mutation(name)
+        except FunctionAborted:
+            continue
+        raise AssertionError(name)
+    sys.exit(0)
+
+
 @component.action
 async def waits_for_what_it_cancelled(ctx: ActionCtx) -> None:
     task = asyncio.ensure_future(asyncio.sleep(60))
@@ -62,6 +91,10 @@ async def goes_on(ctx: MutationCtx) -> int:
         ("query", "leaves"),
         ("mutation", "writes_and_leaves"),
         ("mutation", "cancels"),
+        ("mutation", "closes"),
+        ("mutation", "closes_later"),
+        ("mutation", "closes_plainly"),
+        ("mutation", "is_closed"),
         ("action", "waits_for_what_it_cancelled"),
         ("action", "leaves_its_thread"),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import structlog
 
-from interlock import AppError, Component, QueryCtx, components, secret
+from interlock import AppError, CommitTimestamp, Component, QueryCtx, components, secret
 from interlock.errors import (
     ArgumentError,
     DocumentNotFound,
@@ -18,6 +18,7 @@ from interlock.errors import (
 )
 from interlock.functions.caller import log_lines_of
 from interlock.functions.redaction import describe
+from interlock.values import dumps
 
 from .rooms import running
 
@@ -167,3 +168,9 @@ def test_a_text_that_cannot_be_sent_is_told_as_one_that_can(error: Exception, sa
 
 def test_data_that_is_no_text_is_told_as_one() -> None:
     assert describe(raised(AppError("\ud800")), "0123", False)[1:] == (True, "\\ud800")
+
+
+def test_data_with_a_timestamp_that_nothing_fills_in_is_told_as_text() -> None:
+    described = describe(raised(AppError({"at": CommitTimestamp()})), "0123", False)
+    assert described[1:] == (True, "{'at': CommitTimestamp()}")
+    assert dumps(described.data)

@@ -18,6 +18,7 @@ import structlog
 import interlock.errors as errors
 from interlock.errors import AppError, InvalidCursor, ValueRefused
 from interlock.functions.log_lines import mask, quietly, readable
+from interlock.functions.scope import holds_commit_timestamp
 from interlock.values import normalize
 
 logger = structlog.get_logger("interlock.functions")
@@ -70,9 +71,10 @@ def data_of(error: BaseException) -> tuple[bool, Any]:
     """The data that an error carries to the client. Told of an invalid cursor, official clients begin again at the first page."""
     if isinstance(error, AppError):
         try:
-            return True, normalize(error.data)
+            data = normalize(error.data)
         except ValueRefused:
             return True, _said(error)
+        return True, _said(error) if holds_commit_timestamp(data) else data  # which nothing will ever fill in
     if isinstance(error, InvalidCursor):
         return True, dict(_RESTART)
     return False, None

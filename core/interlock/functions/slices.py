@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from interlock.clock import Timer
-from interlock.errors import DeadlineExceeded
+from interlock.errors import DeadlineExceeded, FunctionAborted
 from interlock.functions.call import Call, current
 from interlock.functions.watchdog import Overtime, Watchdog, free_signal
 
@@ -158,6 +158,11 @@ def _overtime(payer: Call) -> DeadlineExceeded:
     return DeadlineExceeded(payer.callee.label, "wall time", payer.wall_max)
 
 
+def _aborted(call: Call, error: GeneratorExit) -> FunctionAborted:
+    """What a GeneratorExit of the author's own becomes. Only here can it be told from one of whoever drives the call and gives it up."""
+    return FunctionAborted(call.callee.label, repr(error))
+
+
 def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
     """Run the first slice of a coroutine as part of `call`. Gives its result; or, if it has suspended, a `Suspended` to await."""
     outer = current.get()
@@ -170,6 +175,8 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
             pending = coroutine.send(None)
         except StopIteration as done:
             return done.value
+        except GeneratorExit as error:
+            raise _aborted(call, error) from error
         finally:
             meter.leave()
             current.set(outer)
@@ -186,6 +193,8 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
         meter.stop(slice)
         if isinstance(error, Overtime):
             raise _overtime(payer) from None
+        if isinstance(error, GeneratorExit):
+            raise _aborted(call, error) from error
         raise
     finally:
         current.set(outer)
@@ -204,6 +213,8 @@ def at_once(function: Callable[[], Any], call: Call) -> Any:
         meter.come_back()
         try:
             return function()
+        except GeneratorExit as error:
+            raise _aborted(call, error) from error
         finally:
             meter.leave()
             current.set(outer)
@@ -214,6 +225,8 @@ def at_once(function: Callable[[], Any], call: Call) -> Any:
         meter.stop(slice)
         if isinstance(error, Overtime):
             raise _overtime(payer) from None
+        if isinstance(error, GeneratorExit):
+            raise _aborted(call, error) from error
         raise
     finally:
         current.set(outer)
@@ -281,6 +294,8 @@ class Suspended:
                         raise _overtime(payer) from None
                     if heard:
                         break
+                    if isinstance(error, GeneratorExit) and not isinstance(thrown, GeneratorExit):
+                        raise _aborted(call, error) from error
                     raise
                 finally:
                     if payer is None:
