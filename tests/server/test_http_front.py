@@ -49,7 +49,6 @@ CONVERSATIONS = {
     "a crash": request("/api/mutation", call("t:crash"), "Convex-Request-Id: abc") + LAST,
     "another method": request("/api/query", None, "Content-Length: 0", method="DELETE") + LAST,
     "a preflight": request("/api/query", None, "Origin: x", "Access-Control-Request-Method: POST", method="OPTIONS") + LAST,
-    "an upgrade to nothing known": request("/api/query", call("t:get"), "Upgrade: h2c", "Connection: close, Upgrade"),
     "no HTTP": b"nonsense\r\n\r\n",
 }
 
@@ -235,3 +234,15 @@ async def test_who_goes_in_the_middle_of_a_pipelined_body_leaves_nothing_waiting
         writer.transport.abort()
         for task in asyncio.all_tasks() - before:
             await asyncio.wait_for(task, 5)
+
+
+async def test_who_offers_another_protocol_is_answered_in_this_one() -> None:
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk")
+    offered = request("/api/mutation", call("t:add", n=1), *offer)
+    version = request("/version", None, *offer, method="GET")
+    async with site() as here:
+        once = parsed(await converse(here, offered + ADD + offered + version + offered + LAST))
+        assert [b'"value":%d.0' % n in body for n, (_, _, body) in zip((1, 2, 3), once, strict=False)] == [True] * 3
+        assert (once[3][2], once[5][2]) == (b"1.2.3", b"1.2.3") and b'"value":4.0' in once[4][2]
+        slowly = parsed(await converse(here, *(bytes([byte]) for byte in offered + LAST)))
+        assert b'"value":5.0' in slowly[0][2] and slowly[1][2] == b"1.2.3"

@@ -10,8 +10,10 @@ Whichever way it goes: a request has a head of limited length, and comes in with
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from interlock.server.asgi import ServerApp
@@ -25,6 +27,7 @@ _WITH_OVERHEAD_MAX = 8 * BODY_MAX
 """A chunk of one byte takes six."""
 _WITHOUT_BODY_MAX = 512 * 1024
 """What lies between two pieces of a body, or behind it, is thrown away; but a name or value of a trailer is kept until it is whole."""
+_OFFERS = (b"upgrade", b"http2-settings")
 _PATIENCE_S = 60.0
 _BYTES_PER_S_MIN = 1024
 """A request may take `_PATIENCE_S` to come in, and more if it is long: what is slower than this is somebody who holds connections."""
@@ -43,6 +46,9 @@ class HttpFront(HttpToolsProtocol):
     _without_body = 0
     _began_s = 0.0
     _slow: asyncio.TimerHandle | None = None
+    _declined = False
+    """The head that has just come in offers another protocol than a WebSocket."""
+    _rest_at = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -54,6 +60,8 @@ class HttpFront(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        while self._declined:  # as often as requests in `data` offer it
+            data = self._go_on_without_upgrade(data)
         if self._is_incoming:
             self._watch(len(data))
         elif self._slow is not None:
@@ -145,6 +153,9 @@ class HttpFront(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._has_head = True
         self._without_body = 0
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT" and not self._should_upgrade():
+            self._declined = True
+            return
         api = self._api
         if api is not None and not self.expect_100_continue and self.parser.get_method() == b"POST":
             path = self.url.partition(b"?")[0]
@@ -167,6 +178,29 @@ class HttpFront(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of: whoever offers another protocol goes on in this one."""
+        upgrade = sys.exc_info()[1]
+        self._rest_at = upgrade.args[0] if upgrade is not None else 0
+
+    def _go_on_without_upgrade(self, data: bytes) -> bytes:
+        """Take a request that offers another protocol (HTTP/2, as Java's client does) for one that does not.
+
+        The parser takes what follows such a head for the other protocol, a body too. So another one gets the head without the offer.
+        """
+        self._declined = False
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b", ".join(word for word in map(bytes.strip, value.split(b",")) if word.lower() not in _OFFERS)
+            if name not in _OFFERS:
+                head += (name, b": ", value, b"\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        data = b"".join([*head, b"\r\n", data[self._rest_at :]])
+        super().data_received(data)
+        return data
+
     def on_body(self, body: bytes) -> None:
         self._without_body = 0
         exchange = self._exchange
@@ -178,6 +212,8 @@ class HttpFront(HttpToolsProtocol):
                 self._complete(exchange)
 
     def on_message_complete(self) -> None:
+        if self._declined:
+            return
         self._is_incoming = False
         exchange = self._exchange
         if exchange is None:
