@@ -246,3 +246,12 @@ async def test_who_offers_another_protocol_is_answered_in_this_one() -> None:
         assert (once[3][2], once[5][2]) == (b"1.2.3", b"1.2.3") and b'"value":4.0' in once[4][2]
         slowly = parsed(await converse(here, *(bytes([byte]) for byte in offered + LAST)))
         assert b'"value":5.0' in slowly[0][2] and slowly[1][2] == b"1.2.3"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_handshake_with_a_body_is_answered_as_the_request_that_it_is(method: str) -> None:
+    offer = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==")
+    shake = request("/api/sync", b"{}", *offer, method=method)
+    async with site() as here:
+        refused, last = parsed(await converse(here, shake + LAST))
+        assert b"404" in refused[0] and last[2] == b"1.2.3"

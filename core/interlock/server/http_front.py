@@ -27,6 +27,7 @@ _WITH_OVERHEAD_MAX = 8 * BODY_MAX
 """A chunk of one byte takes six."""
 _WITHOUT_BODY_MAX = 512 * 1024
 """What lies between two pieces of a body, or behind it, is thrown away; but a name or value of a trailer is kept until it is whole."""
+_BODY_HEADERS = (b"content-length", b"transfer-encoding")
 _OFFERS = (b"upgrade", b"http2-settings")
 _PATIENCE_S = 60.0
 _BYTES_PER_S_MIN = 1024
@@ -177,6 +178,11 @@ class HttpFront(HttpToolsProtocol):
             exchange.is_queued = True
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _should_upgrade(self) -> bool:
+        """Only what can become a WebSocket: uvicorn's protocol for them would never answer anything else."""
+        has_body = any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers)
+        return self.parser.get_method() == b"GET" and not has_body and super()._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing to warn of: whoever offers another protocol goes on in this one."""
