@@ -39,6 +39,7 @@ class DispatcherService:
         self._dev = dev
         # Before its first commit a database has no timestamp; clients that knew its predecessor have seen one.
         self._opened_ts = int(engine.clock.now_ms() * 1e6)
+        self._newest = Snapshot(-1, 0)
         self._offered: dict[int, Timer] = {}
         self._kept = KeptResults(engine.clock.now_ms)
         self._shared = SharedQueries(self._fetch, engine.clock.now_ms)
@@ -168,7 +169,10 @@ class DispatcherService:
     def newest(self) -> Snapshot:
         engine = self._engine
         engine.live.catch_up()  # wakes those whose results ended by now
-        return Snapshot(engine.durable, self._newest_ts())
+        place = engine.log.durable
+        if self._newest.place != place:
+            self._newest = Snapshot(place, self._newest_ts())
+        return self._newest
 
     def _newest_ts(self) -> int:
         return self._engine.durable_ts or self._opened_ts

@@ -255,8 +255,13 @@ def transition(start: StateVersion, end: StateVersion, modifications: Iterable[l
             parts.append(b",")
         parts += modification
         comma = True
-    parts.append(b"]}" if clock is None else b'],"clientClockSkew":%d,"serverTs":%d}' % clock)
+    parts.append(transition_end(clock))
     return b"".join(parts)
+
+
+def transition_end(clock: tuple[int, int] | None) -> bytes:
+    """The last part of a Transition."""
+    return b"]}" if clock is None else b'],"clientClockSkew":%d,"serverTs":%d}' % clock
 
 
 def chunks(message: bytes, size: int) -> list[bytes]:

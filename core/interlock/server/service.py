@@ -76,7 +76,9 @@ class QueryResult:
             return False
         ours, theirs = self.outcome, other.outcome
         if isinstance(ours, Answer):
-            return isinstance(theirs, Answer) and ours.json == theirs.json and list(ours.log_lines) == list(theirs.log_lines)
+            if not isinstance(theirs, Answer) or ours.json != theirs.json:
+                return False
+            return not (ours.log_lines or theirs.log_lines) or list(ours.log_lines) == list(theirs.log_lines)
         return ours == theirs
 
 

@@ -6,7 +6,7 @@ that is most of the work. Nor can it tell how much is waiting, cut off a client 
 
 from __future__ import annotations
 
-from struct import pack
+from struct import Struct, pack
 from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -23,6 +23,7 @@ _CLOSE_TIMEOUT_S = 30.0
 _FRAGMENTS_MAX = 64 * 1024
 """Frames of one message. Their bytes are limited; that says nothing of how many hold none."""
 _TEXT, _CONTINUATION, _FIN = 0x1, 0x0, 0x80
+_SHORT_HEAD = Struct("!BBH").pack
 
 
 class SocketFront(WebSocketsSansIOProtocol):
@@ -31,11 +32,20 @@ class SocketFront(WebSocketsSansIOProtocol):
     _pongs = b""
     """The answer to the last pings of a client that takes nothing now."""
     _is_resting = False
+    _wire: FrontWire | None = None
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
-            cast(dict[str, Any], self.scope["extensions"])[WIRE_EXTENSION] = FrontWire(self)
+            self._wire = cast(dict[str, Any], self.scope["extensions"])[WIRE_EXTENSION] = FrontWire(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._tell_wire()
+
+    def _tell_wire(self) -> None:
+        if self._wire is not None:
+            self._wire.is_full = not self.writable.is_set()
 
     def handle_cont(self, event: Frame) -> None:
         if self.close_sent:
@@ -63,6 +73,7 @@ class SocketFront(WebSocketsSansIOProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._tell_wire()
         pongs, self._pongs = self._pongs, b""
         if pongs and not self.close_sent:
             self.transport.write(pongs)
@@ -74,6 +85,8 @@ class SocketFront(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._tell_wire()
+        self._wire = None
         # What refers back to here, or may be long, is let go of: the collector is set to come so seldom that connections must not
         # wait for it.
         self.frames.clear()
@@ -110,19 +123,24 @@ def _empty(frame: Frame) -> None:
 class FrontWire:
     """A `Wire` over the transport itself. Frames are made here: no extension is negotiated, and a server does not mask."""
 
+    __slots__ = ("_is_closed", "_is_closing", "_protocol", "_write", "is_full")
     can_fragment = True
 
     def __init__(self, protocol: SocketFront) -> None:
         self._protocol = protocol
+        self._is_closed = False
+        self._write, self._is_closing = protocol.transport.write, protocol.transport.is_closing
+        self.is_full = not protocol.writable.is_set()  # kept by the protocol: on a fan-out every object that is looked at counts
 
     def send(self, message: bytes) -> None:
-        protocol = self._protocol
-        if self._is_closed:
+        if self._is_closed or self._is_closing():
             return
-        write = protocol.transport.write
+        write = self._write
         length = len(message)
-        if length <= _JOINED:
-            write(_head(_FIN | _TEXT, length) + message)
+        if length < 126:
+            write(bytes((_FIN | _TEXT, length)) + message)
+        elif length <= _JOINED:
+            write(_SHORT_HEAD(_FIN | _TEXT, 126, length) + message)
         elif length <= _FRAGMENT:
             write(_head(_FIN | _TEXT, length))
             write(message)
@@ -136,17 +154,14 @@ class FrontWire:
     def buffered(self) -> int:
         return 0 if self._protocol.disconnected else self._protocol.transport.get_write_buffer_size()
 
-    @property
-    def is_full(self) -> bool:
-        return not self._protocol.writable.is_set()
-
     async def wait_drained(self) -> None:
         await self._protocol.writable.wait()
 
     def close(self, code: int, reason: str) -> None:
         protocol = self._protocol
-        if self._is_closed:
+        if self._is_closed or protocol.close_sent or protocol.disconnected or self._is_closing() or protocol.conn.state is not State.OPEN:
             return None
+        self._is_closed = True
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         try:
             protocol.conn.send_close(code, reason)
@@ -163,11 +178,6 @@ class FrontWire:
 
     def abort(self) -> None:
         self._protocol.transport.abort()
-
-    @property
-    def _is_closed(self) -> bool:
-        protocol = self._protocol
-        return protocol.close_sent or protocol.disconnected or protocol.conn.state is not State.OPEN or protocol.transport.is_closing()
 
 
 def _head(first: int, length: int) -> bytes:

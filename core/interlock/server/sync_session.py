@@ -15,7 +15,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from interlock.clock import Clock, Timer
@@ -47,6 +47,7 @@ _REFUSALS_WINDOW_MS = 10_000.0
 _FRAME_MAX = 16 * MIB
 _MESSAGE_MAX = 64 * MIB
 _NPM_MESSAGE_MAX = 100 * MIB
+_SMALL = MIB  # what every client takes as it is
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
@@ -61,6 +62,10 @@ class Shared:
     turns: Turns
     spawn: Spawn
     new_request_id: Callable[[], str]
+    fan_out: FanOut = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fan_out = FanOut(self.service, self.clock)
 
 
 class _Closed(Exception):
@@ -93,9 +98,16 @@ class _Subscription:
         self.is_stale = False
 
     def wake(self) -> None:
-        if not self.is_stale:
-            self.session._mark_stale(self)
-            self.session._wake_in_turn()
+        if self.is_stale:
+            return
+        self.is_stale = True
+        session, live = self.session, self.live
+        session._stale.append(self)
+        # A commit has touched what the client looks at; so it has perhaps for many others. It is told in its turn, once that is known.
+        if session._pumping is None and live is not None and (session._awaited or not session._has_turn):
+            session._has_turn = session._has_waited = True
+            session._awaited += 1
+            live.when_ready(session._on_ready)
 
     def close(self) -> None:
         if self.live is not None:
@@ -122,8 +134,81 @@ class _Refused:
         pass
 
 
+class FanOut:
+    """What the turns of one go have in common, and the Transition that one of them made last: most of the others need the same.
+
+    The message takes a client from `start` and the result `before` to `end` and `result`; it is empty if the two look alike.
+    """
+
+    __slots__ = ("_clock", "_service", "before", "end", "go", "message", "now_ms", "query_id", "result", "snapshot", "start")
+
+    def __init__(self, service: Service, clock: Clock) -> None:
+        self._service, self._clock = service, clock
+        self.go = -1
+        self.now_ms = 0.0
+        self.snapshot = Snapshot(-1, 0)
+        self.start = self.end = StateVersion()
+        self.query_id = -1
+        self.before: QueryResult | None = None
+        self.result: QueryResult | None = None
+        self.message = b""
+
+    def begin(self, go: int) -> None:
+        """Nothing waits within a go, so the newest snapshot is one."""
+        self.go = go
+        self.snapshot = self._service.newest()
+        self.now_ms = self._clock.now_ms()
+
+    def prepare(self, start: StateVersion, query_id: int, before: QueryResult | None, result: QueryResult) -> None:
+        end = StateVersion(start.query_set, start.identity, max(self.snapshot.ts, start.ts))
+        alike = result.looks_like(before)
+        self.message = b"" if alike else messages.transition(start, end, [messages.query_result(query_id, result)], None)
+        self.start, self.end, self.query_id, self.before, self.result = start, end, query_id, before, result
+
+
 class SyncSession:
     """One connection of a client."""
+
+    # A thousand of them are gone through on a fan-out, and then it is memory that costs.
+    __slots__ = (
+        "_actions",
+        "_authenticator",
+        "_awaited",
+        "_client",
+        "_clock",
+        "_clock_skew_ms",
+        "_credentials",
+        "_expiry",
+        "_fan_out",
+        "_has_turn",
+        "_has_waited",
+        "_heartbeat",
+        "_held",
+        "_is_finishing",
+        "_is_over",
+        "_last_sent_ms",
+        "_modifications",
+        "_modifications_size",
+        "_must_tell",
+        "_mutating",
+        "_mutations",
+        "_pumping",
+        "_query_ids",
+        "_received",
+        "_refusals",
+        "_refusals_since_ms",
+        "_room",
+        "_sent",
+        "_service",
+        "_session_id",
+        "_spawn",
+        "_stale",
+        "_stalled_at",
+        "_stalled_ticks",
+        "_subscriptions",
+        "_turns",
+        "_wire",
+    )
 
     def __init__(self, shared: Shared, wire: Wire, client: ClientVersion) -> None:
         self._service = shared.service
@@ -131,6 +216,7 @@ class SyncSession:
         self._clock = shared.clock
         self._turns = shared.turns
         self._spawn = shared.spawn
+        self._fan_out = shared.fan_out
         self._wire = wire
         self._client = client
 
@@ -344,14 +430,10 @@ class SyncSession:
         if self._pumping is None and not self._is_over and not self._tell_at_once():
             self._start_pump()
 
-    def _wake_in_turn(self) -> None:
-        """A commit has touched what the client looks at; so it has perhaps for many others."""
-        if self._pumping is None and not self._has_turn:
-            self._has_turn = True
-            self._turns.call_in_turn(self._take_turn)
-
     def _take_turn(self) -> None:
         self._has_turn = False
+        if self._tell_as_others():
+            return
         if self._pumping is not None or self._is_over or not (self._must_tell or self._stale):
             return
         unknown: list[LiveQuery] = []
@@ -371,6 +453,45 @@ class SyncSession:
         self._awaited -= 1
         if not self._awaited:
             self._turns.call_in_turn(self._take_turn)
+
+    def _tell_as_others(self) -> bool:
+        """Tell the client of one new result, which is what a fan-out is made of: mostly a message that is there already.
+
+        That nothing else is to be told is known from `_must_tell`: until it is false, there may be a new query set or identity.
+        """
+        turns, fan_out, stale = self._turns, self._fan_out, self._stale
+        if fan_out.go != turns.go:
+            fan_out.begin(turns.go)
+        if len(stale) != 1 or self._must_tell or self._pumping is not None or self._expiry is not None or self._wire.is_full:
+            return False
+        subscription = stale[0]
+        live = subscription.live
+        result = live.peek(fan_out.snapshot.place) if live is not None else None
+        if result is None:
+            return False
+        sent, query_id = self._sent, subscription.add.query_id
+        if not (
+            result is fan_out.result
+            and subscription.last is fan_out.before
+            and query_id == fan_out.query_id
+            and (sent is fan_out.start or sent == fan_out.start)
+        ):
+            fan_out.prepare(sent, query_id, subscription.last, result)
+        message = fan_out.message
+        if message:
+            if len(message) > _SMALL:
+                return False
+            if self._clock_skew_ms is not None:
+                message = message[:-2] + messages.transition_end((self._clock_skew_ms, int(fan_out.now_ms * 1e6)))
+            self._sent = fan_out.end
+            self._last_sent_ms = fan_out.now_ms
+            self._wire.send(message)
+        subscription.journal = result.journal
+        subscription.last = result
+        subscription.is_stale = False
+        stale.clear()
+        self._has_waited = False
+        return True
 
     def _start_pump(self) -> None:
         self._pumping = self._spawn(self._pump())

@@ -1,6 +1,6 @@
 """Turns: how a thousand sockets are served without making anybody else wait for all of them.
 
-One commit can wake every connection at once. Each gets a turn, some tens in one go of the loop, and between two goes the loop
+One commit can wake every connection at once. Each gets a turn, some tens of them in one go of the loop, and between two goes the loop
 looks at the network: the answer to the next mutation does not stand behind the fan-out of the last.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-_TURNS_PER_GO = 50
+_TURNS_PER_GO = 80
 
 
 class Turns:
@@ -20,6 +20,8 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
         self._left = _TURNS_PER_GO
         self._is_counting = False
+        self.go = 0
+        """Which go of the loop this is."""
 
     def call_in_turn(self, callback: Callable[[], None]) -> None:
         """Call it when its turn comes: never now, but behind what the loop already has to do, like sending the answer that caused this."""
@@ -43,6 +45,7 @@ class Turns:
 
     def _go(self) -> None:
         self._left = _TURNS_PER_GO
+        self.go += 1
         while self._waiting and self._left > 0:
             self._left -= 1
             self._waiting.popleft()()
