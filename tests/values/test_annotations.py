@@ -1,6 +1,7 @@
 """What authors write becomes the validator that they mean, or an error that says what to write."""
 
 import enum
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, Optional, Required, TypedDict, TypeVar, Union
 
@@ -271,3 +272,22 @@ def test_the_system_fields_may_be_declared_and_are_left_out() -> None:
 def test_what_cannot_declare_a_table_is_refused(fields: Any, says: str) -> None:
     with pytest.raises(TypeError, match=says):
         fields_from(fields)
+
+
+@pytest.mark.parametrize("annotation", [list[int, str], dict[str], dict[str, int, int], [int], enum.Flag("Color", "RED BLUE")])  # type: ignore[type-arg,misc]
+def test_what_would_be_read_as_something_else_is_refused_with_its_place(annotation: Any) -> None:
+    with pytest.raises(TypeError, match=r"^f\.x: "):
+        from_annotation(annotation, where="f.x")
+
+
+def test_the_old_spellings_without_brackets_are_of_anything() -> None:
+    assert from_annotation(typing.List, where="f") == from_annotation(list, where="f")  # noqa: UP006
+    assert from_annotation(typing.Dict, where="f") == from_annotation(dict, where="f")  # noqa: UP006
+
+
+def test_a_generic_typeddict_is_not_read_without_its_parameter() -> None:
+    class Pair(TypedDict, Generic[T]):
+        first: T
+
+    with pytest.raises(TypeError, match="brackets"):
+        from_annotation(Pair[int], where="f")

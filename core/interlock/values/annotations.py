@@ -113,7 +113,9 @@ def _read(annotation: Any, where: str, above: tuple[Any, ...]) -> Json:
         return _enter(annotation, where, above, lambda inside: _read_fields(_typeddict_fields(annotation, where), where, inside))
     if _is_model(annotation):
         return _enter(annotation, where, above, lambda inside: _read_model(annotation, where, inside))
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+    if isinstance(annotation, list):
+        raise TypeError(f"{where}: {annotation!r} is no type; write list[…] with the type of its elements in brackets")
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum) and not issubclass(annotation, enum.Flag):
         return union_of([literal_of(member, where) for member in annotation])
     if annotation in _LISTS:
         return copied(_SCALARS[list])
@@ -147,14 +149,25 @@ def _read_generic(annotation: Any, origin: Any, where: str, above: tuple[Any, ..
     if origin is Literal:
         return union_of([literal_of(value, where) for value in args])
     if origin in _LISTS:
+        if not args:
+            return copied(_SCALARS[list])
+        _check_count(annotation, args, 1, "list[T]", where)
         return {"type": "array", "value": _read(args[0], f"{where}[…]", above)}
     if origin in _DICTS:
+        if not args:
+            return copied(_SCALARS[dict])
+        _check_count(annotation, args, 2, "dict[str, T]", where)
         return record_of(_read(args[0], where, above), _read(args[1], f"{where}[…]", above), where)
     if origin is NotRequired or origin is Required or _is_read_only(origin):
         raise TypeError(f"{where}: {_name(annotation)} belongs around the type of a field; for a value that may be null write T | None")
     if is_typeddict(origin) or _is_model(origin):
-        return _read(origin, where, above)
+        raise TypeError(f"{where}: {_name(annotation)} would be read without what is in its brackets; write a TypedDict of its own for it")
     raise TypeError(f"{where}: {_name(annotation)} is no type of a value; {_HINTS.get(origin, _ALLOWED)}")
+
+
+def _check_count(annotation: Any, args: tuple[Any, ...], wanted: int, written: str, where: str) -> None:
+    if len(args) != wanted:
+        raise TypeError(f"{where}: {_name(annotation)} has {len(args)} types in its brackets; write {written}")
 
 
 def _read_annotated(base: Any, marks: Iterable[Any], where: str, above: tuple[Any, ...]) -> Json:
