@@ -6,4 +6,4 @@
 from interlock import App
 
 app = App(static="web")
-app.use("sharded_counter", isolation="inline")
+app.use("sharded_counter")

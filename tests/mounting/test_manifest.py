@@ -157,6 +157,8 @@ ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}}
         ("crons/1/every", True),
         ("crons/1/mount", "gone"),
         ("children/0/local", True),
+        ("children/0/local", "os.path"),
+        ("children/0/local", "../x:component"),
         ("children/0/component", ""),
         ("children/0/component", "a\x00b"),
         ("children/0/name", "_x"),

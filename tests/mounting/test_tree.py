@@ -174,15 +174,10 @@ def test_a_path_that_nothing_is_mounted_at_is_refused_with_those_that_are() -> N
 # Isolation
 
 
-@pytest.mark.parametrize("isolation", ["sandbox", "process"])
-def test_a_mount_that_is_to_be_confined_warns_in_one_line_until_it_is(isolation: Any) -> None:
-    tree = mounted(make(), isolation=isolation)
-    (warning,) = tree.warnings
-    assert warning.startswith("test_tree.py:")
-    assert 'mounts "tally"' in warning
-    assert "not confined yet: its code is imported into this process" in warning
-    assert "\n" not in warning
-    assert tree.get("tally").isolation == isolation
+def test_a_local_component_that_no_other_process_can_find_is_refused() -> None:
+    with pytest.raises(MountError, match=r'test_tree.py:\d+: mounts the component "tally", which is in no module under a name') as refused:
+        mounted(make(), isolation="sandbox")
+    assert 'isolation="inline"' in refused.value.remedy
 
 
 def test_an_inline_mount_warns_of_nothing() -> None:

@@ -383,11 +383,6 @@ async def test_one_seed_gives_one_history() -> None:
     assert await history(1) != await history(2)
 
 
-async def test_what_is_not_confined_yet_is_said() -> None:
-    with pytest.warns(RuntimeWarning, match="not confined yet"):
-        TestBackend(tally(), isolation="sandbox")
-
-
 async def test_an_apps_directory_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "jotted"
     folder.mkdir()

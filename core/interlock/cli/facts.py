@@ -10,6 +10,7 @@ from interlock.cli.exits import Exit
 if TYPE_CHECKING:
     from interlock.backend import Backend
     from interlock.engine import Table
+    from interlock.mounting import Instance
 
 Json = dict[str, Any]
 
@@ -24,7 +25,7 @@ def mounts(backend: Backend) -> list[Json]:
             "version": instance.manifest.version,
             "distribution": instance.plugin.distribution if instance.plugin is not None else None,
             "isolation": instance.isolation,
-            "layers": [],
+            "layers": _layers(instance),
             "permissions": {"asked": list(instance.manifest.permissions), "allowed": sorted(instance.allow)},
             "functions": sorted(instance.functions),
             **_size(_tables_of(backend, path)),
@@ -69,6 +70,14 @@ async def documents(backend: Backend, component: str, name: str, limit: int) -> 
         return await transaction.scan(table.indexes["by_creation_time"], Interval(b"", None), True, limit)
 
     return [to_wire(document) for document in (await backend.engine.query(read)).value]
+
+
+def _layers(instance: Instance) -> list[str]:
+    """What confines the workers of a mount on this machine."""
+    from interlock.mounting.sealing import plan_of
+    from interlock.sandbox.confinement import available
+
+    return [] if instance.source is None else list(available().layers(plan_of(instance.isolation, instance.path, instance.limits)))
 
 
 def _tables_of(backend: Backend, component: str) -> list[Table]:

@@ -34,11 +34,10 @@ from interlock.functions.caller import Answer, Caller, QueryResult, keep_log_lin
 from interlock.functions.calling import perform, perform_within, plain
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
-from interlock.functions.inline import InlineRunner
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.redaction import is_told, log_failure
 from interlock.functions.requests import KEPT_MS, Bracket, KeptAnswer, RequestKey, forget_requests, requests_table
-from interlock.functions.runner import Runner
+from interlock.functions.runners import Runners
 from interlock.functions.scheduling import Scheduling
 from interlock.functions.scope import Callee, Directory, Handler, holds_commit_timestamp
 from interlock.functions.sealing import Seal
@@ -47,7 +46,7 @@ from interlock.functions.slices import CpuMeter
 from interlock.hooks import Call as ObservedCall
 from interlock.hooks import Outcome
 from interlock.limits import LIMITS, Limits
-from interlock.mounting import Instance, Tree
+from interlock.mounting import Tree
 from interlock.sdk.conversion import lower
 from interlock.sdk.host import Kind
 from interlock.values import CommitTimestamp, Int64, dumps, loads, normalize
@@ -76,13 +75,11 @@ class Dispatcher:
         env: Mapping[str, str] | None = None,
         scheduling: Scheduling | None = None,
         fetching: Fetching | None = None,
-        runner_of: Callable[[Instance], Runner] | None = None,
         entropy: random.Random | None = None,
         meter: CpuMeter | None = None,
     ) -> None:
         self._engine = engine
-        self._inline = InlineRunner()
-        self._runner_of = runner_of if runner_of is not None else lambda _: self._inline
+        self._runners = Runners(env if env is not None else {})
         self._generation = 0
         self._watched: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
         self._services = Services(
@@ -134,12 +131,13 @@ class Dispatcher:
         return self._services.directory
 
     def close(self) -> None:
-        """Let go of the threads: of plain actions, and of the one that watches."""
-        self._inline.close()
+        """Let go of workers and threads: of plain actions, and of the one that watches."""
+        self._runners.close()
         self._services.meter.close()
 
     def _directory(self, tree: Tree) -> Directory:
-        return Directory(tree, self._runner_of, self._engine.catalog.number_of)
+        self._runners.keep(tree)
+        return Directory(tree, self._runners.runner_of, self._engine.catalog.number_of)
 
     # calls from outside
 

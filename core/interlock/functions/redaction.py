@@ -19,6 +19,7 @@ import interlock.errors as errors
 from interlock.errors import AppError, InvalidCursor, ValueRefused
 from interlock.functions.log_lines import mask, quietly, readable
 from interlock.functions.scope import holds_commit_timestamp
+from interlock.sandbox.failures import FRAMES
 from interlock.values import normalize
 
 logger = structlog.get_logger("interlock.functions")
@@ -89,6 +90,9 @@ def _said(error: BaseException) -> str:
 
 def frames_of(error: BaseException) -> list[str]:
     """Where an error was raised, innermost first: the author's own lines, or all of them when it is our fault."""
+    told: list[str] = getattr(_innermost_error(error), FRAMES, [])
+    if told:
+        return told  # it was raised in a worker, which has said where
     found = [
         (frame.filename, f"{frame.name} ({frame.filename}:{frame.lineno})") for frame in reversed(traceback.extract_tb(_innermost(error)))
     ]
@@ -98,8 +102,12 @@ def frames_of(error: BaseException) -> list[str]:
 
 def _innermost(error: BaseException) -> TracebackType | None:
     """The traceback that shows the raising line: an error of a component was raised behind the boundary that it crossed."""
+    return _innermost_error(error).__traceback__
+
+
+def _innermost_error(error: BaseException) -> BaseException:
     cause = error.__cause__
-    return cause.__traceback__ if isinstance(error, AppError) and isinstance(cause, AppError) else error.__traceback__
+    return cause if isinstance(error, AppError) and isinstance(cause, AppError) else error
 
 
 def is_told(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from interlock.mounting.code import Code
 from interlock.mounting.discovery import Plugin
 from interlock.mounting.environment import Environment
 from interlock.mounting.manifest import Manifest
+from interlock.sandbox.sources import Source
 from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, Isolation, Mount, RouteDeclaration, TableDeclaration
 from interlock.values import is_identifier
 
@@ -45,7 +46,8 @@ class ComponentPath(str):
 class Instance:
     """One mounted component, or the app. `http_prefix` is whole, with those of its parents; None where its routes answer nowhere.
 
-    `tables` to `http_routes` are what its plugin answered to the hooks. `code` is None where its code is not in this process.
+    `tables` to `http_routes` are what its plugin answered to the hooks. `code` is None where its code is not in this process;
+    then `source` is what its workers load.
     """
 
     path: ComponentPath
@@ -55,6 +57,7 @@ class Instance:
     mount: Mount | None = None
     plugin: Plugin | None = None
     code: Code | None = None
+    source: Source | None = None
     isolation: Isolation = "inline"
     allow: frozenset[str] = frozenset()
     http_prefix: str | None = None

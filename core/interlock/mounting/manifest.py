@@ -69,7 +69,7 @@ def manifest_of(component: Component, plugin: Plugin | None = None) -> Manifest:
     manifest = Manifest(
         name=component.name,
         version=plugin.version if plugin is not None else "",
-        interlock=", ".join(line for line in plugin.requires if re.match(r"interlock\s*(?![\w.-])", line, re.IGNORECASE)) if plugin else "",
+        interlock=needed_interlock(plugin) if plugin is not None else "",
         tables=schema.declarations() if schema is not None else {},
         strict=schema.strict if schema is not None else True,
         functions={name: function.declaration() for name, function in component.functions.items()},
@@ -82,6 +82,11 @@ def manifest_of(component: Component, plugin: Plugin | None = None) -> Manifest:
     )
     check_manifest(manifest, where=component.where, cron_lines={cron.name: cron.where for cron in component.crons})
     return manifest
+
+
+def needed_interlock(plugin: Plugin) -> str:
+    """What a component's package requires of Interlock."""
+    return ", ".join(line for line in plugin.requires if re.match(r"interlock\s*(?![\w.-])", line, re.IGNORECASE))
 
 
 def declared_crons(assembly: Assembly) -> tuple[CronDeclaration, ...]:

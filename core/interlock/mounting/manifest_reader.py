@@ -32,6 +32,7 @@ BYTES_MAX = 4 * 1024 * 1024
 ENTRIES_MAX = 1_000
 NESTING_MAX = 80
 
+_PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
 
@@ -206,9 +207,11 @@ def _cron(data: object, path: str) -> CronDeclaration:
 
 def _mount(data: object, path: str) -> Mount:
     items = _object(data, path, "component local name isolation env allow http_prefix workers limits was where")
-    if items["local"] is not False:
-        raise _Refused(f"{path}.local", "is not false; a child is mounted by the name of its entry point")
     component = _text(items["component"], f"{path}.component", 256)
+    if items["local"] is not False:
+        component = _text(items["local"], f"{path}.local", 512)
+        if not _PLACE.fullmatch(component):
+            raise _Refused(f"{path}.local", f"is {_shown(component)}; an object of the component's own is module:name, any other is false")
     if not component or not component.isprintable():
         raise _Refused(f"{path}.component", f"is {_shown(component)}, which is no entry point's name")
     isolation: Isolation = _one_of(items["isolation"], f"{path}.isolation", get_args(Isolation))

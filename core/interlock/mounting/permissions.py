@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from interlock.errors import MountError
 from interlock.limits import LIMITS
 from interlock.sdk.declarations import Mount
+
+if TYPE_CHECKING:
+    from interlock.mounting.instance import Instance
 
 _HOST = r"\*|(\*\.)?[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"
 _PERMISSION = re.compile(rf"http|files|native|net:({_HOST})(:\d{{1,5}})?")
@@ -49,6 +53,33 @@ def check_permissions(mount: Mount, asked: Sequence[str]) -> list[str]:
     if "http" in mount.allow and mount.http_prefix is None and "http" in asked:
         warnings.append(f'{mount.where} {title} without a prefix, so its HTTP routes answer nowhere. Write http_prefix="/{mount.name}".')
     return warnings
+
+
+def check_allowed_above(mount: Mount, parent: Instance) -> None:
+    """Refuse a child that is allowed more than the sealed component that mounts it."""
+    if parent.source is None:
+        return
+    beyond = [permission for permission in mount.allow if not any(_covers(given, permission) for given in parent.allow)]
+    if beyond:
+        problem = f'mounts "{mount.name}" and allows {_listed(beyond)}, which {parent.title} is not allowed itself.'
+        above = parent.mount.where if parent.mount is not None else parent.title
+        raise MountError(mount.where, problem, f"If you want that, allow it to {parent.title} too, at {above}.")
+
+
+def _covers(given: str, asked: str) -> bool:
+    if given == asked or given == "net:*":
+        return given == asked or asked.startswith("net:")
+    if not (given.startswith("net:") and asked.startswith("net:")):
+        return False
+    (given_host, given_port), (host, port) = _host_and_port(given), _host_and_port(asked)
+    fits = given_host == host or (given_host.startswith("*.") and host.endswith(given_host[1:])) or given_host == "*"
+    return fits and given_port in ("", port)
+
+
+def _host_and_port(permission: str) -> tuple[str, str]:
+    place = permission.removeprefix("net:")
+    host, colon, port = place.rpartition(":")
+    return (host, port) if colon and port.isdigit() and not host.endswith(":") else (place, "")
 
 
 def check_limits(mount: Mount) -> list[str]:

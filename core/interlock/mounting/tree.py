@@ -25,8 +25,10 @@ from interlock.mounting.discovery import Plugin, discover, find_plugin
 from interlock.mounting.environment import Environment, check_bindings, check_root
 from interlock.mounting.instance import ComponentPath, Instance
 from interlock.mounting.manifest import Manifest, check_cron_target, manifest_of
-from interlock.mounting.permissions import allowed_by, check_limits, check_permissions, prefix_below
+from interlock.mounting.permissions import allowed_by, check_allowed_above, check_limits, check_permissions, prefix_below
 from interlock.mounting.plugin import InstancePlugin
+from interlock.mounting.sealing import ask_manifest, has_place, is_place, isolation_below, source_of
+from interlock.sandbox.sources import Source
 from interlock.sdk.app import App
 from interlock.sdk.auth import AuthProvider
 from interlock.sdk.component import Component
@@ -109,7 +111,7 @@ class _Builder:
     def build(self, source: str | Path | App | Component, reload: bool) -> Tree:
         loaded: LoadedApp | None = None
         if isinstance(source, Component):
-            root = self._root(manifest_of(source), code_of(source), source.where, [source])
+            root = self._component_root(source)
         else:
             loaded = load_app_of(source) if isinstance(source, App) else load_app(source, reload=reload)
             self._warnings.extend(loaded.warnings)
@@ -132,14 +134,35 @@ class _Builder:
             fingerprint=self._fingerprint(),
         )
 
-    def _root(self, manifest: Manifest, code: Code, where: str, above: list[object]) -> Instance:
+    def _component_root(self, component: Component) -> Instance:
+        """A component on its own. It is isolated only where that is asked for: it was imported by whoever asks."""
+        isolation = self._isolation or "inline"
+        if isolation != "inline" and not has_place(component):
+            self._warnings.append(f"{component.where}: no other process can find this component, so it runs inline.")
+            isolation = "inline"
+        if isolation == "inline":
+            return self._root(manifest_of(component), code_of(component), component.where, [component])
+        source = source_of(component, None, None, where=component.where)
+        mount = Mount(component, component.name, isolation=isolation, where=component.where)
+        return self._root(ask_manifest(source, None, mount, isolation), None, component.where, [component], source, isolation)
+
+    def _root(
+        self,
+        manifest: Manifest,
+        code: Code | None,
+        where: str,
+        above: list[object],
+        source: Source | None = None,
+        isolation: Isolation = "inline",
+    ) -> Instance:
         check_root(manifest.env, self._env, where=where)
         root = Instance(
             path=ComponentPath(),
             manifest=manifest,
             environment=Environment(manifest.env),
             code=code,
-            isolation=self._isolation or "inline",
+            source=source,
+            isolation=isolation,
             allow=frozenset(manifest.permissions),
             http_prefix="",
         )
@@ -158,14 +181,17 @@ class _Builder:
     def _mount(self, parent: Instance, mount: Mount, above: list[object]) -> Instance:
         if mount.component in above:
             raise MountError(mount.where, f'mounts "{mount.name}" inside itself.', "Remove this line.")
-        component, plugin = self._component(mount)
-        isolation = self._isolation or mount.isolation
-        if isolation != "inline":
-            self._warnings.append(
-                f'{mount.where} mounts "{mount.name}" with isolation="{isolation}", and it is not confined yet: its code is imported into '
-                'this process. Write isolation="inline" where that is what you want.'
-            )
-        manifest = manifest_of(component, plugin)
+        plugin = self._plugin(parent, mount)
+        isolation = isolation_below(parent, self._isolation or mount.isolation)
+        if mount.isolation == "inline" and isinstance(mount.component, Component) and not has_place(mount.component):
+            isolation = "inline"  # a test that isolates all mounts does not mean those that cannot be
+        if isolation == "inline":
+            component = mount.component if isinstance(mount.component, Component) else import_component(_given(plugin), where=mount.where)
+            manifest, code, source = manifest_of(component, plugin), code_of(component), None
+        else:
+            source = source_of(mount.component, plugin, parent.source, where=mount.where)
+            manifest, code = ask_manifest(source, plugin, mount, isolation), None
+        check_allowed_above(mount, parent)
         check_bindings(mount, manifest.env, parent.manifest.env, env=_env_of(parent))
         self._warnings.extend(check_permissions(mount, manifest.permissions))
         self._warnings.extend(check_limits(mount))
@@ -176,7 +202,8 @@ class _Builder:
             parent=parent,
             mount=mount,
             plugin=plugin,
-            code=code_of(component),
+            code=code,
+            source=source,
             isolation=isolation,
             allow=allowed_by(mount),
             http_prefix=prefix_below(mount, parent.http_prefix),
@@ -187,13 +214,13 @@ class _Builder:
         self._mount_children(instance, [*above, mount.component])
         return instance
 
-    def _component(self, mount: Mount) -> tuple[Component, Plugin | None]:
-        if isinstance(mount.component, Component):
-            return mount.component, None
+    def _plugin(self, parent: Instance, mount: Mount) -> Plugin | None:
+        """What is installed under the name that is mounted; None for a local component."""
+        if isinstance(mount.component, Component) or is_place(mount.component, parent.source):
+            return None
         if self._installed is None:
             self._installed = discover()
-        plugin = find_plugin(mount.component, self._installed, where=mount.where)
-        return import_component(plugin, where=mount.where), plugin
+        return find_plugin(mount.component, self._installed, where=mount.where)
 
     def _ask(self, hooks: Hooks) -> None:
         for path, instance in self._instances.items():
@@ -254,6 +281,11 @@ class _Builder:
             for path, instance in self._instances.items()
         ]
         return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _given(plugin: Plugin | None) -> Plugin:
+    assert plugin is not None, "what is no object was found among the installed ones"
+    return plugin
 
 
 def _use(mount: Mount, *, name: str) -> str:

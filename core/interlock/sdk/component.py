@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -19,7 +20,7 @@ R = TypeVar("R")
 
 
 class Component(Assembly):
-    """A component: its name, schema, variables and the permissions that it asks for."""
+    """A component: its name, schema, variables and the permissions that it asks for. `module` is where it was made."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Component(Assembly):
                 'A permission is "net:host", "http", "files" or "native", in a list.',
             )
         self.name = name
+        self.module = str(sys._getframe(1).f_globals.get("__name__", ""))
         self.schema = schema
         self.permissions = tuple(permissions)
         self.functions: dict[str, Function[..., Any]] = {}

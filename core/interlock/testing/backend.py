@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,6 +29,7 @@ from interlock.sdk.functions import Function
 from interlock.sdk.host import Job, Kind, Target
 from interlock.sdk.references import Reference, as_target
 from interlock.storage.memory import MemoryStorage
+from interlock.testing.isolation import default
 from interlock.testing.seeds import seeds
 from interlock.testing.virtual_clock import VirtualClock
 
@@ -116,6 +116,7 @@ class TestClient:
 class TestBackend(TestClient):
     """An app, a component on its own, or an app's directory, running for a test.
 
+    `isolation` is for all mounts, whatever they say: "inline" unless `--interlock-isolation` says otherwise, "sandbox" as in production.
     `limits` lowers the limits of every function that the test calls. With `seed` 0 it is what `--interlock-seed` says. `start` is
     the time at the beginning: milliseconds since the epoch, or a datetime with a time zone.
     """
@@ -125,17 +126,13 @@ class TestBackend(TestClient):
         source: Component | App | str | os.PathLike[str],
         /,
         *,
-        isolation: Isolation = "inline",
+        isolation: Isolation | None = None,
         limits: Limits | None = None,
         seed: int = 0,
         start: float | datetime = START_MS,
         env: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(self, "", None)
-        if isolation != "inline":
-            warnings.warn(
-                f'TestBackend(isolation="{isolation}"): components are not confined yet, they run inline.', RuntimeWarning, stacklevel=2
-            )
         if isinstance(start, datetime):
             if start.tzinfo is None:
                 raise ValueError(f"start takes a datetime with a time zone, not {start.isoformat()}")
@@ -144,7 +141,9 @@ class TestBackend(TestClient):
         self.limits = limits
         self.seed = seeds.take(seed)
         storage = MemoryStorage(clock_ns=lambda: int(self.now() * 1e6))
-        self._backend = Backend(source, storage=storage, dev=True, env=env, clock=self.clock, seed=self.seed, isolation=isolation)
+        self._backend = Backend(
+            source, storage=storage, dev=True, env=env, clock=self.clock, seed=self.seed, isolation=isolation or default.isolation
+        )
         self._is_open = False
         self._ran: list[Ran] = []
 

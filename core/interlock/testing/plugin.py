@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from interlock.testing.isolation import default
 from interlock.testing.seeds import seeds
 
 if TYPE_CHECKING:
@@ -29,9 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--interlock-seed", type=int, default=0, metavar="N", help="the seed of every TestBackend that is not given one (default: 0)"
     )
+    parser.addoption(
+        "--interlock-isolation",
+        choices=("inline", "process", "sandbox"),
+        default="inline",
+        help="where components run of every TestBackend that is not told (default: inline)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    default.isolation = config.getoption("--interlock-isolation")
     seeds.session = int(config.getoption("--interlock-seed") or 0)
 
 

@@ -49,9 +49,10 @@ async def test_what_cannot_be_done_becomes_a_dead_letter_and_the_rest_is_done() 
 async def test_while_writes_are_queued_a_namespace_is_read_stale_or_fresh_and_others_as_always() -> None:
     async with TestBackend(app()) as t:
         await t.run(lambda ctx: queue.insert(ctx, 1, "a", namespace="x"))
-        await t.run(lambda ctx: queue.insert(ctx, 2, "b", 5, namespace="x", queued=True))
 
         async def look(ctx: MutationCtx) -> list[Any]:
+            # Queued here, so that what does the queued writes cannot come in between.
+            await queue.insert(ctx, 2, "b", 5, namespace="x", queued=True)
             with pytest.raises(PendingOperations):
                 await queue.count(ctx, namespace="x")
             with pytest.raises(PendingOperations):

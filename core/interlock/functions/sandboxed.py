@@ -1,0 +1,363 @@
+"""Functions that run in a worker: each call is a frame, and what it asks for is answered by the same hosts as inline.
+
+A worker is trusted in nothing. What it names is looked up in the record of its own call; a frame that no honest SDK sends ends
+it. When a worker ends, the call that ended it ends with its error; the layers of the others are dropped, and they run once more.
+
+Start at `SandboxRunner.run`; `_Served` answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from interlock.clock import SystemClock
+from interlock.engine.live import USES_TIME
+from interlock.errors import ComponentCrashed, DeadlineExceeded
+from interlock.functions.call import BUSY, Call, current
+from interlock.functions.host import CallHost, TransactionHost
+from interlock.functions.inline import InlineRunner
+from interlock.limits import Limits
+from interlock.mounting import Instance
+from interlock.sandbox.frames import FrameError
+from interlock.sandbox.pool import Pool, Unhealthy
+from interlock.sandbox.process import Lost, Process, Refused, Served
+from interlock.sdk.host import Bounds, Cursor, Host, Job, Scan, Target
+
+_LOSSES_MAX = 3
+_CURSORS_MAX = 10_000
+_LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
+_MARK_MAX = 100_000
+_NAME_MAX = 1_000
+
+
+class SandboxRunner:
+    """Runs the functions of one instance in its workers. What a test or tool writes on the spot is in this process, and runs here."""
+
+    def __init__(self, instance: Instance, pool: Pool, inline: InlineRunner, env: Callable[[], Mapping[str, Any]]) -> None:
+        self._instance, self.pool, self._inline, self._env = instance, pool, inline, env
+        self._has_env = bool(instance.manifest.env)
+        self._key = f"worker of {instance.path}"
+
+    async def run(self, call: CallHost) -> Any:
+        if call.callee.handler is not None:
+            return await self._inline.run(call)
+        tx = call.tx if isinstance(call, TransactionHost) else None
+        writes = tx is not None and tx.writable and call.callee.kind == "mutation"
+        losses = 0
+        while True:
+            mark = tx.begin_layer() if tx is not None and writes else None
+            try:
+                value = await self._attempt(call, alone=losses > 0)
+                if call.state == BUSY:
+                    await call.settle()
+            except Lost as lost:
+                if tx is not None and mark is not None:
+                    tx.drop_layer(mark)
+                losses += 1
+                if lost.is_culprit or call.callee.kind == "action" or losses >= _LOSSES_MAX:
+                    raise ComponentCrashed(self._instance.path, call.callee.name, lost.reason) from None
+                call.children = 0
+                continue
+            except BaseException:
+                if tx is not None and mark is not None:
+                    tx.drop_layer(mark)
+                raise
+            if tx is not None and mark is not None:
+                tx.fold_layer(mark)
+            return value
+
+    async def _attempt(self, call: CallHost, *, alone: bool) -> Any:
+        callee, execution = call.callee, call.execution
+        services = execution.services
+        facts = execution.facts
+        env = self._env() if self._has_env else {}
+        try:
+            process = self.pool.alone(env) if alone else self.pool.process(env, facts.get(self._key))
+        except (OSError, Unhealthy) as error:
+            raise ComponentCrashed(self._instance.path, callee.name, f"no worker can be made: {error}") from None
+        if alone or self.pool.size > 1:
+            facts[self._key] = process
+        if self._has_env and process.env != env:
+            process.set_env(env)
+        served = _Served(call)
+        is_action = callee.kind == "action"
+        frame = [
+            callee.name,
+            callee.kind,
+            callee.ordinal if callee.is_trigger else None,
+            call.args,
+            call.now() if is_action else execution.now_ms,
+            is_action and isinstance(services.clock, SystemClock),
+            services.entropy.getrandbits(63),
+            _pages_of(call) if execution.journal else None,
+            served.cpu_max,
+        ]
+        timer = None
+        if call.deadline_ms is not None:
+            timer = services.clock.call_at(call.deadline_ms, lambda: self._expire(process, served))
+        try:
+            value = await process.call(served, frame)
+        except Refused as refused:
+            raise ComponentCrashed(self._instance.path, callee.name, str(refused)) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if alone:
+                process.retire()
+        if served.failure is not None:
+            raise served.failure
+        self.pool.succeeded()
+        return value
+
+    @staticmethod
+    def _expire(process: Process, served: _Served) -> None:
+        call = served.call
+        call.is_stopped = True
+        process.expire(served, DeadlineExceeded(call.callee.label, "wall time", call.wall_max))
+
+
+def _pages_of(call: CallHost) -> dict[str, str] | None:
+    journal = call.execution.journal or {}
+    before = f"{call.path}|"
+    return {place.removeprefix(before): mark for place, mark in journal.items() if place.startswith(before)}
+
+
+def _cpu_left(call: Call) -> float | None:
+    """The CPU seconds that are left to a call: its own limit, or the nearest above it."""
+    above: Call | None = call
+    while above is not None and above.cpu_max is None:
+        above = above.parent
+    return None if above is None or above.cpu_max is None else max(0.0, above.cpu_max - above.cpu)
+
+
+class _Served:
+    """One call, as its worker may speak of it."""
+
+    def __init__(self, call: CallHost) -> None:
+        self.call = call
+        self._host = cast("Host", call)
+        self.label = call.callee.label
+        self.cpu_max = _cpu_left(call)
+        self.failure: Exception | None = None
+        self._cursors: list[Cursor] = []
+
+    def note(self, frame: list[Any]) -> None:
+        """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""
+        call = self.call
+        match frame:
+            case ["log", str(level), str(text)]:
+                call.log(level if level in _LEVELS else "INFO", text)
+            case ["use", int(cursor), int(count)] if 0 <= cursor < len(self._cursors) and count >= 0:
+                try:
+                    self._cursors[cursor].consume(count)
+                except Exception as error:
+                    self.failure = self.failure or error
+            case ["page", int(ordinal), str(mark)] if len(mark) <= _MARK_MAX and isinstance(call, TransactionHost):
+                call.set_page_end(ordinal, mark)
+            case ["looked"]:
+                call.execution.facts[USES_TIME] = True
+            case _:
+                raise FrameError(f"a note {frame[0]!r} that is none")
+
+    async def answer(self, method: str, args: list[Any], running: Served | None) -> Any:
+        """One operation."""
+        operation = _OPERATIONS.get(method)
+        if operation is None:
+            raise FrameError("an operation that there is not")
+        if self.failure is not None:
+            raise self.failure
+        current.set(running.call if isinstance(running, _Served) else self.call)
+        return await operation(self, args)
+
+    # operations, by name on the channel
+
+    async def _get(self, args: list[Any]) -> Any:
+        [id] = _some(args, 1)
+        return await self._host.get(id)
+
+    async def _normalize_id(self, args: list[Any]) -> Any:
+        table, text = _some(args, 2)
+        return await self._host.normalize_id(_name(table), text)
+
+    async def _insert(self, args: list[Any]) -> Any:
+        table, document = _some(args, 2)
+        return await self._host.insert(_name(table), document)
+
+    async def _patch(self, args: list[Any]) -> Any:
+        id, fields = _some(args, 2)
+        await self._host.patch(id, fields)
+
+    async def _replace(self, args: list[Any]) -> Any:
+        id, document = _some(args, 2)
+        await self._host.replace(id, document)
+
+    async def _delete(self, args: list[Any]) -> Any:
+        [id] = _some(args, 1)
+        await self._host.delete(id)
+
+    async def _scan(self, args: list[Any]) -> Any:
+        scan, count = _some(args, 2)
+        if count is not None and type(count) is not int:
+            raise FrameError("a count that is no number")
+        return await self._host.scan(_scan(scan), count)
+
+    async def _count(self, args: list[Any]) -> Any:
+        [scan] = _some(args, 1)
+        return await self._host.count(_scan(scan))
+
+    async def _open(self, args: list[Any]) -> Any:
+        scan, after, until = _some(args, 3)
+        if len(self._cursors) >= _CURSORS_MAX:
+            raise FrameError(f"more than {_CURSORS_MAX:,} open scans")
+        cursor = await self._host.open(_scan(scan), after, until)
+        self._cursors.append(cursor)
+        return [len(self._cursors) - 1, cursor.exhausted, cursor.open_ended]
+
+    async def _fetch_rows(self, args: list[Any]) -> Any:
+        number, count = _some(args, 2)
+        cursor = self._cursor(number)
+        if type(count) is not int or count < 0:
+            raise FrameError("a count that is no number")
+        rows = await cursor.fetch(count)
+        return [rows, cursor.exhausted, cursor.stopped]
+
+    async def _mark(self, args: list[Any]) -> Any:
+        number, back = _some(args, 2)
+        cursor = self._cursor(number)
+        if type(back) is not int or back < 0:
+            raise FrameError("a place that is no number")
+        return cursor.mark(back)
+
+    def _cursor(self, number: Any) -> Cursor:
+        if type(number) is not int or not 0 <= number < len(self._cursors):
+            raise FrameError("a scan that is not open")
+        return self._cursors[number]
+
+    async def _metrics(self, args: list[Any]) -> Any:
+        metrics = self._host.metrics()
+        return [dict(metrics.used), dict(metrics.remaining)]
+
+    async def _run(self, args: list[Any]) -> Any:
+        kind, target, given = _some(args, 3)
+        if kind not in ("query", "mutation", "action"):
+            raise FrameError("a kind of function that there is not")
+        return await self._host.run(kind, _target(target), _object(given))
+
+    async def _schedule(self, args: list[Any]) -> Any:
+        when_ms, after_s, target, given = _some(args, 4)
+        if (when_ms is None) == (after_s is None) or not isinstance(when_ms if after_s is None else after_s, int | float):
+            raise FrameError("a job without a time")
+        return await self._host.schedule(when_ms, after_s, _target(target), _object(given))
+
+    async def _cancel(self, args: list[Any]) -> Any:
+        [job_id] = _some(args, 1)
+        await self._host.cancel(job_id)
+
+    async def _job(self, args: list[Any]) -> Any:
+        [job_id] = _some(args, 1)
+        job = await self._host.job(job_id)
+        return None if job is None else _told_job(job)
+
+    async def _jobs(self, args: list[Any]) -> Any:
+        [state] = _some(args, 1)
+        return [_told_job(job) for job in await self._host.jobs(state)]
+
+    async def _identity(self, args: list[Any]) -> Any:
+        identity = await self._host.identity()
+        return None if identity is None else dict(identity)
+
+    async def _function_handle(self, args: list[Any]) -> Any:
+        [target] = _some(args, 1)
+        return await self._host.function_handle(_target(target))
+
+    async def _revoke_handle(self, args: list[Any]) -> Any:
+        [handle] = _some(args, 1)
+        await self._host.revoke_handle(_name(handle))
+
+    async def _fetch(self, args: list[Any]) -> Any:
+        url, method, headers, body, timeout = _some(args, 5)
+        response = await self._host.fetch(url, method=method, headers=headers, body=body, timeout=timeout)
+        return [response.body, response.status, dict(response.headers)]
+
+
+_OPERATIONS: dict[str, Callable[[_Served, list[Any]], Awaitable[Any]]] = {
+    "get": _Served._get,
+    "normalize_id": _Served._normalize_id,
+    "insert": _Served._insert,
+    "patch": _Served._patch,
+    "replace": _Served._replace,
+    "delete": _Served._delete,
+    "scan": _Served._scan,
+    "count": _Served._count,
+    "open": _Served._open,
+    "fetch_rows": _Served._fetch_rows,
+    "mark": _Served._mark,
+    "metrics": _Served._metrics,
+    "run": _Served._run,
+    "schedule": _Served._schedule,
+    "cancel": _Served._cancel,
+    "job": _Served._job,
+    "jobs": _Served._jobs,
+    "identity": _Served._identity,
+    "function_handle": _Served._function_handle,
+    "revoke_handle": _Served._revoke_handle,
+    "fetch": _Served._fetch,
+}
+
+
+def _some(args: list[Any], count: int) -> list[Any]:
+    if len(args) != count:
+        raise FrameError("an operation with other arguments than it has")
+    return args
+
+
+def _name(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"a name is a string, not {type(value).__name__}")
+    return value
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise FrameError("arguments that are no object")
+    return value
+
+
+def _scan(told: Any) -> Scan:
+    match told:
+        case [str(table), str(index), list(equal), bounds, bool(descending)]:
+            pairs = []
+            for pair in equal:
+                if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str:
+                    raise FrameError("an equality that is none")
+                pairs.append((pair[0], pair[1]))
+            return Scan(table, index, tuple(pairs), None if bounds is None else _bounds(bounds), descending)
+    raise FrameError("a scan that is none")
+
+
+def _bounds(told: Any) -> Bounds:
+    match told:
+        case [str(field), None | [_] as lower, bool(lower_inclusive), None | [_] as upper, bool(upper_inclusive)]:
+            return Bounds(
+                field,
+                None if lower is None else (lower[0],),
+                lower_inclusive,
+                None if upper is None else (upper[0],),
+                upper_inclusive,
+            )
+    raise FrameError("a range that is none")
+
+
+def _target(told: Any) -> Target:
+    match told:
+        case [str(name), str(mount), str(handle), bool(stale), None | dict() as limits, None | str() as label] if len(name) <= _NAME_MAX:
+            try:
+                return Target(name, mount, handle, stale, None if limits is None else Limits(**limits), label)
+            except (TypeError, ValueError) as error:
+                raise FrameError(f"limits that are none: {error}") from None
+    raise FrameError("a function's name that is none")
+
+
+def _told_job(job: Job) -> list[Any]:
+    return [job.id, job.state, job.name, job.args, job.scheduled_time, job.error]

@@ -1,0 +1,91 @@
+"""Components that this process does not import: where their code lies, and what their workers say that they are.
+
+Start at `source_of` and `ask_manifest`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from interlock.errors import MountError
+from interlock.limits import Limits
+from interlock.mounting.discovery import Plugin, interlock_version
+from interlock.mounting.instance import Instance
+from interlock.mounting.manifest import Manifest, needed_interlock
+from interlock.mounting.manifest_reader import parse_manifest
+from interlock.sandbox.confinement import available
+from interlock.sandbox.manifests import manifest_bytes
+from interlock.sandbox.plan import Plan
+from interlock.sandbox.sources import Source, installed_files, local_files
+from interlock.sdk.component import Component
+from interlock.sdk.declarations import Isolation, Mount
+
+_STRENGTH: dict[Isolation, int] = {"inline": 0, "process": 1, "sandbox": 2}
+
+
+def isolation_below(parent: Instance, asked: Isolation) -> Isolation:
+    """How a mount is isolated: what a sealed component mounts is sealed as well as itself, whatever it writes."""
+    if parent.source is not None and _STRENGTH[asked] < _STRENGTH[parent.isolation]:
+        return parent.isolation
+    return asked
+
+
+def is_place(component: str | Component, parent: Source | None) -> bool:
+    """Whether a sealed component names one of its own objects, `module:name`."""
+    return isinstance(component, str) and ":" in component and parent is not None
+
+
+def source_of(component: str | Component, plugin: Plugin | None, parent: Source | None, *, where: str) -> Source:
+    """What a worker loads. `parent` is the source of the sealed component that mounts it. Raises MountError."""
+    if plugin is not None:
+        return installed_files(plugin.entry_point.value, plugin.requires, where=where)
+    if isinstance(component, str):
+        assert parent is not None
+        return Source.of(component, parent.files)
+    return local_files(_place_of(component, where), where=where)
+
+
+def has_place(component: Component) -> bool:
+    """Whether a worker can find it: it lies in a module under a name."""
+    return _name_of(component) is not None
+
+
+def _name_of(component: Component) -> str | None:
+    module = sys.modules.get(component.module)
+    return None if module is None else next((name for name, value in vars(module).items() if value is component), None)
+
+
+def _place_of(component: Component, where: str) -> str:
+    name = _name_of(component)
+    if name is not None:
+        return f"{component.module}:{name}"
+    raise MountError(
+        where,
+        f'mounts the component "{component.name}", which is in no module under a name, so no other process can find it.',
+        f'Assign it at the top of a module ({component.where}), or write isolation="inline".',
+    )
+
+
+def plan_of(isolation: Isolation, name: str, limits: Limits | None) -> Plan:
+    """How the workers of a mount are to be confined."""
+    assert isolation != "inline"
+    return Plan(isolation, name) if limits is None or limits.memory is None else Plan(isolation, name, limits.memory)
+
+
+def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation: Isolation) -> Manifest:
+    """What a component says that it is, looked at in every part. Raises MountError, also where its workers could not be confined."""
+    plan = plan_of(isolation, mount.name, mount.limits)
+    missing = available().missing_for(plan)
+    if missing:
+        raise MountError(
+            mount.where,
+            f'mounts "{mount.name}" isolated, and this machine cannot confine a process: there is no {", ".join(missing)}.',
+            'Write isolation="process" (a process of its own, not confined) or isolation="inline" where you trust the component.',
+        )
+    title = f'mounts "{mount.name}"' + (f" of {plugin.distribution} {plugin.version}" if plugin is not None else "")
+    data = manifest_bytes(source, plan, where=mount.where, title=title, version=interlock_version() or "")
+    manifest = parse_manifest(data, where=mount.where)
+    if plugin is None:
+        return manifest
+    return replace(manifest, version=plugin.version, interlock=needed_interlock(plugin))

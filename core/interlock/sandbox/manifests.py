@@ -1,0 +1,131 @@
+"""The manifest of a component, asked of a worker that is made for it; known ones are read from a cache.
+
+The answer is bytes that a component has written: whoever asks looks at every part of it. It is kept by what the files hold, so a
+component that has not changed is not asked again, by this process or the next.
+
+Start at `manifest_bytes`. It is synchronous: it is needed before anything runs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+
+from interlock.errors import MountError
+from interlock.sandbox.failures import FRAMES, cleaned
+from interlock.sandbox.frames import FrameError, Frames, decode, encode
+from interlock.sandbox.plan import Plan
+from interlock.sandbox.process import load_frame, loading_failure
+from interlock.sandbox.sources import Source
+from interlock.sandbox.zygote import Spawned, shared
+
+_SECONDS = 10.0
+_BYTES_MAX = 4 * 1024 * 1024
+_KNOWN_MAX = 256
+_known: dict[str, bytes] = {}
+
+
+def manifest_bytes(source: Source, plan: Plan, *, where: str, title: str, version: str) -> bytes:
+    """The JSON that the component's worker answers. `title` names the mount in errors, `version` is Interlock's. Raises MountError."""
+    key = f"{source.key}-{version}-{sys.version_info[0]}{sys.version_info[1]}"
+    known = _known.get(key)
+    if known is None:
+        known = _read_kept(key) or _ask(source, plan, where, title)
+        if len(_known) >= _KNOWN_MAX:
+            _known.clear()
+        _known[key] = known
+        _keep(key, known)
+    return known
+
+
+def _ask(source: Source, plan: Plan, where: str, title: str) -> bytes:
+    spawned = shared().spawn(plan)
+    try:
+        return _told(spawned, encode(load_frame(source, "", {}, manifest=True)), where, title, source)
+    finally:
+        spawned.kill()
+        spawned.close()
+
+
+def _told(spawned: Spawned, request: bytes, where: str, title: str, source: Source) -> bytes:
+    until = time.monotonic() + _SECONDS
+    frames = Frames(_BYTES_MAX)
+    poll = select.poll()
+    poll.register(spawned.sock, select.POLLIN | select.POLLOUT)
+    unsent = memoryview(request)
+    while (left := until - time.monotonic()) > 0:
+        for _, events in poll.poll(left * 1000.0):
+            if events & select.POLLOUT:
+                with suppress(BlockingIOError, BrokenPipeError):
+                    unsent = unsent[spawned.sock.send(unsent) :]
+                if not unsent:
+                    poll.modify(spawned.sock, select.POLLIN)
+            if events & ~select.POLLOUT:
+                try:
+                    data = spawned.sock.recv(1 << 18)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    data = b""
+                if not data:
+                    raise MountError(where, f"{title}, and its process ended while it was imported.")
+                frames.feed(data)
+        try:
+            while (body := frames.next()) is not None:
+                answer = _read(body, where, title, source)
+                if answer is not None:
+                    return answer
+        except FrameError as error:
+            raise MountError(where, f"{title}, and its worker answered with {error}.") from None
+    raise MountError(where, f"{title}, and its import took longer than {_SECONDS:g} s.")
+
+
+def _read(body: bytes, where: str, title: str, source: Source) -> bytes | None:
+    frame = decode(body)
+    if frame[0] == "refused":  # it comes first, before the component is there to say it
+        raise MountError(where, f"{title}, and no process can be confined here: {cleaned(str(frame[1:]))[:1_000]}.", _WAYS_ROUND)
+    if frame[0] == "hello":
+        return None
+    if frame[0] == "loaded" and len(frame) == 2 and isinstance(frame[1], dict):
+        return orjson.dumps(frame[1])
+    if frame[0] == "failed":
+        error = loading_failure(frame[1:])
+        if isinstance(error, MountError):
+            raise error
+        frames = getattr(error, FRAMES, [])
+        place = f" at {frames[0]}" if frames else ""
+        said = f"{type(error).__name__}: {error}" if frames else str(error)
+        raise MountError(where, f"{title}, whose import failed{place}: {said}", f"Try it alone: python -c 'import {source.module}'")
+    raise FrameError("something else than a manifest")
+
+
+_WAYS_ROUND = 'Write isolation="process" (a process of its own, not confined) or isolation="inline" where you trust the component.'
+
+
+def _folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "interlock" / "manifests"
+
+
+def _read_kept(key: str) -> bytes | None:
+    with suppress(OSError, RuntimeError):
+        kept = (_folder() / key).read_bytes()
+        with suppress(ValueError):
+            if isinstance(orjson.loads(kept), dict):
+                return kept
+    return None
+
+
+def _keep(key: str, manifest: bytes) -> None:
+    with suppress(OSError, RuntimeError):
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = folder / f".{key}.{os.getpid()}"
+        unfinished.write_bytes(manifest)
+        unfinished.replace(folder / key)

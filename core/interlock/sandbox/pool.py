@@ -1,0 +1,96 @@
+"""The workers of one instance: made when they are needed, made anew when one has ended.
+
+All calls of one transaction go to one worker. Start at `Pool.process`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from interlock.sandbox.plan import Plan
+from interlock.sandbox.process import Process
+from interlock.sandbox.sources import Source
+from interlock.sandbox.zygote import shared
+
+logger = structlog.get_logger("interlock.sandbox")
+_CALLS_MAX = 1_000_000
+_MEMORY_SHARE = 0.7
+_LOOK_EVERY = 1_000
+_FAILURES_MAX = 3
+_PAUSE_SECONDS = 1.0
+
+
+class Pool:
+    """Up to `size` workers that have loaded one source."""
+
+    def __init__(self, source: Source, plan: Plan, path: str, size: int) -> None:
+        self.source, self.plan, self.path, self.size = source, plan, path, size
+        self._processes: list[Process] = []
+        self._next = 0
+        self._failures = 0
+        self._closed_until = 0.0
+        self.spawned = 0
+        self._retired: list[Process] = []
+
+    def process(self, env: Mapping[str, Any], kept: Process | None = None) -> Process:
+        """The worker for a call: the one that its transaction has, or the next in turn. Raises OSError where none can be made."""
+        if kept is not None and not kept.is_over:
+            return kept
+        loop = asyncio.get_running_loop()
+        live = [one for one in self._processes if not one.is_over and one.loop is loop]
+        if len(live) < self.size:
+            if self._failures >= _FAILURES_MAX and loop.time() < self._closed_until:
+                raise Unhealthy(f"its workers have ended {self._failures} times in a row; the next is made in a second")
+            made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end)
+            self.spawned += 1
+            self._processes = [*live, made]
+            return made
+        self._next += 1
+        chosen = live[self._next % len(live)] if len(live) > 1 else live[0]
+        if chosen.calls_made % _LOOK_EVERY == _LOOK_EVERY - 1 and self._is_worn(chosen):
+            # New calls go to a fresh one; this one ends with the last that is open on it.
+            self._processes.remove(chosen)
+            chosen.retire()
+            return self.process(env)
+        return chosen
+
+    def alone(self, env: Mapping[str, Any]) -> Process:
+        """A worker for one call that was open when another one ended: if this ends too, it is known whose doing it was."""
+        made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end)
+        self.spawned += 1
+        return made
+
+    def _is_worn(self, process: Process) -> bool:
+        return process.calls_made >= _CALLS_MAX or (self.plan.memory is not None and process.memory() > self.plan.memory * _MEMORY_SHARE)
+
+    def succeeded(self) -> None:
+        """A call has come back: whatever ended workers before is over."""
+        self._failures = 0
+
+    def _on_end(self, process: Process) -> None:
+        if process in self._processes:
+            self._processes.remove(process)
+        if process.was_closed:
+            return
+        self._failures += 1
+        self._closed_until = asyncio.get_running_loop().time() + _PAUSE_SECONDS
+        logger.warning("worker ended", component=self.path, reason=process.reason)
+
+    def retire(self) -> None:
+        """No call comes any more; those that are open may end."""
+        processes, self._processes = self._processes, []
+        for process in processes:
+            process.retire()
+
+    def close(self) -> None:
+        for process in [*self._processes]:
+            process.close()
+        self._processes = []
+
+
+class Unhealthy(Exception):
+    """The workers of this instance end as soon as they are made."""

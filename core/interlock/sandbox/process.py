@@ -1,0 +1,477 @@
+"""One worker, as the host sees it: frames out, frames in, which calls are open on it, and how it ends.
+
+Every byte that it reads was written by a component. Which call, and with it which instance and transaction, a frame is about is
+looked up in the host's own record; what does not fit it ends the worker.
+
+Start at `Process.call`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from interlock.errors import DeadlineExceeded
+from interlock.sandbox.failures import FRAMES, cleaned, make, tell
+from interlock.sandbox.frames import FrameError, Frames, decode, encode
+from interlock.sandbox.sources import Source
+from interlock.sandbox.zygote import Spawned
+
+_PIECE = 1 << 18
+_FRAMES_A_TURN = 128
+_OPEN_MAX = 10_000
+_UNREAD_MAX = 4 * 1024 * 1024
+_GRACE_SECONDS = 0.1
+_PATIENCE_SECONDS = 2.0
+"""How long a call that is over has to stop: after its deadline, and when only its caller has lost interest."""
+_LOAD_SECONDS = 10.0
+_IDLE_SECONDS = 0.02
+_LATE_MAX = 1_000
+_TICK_SECONDS = 0.1
+_OVER_CPU = 0.3
+"""How many seconds of CPU time over its limit a call may be before its worker is ended from outside."""
+
+ORIGIN = "__interlock_origin__"
+"""The attribute of an error that says which worker raised it, and under which reference it is kept there."""
+
+
+class Lost(Exception):
+    """The worker has ended under a call. `is_culprit`: because of this very call."""
+
+    def __init__(self, reason: str, is_culprit: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.is_culprit = reason, is_culprit
+
+
+class Refused(Exception):
+    """The worker could not be confined, or the component not be loaded."""
+
+
+class Served(Protocol):
+    """A call as the worker's side may speak of it: what it asks for is answered, what it says is noted."""
+
+    label: str
+    cpu_max: float | None
+
+    def answer(self, method: str, args: list[Any], running: Served | None) -> Coroutine[Any, Any, Any]:
+        """The coroutine that does one operation. Raises FrameError for one that no honest worker asks for."""
+
+    def note(self, frame: list[Any]) -> None:
+        """Something that needs no answer: a log line, rows that were looked at, the end of a page."""
+
+
+class _Open:
+    """One open call."""
+
+    __slots__ = ("cpu_before", "failures", "future", "has_answered", "served", "tasks")
+
+    def __init__(self, served: Served, future: asyncio.Future[Any]) -> None:
+        self.served, self.future = served, future
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.failures: dict[int, BaseException] = {}
+        self.cpu_before = 0.0
+        self.has_answered = False
+
+
+class Process:
+    """One worker of one instance, on the running loop."""
+
+    def __init__(self, spawned: Spawned, source: Source, path: str, env: Mapping[str, Any], on_end: Callable[[Process], None]) -> None:
+        self.loop = self._loop = asyncio.get_running_loop()
+        self._spawned, self._path, self._on_end = spawned, path, on_end
+        self._frames = Frames()
+        self._calls: dict[int, _Open] = {}
+        self._numbers = 0
+        self._out = bytearray()
+        self._waits_to_write = self._is_reading = self._pumping = False
+        self._frozen = False
+        self._leaving: dict[int, _Open] = {}
+        self._late = 0
+        self._idle: asyncio.TimerHandle | None = None
+        self._flushing = False
+        self._ticking: asyncio.TimerHandle | None = None
+        self._culprit: Served | None = None
+        self._why: str | None = None
+        self._context = contextvars.Context()
+        self.env = dict(env)
+        self.calls_made = 0
+        self.is_over = self.was_closed = self._retired = False
+        self.layers: dict[str, Any] = {}
+        self.refused: Exception | None = None
+        self._is_greeted = self._is_loaded = False
+        self._loop.add_reader(spawned.sock.fileno(), self._readable)
+        self._loop.add_reader(spawned.status.fileno(), self._status)
+        self._is_reading = True
+        self._load_timer = self._loop.call_later(_LOAD_SECONDS, self._slow_to_load)
+        self._send(load_frame(source, path, env, manifest=False))
+
+    @property
+    def pid(self) -> int | None:
+        return self._spawned.pid
+
+    @property
+    def reason(self) -> str:
+        """Why it has ended, as far as is known."""
+        return self._why or "its process ended"
+
+    def memory(self) -> int:
+        """Bytes that it has of its own."""
+        return self._spawned.memory()
+
+    # calling
+
+    async def call(self, served: Served, frame: list[Any]) -> Any:
+        """Run one function there: `frame` is the call after its number. Gives the result as it was sent; raises what it raised, or Lost."""
+        if self.is_over:
+            raise Lost(self._why or "it has ended", is_culprit=False)
+        self._numbers += 1
+        number = self._numbers
+        opened = self._calls[number] = _Open(served, self._loop.create_future())
+        self.calls_made += 1
+        if self._frozen:
+            self._frozen = False
+            self._spawned.cont()
+        if self._ticking is None and served.cpu_max is not None:
+            self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+        opened.cpu_before = self._spawned.cpu_seconds() if served.cpu_max is not None else 0.0
+        self._send(["call", number, *frame])
+        try:
+            return await opened.future
+        except BaseException as error:
+            await self._abandon(number, opened, error)
+            raise
+        finally:
+            self._calls.pop(number, None)
+            if not self._calls:
+                self._rest()
+
+    def expire(self, served: Served, error: Exception) -> None:
+        """Its deadline has passed: the caller is answered now, and the function told to end."""
+        for opened in self._calls.values():
+            if opened.served is served and not opened.future.done():
+                opened.future.set_exception(error)
+
+    async def _abandon(self, number: int, opened: _Open, error: BaseException) -> None:
+        """A call has ended that may still have operations open: they end first, since their layers lie above its own."""
+        tasks = list(opened.tasks.values())
+        for task in tasks:
+            task.cancel()
+        if not opened.has_answered and not self.is_over:
+            self._send(["cancel", number])
+            self._leaving[number] = opened
+            seconds = _GRACE_SECONDS if isinstance(error, DeadlineExceeded) else _PATIENCE_SECONDS
+            self._loop.call_later(seconds, self._grace, number)
+        while tasks:
+            _, pending = await asyncio.wait(tasks)
+            tasks = list(pending)
+
+    def _grace(self, number: int) -> None:
+        opened = self._leaving.pop(number, None)
+        if opened is not None:
+            self.kill(f"{opened.served.label} did not stop when it was told to", opened.served)
+
+    def _rest(self) -> None:
+        if self._retired:
+            self.close()
+        elif self._idle is None and not self.is_over:
+            self._idle = self._loop.call_later(_IDLE_SECONDS, self._freeze)
+
+    def _freeze(self) -> None:
+        """Nothing of the component runs while nobody has called it."""
+        self._idle = None
+        if not self._calls and not self._leaving and not self._out and not self.is_over and self._is_loaded:
+            self._frozen = True
+            self._spawned.stop()
+
+    def _tick(self) -> None:
+        """Looks from outside at the CPU time of the worker: one that spins without an end is ended."""
+        self._ticking = None
+        if self.is_over or not self._calls:
+            return
+        used = self._spawned.cpu_seconds()
+        for opened in list(self._calls.values()):
+            served = opened.served
+            if served.cpu_max is None or opened.future.done() or opened.tasks:
+                continue
+            if used - opened.cpu_before > served.cpu_max + _OVER_CPU and len(self._calls) == 1:
+                opened.future.set_exception(DeadlineExceeded(served.label, "CPU time", served.cpu_max))
+        self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    def set_env(self, env: Mapping[str, Any]) -> None:
+        self.env = dict(env)
+        self._send(["env", self.env])
+
+    # writing
+
+    def _send(self, frame: list[Any]) -> None:
+        if self.is_over:
+            return
+        self._out += encode(frame)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Once a turn of the loop: what was sent in between crosses together."""
+        self._flushing = False
+        if self.is_over:
+            return
+        out = self._out
+        try:
+            while out:
+                del out[: self._spawned.sock.send(memoryview(out)[:_PIECE])]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end(None)
+            return
+        waits = bool(out)
+        if waits != self._waits_to_write:
+            self._waits_to_write = waits
+            if waits:
+                self._loop.add_writer(self._spawned.sock.fileno(), self._flush)
+            else:
+                self._loop.remove_writer(self._spawned.sock.fileno())
+        self._follow()
+
+    def _follow(self) -> None:
+        """Whether to go on reading: not while a turn's share has been used up, nor while answers are not fetched."""
+        wanted = not self._pumping and len(self._out) < _UNREAD_MAX
+        if wanted != self._is_reading and not self.is_over:
+            self._is_reading = wanted
+            if wanted:
+                self._loop.add_reader(self._spawned.sock.fileno(), self._readable)
+            else:
+                self._loop.remove_reader(self._spawned.sock.fileno())
+
+    # reading
+
+    def _readable(self) -> None:
+        try:
+            data = self._spawned.sock.recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end(None)
+            return
+        self._frames.feed(data)
+        self._pump()
+
+    def _pump(self) -> None:
+        self._pumping = False
+        try:
+            for _ in range(_FRAMES_A_TURN):
+                if self.is_over:
+                    return
+                body = self._frames.next()
+                if body is None:
+                    break
+                self._context.run(self._take, body)
+            else:
+                self._pumping = True
+                self._loop.call_soon(self._pump)
+        except FrameError as error:
+            self.kill(f"it broke the protocol: {cleaned(str(error))}", None)
+            return
+        self._follow()
+
+    def _take(self, body: bytes) -> None:
+        match decode(body):
+            case ["op", int(number), int(operation), str(method), int(running), list(args)]:
+                self._operation(number, operation, method, running, args)
+            case ["ret", int(number), bool(looked), value]:
+                opened = self._ended(number)
+                if opened is not None:
+                    if looked:
+                        opened.served.note(["looked"])
+                    opened.future.set_result(value)
+            case ["exc", int(number), bool(looked), list(told)]:
+                opened = self._ended(number)
+                if opened is not None:
+                    if looked:
+                        opened.served.note(["looked"])
+                    opened.future.set_exception(self._failure(opened, told))
+            case ["log" | "use" | "page", int(number), *_] as frame:
+                opened = self._calls.get(number)
+                if opened is not None and not opened.future.done():
+                    opened.served.note([frame[0], *frame[2:]])
+                else:
+                    self._count_late()
+            case ["gone", int(number)]:
+                self._ended(number)
+            case ["hello", dict(layers), int()]:
+                self.layers = layers
+                self._is_greeted = True
+            case ["refused", str(why)] if not self._is_greeted:
+                self.refused = Refused(cleaned(why)[:1_000])
+                self._end(str(self.refused))
+            case ["loaded", None]:
+                self._loaded()
+            case ["failed", *told]:
+                self._loaded()
+                self.refused = loading_failure(told)
+            case frame:
+                raise FrameError(f"the frame {cleaned(str(frame[0]))[:40]!r}")
+
+    def _loaded(self) -> None:
+        if self._is_loaded:
+            raise FrameError("loaded twice")
+        self._is_loaded = True
+        self._load_timer.cancel()
+        if not self._calls:
+            self._rest()
+
+    def _slow_to_load(self) -> None:
+        self.refused = Refused(f"its import took longer than {_LOAD_SECONDS:g} s")
+        self.kill(str(self.refused), None)
+
+    def _ended(self, number: int) -> _Open | None:
+        opened = self._calls.get(number) or self._leaving.get(number)
+        if opened is None:
+            self._count_late()
+            return None
+        opened.has_answered = True
+        if self._leaving.pop(number, None) is not None and not self._calls:
+            self._rest()
+        return None if opened.future.done() else opened
+
+    def _count_late(self) -> None:
+        """What comes for a call that has ended: some of it was on its way, more is a flood."""
+        self._late += 1
+        if self._late > _LATE_MAX:
+            raise FrameError("too much for calls that are not open")
+
+    def _failure(self, opened: _Open, told: list[Any]) -> BaseException:
+        match told:
+            case ["op", int(operation), list(frames)] if operation in opened.failures:
+                error = opened.failures[operation]
+                own = [cleaned(frame)[:500] for frame in frames[:40] if isinstance(frame, str)]
+                setattr(error, FRAMES, [*getattr(error, FRAMES, ()), *own])
+                return error
+            case ["raised", int(reference), list(data)]:
+                made = make(data, opened.served.label, trusted=False)
+                setattr(made, ORIGIN, (self, reference))
+                return made
+        raise FrameError("an error that is told in no known way")
+
+    # operations
+
+    def _operation(self, number: int, operation: int, method: str, running: int, args: list[Any]) -> None:
+        opened = self._calls.get(number)
+        if opened is None or opened.future.done():
+            self._count_late()
+            self._send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
+            return
+        if len(opened.tasks) >= _OPEN_MAX:
+            raise FrameError(f"more than {_OPEN_MAX:,} operations at once")
+        other = self._calls.get(running) if running else None
+        work = opened.served.answer(method, args, other.served if other is not None else None)
+        task = self._loop.create_task(self._serve(opened, operation, work))
+        opened.tasks[operation] = task
+
+    async def _serve(self, opened: _Open, operation: int, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            answer = await work
+        except FrameError as error:
+            self.kill(f"it broke the protocol: {cleaned(str(error))}", opened.served)
+            return
+        except Exception as error:
+            opened.failures[operation] = error
+            self._send(["err", operation, self._told(error)])
+            return
+        finally:
+            opened.tasks.pop(operation, None)
+        self._send(["res", operation, answer])
+
+    def _told(self, error: Exception) -> list[Any]:
+        told = tell(error, [])
+        origin = getattr(error, ORIGIN, None)
+        return ["known", origin[1], told] if origin is not None and origin[0] is self else told
+
+    # ending
+
+    def kill(self, why: str, culprit: Served | None) -> None:
+        """End the worker. Calls that are open on it are lost; the culprit's fault it is."""
+        if self.is_over:
+            return
+        self._spawned.kill()
+        self._culprit = culprit
+        self._end(why)
+
+    def retire(self) -> None:
+        """No new call comes; it ends with the last that is open."""
+        self._retired = True
+        if not self._calls:
+            self.close()
+
+    def close(self) -> None:
+        """Nobody needs it any more."""
+        if not self.is_over:
+            self.was_closed = True
+            self._spawned.kill()
+            self._end("it was closed")
+
+    def _end(self, why: str | None) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
+        self._why = why
+        self._spawned.kill()  # it may only have closed its socket
+        loop, sock = self._loop, self._spawned.sock
+        loop.remove_reader(sock.fileno())
+        loop.remove_writer(sock.fileno())
+        for timer in (self._load_timer, self._idle, self._ticking):
+            if timer is not None:
+                timer.cancel()
+        self._on_end(self)
+        if why is None:
+            loop.call_later(1.0, self._bury)  # the status says how it ended
+        else:
+            self._bury()
+
+    def _status(self) -> None:
+        self._spawned.read_status()
+        if self._spawned.exit is not None:
+            self._loop.remove_reader(self._spawned.status.fileno())
+            if not self.is_over:
+                self._end(None)
+            self._bury()
+
+    def _bury(self) -> None:
+        """Tell the open calls, and give back what is left of it."""
+        spawned = self._spawned
+        if self._why is None and spawned.exit is not None:
+            self._why = str(spawned.exit)
+        why = self._why or "its process ended"
+        is_alone = len(self._calls) == 1
+        for opened in list(self._calls.values()):
+            if not opened.future.done():
+                lost = Lost(why, is_culprit=is_alone if self._culprit is None else opened.served is self._culprit)
+                opened.future.set_exception(self.refused or lost)
+
+
+def load_frame(source: Source, path: str, env: Mapping[str, Any], *, manifest: bool) -> list[Any]:
+    """What a worker is told to load."""
+    described = {
+        "path": path,
+        "module": source.module,
+        "object": source.name,
+        "files": dict(source.files),
+        "env": dict(env),
+        "manifest": manifest,
+    }
+    return ["load", described]
+
+
+def loading_failure(told: list[Any]) -> Exception:
+    """What a worker says whose component cannot be imported."""
+    match told:
+        case ["kind", str(name)]:
+            return Refused(f"is a {cleaned(name)[:100]} and no Component")
+        case ["import", *error]:
+            return make(error, "import", trusted=False)
+    return Refused("did not say what is wrong")

@@ -1,0 +1,24 @@
+"""What runs in a worker's process, after it has been confined: the loop, the contexts' host, the component itself.
+
+Imported in the zygote, once for all workers. Start at `main`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from interlock.sandbox.worker.running import Worker
+
+
+def prepare() -> None:
+    """What is done once in the zygote, for every worker that is forked from it."""
+
+
+def main(fd: int, layers: Mapping[str, Any]) -> NoReturn:
+    """Serve the host at the other end of `fd` until it goes away."""
+    try:
+        Worker(fd, layers).run()
+    finally:
+        os._exit(70)

@@ -1,0 +1,102 @@
+"""The one descriptor of a worker: frames out, frames in, and the wait for either.
+
+It is what the worker's event loop has for a selector. Nothing else of the loop touches the system: no sockets, no self-pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from typing import Any, NoReturn
+
+from interlock.sandbox.frames import Frames, decode, encode
+
+_PIECE = 1 << 18
+_HELD = 1 << 16
+
+
+class Channel:
+    """`fd` is non-blocking. Frames are written when the loop is about to wait, or when there is much to write: many in one crossing."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._frames = Frames(1 << 31)
+        self._out = bytearray()
+        self._waits_to_write = False
+        self.unread: deque[list[Any]] = deque()
+        """Frames that came while somebody waited for another one."""
+
+    def send(self, frame: list[Any]) -> None:
+        self._out += encode(frame)
+        if len(self._out) > _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        out = self._out
+        while out:
+            try:
+                written = os.write(self._fd, memoryview(out)[:_PIECE])
+            except BlockingIOError:
+                break
+            except OSError:
+                leave()
+            del out[:written]
+        waits = bool(out)
+        if waits != self._waits_to_write:
+            self._waits_to_write = waits
+            self._poll.modify(self._fd, select.POLLIN | (select.POLLOUT if waits else 0))
+
+    def select(self, timeout: float | None) -> list[tuple[int, int]]:
+        """As a selector of asyncio: waits until there is something to read."""
+        if self._out:
+            self.flush()
+        if self.unread:
+            return [(self._fd, 0)]
+        return self._poll.poll(None if timeout is None else max(0.0, timeout * 1000.0))
+
+    def read(self, events: int) -> list[list[Any]]:
+        """The frames that have come."""
+        found = list(self.unread)
+        self.unread.clear()
+        if events & select.POLLOUT:
+            self.flush()
+        if events & ~select.POLLOUT:
+            self._take()
+            while (body := self._frames.next()) is not None:
+                found.append(decode(body))
+        return found
+
+    def wait_for(self, name: str, *key: Any) -> list[Any]:
+        """Stand still until one frame comes, the one that begins like this; others wait for the loop."""
+        wanted = [name, *key]
+        length = len(wanted)
+        self.flush()
+        while True:
+            while (body := self._frames.next()) is not None:
+                frame = decode(body)
+                if frame[:length] == wanted or (frame[1:length] == wanted[1:] and frame[0] == "err"):
+                    return frame
+                self.unread.append(frame)
+            self._poll.poll()
+            if self._waits_to_write:
+                self.flush()
+            self._take()
+
+    def _take(self) -> None:
+        try:
+            data = os.read(self._fd, _PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            leave()
+        if not data:
+            leave()
+        self._frames.feed(data)
+
+
+def leave() -> NoReturn:
+    """The host is gone."""
+    os._exit(0)

@@ -1,0 +1,252 @@
+"""The contexts' host in a worker: whatever a function asks for becomes a frame, and the answer comes as one.
+
+What can be told here is told here: the time, randomness, the environment. The rest waits for the host, which has its own record
+of the call and believes nothing that is said about it.
+
+Start at `WorkerHost.ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from interlock.errors import CallRefused
+from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
+from interlock.sdk.http import Response
+
+if TYPE_CHECKING:
+    from interlock.sandbox.worker.running import Worker
+
+_monotonic = time.monotonic
+_LOGS_MAX = 2_000
+
+
+class WorkerHost:
+    """One call, as its context sees it. `number` is its name on the channel."""
+
+    __slots__ = (
+        "_consumed",
+        "_generator",
+        "_logs",
+        "_moment",
+        "_pages",
+        "_worker",
+        "cpu_max",
+        "function",
+        "is_ended",
+        "looked_at_time",
+        "now_ms",
+        "number",
+        "seed",
+    )
+
+    def __init__(
+        self,
+        worker: Worker,
+        number: int,
+        function: FunctionInfo,
+        now_ms: float,
+        seed: int,
+        pages: Mapping[str, str] | None,
+        moment: float | None,
+        cpu_max: float | None,
+    ) -> None:
+        self._worker, self.number, self.function = worker, number, function
+        self.now_ms, self.seed, self._pages = now_ms, seed, pages
+        self._moment = moment  # when `now_ms` was right, for a call whose time goes on
+        self.cpu_max = cpu_max
+        self.looked_at_time = False
+        self.is_ended = False
+        self._logs = 0
+        self._generator: random.Random | None = None
+        self._consumed: dict[int, int] = {}
+
+    # told here
+
+    @property
+    def env(self) -> Mapping[str, Any]:
+        return self._worker.env
+
+    @property
+    def random(self) -> random.Random:
+        if self._generator is None:
+            self._generator = random.Random(self.seed)
+        return self._generator
+
+    def now(self) -> float:
+        if self.function.kind != "action":
+            self.looked_at_time = True
+            return self.now_ms
+        return self.now_ms if self._moment is None else self.now_ms + (_monotonic() - self._moment) * 1000.0
+
+    def uuid4(self) -> UUID:
+        return UUID(int=self.random.getrandbits(128), version=4)
+
+    def page_end(self, ordinal: int) -> str | None:
+        return self._pages.get(str(ordinal)) if self._pages else None
+
+    # said, not asked
+
+    def log(self, level: str, text: str) -> None:
+        self._logs += 1
+        if self._logs <= _LOGS_MAX:  # far beyond what the host keeps
+            self._worker.send(["log", self.number, level, text])
+
+    def set_page_end(self, ordinal: int, mark: str) -> None:
+        self._worker.send(["page", self.number, ordinal, mark])
+
+    def consume(self, cursor: int, count: int) -> None:
+        """Told before anything else is asked: a loop over rows is not to send a frame for each."""
+        self._consumed[cursor] = self._consumed.get(cursor, 0) + count
+
+    def tell_consumed(self) -> None:
+        consumed, self._consumed = self._consumed, {}
+        for cursor, count in consumed.items():
+            self._worker.send(["use", self.number, cursor, count])
+
+    # asked
+
+    def ask(self, method: str, *args: Any) -> Awaitable[Any]:
+        """An operation of this call; its result, when the host has answered."""
+        worker = self._worker
+        if self.is_ended:
+            raise self._ended()
+        if self._consumed:
+            self.tell_consumed()
+        future: asyncio.Future[Any] = worker.loop.create_future()
+        number = worker.take_number()
+        worker.asked[number] = (future, self)
+        running = worker.running()
+        worker.send(["op", self.number, number, method, 0 if running is self or running is None else running.number, list(args)])
+        return future
+
+    def ask_now(self, method: str, *args: Any) -> Any:
+        """The same where there is no await: the worker stands still until the answer is there."""
+        worker = self._worker
+        if self.is_ended:
+            raise self._ended()
+        if self._consumed:
+            self.tell_consumed()
+        number = worker.take_number()
+        worker.send(["op", self.number, number, method, 0, list(args)])
+        frame = worker.channel.wait_for("res", number)
+        if frame[0] == "err":
+            raise worker.failure(frame[2])
+        return frame[2]
+
+    def _ended(self) -> CallRefused:
+        function = self.function
+        label = f"{function.component_path}/{function.name}" if function.component_path else function.name
+        return CallRefused(label, "its context was used after the call had ended. Await everything that it starts.")
+
+    def metrics(self) -> Metrics:
+        used, remaining = self.ask_now("metrics")
+        return Metrics(used=used, remaining=remaining)
+
+    def get(self, id: str) -> Awaitable[Document | None]:
+        return self.ask("get", id)
+
+    def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
+        return self.ask("normalize_id", table, text)
+
+    def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
+        return self.ask("insert", table, _plain(document))
+
+    def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+        return self.ask("patch", id, _plain(fields))
+
+    def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+        return self.ask("replace", id, _plain(document))
+
+    def delete(self, id: str) -> Awaitable[None]:
+        return self.ask("delete", id)
+
+    def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
+        return self.ask("scan", _scan(scan), count)
+
+    def count(self, scan: Scan) -> Awaitable[int]:
+        return self.ask("count", _scan(scan))
+
+    async def open(self, scan: Scan, after: str | None, until: str | None) -> Cursor:
+        number, exhausted, open_ended = await self.ask("open", _scan(scan), after, until)
+        return WorkerCursor(self, number, exhausted, open_ended)
+
+    def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
+        return self.ask("run", kind, _target(target), dict(args))
+
+    def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> Awaitable[str]:
+        return self.ask("schedule", when_ms, after_s, _target(target), dict(args))
+
+    def cancel(self, job_id: str) -> Awaitable[None]:
+        return self.ask("cancel", job_id)
+
+    async def job(self, job_id: str) -> Job | None:
+        told = await self.ask("job", job_id)
+        return None if told is None else Job(*told)
+
+    async def jobs(self, state: str | None) -> list[Job]:
+        return [Job(*told) for told in await self.ask("jobs", state)]
+
+    def identity(self) -> Awaitable[Mapping[str, Any] | None]:
+        return self.ask("identity")
+
+    def function_handle(self, target: Target) -> Awaitable[str]:
+        return self.ask("function_handle", _target(target))
+
+    def revoke_handle(self, handle: str) -> Awaitable[None]:
+        return self.ask("revoke_handle", handle)
+
+    async def fetch(
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
+    ) -> Response:
+        told = await self.ask("fetch", url, method, None if headers is None else dict(headers), body, timeout)
+        content, status, found = told
+        return Response(content, status, found)
+
+
+class WorkerCursor:
+    """An open scan of the host's, as `sdk.host.Cursor` says."""
+
+    __slots__ = ("_host", "_number", "exhausted", "open_ended", "stopped")
+
+    def __init__(self, host: WorkerHost, number: int, exhausted: bool, open_ended: bool) -> None:
+        self._host, self._number = host, number
+        self.exhausted, self.open_ended = exhausted, open_ended
+        self.stopped = False
+
+    async def fetch(self, count: int) -> list[Document]:
+        rows: list[Document]
+        rows, self.exhausted, self.stopped = await self._host.ask("fetch_rows", self._number, count)
+        return rows
+
+    def consume(self, count: int) -> None:
+        self._host.consume(self._number, count)
+
+    def mark(self, back: int = 0) -> str:
+        mark: str = self._host.ask_now("mark", self._number, back)
+        return mark
+
+
+def _plain(document: Any) -> Any:
+    return dict(document) if isinstance(document, Mapping) else document
+
+
+def _scan(scan: Scan) -> list[Any]:
+    bounds = scan.bounds
+    told = None
+    if bounds is not None:
+        lower = None if bounds.lower is None else list(bounds.lower)
+        upper = None if bounds.upper is None else list(bounds.upper)
+        told = [bounds.field, lower, bounds.lower_inclusive, upper, bounds.upper_inclusive]
+    return [scan.table, scan.index, [list(pair) for pair in scan.equal], told, scan.descending]
+
+
+def _target(target: Target) -> list[Any]:
+    limits = None if target.limits is None else {name: value for name, value in asdict(target.limits).items() if value is not None}
+    return [target.name, target.mount, target.handle, target.stale, limits, target.label]

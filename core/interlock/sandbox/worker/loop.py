@@ -1,0 +1,32 @@
+"""The event loop of a worker: asyncio's own, with the channel as all that it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from interlock.sandbox.worker.channel import Channel
+
+_monotonic = time.monotonic
+
+
+class WorkerLoop(asyncio.BaseEventLoop):
+    """No sockets, no threads, no signals. Its clock is the real one, also where functions are shown one that stands still."""
+
+    def __init__(self, channel: Channel, take: Callable[[list[Any]], None]) -> None:
+        super().__init__()
+        self._channel, self._take = channel, take
+        self._selector: Any = channel
+
+    def _process_events(self, event_list: list[tuple[int, int]]) -> None:
+        for _, events in event_list:
+            for frame in self._channel.read(events):
+                self._take(frame)
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def time(self) -> float:
+        return _monotonic()

@@ -1,0 +1,67 @@
+"""Importing a component from bytes: its files came over the channel, and a sealed worker has no file system."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from types import CodeType, ModuleType
+from typing import Any
+
+
+class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds and loads modules among files by their paths, like `interlock_tally/component.py`."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+        self._modules: dict[str, tuple[str, bool]] = {}
+        for path in files:
+            if not path.endswith(".py"):
+                continue
+            parts = path[:-3].split("/")
+            is_package = parts[-1] == "__init__"
+            if is_package:
+                parts.pop()
+            if parts:
+                self._modules[".".join(parts)] = (path, is_package)
+        # A folder without __init__.py is a package too.
+        for name in list(self._modules):
+            while "." in name:
+                name = name.rpartition(".")[0]
+                self._modules.setdefault(name, ("", True))
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        found = self._modules.get(fullname)
+        if found is None:
+            return None
+        spec = importlib.machinery.ModuleSpec(fullname, self, origin=found[0] or fullname, is_package=found[1])
+        spec.has_location = bool(found[0])
+        return spec
+
+    def is_package(self, fullname: str) -> bool:
+        return self._modules[fullname][1]
+
+    def get_source(self, fullname: str) -> str:
+        path = self._modules[fullname][0]
+        return io.TextIOWrapper(io.BytesIO(self._files[path]), "utf-8").read() if path else ""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self._modules[fullname][0]
+        code: CodeType = compile(self._files[path] if path else b"", path or fullname, "exec", dont_inherit=True)
+        return code
+
+    def get_data(self, path: str) -> bytes:
+        """A file beside the modules, as `pkgutil.get_data` and `importlib.resources` ask for it."""
+        try:
+            return self._files[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def owns(self, module: ModuleType) -> bool:
+        return getattr(getattr(module, "__spec__", None), "loader", None) is self
+
+    def loaded(self) -> list[ModuleType]:
+        """The modules of the component that are imported by now."""
+        return [module for name, module in sys.modules.items() if name in self._modules and self.owns(module)]

@@ -1,0 +1,299 @@
+"""Writes what it is told, and does everything that a function can do."""
+
+import asyncio
+from typing import Any
+
+from interlock import (
+    UNSET,
+    ActionCtx,
+    AppError,
+    Change,
+    Component,
+    MutationCtx,
+    PaginationOptions,
+    QueryCtx,
+    Range,
+    Schema,
+    Table,
+    components,
+)
+
+from .helpers import twice
+
+seen: list[Any] = []
+component = Component(
+    "ledger",
+    schema=Schema(
+        entries=Table({"n": float, "text": str}).index("by_n", "n"), notes=Table({"of": str, "kind": str}), ticks=Table({"at": float})
+    ),
+    env={"UNIT": str | None},
+    permissions=[],
+)
+
+
+class Broke(AppError):
+    pass
+
+
+@component.trigger("entries")
+async def note(ctx: MutationCtx, change: Change) -> None:
+    if change.new is not None and change.new["text"] == "refused by a trigger":
+        raise AppError("refused")
+    await ctx.db.insert("notes", {"of": change.id, "kind": change.kind})
+
+
+@component.mutation
+async def write(ctx: MutationCtx, n: float, text: str = "by a handle") -> str:
+    return await ctx.db.insert("entries", {"n": n, "text": text})
+
+
+@component.mutation
+async def write_and_fail(ctx: MutationCtx, n: float) -> None:
+    await ctx.db.insert("entries", {"n": n, "text": "never"})
+    await ctx.scheduler.run_after(0, write, n=n, text="never")
+    raise Broke({"n": n})
+
+
+@component.mutation
+async def catch(ctx: MutationCtx, n: float) -> str:
+    await ctx.db.insert("entries", {"n": n, "text": "kept"})
+    try:
+        await ctx.run_mutation(write_and_fail, n=n + 1)
+    except Broke as error:
+        return f"caught {error.data}"
+    return "not caught"
+
+
+@component.query
+async def all_entries(ctx: QueryCtx) -> list[Any]:
+    return [(entry["n"], entry["text"]) for entry in await ctx.db.query("entries").index("by_n").collect()]
+
+
+@component.query
+async def notes(ctx: QueryCtx) -> list[str]:
+    return [row["kind"] async for row in ctx.db.query("notes")]
+
+
+@component.query
+async def between(ctx: QueryCtx, low: float, high: float) -> list[float]:
+    found = await ctx.db.query("entries").index("by_n", n=Range(gt=low, lte=high)).order("desc").filter(lambda row: row["n"] != 3).collect()
+    return [row["n"] for row in found]
+
+
+@component.query
+async def page(ctx: QueryCtx, options: PaginationOptions) -> Any:
+    return (await ctx.db.query("entries").index("by_n").paginate(options)).map(lambda row: row["n"])
+
+
+@component.query
+async def gathered(ctx: QueryCtx, ids: list[str]) -> list[Any]:
+    return [row and row["n"] for row in await asyncio.gather(*[ctx.db.get(id) for id in ids])]
+
+
+@component.query
+def facts(ctx: QueryCtx) -> Any:
+    return {
+        "now": ctx.now(),
+        "unit": ctx.env["UNIT"],
+        "path": ctx.function.component_path,
+        "name": ctx.function.name,
+        "used": ctx.metrics().used["documents_read"],
+        "twice": twice(2),
+    }
+
+
+@component.query
+async def echo(ctx: QueryCtx, value: Any) -> Any:
+    return value
+
+
+@component.query
+async def odd(ctx: QueryCtx, what: str) -> Any:
+    return {"object": object(), "set": {1}, "coroutine": ctx.db.get, "deep": _deep(), "key": {1: 2}, "dollar": {"$x": 1}, "big": 2**70}[
+        what
+    ]
+
+
+def _deep() -> Any:
+    value: Any = 1
+    for _ in range(300):
+        value = [value]
+    return value
+
+
+@component.mutation
+async def odd_write(ctx: MutationCtx, what: str) -> None:
+    await ctx.db.insert("entries", {"n": {"object": object(), "set": {1}, "text": "x", "big": 2**70}[what], "text": "x"})
+
+
+@component.query
+async def fail(ctx: QueryCtx, how: str) -> None:
+    if how == "app":
+        raise AppError({"how": how})
+    if how == "zero":
+        print(1 / 0)
+    if how == "own":
+        raise OwnError("mine")
+    if how == "exit":
+        raise SystemExit(3)
+    if how == "unique":
+        await ctx.db.query("entries").unique()
+    if how == "index":
+        await ctx.db.query("entries").index("by_x", x=1).collect()
+
+
+class OwnError(ValueError):
+    pass
+
+
+@component.mutation
+async def hold(ctx: MutationCtx, handle: str, n: float) -> Any:
+    from interlock import reference
+
+    await ctx.db.insert("entries", {"n": n, "text": "before"})
+    return await ctx.run_mutation(reference(handle), n=n)
+
+
+@component.query
+async def handle(ctx: QueryCtx) -> str:
+    return await ctx.function_handle(write)
+
+
+@component.mutation
+async def later(ctx: MutationCtx, n: float) -> str:
+    return await ctx.scheduler.run_after(10, write, n=n, text="later")
+
+
+@component.query
+async def job(ctx: QueryCtx, id: str) -> Any:
+    found = await ctx.scheduler.get(id)
+    return None if found is None else [found.state, found.name, found.args, len(await ctx.scheduler.list())]
+
+
+@component.action
+async def act(ctx: ActionCtx, n: float) -> list[Any]:
+    await ctx.run_mutation(write, n=n, text="by an action")
+    return await ctx.run_query(all_entries)
+
+
+@component.mutation
+async def say(ctx: MutationCtx, text: str) -> None:
+    ctx.log.info("said %s", text)
+    print("printed", text)
+
+
+@component.mutation
+async def remember(ctx: MutationCtx, value: Any) -> list[Any]:
+    seen.append(value)
+    return list(seen)
+
+
+@component.mutation
+async def update(ctx: MutationCtx, id: str, how: str) -> Any:
+    if how == "patch":
+        await ctx.db.patch(id, {"text": "patched"})
+    if how == "unset":
+        await ctx.db.patch(id, {"text": UNSET})
+    if how == "replace":
+        await ctx.db.replace(id, {"n": 9, "text": "replaced"})
+    if how == "delete":
+        await ctx.db.delete(id)
+    return await ctx.db.get(id)
+
+
+@component.query
+async def spin(ctx: QueryCtx) -> None:
+    while True:
+        pass
+
+
+@component.query
+async def die(ctx: QueryCtx, code: int) -> None:
+    import os
+
+    os._exit(code)
+
+
+@component.mutation
+async def write_and_die(ctx: MutationCtx, n: float) -> None:
+    import os
+
+    await ctx.db.insert("entries", {"n": n, "text": "never"})
+    await ctx.db.query("entries").collect()
+    os._exit(1)
+
+
+@component.mutation
+async def write_through(ctx: MutationCtx, n: float, handle: str) -> str:
+    from interlock import reference
+
+    await ctx.db.insert("entries", {"n": n, "text": "through"})
+    await ctx.run_mutation(reference(handle))
+    return "done"
+
+
+@component.action
+async def wait(ctx: ActionCtx) -> str:
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        ctx.log.info("cancelled")
+        raise
+    return "slept"
+
+
+@component.action
+async def do_not_stop(ctx: ActionCtx) -> None:
+    while True:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            continue
+
+
+@component.query
+async def flood(ctx: QueryCtx, lines: int) -> None:
+    for line in range(lines):
+        ctx.log.info("line %d", line)
+
+
+@component.mutation
+async def pid(ctx: MutationCtx) -> int:
+    import os
+
+    return os.getpid()
+
+
+@component.query
+async def drawn(ctx: QueryCtx) -> Any:
+    return [ctx.random.random(), str(ctx.uuid4())]
+
+
+child = Component("child", schema=Schema(marks=Table({"n": float})))
+
+
+@child.mutation
+async def mark(ctx: MutationCtx, n: float) -> int:
+    await ctx.db.insert("marks", {"n": n})
+    return await ctx.db.query("marks").count()
+
+
+component.use(child)
+
+
+@component.mutation
+async def mark_below(ctx: MutationCtx, n: float) -> int:
+    return await ctx.run_mutation(components.child.mark, n=n)
+
+
+@component.query
+async def ticks(ctx: QueryCtx) -> int:
+    return await ctx.db.query("ticks").count()
+
+
+@component.mutation(internal=True)
+async def tick(ctx: MutationCtx) -> None:
+    await ctx.db.insert("ticks", {"at": ctx.now()})
+
+
+component.cron("ticking", every=60)(tick)

@@ -1,0 +1,148 @@
+"""How workers end, and what becomes of the calls that were open on them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from interlock import App, ComponentCrashed, DeadlineExceeded, Limits, MutationCtx, components
+from interlock.backend import Backend
+from interlock.functions.caller import Caller
+from interlock.sdk.declarations import Isolation
+from interlock.testing import TestBackend
+
+ledger = components.ledger
+
+
+@pytest.fixture
+async def real(ledger_installed: None, isolation: Isolation) -> AsyncIterator[Backend]:
+    """On the clock of the machine: deadlines are about time that passes."""
+    made = App()
+    made.use("ledger", isolation=isolation, limits=Limits(deadline=0.2))
+    made.use("ledger", name="patient", isolation=isolation)
+    async with Backend(made, data=":memory:", env={}) as backend:
+        yield backend
+
+
+async def call(backend: Backend, name: str, component_path: str = "ledger", **args: Any) -> Any:
+    caller = Caller(admin=True, source="test", request_id="r")
+    return (await backend.dispatcher.call(None, name, args, caller=caller, component_path=component_path)).value
+
+
+async def test_a_crash_ends_the_call_undoes_it_and_the_next_has_a_new_worker(app: TestBackend) -> None:
+    at = app.component("ledger")
+    first = await at.mutation("pid")
+    with pytest.raises(ComponentCrashed, match="ledger/write_and_die crashed: it ended with exit code 1"):
+        await at.mutation("write_and_die", n=1)
+    assert await at.query("all_entries") == []
+    assert await at.mutation("pid") != first
+
+
+async def test_an_app_may_catch_a_crash_and_go_on(app: TestBackend) -> None:
+    async def go_on(ctx: MutationCtx) -> Any:
+        await ctx.run_mutation(ledger.write, n=1, text="before")
+        with pytest.raises(ComponentCrashed):
+            await ctx.run_mutation(ledger.write_and_die, n=2)
+        await ctx.run_mutation(ledger.write, n=3, text="after")
+        return await ctx.run_query(ledger.all_entries)
+
+    assert await app.mutation(go_on) == [[1, "before"], [3, "after"]]
+
+
+async def test_other_calls_that_were_open_on_a_worker_run_again_and_leave_nothing_twice(app: TestBackend) -> None:
+    """One call of the component waits in the app while another kills the worker that both run in."""
+    backend = await app.opened()
+    reached, go = asyncio.Event(), asyncio.Event()
+    waited = 0
+
+    async def wait_in_app(ctx: MutationCtx) -> None:
+        nonlocal waited
+        waited += 1
+        reached.set()
+        await go.wait()
+
+    from interlock.mounting import Instance
+    from interlock.sdk.functions import Function
+
+    scope = backend.dispatcher.directory.root
+    function: Any = Function(wait_in_app, "mutation", name="wait_in_app")
+    function.public_name = "wait_in_app"
+    from interlock.functions.scope import Callee
+
+    scope.functions["wait_in_app"] = Callee(scope, function.declaration(), function)
+    assert isinstance(scope.instance, Instance)
+    handle = await app.run(lambda ctx: ctx.function_handle("wait_in_app"))
+
+    waiting = asyncio.ensure_future(app.component("ledger").mutation("write_through", n=1, handle=handle))
+    await reached.wait()
+    reached.clear()
+    crashing = asyncio.ensure_future(app.component("ledger").query("die", code=3))
+    await reached.wait()  # the first one has begun anew
+    go.set()
+    assert await waiting == "done"
+    with pytest.raises(ComponentCrashed):
+        await crashing
+    assert waited >= 2
+    assert await app.component("ledger").query("all_entries") == [[1, "through"]]
+
+
+async def test_a_function_that_spins_is_answered_at_its_deadline_and_the_next_call_is_served(real: Backend) -> None:
+    await call(real, "facts")
+    began = time.perf_counter()
+    with pytest.raises(DeadlineExceeded, match=r"0\.2 s of wall time"):
+        await call(real, "spin")
+    answered = time.perf_counter() - began
+    assert 0.19 < answered < 0.5
+    assert (await call(real, "facts"))["path"] == "ledger"
+
+
+async def test_a_function_that_waits_past_its_deadline_is_told_to_stop_and_the_worker_stays(real: Backend) -> None:
+    before = await call(real, "pid")
+    with pytest.raises(DeadlineExceeded):
+        await call(real, "wait")
+    assert await call(real, "pid") == before
+
+
+async def test_one_that_does_not_stop_when_told_costs_its_worker(real: Backend) -> None:
+    before = await call(real, "pid")
+    with pytest.raises(DeadlineExceeded):
+        await call(real, "do_not_stop")
+    for _ in range(100):
+        if await call(real, "pid") != before:
+            break
+        await asyncio.sleep(0.01)
+    else:
+        pytest.fail("the worker is still there")
+
+
+async def test_a_call_whose_caller_goes_away_is_cancelled(real: Backend) -> None:
+    before = await call(real, "pid", "patient")
+    waiting = asyncio.ensure_future(call(real, "wait", "patient"))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await call(real, "pid", "patient") == before
+
+
+async def test_a_flood_of_log_lines_is_cut_off(app: TestBackend) -> None:
+    backend = await app.opened()
+    caller = Caller(admin=True, source="test", request_id="r")
+    answer = await backend.dispatcher.call("query", "flood", {"lines": 50_000}, caller=caller, component_path="ledger")
+    assert len(answer.log_lines) == 257
+    assert "the rest is dropped" in answer.log_lines[-1]
+
+
+async def test_every_instance_has_a_worker_of_its_own(ledger_installed: None, isolation: Isolation) -> None:
+    made = App()
+    made.use("ledger")
+    made.use("ledger", name="other")
+    async with TestBackend(made, isolation=isolation) as backend:
+        pids = [await backend.component(name).mutation("pid") for name in ("ledger", "other")]
+        assert pids[0] != pids[1]
+        assert await backend.component("ledger").mutation("remember", value=1) == [1]
+        assert await backend.component("other").mutation("remember", value=2) == [2]
