@@ -8,7 +8,7 @@ keys = st.binary(max_size=2)
 intervals = st.builds(Interval, keys, st.none() | keys)
 
 
-@given(st.lists(st.tuples(st.booleans(), intervals, st.integers(0, 3)), max_size=60), keys, intervals)
+@given(st.lists(st.tuples(st.booleans(), intervals, st.integers(0, 3)), max_size=120), keys, intervals)
 def test_it_finds_what_a_plain_list_of_intervals_finds(steps: list[tuple[bool, Interval, int]], key: bytes, span: Interval) -> None:
     """Model: a set of (interval, item)."""
     index: IntervalIndex[int] = IntervalIndex()
@@ -24,3 +24,13 @@ def test_it_finds_what_a_plain_list_of_intervals_finds(steps: list[tuple[bool, I
     assert set(index.containing(key)) == hit
     touched = {item for (start, end), item in model if (span.end is None or start < span.end) and (end is None or span.start < end)}
     assert set(index.overlapping(span)) == touched
+    assert len(index) == len({interval for interval, _ in model})
+
+
+def test_intervals_that_nobody_looks_at_any_more_are_let_go_of() -> None:
+    index: IntervalIndex[int] = IntervalIndex()
+    for n in range(10_000):
+        index.add(Interval(b"%d" % n, None), n)
+        index.remove(Interval(b"%d" % n, None), n)
+    assert len(index) == 0
+    assert len(index._nodes) < 100

@@ -2,6 +2,9 @@
 
 Source: the augmented search tree of Cormen et al., "Introduction to Algorithms", section on interval trees, on the
 randomised tree of Seidel and Aragon. Inserting, removing and each hit cost O(log n) on average.
+
+An interval that has lost its last item keeps its place for a while: a query that ends is mostly run again at once, and looks at the
+same interval. Those that stay vacant are taken out together when they are many.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from typing import Any, Generic, TypeVar
 from interlock.storage.protocol import Interval
 
 T = TypeVar("T")
+
+_VACANT_MIN = 16
 
 
 class _Node(Generic[T]):
@@ -32,14 +37,18 @@ class IntervalIndex(Generic[T]):
     def __init__(self, seed: int = 0) -> None:
         self._root: _Node[T] | None = None
         self._nodes: dict[Interval, _Node[T]] = {}
+        self._vacant: dict[Interval, _Node[T]] = {}
         self._random = random.Random(seed)
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        """How many intervals have items."""
+        return len(self._nodes) - len(self._vacant)
 
     def add(self, interval: Interval, item: T) -> None:
         node = self._nodes.get(interval)
         if node is not None:
+            if not node.items:
+                del self._vacant[interval]
             node.items[item] = None
             return
         node = self._nodes[interval] = _Node(interval.start, interval.end, item, self._random.random())
@@ -47,12 +56,19 @@ class IntervalIndex(Generic[T]):
 
     def remove(self, interval: Interval, item: T) -> None:
         node = self._nodes.get(interval)
-        if node is None:
+        if node is None or not node.items:
             return
         node.items.pop(item, None)
         if not node.items:
+            self._vacant[interval] = node
+            if len(self._vacant) > _VACANT_MIN and len(self._vacant) * 2 > len(self._nodes):
+                self._take_out_vacant()
+
+    def _take_out_vacant(self) -> None:
+        for interval, node in self._vacant.items():
             del self._nodes[interval]
             self._root = _remove(self._root, node)
+        self._vacant.clear()
 
     def containing(self, key: bytes) -> Iterator[T]:
         """The items of every interval with start <= key < end."""
