@@ -7,7 +7,7 @@ import resource
 
 from interlock.sandbox.plan import Plan
 
-_LAST_SECONDS = 5  # between the signal that a process may catch and the one that it may not
+_LAST_SECONDS = 1  # between the signal that a process may catch and the one that it may not
 
 
 def _lower(what: int, soft: int, hard: int | None = None) -> None:
