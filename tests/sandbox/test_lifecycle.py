@@ -100,6 +100,22 @@ async def test_a_function_that_spins_is_answered_at_its_deadline_and_the_next_ca
     assert (await call(real, "facts"))["path"] == "ledger"
 
 
+async def test_a_function_that_spins_is_ended_by_its_cpu_time_and_those_beside_it_are_not(
+    ledger_installed: None, isolation: Isolation
+) -> None:
+    """On the virtual clock no deadline ever passes: what ends it is the CPU time of the process, read from outside."""
+    made = App()
+    made.use("ledger", limits=Limits(cpu=0.1))
+    async with TestBackend(made, isolation=isolation) as backend:
+        at = backend.component("ledger")
+        spinning = asyncio.ensure_future(at.query("spin"))
+        beside = [asyncio.ensure_future(at.mutation("write", n=n, text="beside")) for n in range(3)]
+        with pytest.raises(DeadlineExceeded, match=r"0\.1 s of CPU time"):
+            await spinning
+        await asyncio.gather(*beside)
+        assert len(await at.query("all_entries")) == 3
+
+
 async def test_a_function_that_waits_past_its_deadline_is_told_to_stop_and_the_worker_stays(real: Backend) -> None:
     before = await call(real, "pid")
     with pytest.raises(DeadlineExceeded):

@@ -89,6 +89,7 @@ class Process:
         self._frozen = False
         self._leaving: dict[int, _Open] = {}
         self._late = 0
+        self._heard_at_cpu = 0.0
         self._idle: asyncio.TimerHandle | None = None
         self._flushing = False
         self._ticking: asyncio.TimerHandle | None = None
@@ -186,17 +187,22 @@ class Process:
             self._spawned.stop()
 
     def _tick(self) -> None:
-        """Looks from outside at the CPU time of the worker: one that spins without an end is ended."""
+        """Looks from outside at the CPU time of the worker: one that spins is ended, since only the spinning call could stop itself."""
         self._ticking = None
         if self.is_over or not self._calls:
             return
         used = self._spawned.cpu_seconds()
-        for opened in list(self._calls.values()):
-            served = opened.served
-            if served.cpu_max is None or opened.future.done() or opened.tasks:
-                continue
-            if used - opened.cpu_before > served.cpu_max + _OVER_CPU and len(self._calls) == 1:
-                opened.future.set_exception(DeadlineExceeded(served.label, "CPU time", served.cpu_max))
+        spent = used - self._heard_at_cpu  # since it last said anything
+        running = [opened for opened in self._calls.values() if not opened.future.done() and not opened.tasks]
+        limits = [opened.served.cpu_max for opened in running if opened.served.cpu_max is not None]
+        if len(running) == 1:
+            [opened] = running
+            limit = opened.served.cpu_max
+            if limit is not None and max(spent, used - opened.cpu_before if len(self._calls) == 1 else 0.0) > limit + _OVER_CPU:
+                opened.future.set_exception(DeadlineExceeded(opened.served.label, "CPU time", limit))
+        elif limits and spent > max(limits) + _OVER_CPU:
+            self.kill("one of its calls used up its CPU time", None)
+            return
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def set_env(self, env: Mapping[str, Any]) -> None:
@@ -259,6 +265,8 @@ class Process:
             self._end(None)
             return
         self._frames.feed(data)
+        if self._ticking is not None:
+            self._heard_at_cpu = self._spawned.cpu_seconds()
         self._pump()
 
     def _pump(self) -> None:
