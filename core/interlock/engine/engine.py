@@ -247,11 +247,12 @@ class Engine:
                         return Outcome(value, entry.commit.ts, entry.place, transaction.read_set, losses + 1)
                     if transaction.epoch != self.epoch:
                         raise SnapshotGone
-                    if log.durable < snapshot or committer.has_taken_back:
-                        await committer.wait_durable(snapshot, transaction.read_set)
+                    seen = transaction.snapshot  # it may have caught up with commits since its begin
+                    if log.durable < seen or committer.has_taken_back:
+                        await committer.wait_durable(seen, transaction.read_set)
                     if failure is not None:
                         raise failure
-                    return Outcome(value, log.ts_at(snapshot), snapshot, transaction.read_set, losses + 1)
+                    return Outcome(value, log.ts_at(seen), seen, transaction.read_set, losses + 1)
                 except (Lost, SnapshotGone) as lost:
                     losses += 1
                     turn = await self._lost(lost, transaction, turn, losses, label, deadline_ms)

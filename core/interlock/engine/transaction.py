@@ -87,7 +87,25 @@ class Transaction:
         self._corrections: dict[int, tuple[tuple[int, int], Correction | None]] = {}
         self._creation_time = 0.0
         self._records = True
+        self._has_cursors = False
+        self._begin = snapshot
         self.is_gone = False
+
+    def catch_up(self) -> bool:
+        """Move the snapshot to the newest commit, if nothing that was read has changed since: the run is then one of a later begin.
+
+        Whether it is there now. Never once a cursor was opened: it may hold rows of the old snapshot that it has not given out yet.
+        """
+        log = self._log
+        if log.validated == self.snapshot:
+            return True
+        if not self.writable or self._has_cursors or self.is_gone or self.epoch != self._engine.epoch or self.snapshot < log.floor:
+            return False
+        if log.find_conflict(self.read_set, self.snapshot) is not None:
+            return False
+        self.snapshot = log.validated
+        self._corrections.clear()
+        return True
 
     # tables
 
@@ -157,6 +175,10 @@ class Transaction:
 
         One that is more than may be read is depended on too: who catches the LimitExceeded has learned that it is there.
         """
+        return [unpack(packed) for packed in await self.scan_packed(index, interval, descending, limit)]
+
+    async def scan_packed(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[bytes]:
+        """The same, each document as the bytes that are stored."""
         found = self._rows_at_hand(index, interval, descending, limit)
         rows, exhausted = found if found is not None else await self._rows(index, interval, descending, limit)
         size = len(rows[0][1]) if len(rows) == 1 else sum([len(packed) for _, packed in rows])
@@ -170,10 +192,11 @@ class Transaction:
                 self._record(index, _consumed(interval, rows[-1][0], descending))
         if rows:
             self.budget.read_many(len(rows), size)
-        return [unpack(packed) for _, packed in rows]
+        return [packed for _, packed in rows]
 
     def cursor(self, index: Index, interval: Interval, descending: bool) -> TransactionCursor:
         """The same read bit by bit."""
+        self._has_cursors = True
         return TransactionCursor(self, index, interval, descending)
 
     async def count(self, index: Index, interval: Interval) -> int:
@@ -563,7 +586,7 @@ class Transaction:
 
     def stale_view(self) -> Transaction:
         """The snapshot of the begin, without own writes and without depending on it. What it reads is its own budget's, not this one's."""
-        view = Transaction(self._engine, self.snapshot, writable=False)
+        view = Transaction(self._engine, self._begin, writable=False)
         view.epoch = self.epoch
         view._records = False
         return view

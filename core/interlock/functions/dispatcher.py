@@ -79,7 +79,7 @@ class Dispatcher:
         meter: CpuMeter | None = None,
     ) -> None:
         self._engine = engine
-        self._runners = Runners(env if env is not None else {})
+        self.runners = Runners(env if env is not None else {})
         self._generation = 0
         self._watched: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
         self._services = Services(
@@ -132,12 +132,12 @@ class Dispatcher:
 
     def close(self) -> None:
         """Let go of workers and threads: of plain actions, and of the one that watches."""
-        self._runners.close()
+        self.runners.close()
         self._services.meter.close()
 
     def _directory(self, tree: Tree) -> Directory:
-        self._runners.keep(tree)
-        return Directory(tree, self._runners.runner_of, self._engine.catalog.number_of)
+        self.runners.keep(tree)
+        return Directory(tree, self.runners.runner_of, self._engine.catalog.number_of)
 
     # calls from outside
 

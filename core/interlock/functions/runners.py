@@ -36,6 +36,10 @@ class Runners:
             pool = self._pools[instance.path] = Pool(instance.source, plan, instance.path, instance.workers)
         return SandboxRunner(instance, pool, self._inline, partial(instance.env_values, self._env))
 
+    def pool(self, component_path: str) -> Pool | None:
+        """The workers of one instance; None where it has none."""
+        return self._pools.get(component_path)
+
     def keep(self, tree: Tree) -> None:
         """Let go of the workers of what is no longer mounted."""
         for path in [path for path in self._pools if (found := tree.by_path.get(path)) is None or found.source is None]:

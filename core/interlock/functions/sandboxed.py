@@ -8,15 +8,17 @@ Start at `SandboxRunner.run`; `_Served` answers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from interlock.clock import SystemClock
 from interlock.engine.live import USES_TIME
-from interlock.errors import ComponentCrashed, DeadlineExceeded
+from interlock.errors import CallRefused, ComponentCrashed, DeadlineExceeded
 from interlock.functions.call import BUSY, Call, current
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
+from interlock.functions.replay import Stale, replay
 from interlock.limits import Limits
 from interlock.mounting import Instance
 from interlock.sandbox.frames import FrameError
@@ -45,12 +47,19 @@ class SandboxRunner:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = 0
+        remembers = writes
         while True:
             mark = tx.begin_layer() if tx is not None and writes else None
             try:
-                value = await self._attempt(call, alone=losses > 0)
+                value = await self._attempt(call, alone=losses > 0, remembers=remembers)
                 if call.state == BUSY:
                     await call.settle()
+            except Stale:
+                assert tx is not None and mark is not None, "only a mutation remembers"
+                tx.drop_layer(mark)
+                call.children = 0
+                remembers = False
+                continue
             except Lost as lost:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
@@ -67,7 +76,7 @@ class SandboxRunner:
                 tx.fold_layer(mark)
             return value
 
-    async def _attempt(self, call: CallHost, *, alone: bool) -> Any:
+    async def _attempt(self, call: CallHost, *, alone: bool, remembers: bool) -> Any:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
@@ -80,7 +89,7 @@ class SandboxRunner:
             facts[self._key] = process
         if self._has_env and process.env != env:
             process.set_env(env)
-        served = _Served(call)
+        served = _Served(call, process)
         is_action = callee.kind == "action"
         frame = [
             callee.name,
@@ -92,14 +101,22 @@ class SandboxRunner:
             services.entropy.getrandbits(63),
             _pages_of(call) if execution.journal else None,
             served.cpu_max,
+            remembers,
         ]
         timer = None
         if call.deadline_ms is not None:
             timer = services.clock.call_at(call.deadline_ms, lambda: self._expire(process, served))
         try:
-            value = await process.call(served, frame)
+            try:
+                value = await process.call(served, frame)
+            finally:
+                if served.steps:  # before its result counts, or its error
+                    await served.take_over(served.steps)
         except Refused as refused:
             raise ComponentCrashed(self._instance.path, callee.name, str(refused)) from None
+        except FrameError as error:
+            process.kill(f"it broke the protocol: {error}", served)
+            raise ComponentCrashed(self._instance.path, callee.name, f"it broke the protocol: {error}") from None
         finally:
             if timer is not None:
                 timer.cancel()
@@ -134,8 +151,11 @@ def _cpu_left(call: Call) -> float | None:
 class _Served:
     """One call, as its worker may speak of it."""
 
-    def __init__(self, call: CallHost) -> None:
+    def __init__(self, call: CallHost, process: Process) -> None:
         self.call = call
+        self.steps: list[Any] = []
+        self._process = process
+        self._taking_over: asyncio.Future[None] | None = None
         self._host = cast("Host", call)
         self.label = call.callee.label
         self.cpu_max = _cpu_left(call)
@@ -160,8 +180,26 @@ class _Served:
             case _:
                 raise FrameError(f"a note {frame[0]!r} that is none")
 
-    async def answer(self, method: str, args: list[Any], running: Served | None) -> Any:
+    async def take_over(self, steps: list[Any]) -> None:
+        """Do what the function did by itself. Raises Stale where it was mistaken."""
+        if not isinstance(self.call, TransactionHost):
+            raise FrameError("steps of a function without a transaction")
+        await replay(self.call, steps, _scan)
+
+    async def answer(self, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Any:
         """One operation."""
+        if self._taking_over is not None:
+            await self._taking_over
+        if steps:
+            self._taking_over = asyncio.get_running_loop().create_future()
+            try:
+                await self.take_over(steps)
+            except Stale as stale:
+                self._process.expire(self, stale)
+                raise CallRefused(self.label, "it runs again.") from None
+            finally:
+                self._taking_over.set_result(None)
+                self._taking_over = None
         operation = _OPERATIONS.get(method)
         if operation is None:
             raise FrameError("an operation that there is not")

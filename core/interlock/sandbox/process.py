@@ -54,9 +54,11 @@ class Served(Protocol):
 
     label: str
     cpu_max: float | None
+    steps: list[Any]
+    """What the function did by itself since it last asked for something, and is to be done before its end counts."""
 
-    def answer(self, method: str, args: list[Any], running: Served | None) -> Coroutine[Any, Any, Any]:
-        """The coroutine that does one operation. Raises FrameError for one that no honest worker asks for."""
+    def answer(self, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:
+        """The coroutine that does these steps and one operation. Raises FrameError for what no honest worker asks for."""
 
     def note(self, frame: list[Any]) -> None:
         """Something that needs no answer: a log line, rows that were looked at, the end of a page."""
@@ -97,7 +99,7 @@ class Process:
         self._why: str | None = None
         self._context = contextvars.Context()
         self.env = dict(env)
-        self.calls_made = 0
+        self.calls_made = self.operations = 0
         self.is_over = self.was_closed = self._retired = False
         self.layers: dict[str, Any] = {}
         self.refused: Exception | None = None
@@ -289,19 +291,21 @@ class Process:
 
     def _take(self, body: bytes) -> None:
         match decode(body):
-            case ["op", int(number), int(operation), str(method), int(running), list(args)]:
-                self._operation(number, operation, method, running, args)
-            case ["ret", int(number), bool(looked), value]:
+            case ["op", int(number), int(operation), str(method), int(running), list(args), list(steps)]:
+                self._operation(number, operation, method, running, args, steps)
+            case ["ret", int(number), bool(looked), value, list(steps)]:
                 opened = self._ended(number)
                 if opened is not None:
                     if looked:
                         opened.served.note(["looked"])
+                    opened.served.steps = steps
                     opened.future.set_result(value)
-            case ["exc", int(number), bool(looked), list(told)]:
+            case ["exc", int(number), bool(looked), list(told), list(steps)]:
                 opened = self._ended(number)
                 if opened is not None:
                     if looked:
                         opened.served.note(["looked"])
+                    opened.served.steps = steps
                     opened.future.set_exception(self._failure(opened, told))
             case ["log" | "use" | "page", int(number), *_] as frame:
                 opened = self._calls.get(number)
@@ -368,16 +372,17 @@ class Process:
 
     # operations
 
-    def _operation(self, number: int, operation: int, method: str, running: int, args: list[Any]) -> None:
+    def _operation(self, number: int, operation: int, method: str, running: int, args: list[Any], steps: list[Any]) -> None:
         opened = self._calls.get(number)
         if opened is None or opened.future.done():
             self._count_late()
             self._send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
             return
+        self.operations += 1
         if len(opened.tasks) >= _OPEN_MAX:
             raise FrameError(f"more than {_OPEN_MAX:,} operations at once")
         other = self._calls.get(running) if running else None
-        work = opened.served.answer(method, args, other.served if other is not None else None)
+        work = opened.served.answer(method, args, other.served if other is not None else None, steps)
         task = self._loop.create_task(self._serve(opened, operation, work))
         opened.tasks[operation] = task
 

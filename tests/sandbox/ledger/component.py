@@ -24,7 +24,10 @@ seen: list[Any] = []
 component = Component(
     "ledger",
     schema=Schema(
-        entries=Table({"n": float, "text": str}).index("by_n", "n"), notes=Table({"of": str, "kind": str}), ticks=Table({"at": float})
+        entries=Table({"n": float, "text": str}).index("by_n", "n"),
+        notes=Table({"of": str, "kind": str}),
+        ticks=Table({"at": float}),
+        counts=Table({"name": str, "value": float}).index("by_name", "name"),
     ),
     env={"UNIT": str | None},
     permissions=[],
@@ -279,6 +282,49 @@ async def mark(ctx: MutationCtx, n: float) -> int:
 
 
 component.use(child)
+
+
+@component.mutation
+async def bump(ctx: MutationCtx, name: str) -> float:
+    row = await ctx.db.query("counts").index("by_name", name=name).first()
+    if row is None:
+        await ctx.db.insert("counts", {"name": name, "value": 1})
+        return 1
+    await ctx.db.patch(row["_id"], {"value": row["value"] + 1})
+    again = await ctx.db.query("counts").index("by_name", name=name).first()
+    assert again is not None
+    return float(again["value"])
+
+
+@component.mutation
+async def bump_and_fail(ctx: MutationCtx, name: str) -> None:
+    await bump(ctx, name)
+    raise AppError("after the bump")
+
+
+@component.mutation
+async def bump_below_and_fail(ctx: MutationCtx, name: str) -> None:
+    await ctx.run_mutation(bump, name=name)
+    raise AppError("after the bump")
+
+
+@component.mutation
+async def refuse_if_above(ctx: MutationCtx, name: str, most: float) -> str:
+    row = await ctx.db.query("counts").index("by_name", name=name).first()
+    if row is not None and row["value"] > most:
+        raise AppError(row["value"])
+    return "fine"
+
+
+@component.mutation
+async def names(ctx: MutationCtx, above: str) -> list[str]:
+    return [row["name"] for row in await ctx.db.query("counts").index("by_name", name=Range(gt=above)).collect()]
+
+
+@component.query
+async def value(ctx: QueryCtx, name: str) -> float | None:
+    row = await ctx.db.query("counts").index("by_name", name=name).first()
+    return None if row is None else row["value"]
 
 
 @component.mutation

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from uuid import UUID
 from interlock.errors import CallRefused
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.http import Response
+from interlock.values import pack
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -36,6 +37,8 @@ class WorkerHost:
         "_logs",
         "_moment",
         "_pages",
+        "_undo",
+        "_waiting",
         "_worker",
         "cpu_max",
         "function",
@@ -43,7 +46,9 @@ class WorkerHost:
         "looked_at_time",
         "now_ms",
         "number",
+        "remembers",
         "seed",
+        "steps",
     )
 
     def __init__(
@@ -56,6 +61,7 @@ class WorkerHost:
         pages: Mapping[str, str] | None,
         moment: float | None,
         cpu_max: float | None,
+        remembers: bool,
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
@@ -63,6 +69,10 @@ class WorkerHost:
         self.cpu_max = cpu_max
         self.looked_at_time = False
         self.is_ended = False
+        self.remembers = remembers  # whether it may read what the worker has read before
+        self.steps: list[Any] = []  # what it did by itself, and the host has not been told
+        self._undo: list[tuple[str, tuple[str, bytes]]] = []
+        self._waiting = 0
         self._logs = 0
         self._generator: random.Random | None = None
         self._consumed: dict[int, int] = {}
@@ -112,8 +122,8 @@ class WorkerHost:
 
     # asked
 
-    def ask(self, method: str, *args: Any) -> Awaitable[Any]:
-        """An operation of this call; its result, when the host has answered."""
+    def ask(self, method: str, *args: Any, keep: Callable[[Any], None] | None = None) -> Awaitable[Any]:
+        """An operation of this call; its result, when the host has answered. `keep` is told it first."""
         worker = self._worker
         if self.is_ended:
             raise self._ended()
@@ -121,10 +131,31 @@ class WorkerHost:
             self.tell_consumed()
         future: asyncio.Future[Any] = worker.loop.create_future()
         number = worker.take_number()
-        worker.asked[number] = (future, self)
+        worker.asked[number] = (future, self, keep)
         running = worker.running()
-        worker.send(["op", self.number, number, method, 0 if running is self or running is None else running.number, list(args)])
+        others = 0 if running is self or running is None else running.number
+        worker.send(["op", self.number, number, method, others, list(args), self.take_steps()])
+        self._waiting += 1
         return future
+
+    def answered(self) -> None:
+        """One of its operations is done."""
+        self._waiting -= 1
+
+    def take_steps(self) -> list[Any]:
+        """What the host is to do before anything else of this call."""
+        steps, self.steps = self.steps, []
+        return steps
+
+    @property
+    def _is_by_itself(self) -> bool:
+        """Nothing of it waits at the host, where operations are served in the order started."""
+        return self.remembers and not self._waiting and not self.is_ended and self._worker.running() is self
+
+    def undo(self) -> None:
+        """It has failed: what it wrote by itself never was."""
+        for id, before in reversed(self._undo):
+            self._worker.cache.restore(id, before)
 
     def ask_now(self, method: str, *args: Any) -> Any:
         """The same where there is no await: the worker stands still until the answer is there."""
@@ -134,7 +165,7 @@ class WorkerHost:
         if self._consumed:
             self.tell_consumed()
         number = worker.take_number()
-        worker.send(["op", self.number, number, method, 0, list(args)])
+        worker.send(["op", self.number, number, method, 0, list(args), self.take_steps()])
         frame = worker.channel.wait_for("res", number)
         if frame[0] == "err":
             raise worker.failure(frame[2])
@@ -156,19 +187,44 @@ class WorkerHost:
         return self.ask("normalize_id", table, text)
 
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
+        if isinstance(table, str):
+            self._worker.cache.forget_scans(table)
         return self.ask("insert", table, _plain(document))
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+        cache = self._worker.cache
+        if self._is_by_itself:
+            before = cache.patch(id, fields)
+            if before is not None:
+                self._undo.append((id, before))
+                self.steps.append(["patch", id, dict(fields)])
+                return _Done(None)
+        cache.forget(id)
         return self.ask("patch", id, _plain(fields))
 
     def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+        self._worker.cache.forget(id)
         return self.ask("replace", id, _plain(document))
 
     def delete(self, id: str) -> Awaitable[None]:
+        self._worker.cache.forget(id)
         return self.ask("delete", id)
 
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
-        return self.ask("scan", _scan(scan), count)
+        told = _scan(scan)
+        if self.function.kind != "mutation":
+            return self.ask("scan", told, count)
+        try:
+            key = pack([told, count])
+        except (TypeError, ValueError):
+            return self.ask("scan", told, count)
+        cache = self._worker.cache
+        if self._is_by_itself:
+            known = cache.scan(key)
+            if known is not None:
+                self.steps.append(["scan", told, count, known[1]])
+                return _Done(known[0])
+        return self.ask("scan", told, count, keep=lambda rows: cache.keep_scan(key, scan.table, rows))
 
     def count(self, scan: Scan) -> Awaitable[int]:
         return self.ask("count", _scan(scan))
@@ -231,6 +287,19 @@ class WorkerCursor:
     def mark(self, back: int = 0) -> str:
         mark: str = self._host.ask_now("mark", self._number, back)
         return mark
+
+
+class _Done:
+    """An operation that is over when it begins."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._value
+        yield
 
 
 def _plain(document: Any) -> Any:

@@ -11,13 +11,14 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import interlock.errors
 from interlock.sandbox.failures import frames_of, make, tell
+from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.loop import WorkerLoop
@@ -33,6 +34,7 @@ from interlock.sdk.triggers import Change
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
 _OWN_FILES = str(Path(interlock.errors.__file__).parent)
 _RAISED_MAX = 512
+_monotonic = time.monotonic
 
 _running: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("interlock_running", default=None)
 
@@ -45,7 +47,8 @@ class Worker:
         self.loop = WorkerLoop(self.channel, self.take)
         self.env: dict[str, Any] = {}
         self.path = ""
-        self.asked: dict[int, tuple[asyncio.Future[Any], WorkerHost]] = {}
+        self.asked: dict[int, tuple[asyncio.Future[Any], WorkerHost, Callable[[Any], None] | None]] = {}
+        self.cache = Cache(None, set())
         self._layers = dict(layers)
         self._numbers = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -97,10 +100,16 @@ class Worker:
                 leave()
 
     def _answer(self, number: int, value: Any, told: Any) -> None:
-        future, _ = self.asked.pop(number, (None, None))
-        if future is None or future.done():
+        asked = self.asked.pop(number, None)
+        if asked is None:
+            return
+        future, host, keep = asked
+        host.answered()
+        if future.done():
             return
         if told is None:
+            if keep is not None:
+                keep(value)
             future.set_result(value)
         else:
             error = self.failure(told)
@@ -132,6 +141,7 @@ class Worker:
             self._functions = dict(component.functions)
             for table, on_change in component.triggers:
                 self._triggers.setdefault(f"trigger on {table}", []).append(on_change)
+            self.cache = Cache(component.schema, {table for table, _ in component.triggers})
             manifest = manifest_json(component, files) if described["manifest"] else None
         except BaseException as error:
             self._failed = error
@@ -157,16 +167,25 @@ class Worker:
         seed: int,
         pages: dict[str, str] | None,
         cpu_max: float | None,
+        remembers: bool,
     ) -> None:
         info = FunctionInfo(name, kind, self.path)  # type: ignore[arg-type]
-        host = WorkerHost(self, number, info, now_ms, seed, pages, time.monotonic() if is_real else None, cpu_max)
+        host = WorkerHost(self, number, info, now_ms, seed, pages, _monotonic() if is_real else None, cpu_max, remembers)
         if self._failed is not None:
             self._finish(host, None, self._failed)
             return
         context = contextvars.Context()
         context.run(_running.set, host)
-        task = self.loop.create_task(self._run(host, ordinal, args), context=context)
-        self._tasks[number] = task
+        running = self._run(host, ordinal, args)
+        if kind == "action":
+            self._tasks[number] = self.loop.create_task(running, context=context)
+            return
+        # Its first part without a task: where it finds what it reads here, there is no other.
+        try:
+            pending = context.run(running.send, None)
+        except StopIteration:
+            return
+        self._tasks[number] = self.loop.create_task(_go_on(running, pending), context=context)
 
     async def _run(self, host: WorkerHost, ordinal: int | None, args: dict[str, Any]) -> None:
         value: Any = None
@@ -191,23 +210,54 @@ class Worker:
         host.is_ended = True
         self._tasks.pop(host.number, None)
         host.tell_consumed()
+        steps = host.take_steps()
         if failed is None:
-            self.send(["ret", host.number, host.looked_at_time, value])
+            self.send(["ret", host.number, host.looked_at_time, value, steps])
             return
+        host.undo()
         for number, answered in self._answered.items():
             if answered is failed:
                 # The host has the error itself: it goes on as it came.
-                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, _OWN_FILES)]])
+                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, _OWN_FILES)], steps])
                 return
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
             self._raised.clear()
         self._raised[reference] = failed
-        self.send(["exc", host.number, host.looked_at_time, ["raised", reference, self._told(failed)]])
+        self.send(["exc", host.number, host.looked_at_time, ["raised", reference, self._told(failed)], steps])
 
 
 def _is_async(function: Function[..., Any]) -> bool:
     return not function.declaration().plain
+
+
+class _GoOn:
+    """A coroutine that has suspended once, as something to await: what it waits for first was told already."""
+
+    __slots__ = ("_coroutine", "_pending")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], pending: Any) -> None:
+        self._coroutine, self._pending = coroutine, pending
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        coroutine, pending = self._coroutine, self._pending
+        while True:
+            try:
+                sent = yield pending
+            except BaseException as error:
+                try:
+                    pending = coroutine.throw(error)
+                except StopIteration:
+                    return
+            else:
+                try:
+                    pending = coroutine.send(sent)
+                except StopIteration:
+                    return
+
+
+async def _go_on(coroutine: Coroutine[Any, Any, Any], pending: Any) -> None:
+    await _GoOn(coroutine, pending)
 
 
 async def _awaited(made: Any) -> Any:

@@ -1,0 +1,192 @@
+"""What a worker remembers is never believed: every way in which it can be out of date, and what must come out all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from interlock import App, AppError, MutationCtx, components
+from interlock.sdk.declarations import Isolation
+from interlock.testing import TestBackend
+
+ledger = components.ledger
+
+
+async def bump(app: TestBackend, name: str = "a") -> Any:
+    return await app.component("ledger").mutation("bump", name=name)
+
+
+async def set_value(app: TestBackend, value: float, name: str = "a") -> None:
+    """Another writer than the worker: the dashboard, an import, a node."""
+
+    async def edit(ctx: MutationCtx) -> None:
+        row = await ctx.db.query("counts").index("by_name", name=name).unique()
+        if row is None:
+            await ctx.db.insert("counts", {"name": name, "value": value})
+        else:
+            await ctx.db.patch(row["_id"], {"value": value})
+
+    await app.run(edit, component="ledger")
+
+
+async def operations(app: TestBackend) -> int:
+    pool = (await app.opened()).dispatcher.runners.pool("ledger")
+    assert pool is not None
+    return pool.operations
+
+
+async def test_a_function_that_finds_what_it_reads_asks_the_host_for_nothing(app: TestBackend) -> None:
+    assert [await bump(app) for _ in range(2)] == [1, 2]
+    before = await operations(app)
+    assert [await bump(app) for _ in range(20)] == list(range(3, 23))
+    assert await operations(app) == before
+    assert await app.component("ledger").query("value", name="a") == 22
+
+
+async def test_what_another_writer_wrote_is_seen(app: TestBackend) -> None:
+    assert [await bump(app) for _ in range(3)] == [1, 2, 3]
+    await set_value(app, 100)
+    assert await bump(app) == 101
+
+
+async def test_a_phantom_in_a_remembered_range_is_seen(app: TestBackend) -> None:
+    for name in "ac":
+        await bump(app, name)
+    at = app.component("ledger")
+    assert [await at.mutation("names", above="a") for _ in range(3)] == [["c"]] * 3
+    await set_value(app, 1, "b")
+    assert await at.mutation("names", above="a") == ["b", "c"]
+
+    async def remove(ctx: MutationCtx) -> None:
+        row = await ctx.db.query("counts").index("by_name", name="c").unique()
+        assert row is not None
+        await ctx.db.delete(row["_id"])
+
+    await app.run(remove, component="ledger")
+    assert await at.mutation("names", above="a") == ["b"]
+
+
+async def test_nobody_is_shown_a_write_that_was_undone_by_the_app(app: TestBackend) -> None:
+    assert [await bump(app) for _ in range(2)] == [1, 2]
+
+    async def fails(ctx: MutationCtx) -> None:
+        assert await ctx.run_mutation(ledger.bump, name="a") == 3
+        raise AppError("the app changes its mind")
+
+    for _ in range(2):
+        with pytest.raises(AppError):
+            await app.mutation(fails)
+    assert await app.component("ledger").query("value", name="a") == 2
+    assert await bump(app) == 3
+
+
+@pytest.mark.parametrize("function", ["bump_and_fail", "bump_below_and_fail"])
+async def test_a_layer_that_was_dropped_within_a_transaction_is_not_remembered_in_it(app: TestBackend, function: str) -> None:
+    assert [await bump(app) for _ in range(2)] == [1, 2]
+
+    async def goes_on(ctx: MutationCtx) -> list[Any]:
+        found = [await ctx.run_mutation(ledger.bump, name="a")]
+        with pytest.raises(AppError, match="after the bump"):
+            await ctx.run_mutation(ledger[function], name="a")
+        return [*found, await ctx.run_mutation(ledger.bump, name="a")]
+
+    assert await app.mutation(goes_on) == [3, 4]
+
+
+async def test_an_error_that_rests_on_a_stale_read_is_not_raised(app: TestBackend) -> None:
+    at = app.component("ledger")
+    assert [await bump(app) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(AppError):
+        await at.mutation("refuse_if_above", name="a", most=2)
+    await set_value(app, 0)
+    assert await at.mutation("refuse_if_above", name="a", most=2) == "fine"
+
+
+async def test_a_mutation_that_read_from_memory_still_conflicts(app: TestBackend) -> None:
+    """It holds its transaction open, after its call, while another writer changes what it read: it has to run again."""
+    assert [await bump(app) for _ in range(2)] == [1, 2]
+    runs = 0
+
+    async def slow(ctx: MutationCtx) -> Any:
+        nonlocal runs
+        runs += 1
+        seen = await ctx.run_mutation(ledger.bump, name="a")
+        if runs == 1:
+            await set_value(app, 50)
+        return seen
+
+    assert await app.mutation(slow) == 51
+    assert runs == 2
+
+
+async def test_live_queries_follow_what_was_written_from_memory(app: TestBackend) -> None:
+    assert [await bump(app) for _ in range(2)] == [1, 2]
+    found = app.component("ledger").subscribe("value", name="a")
+    assert await anext(found) == 2
+    await bump(app)
+    assert await anext(found) == 3
+    await found.aclose()  # type: ignore[attr-defined]
+
+
+async def test_two_workers_serve_one_transaction_as_one(ledger_installed: None, isolation: Isolation) -> None:
+    made = App()
+    made.use("ledger", workers=2)
+    async with TestBackend(made, isolation=isolation) as app:
+
+        async def four(ctx: MutationCtx) -> list[Any]:
+            return [await ctx.run_mutation(ledger.bump, name="a") for _ in range(4)]
+
+        assert await app.mutation(four) == [1, 2, 3, 4]
+        await asyncio.gather(*[bump(app) for _ in range(40)])
+        assert await app.component("ledger").query("value", name="a") == 44
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    plan=st.lists(
+        st.sampled_from(["bump a", "bump b", "fail a", "undo a", "edit a", "edit b"]),
+        min_size=1,
+        max_size=30,
+    ),
+    at_once=st.integers(1, 8),
+    workers=st.sampled_from([1, 2]),
+)
+async def test_whatever_overlaps_every_bump_counts_once(ledger_installed: None, plan: list[str], at_once: int, workers: int) -> None:
+    """The model adds up: a bump is one, an edit a hundred, what fails or is undone nothing."""
+    made = App()
+    made.use("ledger", workers=workers)
+    async with TestBackend(made, isolation="process") as app:
+
+        async def fails(ctx: MutationCtx, name: str) -> None:
+            await ctx.run_mutation(ledger.bump, name=name)
+            raise AppError("undone")
+
+        async def edit(ctx: MutationCtx, name: str) -> None:
+            row = await ctx.db.query("counts").index("by_name", name=name).unique()
+            if row is None:
+                await ctx.db.insert("counts", {"name": name, "value": 100})
+            else:
+                await ctx.db.patch(row["_id"], {"value": row["value"] + 100})
+
+        async def one(step: str) -> None:
+            what, name = step.split()
+            if what == "bump":
+                await bump(app, name)
+            elif what == "fail":
+                with pytest.raises(AppError):
+                    await app.component("ledger").mutation("bump_and_fail", name=name)
+            elif what == "undo":
+                with pytest.raises(AppError):
+                    await app.run(lambda ctx: fails(ctx, name))
+            else:
+                await app.run(lambda ctx: edit(ctx, name), component="ledger")
+
+        for start in range(0, len(plan), at_once):
+            await asyncio.gather(*[one(step) for step in plan[start : start + at_once]])
+        for name in "ab":
+            expected = sum({"bump": 1, "edit": 100}.get(step.split()[0], 0) for step in plan if step.split()[1] == name)
+            assert (await app.component("ledger").query("value", name=name) or 0) == expected
