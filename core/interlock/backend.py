@@ -40,7 +40,7 @@ from interlock.storage.protocol import Storage
 from interlock.values import loads
 
 logger = structlog.get_logger("interlock.backend")
-_SECRET, _INSTANCE_NAME = "secret", "instance_name"
+_SECRET, _INSTANCE_NAME, _BEGUN = "secret", "instance_name", "begun"
 _HOUSEKEEPING_MS = 60_000.0
 _GRACE_SECONDS = 5.0
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Backend:
         engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=settings, seed=entropy.getrandbits(64))
         try:
             await engine.open()
-            facts = _missing_facts(engine.facts, tree, entropy)
+            facts = _missing_facts(engine, tree, entropy)
             await engine.deploy(_tables(tree), facts=facts, moves=dict(tree.moves))
             dispatcher = Dispatcher(engine, tree, secret=bytes.fromhex(engine.facts[_SECRET]), env=self._env, entropy=entropy)
             scheduler = Scheduler(engine, dev=self.dev)
@@ -307,7 +307,8 @@ class Backend:
                 nonlocal opened_here
                 opened_here = self._engine is None
                 await self.open()
-                return DispatcherService(self.engine, self.dispatcher, self._server_settings(), dev=self.dev)
+                begun_ts = int(self.engine.facts.get(_BEGUN, 0))
+                return DispatcherService(self.engine, self.dispatcher, self._server_settings(), dev=self.dev, begun_ts=begun_ts)
 
             async def stop() -> None:
                 if opened_here:
@@ -373,8 +374,10 @@ def _tables(tree: Tree) -> list[Any]:
     return specs
 
 
-def _missing_facts(facts: Mapping[str, str], tree: Tree, entropy: random.Random) -> dict[str, str]:
-    missing = {}
+def _missing_facts(engine: Engine, tree: Tree, entropy: random.Random) -> dict[str, str]:
+    facts, missing = engine.facts, {}
+    if _BEGUN not in facts:
+        missing[_BEGUN] = str(engine.durable_ts or int(engine.clock.now_ms() * 1e6))
     if _SECRET not in facts:
         missing[_SECRET] = entropy.randbytes(32).hex()
     if _INSTANCE_NAME not in facts:

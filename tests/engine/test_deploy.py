@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from interlock.engine import Engine, Interval, TableSpec, Transaction
+from interlock.clock import SystemClock
+from interlock.engine import Engine, EngineSettings, Interval, TableSpec, Transaction
 from interlock.errors import SchemaError
 from interlock.storage.memory import MemoryStorage
 
@@ -157,3 +158,29 @@ async def test_a_mutation_that_began_before_a_deploy_runs_again_after_it() -> No
 
         await engine.mutate(run, label="insert")
         assert plain(await read(engine, "by_a")) == [{"a": 2}]
+
+
+@pytest.mark.parametrize("memory_bytes", [-1, 1 << 30], ids=["cold", "hot"])
+async def test_creation_times_go_up_over_a_start_under_a_clock_that_stands(memory_bytes: int) -> None:
+    """A float of milliseconds takes larger steps than commit timestamps do."""
+
+    class StandingClock(SystemClock):
+        def now_ms(self) -> float:
+            return 1_800_000_000_000.0
+
+    storage = MemoryStorage(clock_ns=lambda: 1_800_000_000_000_000_000)
+    for _ in range(3):
+        engine = Engine(storage, clock=StandingClock(), settings=EngineSettings(memory_bytes=memory_bytes))
+        await engine.open()
+        await engine.deploy([TableSpec("", "items")])
+        await put(engine, *({"n": n} for n in range(20)))
+        times = [document["_creationTime"] for document in await read(engine)]
+        assert times == sorted(set(times))
+        await engine.close()
+    assert len(times) == 60
+    assert [document["n"] for document in await _reopened(storage)] == [*range(20)] * 3
+
+
+async def _reopened(storage: MemoryStorage) -> list[dict[str, Any]]:
+    async with open_engine(TableSpec("", "items"), storage=storage) as engine:
+        return await read(engine)

@@ -45,7 +45,13 @@ class Server:
         self._command = (*served, "--data", str(data))
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK")} | dict(env or {})
         self.output: list[str] = []
+        self._answers: asyncio.Queue[str] = asyncio.Queue()
         self.url = ""
+
+    @classmethod
+    def handled(cls, app: Path, data: Path, *options: str, env: Mapping[str, str] | None = None) -> Server:
+        """One that does what it is told, by `programs/handled.py`."""
+        return cls(app, data, command=(sys.executable, str(PROGRAMS / "handled.py"), str(app), *options), env=env)
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
@@ -71,6 +77,13 @@ class Server:
     @property
     def footprint(self) -> Footprint:
         return Footprint.of(self.pid)
+
+    async def told(self, command: str) -> str:
+        """What a handled server answers: "done", or why it could not be."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n".encode())
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._answers.get()
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -112,6 +125,8 @@ class Server:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             self.output.append(line.decode(errors="replace"))
+            if self.output[-1].startswith("> "):
+                self._answers.put_nowait(self.output[-1][2:].strip())
             if "Serving" in self.output[-1] and not self._serving.done():
                 self.url = self.output[-1].split(" at ")[1].split(",")[0].strip()
                 self._serving.set_result(None)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest
 
 from interlock import Backend
 from interlock.engine import Engine
-from interlock.errors import MountError
+from interlock.errors import MountError, StorageUnavailable
 from interlock.server.binding import DispatcherService
-from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, QueryResult, ServerSettings, SnapshotGone
+from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, OutcomeUnknown, QueryResult, ServerSettings, SnapshotGone
 from interlock.testing.virtual_clock import VirtualClock
 
 START_MS = 1_800_000_000_000.0
@@ -325,3 +326,47 @@ async def test_data_among_the_files_that_are_served_are_refused(tmp_path: Path, 
     with pytest.raises(MountError, match="served to everybody"):
         await Backend(app, data=data).open()
     assert not list((app / "web").iterdir())
+
+
+async def test_a_query_without_its_data_says_so_and_a_live_one_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bound(folder) as here:
+        await here.call("mutation", "f:put", n=1.0)
+        offered = here.service.offer_ts()
+        for table in here.engine.catalog.by_number.values():
+            table.memory = None
+
+        async def fail(*_: object) -> Any:
+            raise StorageUnavailable("The disk is gone.", "Find it.")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(here.engine.storage, "scan", fail)
+            watched = here.watch("f:count")
+            assert (await watched.failure()).code == "StorageUnavailable"
+            assert "The disk is gone. Find it." in await here.call("query", "f:count")
+            at = await here.service.query_at(offered, "f:count", {}, credentials=ANONYMOUS, request_id="r" * 16)
+            assert isinstance(at, Failure) and at.code == "StorageUnavailable"
+            here.clock.move_to(here.clock.now_ms() + 2_000)
+            assert watched.wakes == 1
+            assert (await watched.failure()).code == "StorageUnavailable"
+        assert await here.call("query", "f:count") == 1.0
+        here.clock.move_to(here.clock.now_ms() + 2_000)
+        assert watched.wakes == 2
+        assert await watched.value() == 1.0
+        here.clock.move_to(here.clock.now_ms() + 60_000)
+        assert watched.wakes == 2
+
+
+async def test_a_mutation_whose_outcome_nobody_knows_is_not_answered_where_it_can_be_asked_again(folder: Path) -> None:
+    async with bound(folder) as here:
+
+        async def fail(*_: object) -> Any:
+            raise OSError("The disk has said nothing.")
+
+        here.engine.storage.append = fail  # type: ignore[method-assign]
+        call = partial(here.service.call, "mutation", "f:put", {"n": 1.0}, credentials=ANONYMOUS, request_id="r" * 16)
+        with pytest.raises(OutcomeUnknown):
+            await call(source="client", session=("s", 1))
+        with pytest.raises(OutcomeUnknown):  # it may have been done before
+            await call(source="client", session=("s", 0))
+        failure = await call(source="http")
+        assert isinstance(failure, Failure) and failure.code == "StorageUnavailable"

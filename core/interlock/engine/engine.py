@@ -24,7 +24,7 @@ from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.errors import MountError, StorageUnavailable, WriteConflict
 from interlock.limits import LIMITS, Limits
 from interlock.storage.protocol import IndexRecord, Interval, Storage, TableRecord
-from interlock.values import compile_validator, is_identifier
+from interlock.values import compile_validator, is_identifier, unpack
 
 logger = structlog.get_logger("interlock.engine")
 T = TypeVar("T")
@@ -115,6 +115,7 @@ class Engine:
             self.catalog.add(table)
         self._keep_within_memory()
         for table in tables.values():
+            self.creation_time = max(self.creation_time, await self._last_creation_time(table))
             if table.memory is not None:
                 await self._load(table)
 
@@ -158,6 +159,11 @@ class Engine:
             table.declares_fields = _declares_fields(declared["validator"])
             component = table.component
             table.check = compile_validator(declared["validator"], lambda name: self.catalog.number_of(component, name))
+
+    async def _last_creation_time(self, table: Table) -> float:
+        """Commit timestamps do not tell it: while the clock is behind them, creation times go up by more."""
+        newest = await self.storage.scan(table.indexes[BY_CREATION_TIME].number, Interval(b"", None), "desc", 1)
+        return float(unpack(newest.rows[0].doc)["_creationTime"]) if newest.rows else 0.0
 
     async def _load(self, table: Table) -> None:
         """Fill a table in memory from its storage."""

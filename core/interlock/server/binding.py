@@ -7,38 +7,48 @@ are set and lifted.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from interlock.clock import Timer
 from interlock.engine import Engine, Entry
-from interlock.errors import InterlockError, ValueRefused
+from interlock.errors import InterlockError, StorageUnavailable, ValueRefused
 from interlock.functions.caller import Caller, QueryResult, Source, log_lines_of
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.live_query import LiveQuery
 from interlock.functions.redaction import describe, is_told, log_failure
 from interlock.server.kept_results import KeptResult, KeptResults
-from interlock.server.service import Answer, Credentials, Failure, Kind, ServerSettings, Snapshot, SnapshotGone
+from interlock.server.service import Answer, Credentials, Failure, Kind, OutcomeUnknown, ServerSettings, Snapshot, SnapshotGone
 from interlock.server.service import QueryResult as LiveResult
 from interlock.server.shared_query import Key, SharedQueries, SharedQuery, Subscription
 from interlock.values import dumps
 
+log = logging.getLogger("interlock.server")
+
 _OFFERED_MS = 35_000.0
 """How long a snapshot stays readable whose timestamp was given to a client."""
+
+_RETRY_MS = 2_000.0
+"""How often a live query whose data cannot be read is tried again."""
 
 _LOGGED = "__interlock_logged__"
 
 
 class DispatcherService:
-    """One backend. With `dev` clients are told everything, log lines and tracebacks included."""
+    """One backend. With `dev` clients are told everything, log lines and tracebacks included.
 
-    def __init__(self, engine: Engine, dispatcher: Dispatcher, settings: ServerSettings, *, dev: bool) -> None:
+    `begun_ts` is when its database was made (ns; by default: now).
+    """
+
+    def __init__(self, engine: Engine, dispatcher: Dispatcher, settings: ServerSettings, *, dev: bool, begun_ts: int | None = None) -> None:
         self.settings = settings
+        self.clock = engine.clock
         self._engine = engine
         self._dispatcher = dispatcher
         self._dev = dev
         # Before its first commit a database has no timestamp; clients that knew its predecessor have seen one.
-        self._opened_ts = int(engine.clock.now_ms() * 1e6)
+        self._begun_ts = int(engine.clock.now_ms() * 1e6) if begun_ts is None else begun_ts
         self._newest = Snapshot(-1, 0)
         self._offered: dict[int, Timer] = {}
         self._kept = KeptResults(engine.clock.now_ms)
@@ -69,8 +79,10 @@ class DispatcherService:
                 component_path=component_path,
                 session=session,
             )
-            return Answer(dumps(answer.value), answer.ts or self._opened_ts, self._lines(answer.log_lines))
+            return Answer(dumps(answer.value), answer.ts or self._begun_ts, self._lines(answer.log_lines))
         except Exception as error:
+            if session is not None and self._engine.committer.fatal is not None:
+                raise OutcomeUnknown from error
             return self.describe(error, request_id)
 
     async def _newest_query(
@@ -89,6 +101,9 @@ class DispatcherService:
         snapshot = self.pin()
         try:
             entry = await live.at(snapshot.place)
+        except StorageUnavailable as error:
+            live.close()
+            return self._unavailable(error, path, request_id)
         except BaseException:
             live.close()
             raise
@@ -104,8 +119,8 @@ class DispatcherService:
     async def query_at(
         self, ts: int, path: str, args: dict[str, Any], *, credentials: Credentials, request_id: str, component_path: str = ""
     ) -> Answer | Failure:
-        log = self._engine.log
-        place = log.place_at(ts) if ts <= self._newest_ts() else -1
+        history = self._engine.log
+        place = history.place_at(ts) if ts <= self._newest_ts() else -1
         if place < 0:
             raise SnapshotGone
         caller = Caller(credentials.identity, credentials.admin, "http", request_id)
@@ -113,11 +128,13 @@ class DispatcherService:
             live = self._dispatcher.live_query(path, args, caller=caller, wake=_nobody, component_path=component_path)
         except ValueRefused as error:
             return self.describe(error, request_id)
-        log.pin(place)
+        history.pin(place)
         try:
             return self._outcome(await live.at(place), caller, path, component_path)
+        except StorageUnavailable as error:
+            return self._unavailable(error, path, request_id)
         finally:
-            log.unpin(place)
+            history.unpin(place)
             live.close()
 
     def _outcome(self, entry: Entry, caller: Caller, path: str, component_path: str) -> Answer | Failure:
@@ -147,7 +164,7 @@ class DispatcherService:
 
         def open_source(wake: Callable[[], None]) -> _Source:
             live = self._dispatcher.live_query(path, args, caller=caller, wake=wake, journal=journal, component_path=component_path)
-            return _Source(self, live, caller, path, component_path)
+            return _Source(self, live, caller, path, component_path, wake)
 
         return self._shared.subscribe(Key(path, component_path, encoded, caller.identity_key, caller.admin, journal), open_source, wake)
 
@@ -175,7 +192,8 @@ class DispatcherService:
         return self._newest
 
     def _newest_ts(self) -> int:
-        return self._engine.durable_ts or self._opened_ts
+        # Under a clock that was set back the first commits are older than the database.
+        return max(self._engine.durable_ts, self._begun_ts)
 
     def offer_ts(self) -> int:
         engine = self._engine
@@ -200,6 +218,11 @@ class DispatcherService:
         code = error.code if isinstance(error, InterlockError) else ""
         return Failure(message, dumps(data) if has_data else None, self._lines(log_lines_of(error)), code)
 
+    def _unavailable(self, error: StorageUnavailable, path: str, request_id: str) -> Failure:
+        """Nothing that is true of the data, so it is kept by nobody."""
+        log.warning("%s could not be read: %s", path, error)
+        return self.describe(error, request_id)
+
     def _lines(self, lines: Sequence[str]) -> Sequence[str]:
         return lines if self._dev else ()
 
@@ -213,17 +236,33 @@ class DispatcherService:
 class _Source:
     """A live query of the dispatcher, its results in the form of the wire."""
 
-    def __init__(self, service: DispatcherService, live: LiveQuery, caller: Caller, path: str, component_path: str) -> None:
+    def __init__(
+        self, service: DispatcherService, live: LiveQuery, caller: Caller, path: str, component_path: str, wake: Callable[[], None]
+    ) -> None:
         self._service, self._live, self._caller = service, live, caller
-        self._path, self._component_path = path, component_path
+        self._path, self._component_path, self._wake = path, component_path, wake
+        self._retry: Timer | None = None
 
     async def at(self, place: int) -> LiveResult:
-        entry = await self._live.at(place)
+        try:
+            entry = await self._live.at(place)
+        except StorageUnavailable as error:
+            clock = self._service.clock
+            due_ms = clock.now_ms() + _RETRY_MS
+            self._stop_retrying()
+            self._retry = clock.call_at(due_ms, self._wake)
+            return LiveResult(self._service._unavailable(error, self._path, self._caller.request_id), self._live.journal, due_ms)
         outcome = self._service._outcome(entry, self._caller, self._path, self._component_path)
         return LiveResult(outcome, self._live.journal, entry.expires_ms)
 
     def close(self) -> None:
+        self._stop_retrying()
         self._live.close()
+
+    def _stop_retrying(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
 
 def _nobody() -> None:

@@ -97,6 +97,10 @@ class LiveQuery(Protocol):
     def close(self) -> None: ...
 
 
+class OutcomeUnknown(Exception):
+    """Nobody knows whether a mutation stands, and this server will not find out. The client has to ask the next one again."""
+
+
 class SnapshotGone(Exception):
     """A query at a timestamp that lies before the kept history, or in the future."""
 
@@ -131,7 +135,10 @@ class Service(Protocol):
         component_path: str = "",
         session: tuple[str, int] | None = None,
     ) -> Answer | Failure:
-        """Call a function; `kind` None takes it as what it is. `session` is (session id, request id) of a mutation that may come again."""
+        """Call a function; `kind` None takes it as what it is. `session` is (session id, request id) of a mutation that may come again.
+
+        Raises OutcomeUnknown for a call with a session.
+        """
 
     async def query_at(
         self, ts: int, path: str, args: dict[str, Any], *, credentials: Credentials, request_id: str, component_path: str = ""

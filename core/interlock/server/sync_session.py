@@ -27,7 +27,7 @@ from interlock.server.client_version import ClientVersion
 from interlock.server.decoding import read_arguments
 from interlock.server.function_path import BadFunctionPath, read_component, read_function
 from interlock.server.messages import Add, Authenticate, BadMessage, Call, Connect, ModifyQuerySet, Remove, StateVersion
-from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, LiveQuery, QueryResult, Service, Snapshot
+from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, LiveQuery, OutcomeUnknown, QueryResult, Service, Snapshot
 from interlock.server.turns import Turns
 from interlock.server.wire import Wire
 
@@ -382,6 +382,8 @@ class SyncSession:
             message = self._response(call, outcome, request_id)
         except InterlockError as error:
             message = self._response(call, self._refuse(error, request_id), request_id)
+        except OutcomeUnknown:
+            return self._end(*INTERNAL_ERROR)  # told nothing, the client sends it again, and the kept answer says what became of it
         except Exception:
             log.exception("%r could not be called", call.path[:200])
             return self._end(*INTERNAL_ERROR)

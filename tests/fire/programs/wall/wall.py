@@ -35,6 +35,22 @@ async def add(ctx: MutationCtx, name: str) -> int:
 
 
 @mutation
+async def write(ctx: MutationCtx, name: str, size: int) -> int:
+    """`add`, with a new text of some size."""
+    value = await add(ctx, name)
+    note = await ctx.db.query("notes").index("by_name", name=name).unique()
+    assert note is not None
+    await ctx.db.patch(note["_id"], {"text": f"{value:09}" * (size // 9)})
+    return value
+
+
+@mutation
+async def plan(ctx: MutationCtx, name: str, seconds: float) -> str:
+    """`add`, later."""
+    return await ctx.scheduler.run_after(seconds, add, name=name)
+
+
+@mutation
 async def take(ctx: MutationCtx, value: Any) -> None:
     """Anything, and nothing is done with it."""
 
