@@ -293,7 +293,9 @@ async def test_a_clock_that_is_set_back_changes_no_order_and_repeats_no_job(tmp_
     async def check(server: Server, order: list[str]) -> list[dict[str, Any]]:
         created = await server.query("marks:by_creation")
         committed = await server.query("marks:by_commit")
-        assert [mark["_id"] for mark in created] == [mark["_id"] for mark in committed], "two orders"
+        # Ticks run beside the others, so the two orders are one only for what was made one after the other.
+        one_by_one = [[mark["_id"] for mark in marks if mark["kind"] not in ("tick", "wakes")] for marks in (created, committed)]
+        assert one_by_one[0] == one_by_one[1], "two orders"
         times = [mark["_creationTime"] for mark in created]
         assert times == sorted(set(times)), "creation times go up"
         assert [mark["kind"] for mark in created if mark["kind"] != "tick"] == order
