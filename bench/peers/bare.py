@@ -1,6 +1,6 @@
 """What is left of Interlock's server when nothing is behind it: the same uvicorn, the same sockets, the same writes to them.
 
-`POST /fan` answers, and then writes as many bytes as its body says to every socket. A text that comes in on a socket goes out
+`POST /fan` answers, and then writes as many bytes as its body says to every socket. A message that comes in on a socket goes out
 on it again, after one sync of a file.
 """
 
@@ -50,7 +50,7 @@ class Bare:
         while (event := await receive())["type"] == "websocket.receive":
             os.write(self._file, _PAGE)
             os.fdatasync(self._file)
-            wire.send(event["text"].encode())
+            wire.send(event["bytes"])
         del self._wires[wire]
 
 

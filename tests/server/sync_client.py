@@ -28,9 +28,9 @@ class HeldWire:
         self.is_held = False
         self._waiters: list[asyncio.Future[None]] = []
 
-    def send(self, message: bytes) -> None:
+    def send(self, *messages: bytes) -> None:
         assert self.closed is None, "sent behind the close"
-        (self.waiting if self.is_held else self.sent).append(message)
+        (self.waiting if self.is_held else self.sent).extend(messages)
 
     def buffered(self) -> int:
         return sum(map(len, self.waiting))

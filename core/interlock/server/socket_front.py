@@ -132,15 +132,22 @@ class FrontWire:
         self._write, self._is_closing = protocol.transport.write, protocol.transport.is_closing
         self.is_full = not protocol.writable.is_set()  # kept by the protocol: on a fan-out every object that is looked at counts
 
-    def send(self, message: bytes) -> None:
+    def send(self, *messages: bytes) -> None:
         if self._is_closed or self._is_closing():
             return
+        if len(messages) > 1 and sum(map(len, messages)) <= _JOINED:
+            self._write(b"".join([part for message in messages for part in (_head(_FIN | _TEXT, len(message)), message)]))
+            return
+        for message in messages:
+            self._send(message)
+
+    def _send(self, message: bytes) -> None:
         write = self._write
         length = len(message)
-        if length < 126:
-            write(bytes((_FIN | _TEXT, length)) + message)
-        elif length <= _JOINED:
+        if 126 <= length <= _JOINED:
             write(_SHORT_HEAD(_FIN | _TEXT, 126, length) + message)
+        elif length <= _JOINED:
+            write(_head(_FIN | _TEXT, length) + message)
         elif length <= _FRAGMENT:
             write(_head(_FIN | _TEXT, length))
             write(message)

@@ -192,6 +192,7 @@ class SyncSession:
         "_must_tell",
         "_mutating",
         "_mutations",
+        "_owed",
         "_pumping",
         "_query_ids",
         "_received",
@@ -240,6 +241,7 @@ class SyncSession:
         self._has_waited = False
         self._awaited = 0
         self._must_tell = False
+        self._owed = b""  # an answer that goes out with the Transition behind it: one write, and the client wakes once
         self._held = 0
         self._room: asyncio.Future[None] | None = None
 
@@ -391,8 +393,10 @@ class SyncSession:
             self._release(size)
         while self._wire.is_full and not self._is_over:
             await self._wire.wait_drained()
-        self._send(message)
+        self._owed = message
         self._wake_now()
+        if self._owed:
+            self._send()
         return None
 
     def _response(self, call: Call, outcome: Answer | Failure, request_id: str) -> bytes:
@@ -661,10 +665,12 @@ class SyncSession:
             return _NPM_MESSAGE_MAX
         return _MESSAGE_MAX if self._wire.can_fragment else _FRAME_MAX
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, *messages: bytes) -> None:
+        if self._owed:
+            messages, self._owed = (self._owed, *messages), b""
         if not self._is_over:
             self._last_sent_ms = self._clock.now_ms()
-            self._wire.send(message)
+            self._wire.send(*messages)
 
     # Time
 

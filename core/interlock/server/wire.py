@@ -21,8 +21,8 @@ class Wire(Protocol):
     can_fragment: bool
     """Whether a long message goes out as several frames, for clients that refuse a frame over 16 MiB."""
 
-    def send(self, message: bytes) -> None:
-        """Send one text message, or keep it until the client takes it."""
+    def send(self, *messages: bytes) -> None:
+        """Send text messages, or keep them until the client takes them."""
 
     def buffered(self) -> int:
         """Bytes that wait for the client to take them."""
@@ -61,11 +61,11 @@ class AsgiWire:
         self._writer: asyncio.Task[None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
-    def send(self, message: bytes) -> None:
+    def send(self, *messages: bytes) -> None:
         if self._is_over or self._close is not None:
             return
-        self._queue.append(message)
-        self._buffered += len(message)
+        self._queue.extend(messages)
+        self._buffered += sum(map(len, messages))
         self._write_on()
 
     def buffered(self) -> int:
