@@ -22,9 +22,15 @@ ledger = components.ledger
 async def real(ledger_installed: None, isolation: Isolation) -> AsyncIterator[Backend]:
     """On the clock of the machine: deadlines are about time that passes."""
     made = App()
-    made.use("ledger", isolation=isolation, limits=Limits(deadline=0.2))
+    made.use("ledger", isolation=isolation, limits=Limits(deadline=0.4))
     made.use("ledger", name="patient", isolation=isolation)
     async with Backend(made, data=":memory:", env={}) as backend:
+        for _ in range(50):
+            try:
+                await call(backend, "facts")
+                break
+            except DeadlineExceeded:
+                continue  # the first start of all takes longer on a machine that has other work
         yield backend
 
 
@@ -91,12 +97,11 @@ async def test_other_calls_that_were_open_on_a_worker_run_again_and_leave_nothin
 
 
 async def test_a_function_that_spins_is_answered_at_its_deadline_and_the_next_call_is_served(real: Backend) -> None:
-    await call(real, "facts")
     began = time.perf_counter()
-    with pytest.raises(DeadlineExceeded, match=r"0\.2 s of wall time"):
+    with pytest.raises(DeadlineExceeded, match=r"0\.4 s of wall time"):
         await call(real, "spin")
     answered = time.perf_counter() - began
-    assert 0.19 < answered < 0.5
+    assert 0.39 < answered < 0.8
     assert (await call(real, "facts"))["path"] == "ledger"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from interlock.errors import InterlockError, MountError
 
 if TYPE_CHECKING:
     from interlock.mounting import Instance, Plugin, Tree
+    from interlock.sdk.declarations import Isolation
 
 COMPONENTS = "interlock.components"
 
@@ -114,10 +114,9 @@ def check_app(app: Path) -> Report:
 
 def check_package(package: Path) -> Report:
     """The package of a component: its halves, its component half, and whether its component can be mounted."""
-    from importlib import import_module
-
     from interlock.mounting import build_tree
-    from interlock.sdk import Component
+    from interlock.sandbox.confinement import available
+    from interlock.sandbox.sources import folder_files
 
     report = Report(package)
     for name, value in _entry_points(package).items():
@@ -125,24 +124,21 @@ def check_package(package: Path) -> Report:
         folder = package / module.partition(".")[0]
         if not folder.is_dir():
             folder = package / "src" / module.partition(".")[0]
-        report.mixed += mixed_halves(folder, module)
+        mixed = mixed_halves(folder, module)
+        report.mixed += mixed
         report.findings += _nondeterminism_in(component_files(folder, module))
-        sys.path.insert(0, str(folder.parent))
+        if mixed:
+            continue  # a worker has no face, so the component half could not be imported: which is said already
         try:
-            component = getattr(import_module(module), attribute, None)
-            if not isinstance(component, Component):
-                raise MountError(
-                    "pyproject.toml",
-                    f'the entry point {name} = "{value}" names no Component.',
-                    "Name the module and the object, like tally.component:component.",
-                )
-            report.warnings += build_tree(component).warnings
+            if not attribute:
+                problem = f'the entry point {name} = "{value}" names no object.'
+                raise MountError("pyproject.toml", problem, "Name the module and the object, like tally.component:component.")
+            # Where the kernel cannot confine, a process of its own still keeps it out of this one.
+            isolation: Isolation = "process" if available().missing else "sandbox"
+            source = folder_files(value, folder, _requirements(package), where="pyproject.toml")
+            report.warnings += build_tree(source, isolation=isolation).warnings
         except InterlockError as error:
             report.refused = error
-        except Exception as error:
-            report.refused = MountError(_last_line_in(error, folder), f"{type(error).__name__}: {error}", "Mend this line.")
-        finally:
-            sys.path.remove(str(folder.parent))
     return report
 
 
@@ -179,21 +175,19 @@ def _component_package(directory: Path) -> Path | None:
 
 
 def _entry_points(directory: Path) -> dict[str, str]:
-    try:
-        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-    except (OSError, tomllib.TOMLDecodeError):
-        return {}
-    found: dict[str, str] = project.get("entry-points", {}).get(COMPONENTS, {})
+    found: dict[str, str] = _project(directory).get("entry-points", {}).get(COMPONENTS, {})
     return found
 
 
-def _last_line_in(error: BaseException, folder: Path) -> str:
-    """The last place below `folder` that a traceback went through."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    where, trace = str(folder), error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename.startswith(str(folder)):
-            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return where
+def _requirements(directory: Path) -> list[str]:
+    """What the package and its component half need."""
+    project = _project(directory)
+    return [*project.get("dependencies", ()), *project.get("optional-dependencies", {}).get("component", ())]
+
+
+def _project(directory: Path) -> dict[str, Any]:
+    try:
+        project: dict[str, Any] = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+    except (OSError, tomllib.TOMLDecodeError):
+        return {}
+    return project

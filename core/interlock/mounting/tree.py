@@ -80,7 +80,7 @@ class Tree:
 
 
 def build_tree(
-    source: str | Path | App | Component,
+    source: str | Path | App | Component | Source,
     *,
     env: Mapping[str, str] | None = None,
     reload: bool = False,
@@ -89,11 +89,13 @@ def build_tree(
 ) -> Tree:
     """Load `source` (an app's directory, an App, or a component on its own) and everything that it mounts. Raises MountError.
 
+    A component may be given as the source of one that this process does not import; `isolation` is "sandbox" then unless it says "process".
+
     `env` holds the root's variables, `os.environ` unless given. `isolation` overrides what the mounts say, for tests. `plugins`
     are those of the backend (`plugin.load_plugins`), asked through the same hooks.
     """
     builder = _Builder(os.environ if env is None else env, isolation, plugins or {})
-    if isinstance(source, App | Component):
+    if isinstance(source, App | Component | Source):
         return builder.build(source, reload)
     with undone_if_refused(absolute(source).name):
         return builder.build(source, reload)
@@ -108,10 +110,12 @@ class _Builder:
         self._instances: dict[str, Instance] = {}
         self._warnings: list[str] = []
 
-    def build(self, source: str | Path | App | Component, reload: bool) -> Tree:
+    def build(self, source: str | Path | App | Component | Source, reload: bool) -> Tree:
         loaded: LoadedApp | None = None
         if isinstance(source, Component):
             root = self._component_root(source)
+        elif isinstance(source, Source):
+            root = self._sealed_root(source, source.module, f"{source.module}:{source.name}", [])
         else:
             loaded = load_app_of(source) if isinstance(source, App) else load_app(source, reload=reload)
             self._warnings.extend(loaded.warnings)
@@ -142,9 +146,12 @@ class _Builder:
             isolation = "inline"
         if isolation == "inline":
             return self._root(manifest_of(component), code_of(component), component.where, [component])
-        source = source_of(component, None, None, where=component.where)
-        mount = Mount(component, component.name, isolation=isolation, where=component.where)
-        return self._root(ask_manifest(source, None, mount, isolation), None, component.where, [component], source, isolation)
+        return self._sealed_root(source_of(component, None, None, where=component.where), component.name, component.where, [component])
+
+    def _sealed_root(self, source: Source, name: str, where: str, above: list[object]) -> Instance:
+        isolation: Isolation = "process" if self._isolation == "process" else "sandbox"
+        mount = Mount(name, name, isolation=isolation, where=where)
+        return self._root(ask_manifest(source, None, mount, isolation), None, where, above, source, isolation)
 
     def _root(
         self,

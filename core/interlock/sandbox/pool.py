@@ -34,7 +34,7 @@ class Pool:
         self._failures = 0
         self._closed_until = 0.0
         self.spawned = 0
-        self._retired: list[Process] = []
+        shared()  # it warms up while the rest of the backend starts
 
     def process(self, env: Mapping[str, Any], kept: Process | None = None) -> Process:
         """The worker for a call: the one that its transaction has, or the next in turn. Raises OSError where none can be made."""

@@ -13,7 +13,7 @@ import contextvars
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
-from interlock.errors import DeadlineExceeded
+from interlock.errors import DeadlineExceeded, MountError
 from interlock.sandbox.failures import FRAMES, cleaned, make, tell
 from interlock.sandbox.frames import FrameError, Frames, decode, encode
 from interlock.sandbox.sources import Source
@@ -171,6 +171,9 @@ class Process:
             tasks = list(pending)
 
     def _grace(self, number: int) -> None:
+        if number in self._leaving and not self._is_loaded:
+            self._loop.call_later(_GRACE_SECONDS, self._grace, number)  # it has not begun; the import has a deadline of its own
+            return
         opened = self._leaving.pop(number, None)
         if opened is not None:
             self.kill(f"{opened.served.label} did not stop when it was told to", opened.served)
@@ -485,6 +488,8 @@ def loading_failure(told: list[Any]) -> Exception:
     match told:
         case ["kind", str(name)]:
             return Refused(f"is a {cleaned(name)[:100]} and no Component")
+        case ["import", "own", "MountError", [str(where), str(problem), str(remedy)], *_]:
+            return MountError(cleaned(where)[:500], cleaned(problem), cleaned(remedy))
         case ["import", *error]:
             return make(error, "import", trusted=False)
     return Refused("did not say what is wrong")

@@ -50,11 +50,17 @@ class Source:
 
 def installed_files(place: str, requires: Iterable[str], *, where: str) -> Source:
     """The source of an installed component: `place` is the value of its entry point, `requires` what its distribution needs."""
-    module = place.partition(":")[0].strip()
-    top = module.partition(".")[0]
+    top = place.partition(":")[0].strip().partition(".")[0]
     folder = _folder_of(top)
     if folder is None:
         raise MountError(where, f"there is no package {top}, in which {place} should be.", "Is it installed as a whole?")
+    return folder_files(place, folder, requires, where=where)
+
+
+def folder_files(place: str, folder: Path, requires: Iterable[str] = (), *, where: str) -> Source:
+    """The same of a package in a folder, installed or not."""
+    module = place.partition(":")[0].strip()
+    top = module.partition(".")[0]
     files = dict(_files_below(folder, top, where))
     if "." in module:
         files[f"{top}/__init__.py"] = b""
