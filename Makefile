@@ -9,6 +9,7 @@ EXAMPLE ?= flights
 FLIGHTS ?= 20000
 TESTS   ?=
 SEED    ?= 0
+SEEDS   ?= 100
 KILLS   ?= 300
 MINUTES ?= 0
 ATTACKS ?= 5000
@@ -24,12 +25,13 @@ EXAMPLES      := $(patsubst examples/%/app.py,%,$(sort $(wildcard examples/*/app
 MYPY          := $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
 EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
 
-.PHONY: help env run test check format bench torture fuzz wheels browser constraints clean
+.PHONY: help env run test check format bench simulate torture fuzz wheels browser constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run      serve examples/$(EXAMPLE) (FLIGHTS=20000, FLIGHTS=all; EXAMPLE=name for another app)"
 	@echo "make test     everything that is tested (TESTS=tests/engine for a part)"
+	@echo "make simulate the simulations under every kind of fault (SEEDS=100 of each)"
 	@echo "make check    format, lint, types, layers"
 	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: .venv/bin/python -m bench --only counters)"
 	@echo "make torture  kill the server again and again (KILLS=300, MINUTES=60, SEED=1)"
@@ -78,6 +80,9 @@ run: $(VENV)/.installed $(EXAMPLE_NODE)
 
 test: env browser
 	$(BIN)/python -m pytest $(TESTS)
+
+simulate: env
+	$(BIN)/python -m pytest tests/fire/test_simulation.py --interlock-simulations=$(SEEDS) --interlock-seed=$(SEED) --timeout=0
 
 check: env
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from interlock.errors import CallRefused, InterlockError, MountError, StorageUna
 from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
+from interlock.functions.slices import CpuMeter
 from interlock.mounting import Tree, build_tree, load_plugins
 from interlock.mounting.app_package import undone_if_refused
 from interlock.scheduler import Scheduler, check_crons
@@ -67,6 +68,7 @@ class Backend:
         settings: EngineSettings | None = None,
         storage: Storage | None = None,
         plugins: Mapping[str, object] | None = None,
+        meter: CpuMeter | None = None,
     ) -> None:
         self._source = app if isinstance(app, App | Component) else Path(app)
         self._data = os.fspath(data) if data is not None else None
@@ -78,6 +80,7 @@ class Backend:
         self._settings = settings
         self._storage = storage
         self._plugins = dict(plugins or {})
+        self._meter = meter
         self._tree: Tree | None = None
         self._engine: Engine | None = None
         self._dispatcher: Dispatcher | None = None
@@ -99,7 +102,7 @@ class Backend:
                 await self._open()
 
     async def _open(self) -> None:
-        _keep_secrets_out_of_tracebacks()
+        keep_secrets_out_of_tracebacks()
         tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=self._all_plugins())
         _check_crons(tree)
         self._check_static(tree)
@@ -110,7 +113,8 @@ class Backend:
             await engine.open()
             facts = _missing_facts(engine, tree, entropy)
             await engine.deploy(_tables(tree), facts=facts, moves=dict(tree.moves))
-            dispatcher = Dispatcher(engine, tree, secret=bytes.fromhex(engine.facts[_SECRET]), env=self._env, entropy=entropy)
+            secret = bytes.fromhex(engine.facts[_SECRET])
+            dispatcher = Dispatcher(engine, tree, secret=secret, env=self._env, entropy=entropy, meter=self._meter)
             scheduler = Scheduler(engine, dev=self.dev)
             dispatcher.attach(scheduling=scheduler.jobs)
             await scheduler.start(dispatcher, tree)
@@ -348,7 +352,7 @@ def _called(function: Any) -> dict[str, Any]:
     return {"name": target.name, "component_path": target.mount, "handle": target.handle or None, "limits": target.limits}
 
 
-def _keep_secrets_out_of_tracebacks() -> None:
+def keep_secrets_out_of_tracebacks() -> None:
     """structlog as it comes prints local variables, and with them what is in `env`. Whoever has configured it knows better."""
     if structlog.is_configured():
         return

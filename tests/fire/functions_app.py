@@ -6,6 +6,7 @@ read. Keys say by their first letter how they are stored:
     d  a list in one document
     r  a list as rows in the order of their commit timestamps; a trigger appends each value to the list `t` of that key as well
     c  a list in a component, reached through its functions alone
+    g  a register
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ fire = Component(
     schema=Schema(
         lists=Table({"key": str, "values": list[int]}).index("by_key", "key"),
         rows=Table({"key": str, "value": int, "at": CommitTimestamp()}).index("by_key_at", "key", "at"),
+        registers=Table({"key": str, "value": int}).index("by_key", "key"),
         results=Table({"job": str, "steps": list[Any]}).index("by_job", "job"),
     ),
 )
@@ -70,7 +72,7 @@ async def look(ctx: QueryCtx, program: Steps) -> Steps:
     """Read only."""
     done: Steps = []
     for what, key, *_ in program:
-        done.append([what, key, await _read(ctx, key)])
+        done.append([what, key, await (_get(ctx, key) if what == "get" else _read(ctx, key))])
     return done
 
 
@@ -103,6 +105,11 @@ async def _play(ctx: MutationCtx, program: Steps, done: Steps) -> None:
             done.append(step)
         elif what == "read":
             done.append(["read", step[1], await _read(ctx, step[1])])
+        elif what == "get":
+            done.append(["get", step[1], await _get(ctx, step[1])])
+        elif what == "put":
+            await _put(ctx, step[1], step[2])
+            done.append(step)
         elif what == "gather":
             lists = await asyncio.gather(*(_read(ctx, key) for key in step[1]))
             done += [["read", key, values] for key, values in zip(step[1], lists, strict=True)]
@@ -150,3 +157,16 @@ async def _read(ctx: QueryCtx, key: str) -> list[int]:
         return [row["value"] async for row in ctx.db.query("rows").index("by_key_at", key=key)]
     row = await ctx.db.query("lists").index("by_key", key=key).unique()
     return [] if row is None else list(row["values"])
+
+
+async def _get(ctx: QueryCtx, key: str) -> int | None:
+    row = await ctx.db.query("registers").index("by_key", key=key).unique()
+    return None if row is None else int(row["value"])
+
+
+async def _put(ctx: MutationCtx, key: str, value: int) -> None:
+    row = await ctx.db.query("registers").index("by_key", key=key).unique()
+    if row is None:
+        await ctx.db.insert("registers", {"key": key, "value": value})
+    else:
+        await ctx.db.patch(row["_id"], {"value": value})

@@ -9,20 +9,69 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from interlock import AppError, Backend, DeadlineExceeded, StorageUnavailable, WriteConflict
 from interlock.engine import EngineSettings
 from interlock.functions.caller import Caller
 from interlock.testing.virtual_clock import VirtualClock
 
-from .elle import Anomaly, Append, Layer, Op, ReadList, Status, Txn
+from .elle import Anomaly, Append, Get, Layer, Op, Put, ReadList, Status, Txn
 from .faulty_storage import Disk, Faults, memory_disk
 from .functions_app import Steps, fire
 from .workload import START_MS
 
-KEYS = ("d0", "d1", "r0", "tr0", "c0", "c1")
+LISTS = ("d0", "d1", "r0", "tr0", "c0", "c1")
+REGISTERS = ("g0", "g1")
+KEYS = (*LISTS, *REGISTERS)
+EVERYTHING: Steps = [*(["read", key] for key in LISTS), *(["get", key] for key in REGISTERS)]
 _READ_ONLY = ("tr0",)
 _CALLER = Caller(admin=True, source="embedded", request_id="fire")
+
+
+class FunctionsAuthor:
+    """Makes programs. No two write the same value, or plan a job of the same name."""
+
+    def __init__(self, chance: random.Random, *, plans: float = 0.15, refuses: float = 0.05) -> None:
+        self._chance, self._plans, self._refuses = chance, plans, refuses
+        self._value = self._job = 0
+
+    def program(self, depth: int = 0) -> Steps:
+        """What one mutation does."""
+        chance = self._chance
+        steps: Steps = []
+        for _ in range(chance.randint(1, 4)):
+            if chance.random() < 0.4:
+                steps.append(["pause", chance.choice((1, 1, 2, 5))])
+            if depth < 2 and chance.random() < 0.2:
+                steps.append([chance.choice(("fold", "drop")), self.program(depth + 1)])
+            elif depth < 2 and chance.random() < self._plans:
+                self._job += 1
+                steps.append(["plan", chance.choice((0, 0, 0.01, 0.5)), f"job {self._job}", self.program(2)])
+            elif chance.random() < 0.5:
+                steps.append(["gather", chance.sample(LISTS, 2)] if chance.random() < 0.3 else self._read())
+            else:
+                steps += self._write()
+        if chance.random() < self._refuses:
+            steps.append(["refuse"])
+        return steps
+
+    def look(self) -> Steps:
+        """What one query does."""
+        return [self._read() for _ in range(2)]
+
+    def _read(self) -> list[Any]:
+        key = self._chance.choice(KEYS)
+        return ["get" if key in REGISTERS else "read", key]
+
+    def _write(self) -> Steps:
+        self._value += 1
+        key = self._chance.choice([key for key in KEYS if key not in _READ_ONLY])
+        if key not in REGISTERS:
+            return [["append", key, self._value]]
+        # Mostly after a read, so that the order of the versions is known.
+        before = [["get", key]] if self._chance.random() < 0.8 else []
+        return [*before, ["put", key, self._value]]
 
 
 @dataclass
@@ -36,6 +85,52 @@ class _Planner:
 
 
 _CERTAINTY = {Status.FAILED: 0, Status.UNKNOWN: 1, Status.OK: 2}
+
+
+class JobBook:
+    """Who planned which job. What stands has planned each exactly once; what does not stand has planned none."""
+
+    def __init__(self) -> None:
+        self._planners: dict[str, _Planner] = {}
+        self.ran = 0
+        self.anomalies: list[Anomaly] = []
+
+    def plan(self, name: str, status: Status, begun: int, steps: Steps) -> None:
+        """One attempt of a request, and what it did, or would have done."""
+        known = self._planners.get(name)
+        if known is None or _CERTAINTY[known.status] < _CERTAINTY[status]:
+            self._planners[name] = _Planner(name, status, begun, list(_planned(steps)))
+
+    def transactions(self, results: list[Any], failures: list[Any]) -> list[Txn]:
+        """Those of all jobs, given what the queries `results` and `failures` say when none is left."""
+        txns: list[Txn] = []
+        by_job: dict[str, list[Steps]] = {}
+        for job, steps in results:
+            by_job.setdefault(job, []).append(steps)
+        failed = dict(failures)
+        planners = list(self._planners.values())
+        while planners:
+            planner = planners.pop()
+            for job, program in planner.jobs:
+                ran = by_job.pop(job, [])
+                if len(ran) > 1:
+                    self._wrong("job run twice", f"{job}: {ran}\n  {program}\n  {planner}")
+                if ran and (planner.status is Status.FAILED or ["refuse"] in program):
+                    self._wrong("job of nobody", f"{job}: {ran}\n  {program}\n  {planner}")
+                # Its time may be up before it is done: then it says so.
+                has_failed = job in failed and (["refuse"] in program or "wall time" in failed[job])
+                if not ran and planner.status is Status.OK and not has_failed:
+                    self._wrong("job forgotten", f"{job}: {failed.get(job)}\n  {program}\n  {planner}")
+                if ran:
+                    self.ran += 1
+                    txns.append(Txn(job, tuple(ops_of(ran[0])), Status.OK, planner.begun, planned_by=planner.name))
+                    planners.append(_Planner(job, Status.OK, planner.begun, list(_planned(ran[0]))))
+        if by_job:
+            self._wrong("job of nobody", str(by_job))
+        return txns
+
+    def _wrong(self, kind: str, text: str) -> None:
+        self.anomalies.append(Anomaly(kind, text))
 
 
 @dataclass
@@ -63,11 +158,11 @@ class FunctionsRun:
         self._clock = VirtualClock(START_MS)
         self._disk = self.make_disk(chance, self.faults, lambda: int(self._clock.now_ms() * 1e6))
         self.errors: list[Exception] = []
-        self.anomalies: list[Anomaly] = []  # of jobs
-        self.crashes = self.jobs = self.resent = 0
+        self.crashes = self.resent = 0
         self._txns: list[Txn] = []
-        self._planners: dict[str, _Planner] = {}
-        self._time = self._value = self._job = 0
+        self._author = FunctionsAuthor(chance, plans=self.plans)
+        self._book = JobBook()
+        self._time = 0
         self._left = self.programs
         # Requests whose outcome is still open go on with the next engine, as a client's do.
         self._open_requests: dict[str, Steps] = {}
@@ -76,12 +171,21 @@ class FunctionsRun:
             await self._until_a_crash()
         self.faults.refused = self.faults.unknown = 0.0
         await self._finish_jobs()
-        last_look = [["read", key] for key in KEYS]
-        await self._query(last_look, "the last query")
-        await self._send("the last look", last_look, None)
-        await self._add_jobs()
+        await self._query(EVERYTHING, "the last query")
+        await self._send("the last look", EVERYTHING, None)
+        self._txns += self._book.transactions(await self._backend.query("results"), await self._backend.query("failures"))
         await self._backend.close()
         return self._txns
+
+    @property
+    def anomalies(self) -> list[Anomaly]:
+        """Of jobs."""
+        return self._book.anomalies
+
+    @property
+    def jobs(self) -> int:
+        """How many have run."""
+        return self._book.ran
 
     # the backend
 
@@ -96,16 +200,17 @@ class FunctionsRun:
             env={},
             isolation="inline",
         )
+        self._backend.on_fatal = lambda _: None  # the run ends it, a while later
         await self._backend.open()
+        self._engine, self._dispatcher = self._backend.engine, self._backend.dispatcher
         if self.is_cold:
-            for table in self._backend.engine.catalog.by_number.values():
+            for table in self._engine.catalog.by_number.values():
                 table.memory = None
 
     async def _crash(self) -> None:
         self.crashes += 1
-        dispatcher = self._backend.dispatcher
         await self._disk.crash()
-        dispatcher.close()
+        self._dispatcher.close()
         await self._open()
 
     async def _until_a_crash(self) -> None:
@@ -150,9 +255,9 @@ class FunctionsRun:
             self._left -= 1
             label = f"{name}.{self._left}"
             if self._chance.random() < 0.2:
-                await self._query([["read", key] for key in self._chance.sample(KEYS, 2)], label)
+                await self._query(self._author.look(), label)
                 continue
-            program = self._program()
+            program = self._author.program()
             sent = [self._send(label, program, label)]
             if self._chance.random() < 0.1:  # twice at the same time
                 sent.append(self._send(f"{label} (twice)", program, label))
@@ -162,22 +267,22 @@ class FunctionsRun:
             self._clock.move_to(self._clock.now_ms() + self._chance.choice((0, 1, 5, 40)))
 
     def _is_dead(self) -> bool:
-        return self._backend.engine.committer.fatal is not None
+        return self._engine.committer.fatal is not None
 
     async def _send(self, name: str, program: Steps, request: str | None) -> None:
         """One attempt of a mutation."""
         begun, ended = self._tick(), None
-        status, ops, ts = Status.UNKNOWN, tuple(_written(program)), None
-        jobs = _planned(program)
+        status, ops, ts = Status.UNKNOWN, tuple(written_by(program)), None
+        jobs = program
         if request is not None:
             self._open_requests[request] = program
         try:
             session = None if request is None else (f"session {self.seed}", request)
-            answer = await self._backend.dispatcher.call("mutation", "play", {"program": program}, caller=_CALLER, session=session)
-            status, ops, ts, ended = Status.OK, tuple(_ops(answer.value)), answer.ts, self._tick()
-            jobs = _planned(answer.value)
+            answer = await self._dispatcher.call("mutation", "play", {"program": program}, caller=_CALLER, session=session)
+            status, ops, ts, ended = Status.OK, tuple(ops_of(answer.value)), answer.ts, self._tick()
+            jobs = answer.value
         except AppError as error:
-            status, ops, ended = Status.FAILED, (*_ops(error.data), *_written(program)), self._tick()
+            status, ops, ended = Status.FAILED, (*ops_of(error.data), *written_by(program)), self._tick()
         except (StorageUnavailable, WriteConflict, DeadlineExceeded):
             if not self._is_dead():
                 status, ended = Status.FAILED, self._tick()
@@ -190,17 +295,15 @@ class FunctionsRun:
             if ended is not None and request is not None:
                 self._open_requests.pop(request, None)
             self._txns.append(Txn(name, ops, status, begun, ended, request, ts))
-            known = self._planners.get(request or name)
-            if known is None or _CERTAINTY[known.status] < _CERTAINTY[status]:
-                self._planners[request or name] = _Planner(request or name, status, begun, list(jobs))
+            self._book.plan(request or name, status, begun, jobs)
 
     async def _query(self, program: Steps, name: str) -> None:
         begun, ended = self._tick(), None
         ops: tuple[Op, ...] = ()
         status, ts = Status.UNKNOWN, None
         try:
-            answer = await self._backend.dispatcher.call("query", "look", {"program": program}, caller=_CALLER)
-            status, ops, ts, ended = Status.OK, tuple(_ops(answer.value)), answer.ts, self._tick()
+            answer = await self._dispatcher.call("query", "look", {"program": program}, caller=_CALLER)
+            status, ops, ts, ended = Status.OK, tuple(ops_of(answer.value)), answer.ts, self._tick()
         except StorageUnavailable:
             pass
         except Exception as error:
@@ -212,83 +315,36 @@ class FunctionsRun:
         self._time += 1
         return self._time
 
-    # programs
 
-    def _program(self, depth: int = 0) -> Steps:
-        chance = self._chance
-        steps: Steps = []
-        for _ in range(chance.randint(1, 4)):
-            if chance.random() < 0.4:
-                steps.append(["pause", chance.choice((1, 1, 2, 5))])
-            if depth < 2 and chance.random() < 0.2:
-                steps.append([chance.choice(("fold", "drop")), self._program(depth + 1)])
-            elif depth < 2 and chance.random() < self.plans:
-                self._job += 1
-                steps.append(["plan", chance.choice((0, 0, 0.01, 0.5)), f"job {self._job}", self._program(2)])
-            elif chance.random() < 0.5:
-                steps.append(["gather", chance.sample(KEYS, 2)] if chance.random() < 0.3 else ["read", chance.choice(KEYS)])
-            else:
-                self._value += 1
-                steps.append(["append", chance.choice([key for key in KEYS if key not in _READ_ONLY]), self._value])
-        if chance.random() < 0.05:
-            steps.append(["refuse"])
-        return steps
-
-    # jobs
-
-    async def _add_jobs(self) -> None:
-        """The transactions of jobs. What stands has planned each exactly once; what does not stand has planned none."""
-        results: dict[str, list[Steps]] = {}
-        for job, steps in await self._backend.query("results"):
-            results.setdefault(job, []).append(steps)
-        failures = dict(await self._backend.query("failures"))
-        planners = list(self._planners.values())
-        while planners:
-            planner = planners.pop()
-            for job, program in planner.jobs:
-                ran = results.pop(job, [])
-                if len(ran) > 1:
-                    self._wrong("job run twice", f"{job}: {ran}\n  {program}\n  {planner}")
-                if ran and (planner.status is Status.FAILED or ["refuse"] in program):
-                    self._wrong("job of nobody", f"{job}: {ran}\n  {program}\n  {planner}")
-                # Its time may be up before it is done: then it says so.
-                has_failed = job in failures and (["refuse"] in program or "wall time" in failures[job])
-                if not ran and planner.status is Status.OK and not has_failed:
-                    self._wrong("job forgotten", f"{job}: {failures.get(job)}\n  {program}\n  {planner}")
-                if ran:
-                    self.jobs += 1
-                    self._txns.append(Txn(job, tuple(_ops(ran[0])), Status.OK, planner.begun, planned_by=planner.name))
-                    planners.append(_Planner(job, Status.OK, planner.begun, list(_planned(ran[0]))))
-        if results:
-            self._wrong("job of nobody", str(results))
-
-    def _wrong(self, kind: str, text: str) -> None:
-        self.anomalies.append(Anomaly(kind, text))
-
-
-def _ops(steps: Steps) -> Iterator[Op]:
+def ops_of(steps: Steps) -> Iterator[Op]:
     """What a function says that its steps did and saw."""
     for what, *step in steps:
         match what:
             case "read":
                 yield ReadList(step[0], tuple(step[1]))
+            case "get":
+                yield Get(*step)
+            case "put":
+                yield Put(*step)
             case "append":
                 yield from _appended(*step)
             case "fold" | "drop":
-                yield Layer(tuple(_ops(step[0])), what == "drop")
+                yield Layer(tuple(ops_of(step[0])), what == "drop")
 
 
-def _written(program: Steps) -> Iterator[Op]:
+def written_by(program: Steps) -> Iterator[Op]:
     """What a program writes: all that is known of it when no answer came."""
     if ["refuse"] in program:
-        yield Layer(tuple(_written([step for step in program if step != ["refuse"]])), True)
+        yield Layer(tuple(written_by([step for step in program if step != ["refuse"]])), True)
         return
     for what, *step in program:
         match what:
             case "append":
                 yield from _appended(*step)
+            case "put":
+                yield Put(*step)
             case "fold" | "drop":
-                yield Layer(tuple(_written(step[0])), what == "drop")
+                yield Layer(tuple(written_by(step[0])), what == "drop")
 
 
 def _appended(key: str, value: int) -> Iterator[Op]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pytest
@@ -23,6 +24,7 @@ from interlock import (
     QueryCtx,
     ReturnError,
     Schema,
+    StorageUnavailable,
     Table,
     WrongFunctionKind,
 )
@@ -30,12 +32,25 @@ from interlock.functions.caller import Answer, Caller, log_lines_of
 from interlock.functions.requests import KEPT_MS
 from interlock.hooks import Call, Outcome, hookimpl
 from interlock.mounting import build_tree
+from interlock.storage.memory import MemoryStorage
+from interlock.storage.protocol import Commit, NothingWritten
 from interlock.values import loads
 
 from .rooms import Rooms, running
 
 ADA = {"subject": "ada", "issuer": "https://login.example", "tokenIdentifier": "https://login.example|ada"}
 BOB = {"subject": "bob", "issuer": "https://login.example", "tokenIdentifier": "https://login.example|bob"}
+
+
+class Full(MemoryStorage):
+    """While `is_full`, nothing is written."""
+
+    is_full = False
+
+    async def append(self, commits: Sequence[Commit]) -> None:
+        if self.is_full:
+            raise NothingWritten("There is no space left.", "Free some.")
+        await super().append(commits)
 
 
 def app() -> Component:
@@ -381,6 +396,43 @@ class TestRequests:
         async with running(app()) as rooms:
             answers = await asyncio.gather(*(rooms.client("mutation", "add", session=("s", 0)) for _ in range(8)))
             assert len({(answer.value, answer.ts) for answer in answers}) == 1
+            assert await rooms.values("notes") == [1]
+
+    async def test_sent_again_while_the_disk_is_full_it_is_told_that_it_stands(self) -> None:
+        """It was refused before it could look, and who is told of a failure does not ask again."""
+        storage = Full()
+        async with running(app(), storage=storage) as rooms:
+            first = await rooms.client("mutation", "add", session=("s", 0))
+            storage.is_full = True
+            for request in (1, 2):
+                with pytest.raises(StorageUnavailable):
+                    await rooms.client("mutation", "add", session=("s", request))
+            assert await rooms.client("mutation", "add", session=("s", 0)) == first
+            storage.is_full = False
+
+    async def test_sent_again_while_it_runs_it_is_told_what_becomes_of_it(self) -> None:
+        """Not of a failure of its own: the first attempt, of a connection that is gone perhaps, may still come to stand."""
+        made, gate, begun = app(), asyncio.Event(), asyncio.Event()
+
+        @made.mutation
+        async def slow(ctx: MutationCtx) -> str:
+            if not begun.is_set():
+                begun.set()
+                await gate.wait()
+            elif not await ctx.db.query("notes").first():
+                raise AppError("too early")
+            await ctx.db.insert("notes", {"n": 1})
+            return "done"
+
+        async with running(made) as rooms:
+            first = asyncio.ensure_future(rooms.client("mutation", "slow", session=("s", 0)))
+            await begun.wait()
+            again = [asyncio.ensure_future(rooms.client("mutation", "slow", session=("s", 0))) for _ in range(2)]
+            for _ in range(20):
+                await asyncio.sleep(0)
+            again.pop().cancel()
+            gate.set()
+            assert await first == await again[0]
             assert await rooms.values("notes") == [1]
 
     async def test_failures_are_not_kept(self) -> None:

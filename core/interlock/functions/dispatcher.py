@@ -8,6 +8,7 @@ Start at `Dispatcher.call`; `live_query` is the same for subscriptions.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
@@ -24,6 +25,7 @@ from interlock.errors import (
     FunctionHandleNotFound,
     InvalidCursor,
     ReturnError,
+    StorageUnavailable,
     ValueRefused,
     WriteConflict,
     WrongFunctionKind,
@@ -82,6 +84,7 @@ class Dispatcher:
         self.runners = Runners(env if env is not None else {})
         self._generation = 0
         self._watched: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
+        self._requests: dict[RequestKey, asyncio.Future[None]] = {}  # those that run
         self._services = Services(
             engine=engine,
             clock=engine.clock,
@@ -170,10 +173,10 @@ class Dispatcher:
             raise WrongFunctionKind(callee.label, kind, callee.kind)
         if camel_case:
             args = callee.rename_args(args)
-        if session is not None:
-            bracket = KeptAnswer(RequestKey(session[0], str(session[1])))
         try:
             if callee.kind == "mutation":
+                if session is not None:
+                    return await self._request(RequestKey(session[0], str(session[1])), callee, args, caller, limits)
                 return await self._mutation(callee, args, caller, bracket, limits, None)
             return await self._other(callee, args, caller, at, limits, None)
         except Exception as error:
@@ -288,6 +291,27 @@ class Dispatcher:
             keep_log_lines(crossed, log_lines_of(error))
             return crossed
         return error
+
+    async def _request(self, key: RequestKey, callee: Callee, args: Mapping[str, Any], caller: Caller, limits: Limits | None) -> Answer:
+        """A mutation that may be sent again. What an attempt is answered holds for the request, so attempts take turns.
+
+        Else one could be told of a failure while an earlier one, of a connection that is gone, is about to stand.
+        """
+        kept = KeptAnswer(key)
+        while (earlier := self._requests.get(key)) is not None:
+            await asyncio.shield(earlier)
+        ended = self._requests[key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._mutation(callee, args, caller, kept, limits, None)
+        except StorageUnavailable:
+            # It was refused before it could look whether an earlier attempt stands, perhaps one of another process.
+            known = (await self._engine.query(kept.before)).value
+            if known is None:
+                raise
+            return known
+        finally:
+            del self._requests[key]
+            ended.set_result(None)
 
     async def _mutation(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, bracket: Bracket | None, limits: Limits | None, parent: Call | None

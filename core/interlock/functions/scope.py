@@ -308,6 +308,8 @@ class Directory:
             return None
         if camel_case:
             declared = scope.names.find(name)
+            if declared is None:  # a component served on its own has no modules; clients add one where they see none
+                declared = scope.names.find(name.removesuffix(":default"))
             return None if declared is None else scope.functions[declared]
         try:
             return scope.own(name)

@@ -36,11 +36,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="inline",
         help="where components run of every TestBackend that is not told (default: inline)",
     )
+    parser.addoption(
+        "--interlock-simulations",
+        type=int,
+        default=0,
+        metavar="N",
+        help="how many seeds each `simulate` of interlock.testing runs (default: as many as its test says)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     default.isolation = config.getoption("--interlock-isolation")
     seeds.session = int(config.getoption("--interlock-seed") or 0)
+    seeds.simulations = int(config.getoption("--interlock-simulations") or 0)
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 class Seeds:
-    """`session` is what `--interlock-seed` says, `taken` what the running test has used."""
+    """`session` is what `--interlock-seed` says, `simulations` what `--interlock-simulations` does, `taken` what the running test used."""
 
     def __init__(self) -> None:
-        self.session = 0
+        self.session = self.simulations = 0
         self.taken: list[int] = []
 
     def take(self, seed: int) -> int:

@@ -1,0 +1,3 @@
+from interlock import App
+
+app = App()
