@@ -141,3 +141,21 @@ async def test_two_mutations_that_make_one_table_make_it_once() -> None:
         await asyncio.gather(engine.mutate(make, label="make"), engine.mutate(make, label="make"))
         assert [table.name for table in engine.catalog.by_number.values()].count("later") == 1
         assert engine.catalog.by_name["", "later"].count == 2
+
+
+async def test_who_asks_again_for_a_result_that_has_ended_is_told_again_that_it_has() -> None:
+    """Between the two it may have begun to rely on being told: who was not, kept the result for ever."""
+    async with open_engine() as engine:
+        await engine.mutate(adds("a"), label="add")
+        woken: list[int] = []
+        watch = engine.live.watch("a", reads("a"), lambda: woken.append(engine.durable))
+        place = engine.durable
+        engine.log.pin(place)
+        await engine.mutate(adds("a"), label="add")
+        for times in (1, 2, 3):
+            assert (await watch.at(place)).value == [1]
+            assert len(woken) == times
+        engine.log.unpin(place)
+        assert await now(engine, watch) == [2]
+        assert len(woken) == 3
+        watch.close()

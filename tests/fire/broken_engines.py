@@ -25,7 +25,7 @@ from interlock.limits import Limits
 from interlock.scheduler.running import RunningJob
 from interlock.server.binding import DispatcherService
 from interlock.server.service import Snapshot
-from interlock.server.sync_session import SyncSession
+from interlock.server.sync_session import _Subscription as SessionSubscription
 from interlock.storage.protocol import Commit
 from interlock.testing.simulation.disk import Platter, SimulatedStorage
 
@@ -213,10 +213,10 @@ def a_power_loss_leaves_half_of_a_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_woken_client_is_forgotten_while_it_is_told_something(patch: pytest.MonkeyPatch) -> None:
-    mark_stale = SyncSession._mark_stale
+    wake = SessionSubscription.wake
 
-    def mark(self: SyncSession, subscription: Any) -> None:
-        if self._pumping is None or subscription.last is None:
-            mark_stale(self, subscription)
+    def forget(self: SessionSubscription) -> None:
+        if self.session._pumping is None:
+            wake(self)
 
-    patch.setattr(SyncSession, "_mark_stale", mark)
+    patch.setattr(SessionSubscription, "wake", forget)

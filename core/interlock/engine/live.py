@@ -46,7 +46,7 @@ class Entry:
 
 
 class Watch:
-    """One subscriber's hold on one query. `wake` is called once each time the result that it holds has ended."""
+    """One subscriber's hold on one query. After each `at`, `wake` is called once when that result has ended, perhaps at once."""
 
     __slots__ = ("_live", "entry", "identity", "key", "run", "wake")
 
@@ -61,6 +61,8 @@ class Watch:
         if entry is None or not entry.is_true_at(place):
             entry = await self._live.entry_at(self.key, self.identity, self.run, place)
             self._hold(entry)
+        elif entry.until is not None:
+            self.wake()  # true at that place, and ended since: who asks for it once more is told once more
         return entry
 
     def _hold(self, entry: Entry | None) -> None:
