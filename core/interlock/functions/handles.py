@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 
 from interlock.engine import Table, TableSpec, Transaction
 from interlock.errors import FunctionHandleNotFound
@@ -17,6 +18,7 @@ from interlock.sdk.references import HANDLE_PREFIX
 from interlock.values import encode_id
 
 _TABLE = "_handles"
+_KEPT = 4_096
 
 
 def handles_table() -> TableSpec:
@@ -29,10 +31,15 @@ class Handles:
 
     def __init__(self, secret: bytes) -> None:
         self._seal = Seal(secret, "function handle")
+        # Sealing costs more than a small mutation, and the same few functions are named over and over.
+        self._made = lru_cache(_KEPT)(self._make)
+        self._opened = lru_cache(_KEPT)(self._open)
 
     async def make(self, tx: Transaction, component_path: str, function: str) -> str:
         """The handle of a function."""
-        generation = await self._generation(tx, component_path, function)
+        return self._made(component_path, function, await self._generation(tx, component_path, function))
+
+    def _make(self, component_path: str, function: str, generation: int) -> str:
         return HANDLE_PREFIX + self._seal.close(json.dumps([component_path, function, generation]).encode())
 
     async def open(self, tx: Transaction, handle: str) -> tuple[str, str]:
@@ -55,10 +62,14 @@ class Handles:
             tx.insert(table, row, id=row_id)
 
     def _read(self, handle: str) -> tuple[str, str, int]:
-        is_handle = isinstance(handle, str) and handle.startswith(HANDLE_PREFIX)
-        contents = self._seal.open(handle.removeprefix(HANDLE_PREFIX)) if is_handle else None
-        if contents is None:
+        if not isinstance(handle, str) or not handle.startswith(HANDLE_PREFIX):
             raise FunctionHandleNotFound(str(handle))
+        return self._opened(handle)
+
+    def _open(self, handle: str) -> tuple[str, str, int]:
+        contents = self._seal.open(handle.removeprefix(HANDLE_PREFIX))
+        if contents is None:
+            raise FunctionHandleNotFound(handle)
         component_path, function, generation = json.loads(contents)
         return component_path, function, generation
 
@@ -75,4 +86,9 @@ class Handles:
 
 
 def _row_id(table: Table, component_path: str, function: str) -> str:
-    return encode_id(table.number, hashlib.sha256(json.dumps([component_path, function]).encode()).digest()[:16])
+    return _id_in(table.number, component_path, function)
+
+
+@lru_cache(_KEPT)
+def _id_in(table: int, component_path: str, function: str) -> str:
+    return encode_id(table, hashlib.sha256(json.dumps([component_path, function]).encode()).digest()[:16])

@@ -1,0 +1,359 @@
+"""One turn of a workflow: its function runs from the start, gets what is recorded, and goes on until it has to wait.
+
+All steps that the function asks for before every task of it waits are a batch. A batch is done before the function goes on,
+and its steps are answered in the order in which they were asked for: so a replay sees exactly what was seen before.
+
+A step is found in the record by its key, its name and how many of that name came before it. At the end of a turn every
+recorded step must have been asked for again: else the code has changed what this run has already done.
+
+Start at `Turn.drive`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal, NoReturn, Protocol
+
+from interlock import Reference, Validator, from_text, to_text
+from interlock_workflow.errors import ChangedPast, NotAStep, error_from, facts_of
+from interlock_workflow.loop import TurnLoop
+from interlock_workflow.step import Call, Options, StepCall, StepKind, WorkflowStep, check_event
+from interlock_workpool.client import name_of
+
+Handler = Callable[..., Coroutine[Any, Any, Any]]
+Local = Literal["now", "later", "apart"]
+PATCH = "patched:"
+
+
+class TurnOver(BaseException):
+    """The turn has ended: nothing is begun any more."""
+
+
+class ContinueAsNew(BaseException):
+    """Begin again with other arguments."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One recorded step. `value` is text, or None where it is long and kept apart."""
+
+    number: int
+    key: str
+    name: str
+    kind: str
+    digest: str
+    at: float
+    state: str
+    value: str | None = None
+    error: str | None = None
+    id: str = ""
+
+
+def entries_of(at: float, text: str) -> list[Entry]:
+    """The steps of a page of the record."""
+    return [
+        Entry(
+            step["number"],
+            step["key"],
+            step["name"],
+            step["kind"],
+            step["digest"],
+            at,
+            step["state"],
+            step.get("value"),
+            step.get("error"),
+        )
+        for step in from_text(text)
+    ]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a turn came to. `steps` are new, as the component takes them."""
+
+    status: Literal["blocked", "again", "done", "failed", "continued"]
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    value: str | None = None
+    error: str | None = None
+    args: str | None = None
+
+    def to_result(self) -> dict[str, Any]:
+        """As it crosses."""
+        given = {"value": self.value, "error": self.error, "args": self.args}
+        return {"status": self.status, "steps": self.steps, **{name: text for name, text in given.items() if text is not None}}
+
+
+class Doing(Protocol):
+    """Who does steps for a turn."""
+
+    async def run(self, call: Call) -> None:
+        """Do a query or mutation now, and set the outcome."""
+
+    async def to_start(self, call: Call) -> dict[str, Any]:
+        """What the component needs to start the step after this turn."""
+
+    async def long_value(self, entry: Entry) -> str:
+        """The text of a result that is kept apart."""
+
+    def is_full(self) -> bool:
+        """Whether no more steps should be done in this turn's transaction."""
+
+    def log(self, level: str, text: str) -> None: ...
+
+
+class Turn:
+    """A run of the function with what is recorded so far.
+
+    `local` says what becomes of queries and mutations: they are done in this turn (`now`), each in a transaction of its own
+    (`apart`), or not at all (`later`): then nothing is done, and the function is only looked at.
+    """
+
+    def __init__(
+        self, workflow_id: str, seed: str, now: float, entries: list[Entry], *, local: Local = "now", options: Options | None = None
+    ) -> None:
+        self.workflow_id, self.now = workflow_id, now
+        self.random = Random(seed)
+        self._turn_now = now
+        self._entries = sorted(entries, key=lambda entry: entry.number)
+        self._by_key = {entry.key: entry for entry in entries}
+        self._visited: set[str] = set()
+        self._next = 0  # of _entries: the first that was not asked for yet
+        self._names: dict[str, int] = {}
+        self._loop = TurnLoop()
+        self._batch: list[Call] = []
+        self._new: list[dict[str, Any]] = []
+        self._lines: list[tuple[str, str]] = []
+        self._local = local
+        self._is_over = False
+        self._continue_with: dict[str, Any] | None = None
+        self.step = WorkflowStep(self, options if options is not None else Options())
+
+    async def drive(self, handler: Handler, args: Mapping[str, Any], doing: Doing, finish: Callable[[Any], Any]) -> Outcome:
+        """Run the function. `finish` checks its result. Raises ChangedPast, and whatever is no failure of a step."""
+        task: asyncio.Task[Any] = self._loop.create_task(handler(self.step, **args))
+        try:
+            outcome = await self._run(task, doing, finish)
+        finally:
+            self._is_over = True
+            self._loop.close()
+        if outcome.status != "again":
+            self._refuse_forgotten()
+            for level, text in self._lines:
+                doing.log(level, text)
+        outcome.steps = self._new
+        return outcome
+
+    async def _run(self, task: asyncio.Task[Any], doing: Doing, finish: Callable[[Any], Any]) -> Outcome:
+        unobserved: list[Call] = []
+        while True:
+            self._set_time()
+            self._loop.run()
+            batch, self._batch = self._batch, []
+            if not batch:
+                break
+            status = await self._settle(batch, doing)
+            if status is not None:
+                return Outcome(status)
+            for call in batch:
+                self._answer(call)
+            unobserved += [call for call in batch if call.state == "failed"]
+        if self._loop.refused is not None:
+            return _failed(self._loop.refused)
+        if not task.done():
+            return _failed(NotAStep("the workflow waits for something that is no step, and that nobody will ever bring. Wait for steps."))
+        return self._ended(task, [call for call in unobserved if not call.is_awaited], finish)
+
+    def _ended(self, task: asyncio.Task[Any], unobserved: list[Call], finish: Callable[[Any], Any]) -> Outcome:
+        if task.cancelled():
+            return _failed(NotAStep("the workflow has canceled itself. Raise an error instead."))
+        error = task.exception()
+        if isinstance(error, ContinueAsNew):
+            return Outcome("continued", args=to_text(self._continue_with))
+        if error is None and unobserved:
+            error = error_from(unobserved[0].name, unobserved[0].error)
+        if error is None:
+            try:
+                return Outcome("done", value=to_text(finish(task.result())))
+            except Exception as wrong:
+                facts = facts_of(wrong) | {"message": f"Invalid return value: {wrong}"}
+                return Outcome("failed", error=to_text(facts))
+        if isinstance(error, Exception):
+            return _failed(error)
+        raise error
+
+    # what the function asks for
+
+    def call(
+        self,
+        kind: StepKind,
+        name: str | None,
+        ref: Reference | str | None,
+        args: dict[str, Any],
+        options: Options,
+        validator: Validator | None = None,
+    ) -> StepCall:
+        """Ask for a step."""
+        if self._is_over:
+            raise TurnOver
+        if options.inline and (options.run_after is not None or options.run_at is not None):
+            raise ValueError("a step that is done inline cannot be delayed: leave out run_after and run_at, or inline")
+        if options.inline and kind not in ("query", "mutation"):
+            raise ValueError(f"a step that is {kind} cannot be done inline: only a query or a mutation can")
+        named = options.name or name or (name_of(ref) if ref is not None else "") or kind
+        call = Call(kind, self._key(named), named, args, options, self._loop.create_future(), ref, validator)
+        self._batch.append(call)
+        return StepCall(call)
+
+    def patched(self, id: str) -> bool:
+        """Whether the new way is taken. It is recorded where it first was."""
+        key = PATCH + id
+        if key in self._by_key:
+            self._visit(self._by_key[key])
+            return True
+        if any(step["key"] == key for step in self._new):
+            return True
+        if self._next < len(self._entries):
+            return False  # it has been past this place before
+        self._record(key, key, "patch", "", {"state": "success", "value": "null", "args": "{}"})
+        return True
+
+    def continue_as_new(self, args: dict[str, Any]) -> NoReturn:
+        """End this run, and begin another."""
+        self._continue_with = args
+        raise ContinueAsNew
+
+    def note(self, level: str, text: str) -> None:
+        """A log line, kept until the turn stands. What was logged before is not logged again."""
+        if not self._is_over and self._next >= len(self._entries):
+            self._lines.append((level, str(text)))
+
+    def _key(self, name: str) -> str:
+        count = self._names[name] = self._names.get(name, 0) + 1
+        return name if count == 1 else f"{name}#{count}"
+
+    # what becomes of it
+
+    async def _settle(self, batch: list[Call], doing: Doing) -> Literal["blocked", "again"] | None:
+        """Find or do each step of a batch; None when all are done."""
+        waits: list[Call] = []
+        is_waiting = False
+        for call in batch:
+            entry = self._by_key.get(call.key)
+            if entry is None:
+                waits.append(call)
+            else:
+                await self._recall(call, entry, doing)
+                is_waiting = is_waiting or not call.state
+        if not waits:
+            return "blocked" if is_waiting else None
+        if self._local == "now" and all(map(_is_local, waits)):
+            for call in waits:
+                if doing.is_full():
+                    return "again"
+                await self._do(call, doing)
+            return "blocked" if is_waiting else None
+        if self._local == "later":
+            for call in waits:
+                await doing.to_start(call)
+            return "again"
+        for call in waits:
+            if call.options.inline:
+                await self._do(call, doing)
+        deferred = [call for call in waits if not call.options.inline]
+        if not deferred:
+            return "blocked" if is_waiting else None
+        for call in deferred[:STARTED_AT_ONCE]:
+            text = to_text(call.args)
+            self._record(call.key, call.name, call.kind, _digest(text), {"args": text, "start": await doing.to_start(call)})
+        return "blocked"
+
+    async def _recall(self, call: Call, entry: Entry, doing: Doing) -> None:
+        self._visit(entry)
+        if entry.kind != call.kind:
+            raise ChangedPast(f'step "{call.key}" was a {entry.kind} when this run did it, and is a {call.kind} now. {_REMEDY}')
+        if not call.options.unstable_args and entry.digest not in ("", _digest(text := to_text(call.args))):
+            raise ChangedPast(
+                f'step "{call.key}" has other arguments than when this run did it; they are {_short(text)} now. {_REMEDY} '
+                "If they may differ, call it through with_options(unstable_args=True)."
+            )
+        if entry.state == "success":
+            call.state, call.value = "success", from_text(entry.value if entry.value is not None else await doing.long_value(entry))
+        elif entry.state == "failed":
+            call.state, call.error = "failed", from_text(entry.error or "{}")
+
+    async def _do(self, call: Call, doing: Doing) -> None:
+        await doing.run(call)
+        text = to_text(call.args)
+        value = to_text(call.value) if call.state == "success" else ""
+        if len(value) > LONGEST:
+            message = f"the result of a step may be {LONGEST:,} characters of JSON, got {len(value):,}"
+            call.state, call.error = "failed", {"type": "TooLarge", "message": message}
+        outcome = {"state": call.state, "args": text}
+        if call.state == "success":
+            outcome["value"] = value
+            call.value = from_text(outcome["value"])  # as a replay gets it
+        else:
+            outcome["error"] = to_text(call.error)
+        self._record(call.key, call.name, call.kind, _digest(text), outcome)
+
+    def _record(self, key: str, name: str, kind: str, digest: str, outcome: dict[str, Any]) -> None:
+        self._new.append({"key": key, "name": name, "kind": kind, "digest": digest, **outcome})
+
+    def _answer(self, call: Call) -> None:
+        check_event(call)
+        if call.future.done():
+            return  # nobody waits any longer
+        if call.state == "success":
+            call.future.set_result(call.value)
+        else:
+            call.future.set_exception(error_from(call.name, call.error))
+            call.future.exception()  # if nobody asks for it, the workflow itself fails with it
+
+    def _visit(self, entry: Entry) -> None:
+        self._visited.add(entry.key)
+        while self._next < len(self._entries) and self._entries[self._next].key in self._visited:
+            self._next += 1
+
+    def _set_time(self) -> None:
+        """Until its next steps the function sees the time at which these were first asked for."""
+        self.now = self._entries[self._next].at if self._next < len(self._entries) else self._turn_now
+
+    def _refuse_forgotten(self) -> None:
+        if self._next == len(self._entries):
+            return
+        forgotten = self._entries[self._next]
+        asked = [step["key"] for step in self._new]
+        instead = f"; instead it asks for {', '.join(map(repr, asked[:5]))}" if asked else ""
+        was = f'step "{forgotten.key}" (number {forgotten.number}) was done by this run'
+        raise ChangedPast(f"{was}, and its code no longer asks for it{instead}. {_REMEDY}")
+
+
+STARTED_AT_ONCE = 200
+LONGEST = 4_000_000
+_REMEDY = (
+    "Let the code ask for what it has asked for before, put what is new behind `if step.patched(…)`, or give the workflow a new "
+    "version and keep the old one for runs that began with it; then restart this run."
+)
+
+
+def _is_local(call: Call) -> bool:
+    """Whether the step can be done in the transaction of the turn."""
+    options = call.options
+    is_transaction = call.kind in ("query", "mutation")
+    return is_transaction and options.inline is not False and options.run_after is None and options.run_at is None
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _failed(error: Exception) -> Outcome:
+    return Outcome("failed", error=to_text(facts_of(error)))

@@ -1,0 +1,469 @@
+"""Code that changes while runs are in flight, runs that are begun again from a step, and replays of recorded runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.testing import TestBackend
+from interlock_workflow import ChangedPast, NotAStep, StepFailed, UnknownStep, WorkflowRunning, WorkflowStep
+from interlock_workflow.testing import replay
+
+from .lab import Lab, OutOfStock, callbacks, do, done, start, status, steps
+
+
+class Changing:
+    """A workflow whose code is what `code` says now."""
+
+    def __init__(self, lab: Lab, **options: Any) -> None:
+        self.code: Callable[[WorkflowStep], Any] | None = None
+
+        @lab.define(**options)
+        async def flow(step: WorkflowStep) -> Any:
+            assert self.code is not None
+            return await self.code(step)
+
+        self.flow = flow
+
+
+async def changed(before: Any, after: Any, lab: Lab) -> tuple[str, Any, list[Any]]:
+    """What becomes of a run that waits in a sleep under the code `before`, and goes on under `after`."""
+    changing = Changing(lab)
+    changing.code = before
+    async with TestBackend(lab.component) as t:
+        id = await start(t, lab, changing.flow)
+        assert (await status(t, lab, id)).type == "in_progress"
+        changing.code = after
+        await t.finish_scheduled()
+        found = await status(t, lab, id)
+        return found.type, found.result if found.error is None else found.error["message"], await done(t)
+
+
+async def test_code_that_is_still_to_come_may_change_and_steps_may_be_put_in_anywhere() -> None:
+    lab = Lab()
+
+    async def before(step: WorkflowStep) -> None:
+        await step.run_mutation(lab.write, what="a")
+        await step.sleep(10)
+        await step.run_mutation(lab.write, what="b")
+
+    async def after(step: WorkflowStep) -> str:
+        await step.with_options(name="new").run_mutation(lab.write, what="put in")
+        await step.run_mutation(lab.write, what="a")
+        await step.sleep(10)
+        await step.run_action(lab.act, name="c")
+        return "new code"
+
+    assert await changed(before, after, lab) == ("completed", "new code", ["a", "put in"])
+
+
+async def test_the_order_of_recorded_steps_may_change() -> None:
+    lab = Lab()
+
+    async def before(step: WorkflowStep) -> None:
+        await step.with_options(name="one").run_mutation(lab.write, what=1)
+        await step.with_options(name="two").run_mutation(lab.write, what=2)
+        await step.sleep(10)
+
+    async def after(step: WorkflowStep) -> str:
+        await step.with_options(name="two").run_mutation(lab.write, what=2)
+        await step.with_options(name="one").run_mutation(lab.write, what=1)
+        await step.sleep(10)
+        return "still"
+
+    assert await changed(before, after, lab) == ("completed", "still", [1, 2])
+
+
+PASTS = {
+    "a step is gone": ('step "write" (number 0)', lambda lab, step: _none()),
+    "a step has another name": (
+        'step "write" (number 0)',
+        lambda lab, step: step.with_options(name="other").run_mutation(lab.write, what=1),
+    ),
+    "an action is put in before": ('step "write" (number 0)', lambda lab, step: step.run_action(lab.act, name="new")),
+    "a step has other arguments": ('step "write" has other arguments', lambda lab, step: step.run_mutation(lab.write, what=2)),
+    "a step is of another kind": (
+        'step "write" was a mutation when this run did it, and is a query now',
+        lambda lab, step: step.with_options(name="write").run_query(lab.count),
+    ),
+}
+
+
+async def _none() -> None: ...
+
+
+@pytest.mark.parametrize("name", PASTS)
+async def test_a_changed_past_is_found_named_and_leaves_nothing(name: str) -> None:
+    lab = Lab()
+    told, first = PASTS[name]
+
+    async def before(step: WorkflowStep) -> None:
+        await step.run_mutation(lab.write, what=1)
+        await step.sleep(10)
+
+    async def after(step: WorkflowStep) -> None:
+        await first(lab, step)
+        await step.sleep(10)
+
+    state, message, written = await changed(before, after, lab)
+    assert (state, written, lab.log) == ("failed", [1], [])
+    assert told in message and "step.patched" in message
+
+
+async def test_a_sleep_of_another_length_is_a_changed_past_and_unstable_arguments_are_none() -> None:
+    lab = Lab()
+
+    def code(seconds: float, what: int, unstable: bool) -> Any:
+        async def flow(step: WorkflowStep) -> str:
+            await step.with_options(unstable_args=unstable).run_mutation(lab.write, what=what)
+            await step.sleep(seconds)
+            return "done"
+
+        return flow
+
+    state, message, _ = await changed(code(10, 1, True), code(11, 1, True), lab)
+    assert state == "failed" and 'step "sleep" has other arguments' in message
+    lab = Lab()
+    assert (await changed(code(10, 1, True), code(10, 2, True), lab))[:2] == ("completed", "done")
+
+
+async def test_a_run_that_failed_over_a_changed_past_goes_on_when_the_code_is_right_again() -> None:
+    lab = Lab()
+    changing = Changing(lab)
+
+    async def right(step: WorkflowStep) -> str:
+        await step.run_mutation(lab.write, what=1)
+        await step.sleep(10)
+        return "done"
+
+    async def wrong(step: WorkflowStep) -> None: ...
+
+    changing.code = right
+    async with TestBackend(lab.component) as t:
+        id = await start(t, lab, changing.flow)
+        changing.code = wrong
+        await t.advance(10)
+        error = (await status(t, lab, id)).error
+        assert error is not None and error["type"] == "ChangedPast"
+        changing.code = right
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id))
+        await t.finish_in_progress()
+        assert ((await status(t, lab, id)).result, await done(t)) == ("done", [1])
+
+
+async def test_what_is_patched_takes_the_new_way_only_where_the_run_has_not_been() -> None:
+    lab = Lab()
+    changing = Changing(lab)
+
+    async def before(step: WorkflowStep) -> None:
+        await step.run_mutation(lab.write, what=1)
+        await step.sleep(10)
+
+    async def after(step: WorkflowStep) -> list[bool]:
+        early = step.patched("early")
+        if early:
+            await step.run_action(lab.act, name="early")
+        await step.run_mutation(lab.write, what=1)
+        await step.sleep(10)
+        late = step.patched("late")
+        if late:
+            await step.run_action(lab.act, name="late")
+        await step.sleep(5)
+        return [early, late]
+
+    changing.code = before
+    async with TestBackend(lab.component) as t:
+        old = await start(t, lab, changing.flow)
+        changing.code = after
+        new = await start(t, lab, changing.flow)
+        await t.finish_scheduled()
+        assert (await status(t, lab, old)).result == [False, True]
+        assert (await status(t, lab, new)).result == [True, True]
+        assert sorted(lab.log) == ["early", "late", "late"]
+
+
+async def test_runs_stay_with_the_version_that_they_began_with() -> None:
+    lab = Lab()
+
+    async def first(step: WorkflowStep) -> str:
+        await step.run_mutation(lab.write, what="first")
+        await step.sleep(10)
+        return "first"
+
+    async def second(step: WorkflowStep) -> str:
+        await step.sleep(20)
+        return "second"
+
+    @lab.define(version=1)
+    async def flow(step: WorkflowStep) -> str:
+        return await first(step)
+
+    async with TestBackend(lab.component) as t:
+        id = await start(t, lab, flow)
+        history = await do(t, lambda ctx: lab.workflows.history(ctx, id))
+        later = Lab()
+        both = later.define(version=2, earlier={1: first}, name="flow")(second)
+        gone = Lab().define(version=2, name="flow")(second)
+        assert replay(both, history).asks == () and replay(both, history).status == "blocked"
+        with pytest.raises(ChangedPast):
+            replay(both, history, version=2)
+        with pytest.raises(Exception, match="this run began with 1"):
+            replay(gone, history)
+        flow.workflow.versions, flow.workflow.version = both.workflow.versions, 2  # as a deploy would
+        new = await start(t, lab, flow)
+        await t.finish_scheduled()
+        assert [(await status(t, lab, one)).result for one in (id, new)] == ["first", "second"]
+        assert [(await status(t, lab, one)).version for one in (id, new)] == [1, 2]
+
+
+# from a step on
+
+
+async def three(lab: Lab, t: TestBackend, flow: Any) -> str:
+    id = await start(t, lab, flow, options={"on_complete": lab.ended})
+    assert [step.name for step in await steps(t, lab, id)] == ["fetch", "process", "save"]
+    return id
+
+
+def pipeline(lab: Lab) -> Any:
+    @lab.define
+    async def flow(step: WorkflowStep) -> str:
+        for name in ("fetch", "process", "save"):
+            await step.with_options(name=name).run_mutation(lab.write, what=name)
+        raise OutOfStock("at last")
+
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("from_step", "again"),
+    [(None, []), (1, ["process", "save"]), ("process", ["process", "save"]), (0, ["fetch", "process", "save"]), (99, [])],
+)
+async def test_a_run_is_restarted_from_any_step(from_step: Any, again: list[str]) -> None:
+    lab = Lab()
+    flow = pipeline(lab)
+    async with TestBackend(lab.component) as t:
+        id = await three(lab, t, flow)
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id, from_step=from_step))
+        await t.finish_in_progress()
+        assert await done(t) == ["fetch", "process", "save", *again]
+        found = await status(t, lab, id)
+        assert (found.type, found.generation, found.steps) == ("failed", 1, 3)
+        assert [kind for kind, _ in await callbacks(t)] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize(("from_step", "again"), [(None, []), (1, ["process", "save"]), ("save", ["save"])])
+async def test_a_fork_does_again_what_comes_after_the_step_and_leaves_the_old_run_alone(from_step: Any, again: list[str]) -> None:
+    lab = Lab()
+    flow = pipeline(lab)
+    async with TestBackend(lab.component) as t:
+        id = await three(lab, t, flow)
+        new = await do(t, lambda ctx: lab.workflows.fork(ctx, id, from_step=from_step))
+        await t.finish_in_progress()
+        assert await done(t) == ["fetch", "process", "save", *again]
+        assert [step.name for step in await steps(t, lab, new)] == ["fetch", "process", "save"]
+        assert ((await status(t, lab, id)).generation, (await status(t, lab, new)).type) == (0, "failed")
+
+
+async def test_a_step_that_is_not_there_or_a_run_that_still_runs_is_refused() -> None:
+    lab = Lab()
+    flow = pipeline(lab)
+
+    @lab.define
+    async def waiting(step: WorkflowStep) -> None:
+        await step.await_event("e")
+
+    async with TestBackend(lab.component) as t:
+        id, running = await three(lab, t, flow), await start(t, lab, waiting)
+        for from_step in ("nothing", -1):
+            with pytest.raises(UnknownStep):
+                await do(t, lambda ctx, from_step=from_step: lab.workflows.restart(ctx, id, from_step=from_step))
+        with pytest.raises(WorkflowRunning, match="still running"):
+            await do(t, lambda ctx: lab.workflows.restart(ctx, running))
+
+
+async def test_a_recorded_failure_fails_again_until_the_run_is_restarted_from_it() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> str:
+        result: str = await step.run_action(lab.act, name="a")
+        return result
+
+    lab.failures["a"] = 1
+    async with TestBackend(lab.component) as t:
+        id = await start(t, lab, flow)
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id))
+        await t.finish_in_progress()
+        assert ((await status(t, lab, id)).type, lab.log) == ("failed", ["a"])
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id, from_step=lab.act))
+        await t.finish_in_progress()
+        assert ((await status(t, lab, id)).result, lab.log) == ("did a", ["a", "a"])
+
+
+async def test_what_a_cancel_cut_off_is_done_again_by_a_restart() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def child(step: WorkflowStep) -> str:
+        result: str = await step.await_event("go")
+        return result
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> list[Any]:
+        await step.run_mutation(lab.write, what=1)
+        return list(await asyncio.gather(step.sleep(10), step.await_event("e"), step.run_workflow(child)))
+
+    async with TestBackend(lab.component) as t:
+        id = await start(t, lab, flow)
+        await do(t, lambda ctx: lab.workflows.cancel(ctx, id))
+        assert [step.state for step in await steps(t, lab, id)] == ["success", "canceled", "canceled", "canceled"]
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id))
+        await t.finish_in_progress()
+        running = (await status(t, lab, id)).running
+        assert [step.kind for step in running] == ["sleep", "event", "workflow"]
+        await do(t, lambda ctx: lab.workflows.send_event(ctx, "e", workflow_id=id, value=7))
+        await do(t, lambda ctx: lab.workflows.send_event(ctx, "go", workflow_id=running[2].child, value="went"))
+        await t.finish_scheduled()
+        assert ((await status(t, lab, id)).result, await done(t)) == ([None, 7, "went"], [1])
+
+
+# what a workflow may not do
+
+
+async def _sleeps() -> None:
+    await asyncio.sleep(1)
+
+
+async def _threads() -> None:
+    await asyncio.get_running_loop().run_in_executor(None, int)
+
+
+async def _waits_for_nobody() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize(
+    ("helper", "told"),
+    [(_sleeps, r"step\.sleep\(seconds\)"), (_threads, r"step\.run_action"), (_waits_for_nobody, "something that is no step")],
+)
+async def test_waiting_for_what_is_no_step_fails_and_says_what_to_write(helper: Any, told: str) -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> None:
+        try:
+            await helper()
+        except NotAStep:
+            pass
+
+    async with TestBackend(lab.component) as t:
+        found = await status(t, lab, await start(t, lab, flow))
+        assert found.error is not None and found.error["type"] == "NotAStep"
+        with pytest.raises(Exception, match=told):
+            raise Exception(found.error["message"])
+
+
+async def clock(step: WorkflowStep) -> float:
+    return time.time()
+
+
+async def dice(step: WorkflowStep) -> float:
+    return next(random.random() for _ in range(2))
+
+
+async def today(step: WorkflowStep) -> str:
+    return str(datetime.now())
+
+
+async def nap(step: WorkflowStep) -> None:
+    await asyncio.sleep(1)
+
+
+async def reads(step: WorkflowStep) -> str:
+    with open("x") as file:  # noqa: ASYNC230, PTH123
+        return file.read()
+
+
+@pytest.mark.parametrize(
+    ("handler", "instead"),
+    [(clock, "step.now"), (dice, "step.random"), (today, "step.now"), (nap, "step.sleep"), (reads, "run_action")],
+)
+async def test_what_differs_in_a_replay_is_refused_where_the_workflow_is_defined(handler: Any, instead: str) -> None:
+    with pytest.raises(TypeError, match=f"{handler.__name__} uses .*Use .*{instead}"):
+        Lab().define(handler)
+
+
+async def test_a_context_is_not_there_and_says_what_is() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: Any) -> None:
+        await step.db.get("x")
+
+    async with TestBackend(lab.component) as t:
+        found = await status(t, lab, await start(t, lab, flow))
+        assert found.error is not None and "step.run_query" in found.error["message"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"inline": True, "run_after": 1}, {"run_after": 1, "run_at": 2.0}, {"inline": True, "name": "act", "retry": True}]
+)
+async def test_options_that_make_no_sense_together_are_refused(options: Any) -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> None:
+        await step.with_options(**options).run_action(lab.act, name="a")
+
+    async with TestBackend(lab.component) as t:
+        found = await status(t, lab, await start(t, lab, flow))
+        assert found.error is not None and found.error["type"] in ("ValueError", "TypeError")
+        assert lab.log == []
+
+
+# replays
+
+
+async def test_a_recorded_run_is_replayed_in_one_line(tmp_path: Path) -> None:
+    lab = Lab()
+    changing = Changing(lab)
+
+    async def code(step: WorkflowStep) -> list[Any]:
+        text = await step.run_mutation(lab.write, what="x" * 10_000)
+        try:
+            await step.run_action(lab.act, name="a")
+        except StepFailed as error:
+            text = error.message
+        both = await asyncio.gather(step.run_query(lab.count), step.sleep(3))
+        return [text, *both, step.random.random()]
+
+    async def other(step: WorkflowStep) -> None:
+        await step.run_query(lab.count)
+
+    lab.failures["a"] = 1
+    changing.code = code
+    async with TestBackend(lab.component) as t:
+        id = await start(t, lab, changing.flow)
+        await t.finish_scheduled()
+        history = await do(t, lambda ctx: lab.workflows.history(ctx, id))
+        result = (await status(t, lab, id)).result
+    file = tmp_path / "history.json"
+    file.write_text(json.dumps(history))
+    lab.log.clear()
+    assert replay(changing.flow, file).result == result
+    for length in range(len(history["steps"])):
+        short = {**history, "steps": history["steps"][:length]}
+        assert replay(changing.flow, short).asks == tuple(s["key"] for s in history["steps"][length : 4 if length == 2 else length + 1])
+    assert lab.log == []
+    changing.code = other
+    with pytest.raises(ChangedPast, match=r'step "write" \(number 0\)'):
+        replay(changing.flow, history)
