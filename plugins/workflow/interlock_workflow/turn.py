@@ -250,22 +250,22 @@ class Turn:
                 is_waiting = is_waiting or not call.state
         if not waits:
             return "blocked" if is_waiting else None
-        if self._local == "now" and all(map(_is_local, waits)):
-            for call in waits:
-                if doing.is_full():
-                    return "again"
-                await self._do(call, doing)
-            return "blocked" if is_waiting else None
         if self._local == "later":
             for call in waits:
                 await doing.to_start(call)
             return "again"
+        deferred: list[Call] = []
+        left_over = False
         for call in waits:
-            if call.options.inline:
-                await self._do(call, doing)
-        deferred = [call for call in waits if not call.options.inline]
+            if call.options.inline or (self._local == "now" and _is_local(call)):
+                if doing.is_full() and not call.options.inline:
+                    left_over = True  # it is asked for again in the next turn
+                else:
+                    await self._do(call, doing)
+            else:
+                deferred.append(call)
         if not deferred:
-            return "blocked" if is_waiting else None
+            return "again" if left_over else "blocked" if is_waiting else None
         for call in deferred[:STARTED_AT_ONCE]:
             text = to_text(call.args)
             self._record(call.key, call.name, call.kind, _digest(text), {"args": text, "start": await doing.to_start(call)})
