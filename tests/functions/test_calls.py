@@ -13,6 +13,7 @@ from interlock import (
     AppError,
     ArgumentError,
     CallRefused,
+    Change,
     Component,
     DeadlineExceeded,
     DocumentNotFound,
@@ -30,6 +31,7 @@ from interlock import (
 )
 from interlock.engine import TableSpec
 from interlock.functions.caller import Caller
+from interlock.testing import TestBackend
 
 from .rooms import running
 
@@ -940,3 +942,26 @@ async def test_what_was_not_awaited_is_no_result_and_the_error_says_so() -> None
         for name in ("forgot", "forgot_more"):
             with pytest.raises(ReturnError, match="write `await` in front of it"):
                 await rooms.query(name)
+
+
+async def test_a_transaction_has_one_name_for_all_its_functions_and_another_when_it_runs_again() -> None:
+    tally = Component("tally")
+    seen: list[str] = []
+
+    @tally.trigger("rows")
+    async def notice(ctx: MutationCtx, change: Change) -> None:
+        seen.append(ctx.transaction)
+
+    @tally.query
+    async def inner(ctx: QueryCtx) -> str:
+        return ctx.transaction
+
+    @tally.mutation
+    async def outer(ctx: MutationCtx) -> list[str]:
+        await ctx.db.insert("rows", {})
+        return [ctx.transaction, await ctx.run_query("inner"), seen[-1]]
+
+    async with TestBackend(tally) as t:
+        first, second = set(await t.mutation("outer")), set(await t.mutation("outer"))
+        assert len(first) == len(second) == 1 and first != second
+        assert all(len(name) >= 16 for name in first)

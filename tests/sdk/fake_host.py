@@ -73,6 +73,8 @@ class FakeHost:
     def now(self) -> float:
         return 1234.5
 
+    transaction = "0123456789abcdef"
+
     def uuid4(self) -> UUID:
         return UUID(int=self.random.getrandbits(128), version=4)
 

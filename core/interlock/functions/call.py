@@ -33,7 +33,7 @@ current: ContextVar[Call | None] = ContextVar("interlock_call", default=None)
 class Execution:
     """One attempt at a top-level call, shared by all calls below it."""
 
-    __slots__ = ("_log", "_random", "caller", "facts", "job", "journal", "now_ms", "pages", "services", "shares")
+    __slots__ = ("_log", "_name", "_random", "caller", "facts", "job", "journal", "now_ms", "pages", "services", "shares")
 
     def __init__(
         self,
@@ -51,6 +51,14 @@ class Execution:
         self._log: LogLines | None = None
         self.shares: dict[str, Share] | None = None
         self._random: random.Random | None = None
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others, for functions that do something once a transaction."""
+        if not self._name:
+            self._name = f"{self.services.entropy.getrandbits(64):016x}"
+        return self._name
 
     @property
     def log(self) -> LogLines:

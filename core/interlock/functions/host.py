@@ -58,6 +58,10 @@ class CallHost(Call):
     def random(self) -> random.Random:
         raise NotImplementedError
 
+    @property
+    def transaction(self) -> str:
+        return self.execution.name
+
     def uuid4(self) -> UUID:
         return UUID(int=self.random.getrandbits(128), version=4)
 

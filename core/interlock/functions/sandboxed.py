@@ -99,6 +99,7 @@ class SandboxRunner:
             call.now() if is_action else execution.now_ms,
             is_action and isinstance(services.clock, SystemClock),
             services.entropy.getrandbits(63),
+            execution.name,
             _pages_of(call) if execution.journal else None,
             served.cpu_max,
             remembers,

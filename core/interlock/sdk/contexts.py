@@ -202,6 +202,12 @@ class Context:
         """Randomness; in a query and a mutation from a seed of the transaction's own."""
         return self._host.random
 
+    @property
+    def transaction(self) -> str:
+        """A name of the running transaction, random, at least 16 characters: the same for all functions, sub-transactions and triggers
+        in it, another one when it runs again. In an action it names the action's run."""
+        return self._host.transaction
+
     def now(self) -> float:
         """The time, in milliseconds since the epoch; in a query and a mutation it stands still."""
         return self._host.now()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
-from weakref import WeakKeyDictionary
+from zlib import crc32
 
 from interlock import ActionCtx, Change, MutationCtx, Page, PaginationOptions, QueryCtx
 
@@ -34,22 +34,15 @@ class ShardedCounter:
         self._shards = {name: _shards(f"shards[{name!r}]", number) for name, number in (shards or {}).items()}
         self._default_shards = DEFAULT_SHARDS if default_shards is None else _shards("default_shards", default_shards)
         self._planning = {} if auto_rebalance_every is None else {"rebalance_every": _seconds(auto_rebalance_every)}
-        # The shard that a function adds to, by counter: a mutation should write one row however often it adds. It belongs to
-        # that one run, so another run picks anew, and one that is undone leaves nothing behind.
-        self._chosen: WeakKeyDictionary[MutationCtx, dict[str, int]] = WeakKeyDictionary()
 
     async def add(self, ctx: MutationCtx | ActionCtx, name: str, count: float = 1) -> None:
         """Add a number; it may be negative or a fraction."""
-        addition = self._addition(ctx, name, count)
-        await ctx.run_mutation(self._mount.add, **addition, **self._planning)
-        self._keep(ctx, addition)
+        await ctx.run_mutation(self._mount.add, **self._addition(ctx, name, count), **self._planning)
 
     async def add_many(self, ctx: MutationCtx | ActionCtx, counts: Mapping[str, float]) -> None:
         """Add to several counters in one call: all of it happens, or nothing."""
         additions = [self._addition(ctx, name, count) for name, count in counts.items()]
         await ctx.run_mutation(self._mount.add_many, additions=additions, **self._planning)
-        for addition in additions:
-            self._keep(ctx, addition)
 
     async def subtract(self, ctx: MutationCtx | ActionCtx, name: str, count: float = 1) -> None:
         """Add the negative of a number."""
@@ -109,17 +102,13 @@ class ShardedCounter:
     def _addition(self, ctx: MutationCtx | ActionCtx, name: str, count: float) -> dict[str, Any]:
         """What the component is asked to add, and where."""
         shards = self._shards_of(name)
-        chosen = self._chosen.get(ctx) if isinstance(ctx, MutationCtx) else None
-        shard = ctx.random.randrange(shards) if chosen is None or name not in chosen else chosen[name]
+        # By the transaction, whose name is random: so all that one of them adds to a counter goes to one row, also in its
+        # sub-transactions and triggers, the next one picks anew, and what is undone has left no choice behind.
+        shard = crc32(f"{ctx.transaction}{name}".encode()) % shards
         addition: dict[str, Any] = {"name": name, "count": _number(count), "shard": shard}
         if self._planning:
             addition["shards"] = shards  # over which the counter is to be spread
         return addition
-
-    def _keep(self, ctx: MutationCtx | ActionCtx, addition: dict[str, Any]) -> None:
-        # Only after the call: one that raised leaves no choice behind.
-        if isinstance(ctx, MutationCtx):
-            self._chosen.setdefault(ctx, {})[addition["name"]] = addition["shard"]
 
 
 class NamedCounter:

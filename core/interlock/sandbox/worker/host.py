@@ -49,6 +49,7 @@ class WorkerHost:
         "remembers",
         "seed",
         "steps",
+        "transaction",
     )
 
     def __init__(
@@ -58,6 +59,7 @@ class WorkerHost:
         function: FunctionInfo,
         now_ms: float,
         seed: int,
+        transaction: str,
         pages: Mapping[str, str] | None,
         moment: float | None,
         cpu_max: float | None,
@@ -65,6 +67,7 @@ class WorkerHost:
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
+        self.transaction = transaction
         self._moment = moment  # when `now_ms` was right, for a call whose time goes on
         self.cpu_max = cpu_max
         self.looked_at_time = False

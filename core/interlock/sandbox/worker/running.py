@@ -165,12 +165,13 @@ class Worker:
         now_ms: float,
         is_real: bool,
         seed: int,
+        transaction: str,
         pages: dict[str, str] | None,
         cpu_max: float | None,
         remembers: bool,
     ) -> None:
         info = FunctionInfo(name, kind, self.path)  # type: ignore[arg-type]
-        host = WorkerHost(self, number, info, now_ms, seed, pages, _monotonic() if is_real else None, cpu_max, remembers)
+        host = WorkerHost(self, number, info, now_ms, seed, transaction, pages, _monotonic() if is_real else None, cpu_max, remembers)
         if self._failed is not None:
             self._finish(host, None, self._failed)
             return
