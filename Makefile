@@ -25,7 +25,7 @@ EXAMPLES      := $(patsubst examples/%/app.py,%,$(sort $(wildcard examples/*/app
 MYPY          := $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
 EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
 
-.PHONY: help env run test check format bench simulate torture fuzz wheels browser constraints clean
+.PHONY: help env run test check format bench simulate torture fuzz soak wheels browser constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: .venv/bin/python -m bench --only counters)"
 	@echo "make torture  kill the server again and again (KILLS=300, MINUTES=60, SEED=1)"
 	@echo "make fuzz     attack it with whatever clients could send (ATTACKS=5000, SEED=1)"
+	@echo "make soak     a mixed load with reloads, and what the process holds meanwhile (MINUTES=60, SEED=1)"
 	@echo "make format   put the code into its format"
 	@echo "make wheels   build every distribution into dist/"
 	@echo "make clean    take away what the others have made"
@@ -113,6 +114,9 @@ torture: env
 
 fuzz: env
 	INTERLOCK_FUZZ_ATTACKS=$(ATTACKS) $(LONG) tests/fire/test_fuzz.py
+
+soak: env
+	INTERLOCK_SOAK_MINUTES=$(if $(filter-out 0,$(MINUTES)),$(MINUTES),2) $(LONG) tests/fire/test_soak.py
 
 wheels: $(VENV)/.tools
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(addprefix ./,$(DISTRIBUTIONS))

@@ -1,7 +1,7 @@
 """Serves an app like `interlock serve`, with a handle: what its input says is done to it, a line each, and answered with a line.
 
     reload              take over the app's code
-    house               let go of history, kept answers and ended jobs older than a few seconds; collect garbage
+    house               let go of history, kept answers and ended jobs older than a few seconds
     clock SECONDS       the time of day is so far from the true one
     readonly, writable  the database, to SQLite
     limit BYTES         no file may become longer: to the system, so a write fails in the middle
@@ -11,7 +11,6 @@ Arguments: the app, and --data DIRECTORY.
 
 import argparse
 import asyncio
-import gc
 import resource
 import sys
 from pathlib import Path
@@ -48,7 +47,6 @@ async def obey(backend: Backend, clock: ShiftedClock, command: str, *given: str)
         case "house":
             await backend.engine.forget_history()
             await forget_requests(backend.engine, clock.now_ms() - KEPT_S * 1000)
-            gc.collect()
         case "clock":
             clock.shift_ms = float(given[0]) * 1000
         case "limit":
