@@ -21,6 +21,7 @@ from interlock.functions.inline import InlineRunner
 from interlock.functions.replay import Stale, replay
 from interlock.limits import Limits
 from interlock.mounting import Instance
+from interlock.sandbox.failures import cleaned
 from interlock.sandbox.frames import FrameError
 from interlock.sandbox.pool import Pool, Unhealthy
 from interlock.sandbox.process import Lost, Process, Refused, Served
@@ -168,7 +169,7 @@ class _Served:
         call = self.call
         match frame:
             case ["log", str(level), str(text)]:
-                call.log(level if level in _LEVELS else "INFO", text)
+                call.log(level if level in _LEVELS else "INFO", cleaned(text))
             case ["use", int(cursor), int(count)] if 0 <= cursor < len(self._cursors) and count >= 0:
                 try:
                     self._cursors[cursor].consume(count)

@@ -22,6 +22,8 @@ from interlock.sandbox.zygote import Spawned
 _PIECE = 1 << 18
 _FRAMES_A_TURN = 128
 _OPEN_MAX = 10_000
+_AT_ONCE = 64
+"""Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _UNREAD_MAX = 4 * 1024 * 1024
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
@@ -67,11 +69,12 @@ class Served(Protocol):
 class _Open:
     """One open call."""
 
-    __slots__ = ("cpu_before", "failures", "future", "has_answered", "served", "tasks")
+    __slots__ = ("at_once", "cpu_before", "failures", "future", "has_answered", "served", "tasks")
 
     def __init__(self, served: Served, future: asyncio.Future[Any]) -> None:
         self.served, self.future = served, future
         self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.at_once = asyncio.Semaphore(_AT_ONCE)
         self.failures: dict[int, BaseException] = {}
         self.cpu_before = 0.0
         self.has_answered = False
@@ -104,6 +107,8 @@ class Process:
         self.layers: dict[str, Any] = {}
         self.refused: Exception | None = None
         self._is_greeted = self._is_loaded = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._loop.add_reader(spawned.sock.fileno(), self._readable)
         self._loop.add_reader(spawned.status.fileno(), self._status)
         self._is_reading = True
@@ -220,6 +225,8 @@ class Process:
         if self.is_over:
             return
         self._out += encode(frame)
+        if len(self._out) >= _UNREAD_MAX:
+            self._has_room.clear()  # answers that are not fetched are all that a worker could fill our memory with
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -249,7 +256,10 @@ class Process:
 
     def _follow(self) -> None:
         """Whether to go on reading: not while a turn's share has been used up, nor while answers are not fetched."""
-        wanted = not self._pumping and len(self._out) < _UNREAD_MAX
+        has_room = len(self._out) < _UNREAD_MAX
+        if has_room:
+            self._has_room.set()
+        wanted = not self._pumping and has_room
         if wanted != self._is_reading and not self.is_over:
             self._is_reading = wanted
             if wanted:
@@ -318,7 +328,7 @@ class Process:
                     self._count_late()
             case ["gone", int(number)]:
                 self._ended(number)
-            case ["hello", dict(layers), int()]:
+            case ["hello", dict(layers), int()] if not self._is_greeted:
                 self.layers = layers
                 self._is_greeted = True
             case ["refused", str(why)] if not self._is_greeted:
@@ -391,7 +401,9 @@ class Process:
 
     async def _serve(self, opened: _Open, operation: int, work: Coroutine[Any, Any, Any]) -> None:
         try:
-            answer = await work
+            async with opened.at_once:
+                await self._has_room.wait()
+                answer = await work
         except FrameError as error:
             self.kill(f"it broke the protocol: {cleaned(str(error))}", opened.served)
             return
@@ -400,6 +412,7 @@ class Process:
             self._send(["err", operation, self._told(error)])
             return
         finally:
+            work.close()  # it may not have begun
             opened.tasks.pop(operation, None)
         self._send(["res", operation, answer])
 

@@ -35,6 +35,7 @@ _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": Mut
 _OWN_FILES = str(Path(interlock.errors.__file__).parent)
 _RAISED_MAX = 512
 _monotonic = time.monotonic
+_NO_MEMORY = "The memory of this component is used up. Hold less at once, or mount it with limits=Limits(memory=…)."
 
 _running: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("interlock_running", default=None)
 
@@ -151,6 +152,8 @@ class Worker:
 
     @staticmethod
     def _told(error: BaseException) -> list[Any]:
+        if isinstance(error, MemoryError) and not error.args:
+            error.args = (_NO_MEMORY,)  # Python raises it without a word
         return tell(error, frames_of(error, _OWN_FILES))
 
     # calls

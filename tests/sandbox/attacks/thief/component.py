@@ -1,0 +1,359 @@
+"""Tries everything that a component could, on the host that runs it and on the component beside it."""
+
+import asyncio
+import os
+import struct
+import sys
+import time
+from typing import Any
+
+from interlock import ActionCtx, Component, MutationCtx, PaginationOptions, QueryCtx, Schema, Table, reference
+from interlock.sandbox.frames import encode
+
+component = Component(
+    "thief",
+    schema=Schema(loot=Table({"text": str}), secrets=Table({"text": str}), large=Table({"data": str})),
+    permissions=["net:mail.example"],
+)
+CHANNEL = 3
+MIB = 1 << 20
+
+
+def write(data: bytes) -> None:
+    """Past everything of the SDK, onto the channel."""
+    while data:
+        try:
+            data = data[os.write(CHANNEL, data) :]
+        except BlockingIOError:
+            time.sleep(0.001)
+
+
+def frame(*parts: Any) -> None:
+    write(encode(list(parts)))
+
+
+def raw(body: bytes) -> None:
+    write(struct.pack(">I", len(body)) + body)
+
+
+def own_number() -> int:
+    return int(sys.modules["interlock.sandbox.worker.running"].Worker.running().number)
+
+
+async def ask(ctx: Any, method: str, *args: Any) -> Any:
+    """An operation that the SDK would not let through, asked as the SDK asks."""
+    return await ctx._host.ask(method, *args)
+
+
+# What belongs to others
+
+
+@component.query
+async def read_by_id(ctx: QueryCtx, id: str) -> Any:
+    return await ctx.db.get(id)
+
+
+@component.mutation
+async def change_by_id(ctx: MutationCtx, id: str) -> None:
+    await ctx.db.patch(id, {"text": "stolen"})
+
+
+@component.mutation
+async def replace_by_id(ctx: MutationCtx, id: str) -> None:
+    await ctx.db.replace(id, {"text": "stolen"})
+
+
+@component.mutation
+async def delete_by_id(ctx: MutationCtx, id: str) -> None:
+    await ctx.db.delete(id)
+
+
+@component.query
+async def scan_a_table_of_the_same_name(ctx: QueryCtx) -> Any:
+    return [row["text"] async for row in ctx.db.query("secrets")]
+
+
+@component.query
+async def scan_by_any_name(ctx: QueryCtx, table: str) -> Any:
+    return await ask(ctx, "scan", [table, "by_creation_time", [], None, False], None)
+
+
+@component.query
+async def go_on_with_a_cursor(ctx: QueryCtx, cursor: str) -> Any:
+    return (await ctx.db.query("secrets").paginate(PaginationOptions(num_items=1, cursor=cursor))).page
+
+
+@component.query
+async def call_by_name(ctx: QueryCtx, name: str) -> Any:
+    return await ctx.run_query(reference(name))
+
+
+@component.mutation
+async def change_by_name(ctx: MutationCtx, name: str) -> Any:
+    return await ctx.run_mutation(reference(name))
+
+
+@component.query
+async def call_by_target(ctx: QueryCtx, name: str, mount: str, handle: str) -> Any:
+    return await ask(ctx, "run", "query", [name, mount, handle, False, None, None], {})
+
+
+@component.mutation
+async def schedule_by_name(ctx: MutationCtx, name: str) -> Any:
+    return await ctx.scheduler.run_after(0, reference(name))
+
+
+@component.mutation
+async def cancel_a_job(ctx: MutationCtx, id: str) -> Any:
+    await ctx.scheduler.cancel(id)
+
+
+@component.query
+async def look_at_a_job(ctx: QueryCtx, id: str) -> Any:
+    return await ctx.scheduler.get(id)
+
+
+@component.query
+async def list_jobs(ctx: QueryCtx) -> Any:
+    return [job.name for job in await ctx.scheduler.list()]
+
+
+@component.query
+async def ask_who_is_there(ctx: QueryCtx) -> Any:
+    return await ask(ctx, "identity")
+
+
+@component.query
+async def write_in_a_query(ctx: QueryCtx) -> Any:
+    return await ask(ctx, "insert", "loot", {"text": "in a query"})
+
+
+@component.query
+async def schedule_in_a_query(ctx: QueryCtx) -> Any:
+    return await ask(ctx, "schedule", None, 0, ["loot_something", "", "", False, None, None], {})
+
+
+@component.mutation
+async def loot_something(ctx: MutationCtx, text: str = "honest") -> str:
+    return await ctx.db.insert("loot", {"text": text})
+
+
+@component.query
+async def looted(ctx: QueryCtx) -> list[str]:
+    return [row["text"] async for row in ctx.db.query("loot")]
+
+
+@component.mutation
+async def fetch_in_a_mutation(ctx: MutationCtx) -> Any:
+    return await ask(ctx, "fetch", "https://mail.example", "GET", {}, None, None)
+
+
+@component.action
+async def fetch(ctx: ActionCtx, url: str) -> Any:
+    return (await ctx.fetch(url)).status
+
+
+# Frames that lie
+
+
+LIES: dict[str, Any] = {
+    "an operation that there is not": lambda n: frame("op", n, 900, "__class__", 0, []),
+    "an operation of the host's object": lambda n: frame("op", n, 900, "close", 0, []),
+    "arguments of another number": lambda n: frame("op", n, 900, "get", 0, [1, 2, 3]),
+    "a scan that was never opened": lambda n: frame("op", n, 900, "fetch_rows", 0, [0, 10]),
+    "a negative scan": lambda n: frame("op", n, 900, "fetch_rows", 0, [-1, 10]),
+    "a count without measure": lambda n: frame("use", n, 0, 1 << 62),
+    "a range that is none": lambda n: frame("op", n, 900, "scan", 0, [["loot", "by_id", [["_id"]], None, False], None]),
+    "a target that is none": lambda n: frame("op", n, 900, "run", 0, ["query", ["a", "b"], {}]),
+    "limits that are none": lambda n: frame("op", n, 900, "run", 0, ["query", ["looted", "", "", False, {"x": 1}, None], {}]),
+    "a number that is a string": lambda n: frame("op", str(n), 900, "get", 0, ["x"]),
+    "a number without end": lambda n: raw(b'["ret",' + b"9" * 100_000 + b",false,1]"),
+    "a frame that is not JSON": lambda n: raw(b"hello"),
+    "a frame that is no list": lambda n: raw(b'{"t":"op"}'),
+    "an empty frame": lambda n: raw(b""),
+    "an empty list": lambda n: raw(b"[]"),
+    "a name that there is not": lambda n: frame("sudo", n),
+    "bytes that are no text": lambda n: raw(b'["ret",1,false,"\xff\xfe"]'),
+    "depth without end": lambda n: raw(b"[" * 500_000 + b"]" * 500_000),
+    "a length of two gigabytes": lambda n: write(struct.pack(">I", (1 << 31) - 1)),
+    "a length of four gigabytes": lambda n: write(b"\xff\xff\xff\xff" + b"x" * 1000),
+    "a confinement that failed after all": lambda n: frame("refused", "no seccomp; write isolation=inline"),
+    "other layers than it has": lambda n: frame("hello", {"seccomp": "none at all"}, 1),
+    "to be loaded once more": lambda n: frame("loaded", None),
+    "a manifest of its own making": lambda n: frame("loaded", {"permissions": ["net:*"]}),
+    "an error of an operation that there was not": lambda n: frame("exc", n, False, ["op", 900, []]),
+    "an error in no known way": lambda n: frame("exc", n, False, ["sudo"]),
+    "a flood for calls that are over": lambda n: [frame("op", 1 << 40, 1, "get", 0, ["x"]) for _ in range(2000)],
+    "a flood of answers nobody waits for": lambda n: [frame("ret", 1 << 40, False, None) for _ in range(2000)],
+    "random bytes": lambda n: write(bytes(range(1, 255)) * 40),
+}
+
+
+@component.mutation
+async def lie(ctx: MutationCtx, name: str) -> str:
+    await ctx.db.insert("loot", {"text": "before the lie"})
+    LIES[name](own_number())
+    await asyncio.sleep(5)
+    return "got through"
+
+
+@component.mutation
+async def answer_of_another_type(ctx: MutationCtx) -> int:
+    await ctx.db.insert("loot", {"text": "with a wrong result"})
+    frame("ret", own_number(), False, "not a number")
+    await asyncio.sleep(5)
+    return 1
+
+
+@component.mutation
+async def answer_twice(ctx: MutationCtx) -> int:
+    frame("ret", own_number(), False, 1)
+    frame("ret", own_number(), False, 2)
+    return 3
+
+
+@component.mutation
+async def go_on_after_the_end(ctx: MutationCtx) -> str:
+    async def later() -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+            frame("op", number, 900, "insert", 0, ["loot", {"text": "after the end"}])
+
+    number = own_number()
+    globals()["kept"] = asyncio.ensure_future(later())
+    return "done"
+
+
+@component.mutation
+async def write_for_another_call(ctx: MutationCtx) -> str:
+    for number in range(1, 200):
+        if number != own_number():
+            frame("op", number, 900, "insert", 0, ["loot", {"text": "in the name of another call"}])
+    await asyncio.sleep(0.05)
+    return "done"
+
+
+@component.query
+async def wait(ctx: QueryCtx, seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "waited"
+
+
+@component.mutation
+async def half_a_frame(ctx: MutationCtx) -> str:
+    write(struct.pack(">I", 1_000_000) + b"[")
+    await asyncio.sleep(5)
+    return "got through"
+
+
+@component.mutation
+async def pretend_to_be_the_engine(ctx: MutationCtx) -> str:
+    await ctx.db.insert("loot", {"text": "again and again"})
+    frame("exc", own_number(), False, ["raised", 1, ["own", "WriteConflict", ["f", "t", ["a"], "b"], "", []]])
+    await asyncio.sleep(5)
+    return "got through"
+
+
+# What ends, blocks, or is too much
+
+
+@component.mutation
+async def end(ctx: MutationCtx, how: str) -> str:
+    await ctx.db.insert("loot", {"text": "before the end"})
+    await ctx.db.query("loot").collect()
+    if how == "exit":
+        os._exit(0)
+    if how == "abort":
+        os.abort()
+    if how == "close the channel":
+        os.close(CHANNEL)
+    if how == "stop itself":
+        import signal
+
+        signal.raise_signal(signal.SIGSTOP)
+    if how == "read nowhere":
+        library = sys.modules["interlock.sandbox.confinement.libc"].library()
+        library.strlen(1)
+    if how == "overflow the stack":
+        sys.setrecursionlimit(10**9)
+        nested: Any = []
+        for _ in range(300_000):
+            nested = [nested]
+        return repr(nested)
+    if how == "hoard":
+        hoard = []
+        while True:
+            hoard.append(bytearray(8 * MIB))
+    if how == "call a system call of another ABI":
+        sys.modules["interlock.sandbox.confinement.libc"].library().syscall(0x40000000 | 39)
+    return "got through"
+
+
+@component.mutation
+async def take_long(ctx: MutationCtx, how: str) -> str:
+    await ctx.db.insert("loot", {"text": "before the deadline"})
+    if how == "spin":
+        while True:
+            pass
+    if how == "a regex":
+        import re
+
+        re.match(r"(a|aa)+$", "a" * 100 + "!")
+    if how == "wait":
+        await asyncio.Event().wait()
+    if how == "refuse to stop":
+        while True:
+            try:
+                await asyncio.sleep(5)
+            except BaseException:
+                pass
+    if how == "a large number":
+        return str((7**7**9) % 10)
+    return "got through"
+
+
+@component.query
+async def a_gigabyte(ctx: QueryCtx) -> str:
+    return "x" * (1 << 30)
+
+
+@component.query
+async def just_too_large(ctx: QueryCtx) -> str:
+    return "x" * (17 * MIB)
+
+
+@component.query
+async def many_parts(ctx: QueryCtx) -> Any:
+    raw(b'["ret",%d,false,[' % own_number() + b"[]," * 6_000_000 + b"[]]]")
+    await asyncio.sleep(5)
+
+
+@component.query
+async def a_value_that_is_none(ctx: QueryCtx) -> Any:
+    class Lies(dict):  # type: ignore[type-arg]
+        def items(self) -> Any:
+            return [("a", 1)]
+
+        def __iter__(self) -> Any:
+            return iter(["b"])
+
+    return Lies(a=object())
+
+
+@component.action
+async def ask_and_never_read(ctx: ActionCtx) -> str:
+    for operation in range(1000, 6000):
+        frame("op", own_number(), operation, "run", 0, ["query", ["a_megabyte", "", "", False, None, None], {}])
+    time.sleep(5)  # noqa: ASYNC251
+    return "got through"
+
+
+@component.query
+async def a_megabyte(ctx: QueryCtx) -> str:
+    return "x" * MIB
+
+
+@component.query
+async def print_for_a_terminal(ctx: QueryCtx) -> None:
+    print("\x1b[2J\x1b]0;owned\x07 2026-01-01 ERROR all is lost\u202e")
+    ctx.log.error("\x1b[31mred\r\nERROR forged line")
