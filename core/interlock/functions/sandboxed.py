@@ -90,7 +90,7 @@ class SandboxRunner:
             facts[self._key] = process
         if self._has_env and process.env != env:
             process.set_env(env)
-        served = _Served(call, process)
+        served = _Served(call, process, remembers=remembers)
         is_action = callee.kind == "action"
         frame = [
             callee.name,
@@ -153,8 +153,9 @@ def _cpu_left(call: Call) -> float | None:
 class _Served:
     """One call, as its worker may speak of it."""
 
-    def __init__(self, call: CallHost, process: Process) -> None:
+    def __init__(self, call: CallHost, process: Process, *, remembers: bool) -> None:
         self.call = call
+        self._remembers = remembers
         self.steps: list[Any] = []
         self._process = process
         self._taking_over: asyncio.Future[None] | None = None
@@ -184,8 +185,8 @@ class _Served:
 
     async def take_over(self, steps: list[Any]) -> None:
         """Do what the function did by itself. Raises Stale where it was mistaken."""
-        if not isinstance(self.call, TransactionHost):
-            raise FrameError("steps of a function without a transaction")
+        if not self._remembers or not isinstance(self.call, TransactionHost):
+            raise FrameError("steps of a function that was to ask for everything")
         await replay(self.call, steps, _scan)
 
     async def answer(self, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Any:

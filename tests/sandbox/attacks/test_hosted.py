@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.mounting.distributions import install
-from tests.sandbox.attacks.thief.component import LIES
+from tests.sandbox.attacks.thief.component import LIES, STEPS
 
 from interlock import App, InterlockError, Limits
 from interlock.backend import Backend
@@ -209,6 +209,18 @@ async def test_a_query_that_is_open_beside_cannot_be_made_to_write(scene: Scene)
     await asyncio.sleep(0.05)
     assert await scene.thief("write_for_another_call") == "done"
     assert await waiting == "waited"
+    await scene.unharmed()
+
+
+@pytest.mark.parametrize("name", STEPS)
+async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_out(scene: Scene, name: str) -> None:
+    told = await scene.denied("step", name=name, id=scene.secret)
+    assert re.match("ComponentCrashed|DeadlineExceeded|DocumentNotFound", told), told
+    await scene.unharmed()
+
+
+async def test_a_query_has_no_steps(scene: Scene) -> None:
+    assert "broke the protocol" in await scene.denied("step_in_a_query")
     await scene.unharmed()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import encodings.idna  # noqa: F401  # what a socket would import behind the layer
 import errno
 import mmap
 import os

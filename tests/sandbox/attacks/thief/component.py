@@ -36,6 +36,18 @@ def raw(body: bytes) -> None:
     write(struct.pack(">I", len(body)) + body)
 
 
+def op(call: int | str, operation: int, method: str, args: list[Any], steps: Any = ()) -> None:
+    frame("op", call, operation, method, 0, args, list(steps))
+
+
+def ret(call: int, value: Any, steps: Any = ()) -> None:
+    frame("ret", call, False, value, list(steps))
+
+
+def exc(call: int, told: list[Any]) -> None:
+    frame("exc", call, False, told, [])
+
+
 def own_number() -> int:
     return int(sys.modules["interlock.sandbox.worker.running"].Worker.running().number)
 
@@ -157,16 +169,16 @@ async def fetch(ctx: ActionCtx, url: str) -> Any:
 
 
 LIES: dict[str, Any] = {
-    "an operation that there is not": lambda n: frame("op", n, 900, "__class__", 0, []),
-    "an operation of the host's object": lambda n: frame("op", n, 900, "close", 0, []),
-    "arguments of another number": lambda n: frame("op", n, 900, "get", 0, [1, 2, 3]),
-    "a scan that was never opened": lambda n: frame("op", n, 900, "fetch_rows", 0, [0, 10]),
-    "a negative scan": lambda n: frame("op", n, 900, "fetch_rows", 0, [-1, 10]),
+    "an operation that there is not": lambda n: op(n, 900, "__class__", []),
+    "an operation of the host's object": lambda n: op(n, 900, "close", []),
+    "arguments of another number": lambda n: op(n, 900, "get", [1, 2, 3]),
+    "a scan that was never opened": lambda n: op(n, 900, "fetch_rows", [0, 10]),
+    "a negative scan": lambda n: op(n, 900, "fetch_rows", [-1, 10]),
     "a count without measure": lambda n: frame("use", n, 0, 1 << 62),
-    "a range that is none": lambda n: frame("op", n, 900, "scan", 0, [["loot", "by_id", [["_id"]], None, False], None]),
-    "a target that is none": lambda n: frame("op", n, 900, "run", 0, ["query", ["a", "b"], {}]),
-    "limits that are none": lambda n: frame("op", n, 900, "run", 0, ["query", ["looted", "", "", False, {"x": 1}, None], {}]),
-    "a number that is a string": lambda n: frame("op", str(n), 900, "get", 0, ["x"]),
+    "a range that is none": lambda n: op(n, 900, "scan", [["loot", "by_id", [["_id"]], None, False], None]),
+    "a target that is none": lambda n: op(n, 900, "run", ["query", ["a", "b"], {}]),
+    "limits that are none": lambda n: op(n, 900, "run", ["query", ["looted", "", "", False, {"x": 1}, None], {}]),
+    "a number that is a string": lambda n: op(str(n), 900, "get", ["x"]),
     "a number without end": lambda n: raw(b'["ret",' + b"9" * 100_000 + b",false,1]"),
     "a frame that is not JSON": lambda n: raw(b"hello"),
     "a frame that is no list": lambda n: raw(b'{"t":"op"}'),
@@ -181,10 +193,10 @@ LIES: dict[str, Any] = {
     "other layers than it has": lambda n: frame("hello", {"seccomp": "none at all"}, 1),
     "to be loaded once more": lambda n: frame("loaded", None),
     "a manifest of its own making": lambda n: frame("loaded", {"permissions": ["net:*"]}),
-    "an error of an operation that there was not": lambda n: frame("exc", n, False, ["op", 900, []]),
-    "an error in no known way": lambda n: frame("exc", n, False, ["sudo"]),
-    "a flood for calls that are over": lambda n: [frame("op", 1 << 40, 1, "get", 0, ["x"]) for _ in range(2000)],
-    "a flood of answers nobody waits for": lambda n: [frame("ret", 1 << 40, False, None) for _ in range(2000)],
+    "an error of an operation that there was not": lambda n: exc(n, ["op", 900, []]),
+    "an error in no known way": lambda n: exc(n, ["sudo"]),
+    "a flood for calls that are over": lambda n: [op(1 << 40, 1, "get", ["x"]) for _ in range(2000)],
+    "a flood of answers nobody waits for": lambda n: [ret(1 << 40, None) for _ in range(2000)],
     "random bytes": lambda n: write(bytes(range(1, 255)) * 40),
 }
 
@@ -200,15 +212,15 @@ async def lie(ctx: MutationCtx, name: str) -> str:
 @component.mutation
 async def answer_of_another_type(ctx: MutationCtx) -> int:
     await ctx.db.insert("loot", {"text": "with a wrong result"})
-    frame("ret", own_number(), False, "not a number")
+    ret(own_number(), "not a number")
     await asyncio.sleep(5)
     return 1
 
 
 @component.mutation
 async def answer_twice(ctx: MutationCtx) -> int:
-    frame("ret", own_number(), False, 1)
-    frame("ret", own_number(), False, 2)
+    ret(own_number(), 1)
+    ret(own_number(), 2)
     return 3
 
 
@@ -217,7 +229,7 @@ async def go_on_after_the_end(ctx: MutationCtx) -> str:
     async def later() -> None:
         for _ in range(200):
             await asyncio.sleep(0)
-            frame("op", number, 900, "insert", 0, ["loot", {"text": "after the end"}])
+            op(number, 900, "insert", ["loot", {"text": "after the end"}])
 
     number = own_number()
     globals()["kept"] = asyncio.ensure_future(later())
@@ -228,7 +240,7 @@ async def go_on_after_the_end(ctx: MutationCtx) -> str:
 async def write_for_another_call(ctx: MutationCtx) -> str:
     for number in range(1, 200):
         if number != own_number():
-            frame("op", number, 900, "insert", 0, ["loot", {"text": "in the name of another call"}])
+            op(number, 900, "insert", ["loot", {"text": "in the name of another call"}])
     await asyncio.sleep(0.05)
     return "done"
 
@@ -237,6 +249,32 @@ async def write_for_another_call(ctx: MutationCtx) -> str:
 async def wait(ctx: QueryCtx, seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "waited"
+
+
+STEPS: dict[str, Any] = {
+    "a write to the document of another": lambda id: ["patch", id, {"text": "stolen"}],
+    "rows that it was never shown": lambda id: ["scan", ["loot", "by_creation_time", [], None, False], None, "0" * 32],
+    "rows of an index that there is not": lambda id: ["scan", ["loot", "by_nothing", [], None, False], None, "0" * 32],
+    "a step that is none": lambda id: ["drop", "loot"],
+    "a step of the wrong shape": lambda id: ["scan", 1, 2, 3],
+    "a step that is no list": lambda id: "patch",
+}
+
+
+@component.mutation
+async def step(ctx: MutationCtx, name: str, id: str) -> str:
+    """Pretends to have done something by itself, each time that it runs."""
+    await ctx.db.insert("loot", {"text": "before the step"})
+    ret(own_number(), "got through", [STEPS[name](id)])
+    await asyncio.sleep(5)
+    return "got through"
+
+
+@component.query
+async def step_in_a_query(ctx: QueryCtx) -> str:
+    ret(own_number(), "got through", [["patch", "x", {}]])
+    await asyncio.sleep(5)
+    return "got through"
 
 
 @component.mutation
@@ -249,7 +287,7 @@ async def half_a_frame(ctx: MutationCtx) -> str:
 @component.mutation
 async def pretend_to_be_the_engine(ctx: MutationCtx) -> str:
     await ctx.db.insert("loot", {"text": "again and again"})
-    frame("exc", own_number(), False, ["raised", 1, ["own", "WriteConflict", ["f", "t", ["a"], "b"], "", []]])
+    exc(own_number(), ["raised", 1, ["own", "WriteConflict", ["f", "t", ["a"], "b"], "", []]])
     await asyncio.sleep(5)
     return "got through"
 
@@ -343,7 +381,7 @@ async def a_value_that_is_none(ctx: QueryCtx) -> Any:
 @component.action
 async def ask_and_never_read(ctx: ActionCtx) -> str:
     for operation in range(1000, 6000):
-        frame("op", own_number(), operation, "run", 0, ["query", ["a_megabyte", "", "", False, None, None], {}])
+        op(own_number(), operation, "run", ["query", ["a_megabyte", "", "", False, None, None], {}])
     time.sleep(5)  # noqa: ASYNC251
     return "got through"
 
