@@ -144,8 +144,9 @@ class Recording:
     events: list[Event] = field(default_factory=list)
 
     def promise(self, ts: int) -> None:
-        """Somebody was told of this commit."""
-        self.events.append(Event("promise", "", ts))
+        """Somebody was told of this commit, or of what it made. 0 is the state before the first one."""
+        if ts:
+            self.events.append(Event("promise", "", ts))
 
     def killed_after(self, count: int) -> tuple[dict[str, bytes], Recording]:
         """The files that the end of the process after so many events leaves, and how the recording goes on with the next process.
@@ -162,13 +163,13 @@ class Recording:
         rest = Recording(self.before, self.events[:count])
         return {name: content for name, content in left.items() if content is not None}, rest
 
-    def disk_after(self, count: int, chance: random.Random) -> tuple[dict[str, bytes], int]:
-        """The files that a power loss after so many events leaves, and the newest commit that must be in them."""
+    def disk_after(self, count: int, chance: random.Random) -> tuple[dict[str, bytes], set[int]]:
+        """The files that a power loss after so many events leaves, and the commits that must be in them."""
         files = {name: _File(content) for name, content in self.before.items()}
-        promised = 0
+        promised: set[int] = set()
         for event in self.events[:count]:
             if event.what == "promise":
-                promised = max(promised, event.at)
+                promised.add(event.at)
                 continue
             file = files.setdefault(event.file, _File(None))
             if event.what == "sync":

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -70,6 +70,7 @@ class Mix:
     queries: float = 0.15
     reads: float = 0.5
     live: float = 0.1  # of the transactions are looks at a live query
+    clash: float = 0.05  # of the steps of mutations read what somebody else then changes, for certain
     prefill: int = 0
 
 
@@ -109,6 +110,9 @@ class Author:
                 continue
             key = chance.choice(mix.keys)
             is_register = key[0] == "g"
+            if not is_query and chance.random() < mix.clash:
+                steps.append(Step("clash", key, self._next()))
+                continue
             if is_query or chance.random() < mix.reads:
                 reads = ("get", "get_by_value") if is_register else ("read", "read", "last", "count", "walk")
                 steps.append(Step(chance.choice(reads), key))
@@ -122,11 +126,14 @@ class Author:
         return tuple(steps)
 
 
-class Player:
-    """Runs a program in a transaction. `ops` is what it did and saw so far, also when it raises."""
+Clash = Callable[[str, int], Awaitable[None]]
 
-    def __init__(self, tx: Transaction) -> None:
-        self._tx = tx
+
+class Player:
+    """Runs a program in a transaction. `ops` is what it did and saw so far, also when it raises. `clash` has somebody else write."""
+
+    def __init__(self, tx: Transaction, clash: Clash | None = None) -> None:
+        self._tx, self._make_clash = tx, clash
         self.ops: list[Op] = []
 
     async def play(self, program: Program) -> None:
@@ -139,6 +146,12 @@ class Player:
 
     async def _refuse(self, step: Step) -> None:
         raise Refused
+
+    async def _clash(self, step: Step) -> None:
+        """Read, and have it changed before this transaction ends."""
+        await (self._get(step) if step.key[0] == "g" else self._read(step))
+        if self._make_clash is not None:
+            await self._make_clash(step.key, step.value)
 
     # sub-transactions
 
@@ -310,7 +323,7 @@ class Run:
 
     async def _history(self) -> list[Txn]:
         chance = self._chance = random.Random(self.seed)
-        self.crashes = self.reruns = self.refused = 0
+        self.crashes = self.reruns = self.refused = self.clashes = 0
         self._clock = VirtualClock(START_MS)
         self._disk = self.make_disk(chance, self.faults, lambda: int(self._clock.now_ms() * 1e6))
         self.errors: list[Exception] = []
@@ -402,8 +415,14 @@ class Run:
 
         async def run(tx: Transaction) -> None:
             nonlocal player
-            player = Player(tx)
+            # Once: a transaction that is run again, perhaps in its turn, must not be waited for by one that it waits for itself.
+            player = Player(tx, clash if player is None else None)
             await player.play(program)
+
+        async def clash(key: str, value: int) -> None:
+            self.clashes += 1
+            what = "put" if key[0] == "g" else "append"
+            await self._run(False, (Step(what, key, value),), f"{name} against {value}")
 
         begun, ended = self._tick(), None
         status, ops, ts = Status.UNKNOWN, tuple(_writes(program)), None
