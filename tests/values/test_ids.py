@@ -126,10 +126,17 @@ def test_a_number_that_no_table_has_makes_no_id(table: int) -> None:
         encode_id(table, bytes(16))
 
 
-def test_an_internal_id_is_fourteen_random_bytes_and_the_day() -> None:
-    one, other = new_internal(random.Random(7), 20_000), new_internal(random.Random(7), 20_000)
+def test_an_internal_id_is_the_time_and_ten_random_bytes() -> None:
+    now = 1_800_000_000_000
+    one, other = new_internal(random.Random(7), now), new_internal(random.Random(7), now)
     assert one == other
     assert len(one) == 16
-    assert one[14:] == (20_000).to_bytes(2, "big")
+    assert one[:6] == now.to_bytes(6, "big")
     numbers = random.Random(7)
-    assert len({new_internal(numbers, 20_000) for _ in range(1_000)}) == 1_000
+    assert len({new_internal(numbers, now) for _ in range(1_000)}) == 1_000
+
+
+def test_ids_of_one_table_are_in_the_order_of_their_milliseconds() -> None:
+    numbers = random.Random(7)
+    made = [encode_id(10_001, new_internal(numbers, 1_800_000_000_000 + 977 * n)) for n in range(1_000)]
+    assert made == sorted(made)

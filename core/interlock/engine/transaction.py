@@ -402,7 +402,7 @@ class Transaction:
         """Add a document; gives its id and what is stored. `id` may be chosen by who has read that it is free."""
         if id is None:
             engine = self._engine
-            id = encode_id(table.number, new_internal(engine.random, int(engine.clock.now_ms() // 86_400_000)))
+            id = encode_id(table.number, new_internal(engine.random, int(engine.clock.now_ms())))
         fields = {name: value for name, value in document.items() if value is not UNSET}
         for name in fields:
             if type(name) is not str or name[:1] == "_":
