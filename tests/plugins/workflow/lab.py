@@ -5,11 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from interlock import ActionCtx, AppError, Component, MutationCtx, QueryCtx, Schema, Table, components
 from interlock.testing import TestBackend
 from interlock_workflow import StepInfo, WorkflowManager, WorkflowStatus, WorkflowStep
+
+Isolation = Literal["inline", "sandbox"]
+
+
+ISOLATION: list[Isolation] = ["inline"]
+"""How the mounts run: the last one. The fixture `isolation` puts in another."""
+
+
+class Bench(TestBackend):
+    """A backend whose mounts run as the test's parameter says."""
+
+    __test__ = False
+
+    def __init__(self, component: Component, **options: Any) -> None:
+        super().__init__(component, **{"isolation": ISOLATION[-1], **options})
 
 
 class OutOfStock(AppError):
@@ -108,10 +123,27 @@ async def callbacks(t: TestBackend) -> list[tuple[str, Any]]:
     return [(row["result"]["kind"], row["context"]) for row in await t.run(lambda ctx: ctx.db.query("ended").collect())]
 
 
-async def settle() -> None:
-    """Let everything run that need not wait for an action at its gate."""
-    for _ in range(300):
-        await asyncio.sleep(0)
+async def until(condition: Callable[[], bool]) -> None:
+    """Let everything run until something holds that does not wait for an action at its gate. Workers take a moment of real time."""
+    for _ in range(5_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came to hold")
 
 
-__all__ = ["Lab", "OutOfStock", "WorkflowStep", "callbacks", "do", "done", "settle", "start", "status", "steps"]
+__all__ = [
+    "ISOLATION",
+    "Bench",
+    "Isolation",
+    "Lab",
+    "OutOfStock",
+    "WorkflowStep",
+    "callbacks",
+    "do",
+    "done",
+    "start",
+    "status",
+    "steps",
+    "until",
+]

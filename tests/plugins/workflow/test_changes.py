@@ -17,7 +17,9 @@ from interlock.testing import TestBackend
 from interlock_workflow import ChangedPast, NotAStep, StepFailed, UnknownStep, WorkflowRunning, WorkflowStep
 from interlock_workflow.testing import replay
 
-from .lab import Lab, OutOfStock, callbacks, do, done, start, status, steps
+from .lab import Bench, Lab, OutOfStock, callbacks, do, done, start, status, steps
+
+pytestmark = pytest.mark.usefixtures("isolation")
 
 
 class Changing:
@@ -38,7 +40,7 @@ async def changed(before: Any, after: Any, lab: Lab) -> tuple[str, Any, list[Any
     """What becomes of a run that waits in a sleep under the code `before`, and goes on under `after`."""
     changing = Changing(lab)
     changing.code = before
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, changing.flow)
         assert (await status(t, lab, id)).type == "in_progress"
         changing.code = after
@@ -147,7 +149,7 @@ async def test_a_run_that_failed_over_a_changed_past_goes_on_when_the_code_is_ri
     async def wrong(step: WorkflowStep) -> None: ...
 
     changing.code = right
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, changing.flow)
         changing.code = wrong
         await t.advance(10)
@@ -180,7 +182,7 @@ async def test_what_is_patched_takes_the_new_way_only_where_the_run_has_not_been
         return [early, late]
 
     changing.code = before
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         old = await start(t, lab, changing.flow)
         changing.code = after
         new = await start(t, lab, changing.flow)
@@ -206,7 +208,7 @@ async def test_runs_stay_with_the_version_that_they_began_with() -> None:
     async def flow(step: WorkflowStep) -> str:
         return await first(step)
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         history = await do(t, lambda ctx: lab.workflows.history(ctx, id))
         later = Lab()
@@ -250,7 +252,7 @@ def pipeline(lab: Lab) -> Any:
 async def test_a_run_is_restarted_from_any_step(from_step: Any, again: list[str]) -> None:
     lab = Lab()
     flow = pipeline(lab)
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await three(lab, t, flow)
         await do(t, lambda ctx: lab.workflows.restart(ctx, id, from_step=from_step))
         await t.finish_in_progress()
@@ -264,7 +266,7 @@ async def test_a_run_is_restarted_from_any_step(from_step: Any, again: list[str]
 async def test_a_fork_does_again_what_comes_after_the_step_and_leaves_the_old_run_alone(from_step: Any, again: list[str]) -> None:
     lab = Lab()
     flow = pipeline(lab)
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await three(lab, t, flow)
         new = await do(t, lambda ctx: lab.workflows.fork(ctx, id, from_step=from_step))
         await t.finish_in_progress()
@@ -281,7 +283,7 @@ async def test_a_step_that_is_not_there_or_a_run_that_still_runs_is_refused() ->
     async def waiting(step: WorkflowStep) -> None:
         await step.await_event("e")
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id, running = await three(lab, t, flow), await start(t, lab, waiting)
         for from_step in ("nothing", -1):
             with pytest.raises(UnknownStep):
@@ -299,7 +301,7 @@ async def test_a_recorded_failure_fails_again_until_the_run_is_restarted_from_it
         return result
 
     lab.failures["a"] = 1
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         await do(t, lambda ctx: lab.workflows.restart(ctx, id))
         await t.finish_in_progress()
@@ -322,7 +324,7 @@ async def test_what_a_cancel_cut_off_is_done_again_by_a_restart() -> None:
         await step.run_mutation(lab.write, what=1)
         return list(await asyncio.gather(step.sleep(10), step.await_event("e"), step.run_workflow(child)))
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         await do(t, lambda ctx: lab.workflows.cancel(ctx, id))
         assert [step.state for step in await steps(t, lab, id)] == ["success", "canceled", "canceled", "canceled"]
@@ -365,7 +367,7 @@ async def test_waiting_for_what_is_no_step_fails_and_says_what_to_write(helper: 
         except NotAStep:
             pass
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow))
         assert found.error is not None and found.error["type"] == "NotAStep"
         with pytest.raises(Exception, match=told):
@@ -409,7 +411,7 @@ async def test_a_context_is_not_there_and_says_what_is() -> None:
     async def flow(step: Any) -> None:
         await step.db.get("x")
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow))
         assert found.error is not None and "step.run_query" in found.error["message"]
 
@@ -424,7 +426,7 @@ async def test_options_that_make_no_sense_together_are_refused(options: Any) -> 
     async def flow(step: WorkflowStep) -> None:
         await step.with_options(**options).run_action(lab.act, name="a")
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow))
         assert found.error is not None and found.error["type"] in ("ValueError", "TypeError")
         assert lab.log == []
@@ -451,7 +453,7 @@ async def test_a_recorded_run_is_replayed_in_one_line(tmp_path: Path) -> None:
 
     lab.failures["a"] = 1
     changing.code = code
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, changing.flow)
         await t.finish_scheduled()
         history = await do(t, lambda ctx: lab.workflows.history(ctx, id))

@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hypothesis import Phase, given, settings
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from interlock import ActionCtx, MutationCtx
@@ -25,7 +26,7 @@ from interlock.storage.memory import MemoryStorage
 from interlock.testing import TestBackend
 from interlock_workflow import Retry, StepFailed, WorkflowStep
 
-from .lab import Lab, OutOfStock, callbacks, do, done, status
+from .lab import ISOLATION, Lab, OutOfStock, callbacks, do, done, status
 
 PATIENT = Retry(max_attempts=8, initial_backoff=0.5, jitter=0)
 
@@ -40,7 +41,7 @@ class Machine(TestBackend):
         # Another seed for each life: the same one would draw ids again that are on the disk already.
         lives = f"{self.seed} {self.disk._newest}"
         own = random.Random(lives).getrandbits(32)
-        self._backend = Backend(lab.component, storage=self.disk, dev=True, clock=self.clock, seed=own, isolation="inline")
+        self._backend = Backend(lab.component, storage=self.disk, dev=True, clock=self.clock, seed=own, isolation=ISOLATION[-1])
 
     def crash(self) -> tuple[MemoryStorage, float]:
         """What is on the disk at this moment, and the time."""
@@ -228,7 +229,8 @@ def interpreter(lab: Lab) -> Any:
 
 
 # A failing example is small enough, and shrinking it takes minutes.
-@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@pytest.mark.usefixtures("isolation")
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=list(HealthCheck))
 @given(programs=st.lists(PROGRAM, min_size=1, max_size=3), points=st.lists(st.floats(0, 1), max_size=3), seed=st.integers(1, 2**32 - 1))
 async def test_programs_do_what_the_model_says_however_often_the_process_ends(programs: Any, points: list[float], seed: int) -> None:
     """Several runs at once over one table; at some places, as the numbers say, the process ends and another goes on."""

@@ -23,7 +23,9 @@ from interlock_workflow import (
     WorkflowStep,
 )
 
-from .lab import Lab, OutOfStock, callbacks, do, done, settle, start, status, steps
+from .lab import Bench, Lab, OutOfStock, callbacks, do, done, start, status, steps, until
+
+pytestmark = pytest.mark.usefixtures("isolation")
 
 
 async def test_steps_run_one_after_another_and_are_recorded() -> None:
@@ -37,7 +39,7 @@ async def test_steps_run_one_after_another_and_are_recorded() -> None:
         last = await step.run_mutation(lab.write, what=f"{item} again")
         return {"first": first, "seen": seen, "told": told, "last": last, "count": count}
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, order, item="tea", options={"on_complete": lab.ended, "context": [1]})
         found = await status(t, lab, id)
         assert (found.type, found.name, found.steps, found.version) == ("completed", "order", 4, 1)
@@ -66,7 +68,7 @@ async def test_steps_of_queries_and_mutations_share_a_transaction_unless_they_as
         result: int = await mine.run_query(lab.count)
         return result
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await do(t, lambda ctx: lab.workflows.start(ctx, many, {}))
         ran = [job.name for job in await t.finish_in_progress()]
         assert ran.count("workflow/turn") <= 1 and (await status(t, lab, id)).result == 5
@@ -93,7 +95,7 @@ async def test_a_start_is_undone_with_its_transaction_and_nothing_of_the_run_hap
         await ctx.db.insert("done", {"what": "after the start"})
         return id
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         with pytest.raises(AppError):
             await t.run(undone)
         await t.finish_scheduled()
@@ -110,7 +112,7 @@ async def test_what_is_wrong_is_raised_by_the_start() -> None:
     async def flow(step: WorkflowStep, count: int) -> None:
         await step.run_action("no_such_function", count=count)
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         with pytest.raises(ArgumentError, match="flow: argument count must be int"):
             await do(t, lambda ctx: lab.workflows.start(ctx, flow, {"count": "many"}))
         with pytest.raises(ArgumentError):
@@ -132,7 +134,7 @@ async def test_a_workflow_can_be_started_by_calling_it_and_by_name() -> None:
     async def flow(step: WorkflowStep, what: str) -> None:
         await step.run_mutation(lab.write, what=what)
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await t.mutation("flow", args={"what": "called"})
         await do(t, lambda ctx: lab.workflows.start(ctx, "flow", {"what": "named"}))
         await t.finish_in_progress()
@@ -162,7 +164,7 @@ async def test_an_error_of_a_step_is_raised_where_it_was_awaited_with_its_class_
         return caught
 
     lab.failures["a"] = 1
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         data = {"left": 0, "message": "no milk"}
         assert (await status(t, lab, id)).result == [[True, data], [False, data], ["act", "a failed", "NOT_NOW"]]
@@ -178,7 +180,7 @@ async def test_a_workflow_that_raises_has_failed_and_its_callback_is_told_once()
         await step.run_mutation(lab.write, what="kept")
         raise OutOfStock({"message": "really none"})
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow, options={"on_complete": lab.ended})
         found = await status(t, lab, id)
         assert found.type == "failed"
@@ -195,7 +197,7 @@ async def test_a_result_that_does_not_fit_its_annotation_is_a_failure() -> None:
         await step.run_mutation(lab.write, what=1)
         return "text"  # type: ignore[return-value]
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow))
         assert found.error is not None and found.error["message"].startswith("Invalid return value")
         assert await done(t) == [1]
@@ -208,7 +210,7 @@ async def test_a_callback_that_raises_is_undone_and_the_end_stands() -> None:
     async def flow(step: WorkflowStep) -> int:
         return 7
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow, options={"on_complete": lab.ended, "context": "raise"}))
         assert (found.type, found.result, found.on_complete_error) == ("completed", 7, "AppError: callback failed")
         assert await callbacks(t) == []
@@ -233,7 +235,7 @@ async def test_actions_are_retried_as_the_step_the_workflow_or_the_manager_says(
         return result
 
     lab.failures.update(once=1, often=2)
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await do(t, lambda ctx: lab.workflows.start(ctx, flow, {}))
         await t.finish_scheduled()
         assert (await status(t, lab, id)).result == "did often"
@@ -250,9 +252,9 @@ async def test_steps_that_are_gathered_run_together_and_come_back_in_order() -> 
     async def flow(step: WorkflowStep, n: int) -> list[str]:
         return list(await asyncio.gather(*[step.run_action(lab.act, name=str(i), gate=True) for i in range(n)]))
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await do(t, lambda ctx: lab.workflows.start(ctx, flow, {"n": 14}))
-        await settle()
+        await until(lambda: lab.running == 3)
         assert len((await status(t, lab, id)).running) == 14
         assert lab.most_running == 3
         for i in range(14):
@@ -291,7 +293,7 @@ async def test_task_groups_locks_and_races_work_and_no_code_runs_while_a_step_is
         for future in asyncio.as_completed(calls):
             yield await future
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await do(t, lambda ctx: lab.workflows.start(ctx, flow, {}))
         await t.finish_scheduled()
         found = await status(t, lab, id)
@@ -311,7 +313,7 @@ async def test_of_gathered_steps_the_failure_is_raised_and_the_others_are_done_a
         await asyncio.gather(step.run_action(lab.act, name="bad"), step.run_action(lab.act, name="good"))
 
     lab.failures["bad"] = 1
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow))
         assert found.error is not None
         assert (found.type, found.error["message"], sorted(lab.log)) == ("failed", "bad failed", ["bad", "good"])
@@ -326,7 +328,7 @@ async def test_a_step_that_is_never_awaited_is_done_before_the_end_and_its_failu
         step.run_action(lab.act, name="forgotten too")
         return "done"
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         good, bad = await start(t, lab, flow, fail=False), await start(t, lab, flow, fail=True)
         assert ((await status(t, lab, good)).result, (await status(t, lab, bad)).type) == ("done", "failed")
         assert (await done(t), len(lab.log)) == (["forgotten"], 2)
@@ -342,7 +344,7 @@ async def test_more_steps_than_fit_into_one_transaction_take_several() -> None:
         results = await asyncio.gather(*[step.run_action(lab.act, name=str(n)) for n in range(230)])
         return len(results)
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         assert ((await status(t, lab, id)).result, await done(t)) == (230, list(range(250)))
         assert sorted(map(int, lab.log)) == list(range(230))
@@ -365,7 +367,7 @@ async def test_a_step_that_is_too_large_for_a_shared_transaction_gets_one_of_its
     async def flow(step: WorkflowStep) -> list[int]:
         return [await step.run_mutation(large, rows=7_000) for _ in range(2)] + [await step.run_mutation(large, rows=13_000)]
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow))
         assert (found.type, found.result) == ("completed", [7_000, 7_000, 13_000])
         assert await t.run(lambda ctx: ctx.db.query("done").count()) == 27_000
@@ -385,7 +387,7 @@ async def test_a_sleep_lasts_for_days_and_keeps_nothing_running() -> None:
         await step.with_options(run_after=HOUR).run_action(lab.act, name="later")
         return [(step.now() - begun) / 1000]
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         assert [step.kind for step in (await status(t, lab, id)).running] == ["sleep"]
         await t.advance(3 * DAY - 1)
@@ -410,7 +412,7 @@ async def test_a_run_may_begin_later() -> None:
         await step.run_mutation(lab.write, what="flow")
         await step.with_options(run_after=60).run_workflow(child)
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         await start(t, lab, flow, options={"run_after": HOUR})
         assert await done(t) == []
         await t.advance(HOUR)
@@ -433,7 +435,7 @@ async def test_time_chance_and_logs_are_the_same_in_every_replay() -> None:
         step.log.info("ended")
         seen.append(facts)
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         begun = t.now()
         id = await start(t, lab, flow)
         await t.advance(60)
@@ -459,7 +461,7 @@ async def test_events_are_taken_once_in_the_order_in_which_they_were_sent() -> N
     async def send(t: TestBackend, id: str, name: Any, value: Any = None) -> Any:
         return await do(t, lambda ctx: lab.workflows.send_event(ctx, name, workflow_id=id, value=value))
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         assert [step.name for step in (await status(t, lab, id)).running] == ["number"]
         with pytest.raises(ValueRefused):
@@ -496,7 +498,7 @@ async def test_an_event_may_carry_an_error_be_refused_or_never_come() -> None:
                 told.append(f"{error.type}: {error.message}")
         return told
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         await do(t, lambda ctx: lab.workflows.send_event(ctx, "a", workflow_id=id, error="refused"))
         await do(t, lambda ctx: lab.workflows.send_event(ctx, "b", workflow_id=id, value="text"))
@@ -521,7 +523,7 @@ async def test_an_event_of_its_own_is_sent_by_its_id_once() -> None:
         await step.run_mutation(lab.write, what=[first, second])
         return [await step.await_event(id=first), await step.await_event(id=second)]
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         [[first, second]] = await done(t)
         for event, value in ((second, 2), (first, 1)):
@@ -554,7 +556,7 @@ async def test_a_child_gives_its_result_and_its_failure_to_its_parent() -> None:
             results.append(error.data["message"])
         return results
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         assert (await status(t, lab, id)).result == [2, 4, "negative"]
         children = (await do(t, lambda ctx: lab.workflows.list_by_name(ctx, child))).page
@@ -577,10 +579,9 @@ async def test_a_cancel_ends_a_run_and_its_children_and_late_results_are_dropped
         await asyncio.gather(step.run_workflow(child), step.sleep(DAY), step.await_event("e"))
         await step.run_mutation(lab.write, what="never")
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await do(t, lambda ctx: lab.workflows.start(ctx, flow, {}, on_complete=lab.ended))
-        await settle()
-        assert lab.log == ["slow"]
+        await until(lambda: lab.log == ["slow"])
         await do(t, lambda ctx: lab.workflows.cancel(ctx, id))
         found = (await do(t, lambda ctx: lab.workflows.list(ctx))).page
         assert [(run.type, run.generation) for run in found] == [("canceled", 1)] * 2
@@ -607,7 +608,7 @@ async def test_a_child_that_is_canceled_is_told_to_its_parent() -> None:
             return error.message
         return "?"
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         [running] = (await status(t, lab, id)).running
         await do(t, lambda ctx: lab.workflows.cancel(ctx, running.child or ""))
@@ -624,7 +625,7 @@ async def test_a_paused_run_does_nothing_further_until_it_is_resumed() -> None:
         await step.sleep(10)
         await step.run_mutation(lab.write, what=1)
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         await do(t, lambda ctx: lab.workflows.pause(ctx, id))
         await t.advance(60)
@@ -643,7 +644,7 @@ async def test_the_pool_can_be_paused_and_resized_and_queries_need_no_place_in_i
         result: str = await step.run_action(lab.act, name="a")
         return result
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         await do(t, lambda ctx: lab.workflows.resize_pool(ctx, 0))
         id = await start(t, lab, flow)
         assert (await done(t), lab.log) == ([1], [])
@@ -678,7 +679,7 @@ async def test_large_arguments_results_and_events_are_held_apart_and_come_back_w
         await step.sleep(1)
         return [got[:3], sent[-3:], far[:3], text[:3]]
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow, text=text)
         await do(t, lambda ctx: lab.workflows.send_event(ctx, "e", workflow_id=id, value=text))
         await t.finish_scheduled()
@@ -705,7 +706,7 @@ async def test_a_result_that_is_too_large_fails_its_step_and_says_so() -> None:
             return error.message
         return "?"
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         for inline in (None, False):
             told = (await status(t, lab, await start(t, lab, flow, inline=inline))).result
             assert "4,000,000" in told and "4,100,002" in told
@@ -722,7 +723,7 @@ async def test_a_workflow_may_begin_anew_with_other_arguments() -> None:
             step.continue_as_new(n=n + 1)
         return n
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow, n=0)
         await t.finish_scheduled()
         assert ((await status(t, lab, id)).result, await done(t)) == (3, [0, 1, 2, 3])
@@ -739,7 +740,7 @@ async def test_runs_are_found_by_name_state_and_key() -> None:
     async def other(step: WorkflowStep) -> None:
         await step.await_event("e")
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         a = await start(t, lab, one, options={"key": "order-1"})
         assert await start(t, lab, one, options={"key": "order-1"}) == a
         b = await start(t, lab, other, options={"key": "order-2"})
@@ -766,7 +767,7 @@ async def test_runs_are_removed_when_they_were_kept_long_enough() -> None:
     @lab.define
     async def flow(step: WorkflowStep) -> None: ...
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         brief = await start(t, lab, flow, options={"keep_for": HOUR})
         kept = await start(t, lab, flow)
         await t.advance(HOUR / 2)
@@ -791,7 +792,7 @@ async def test_cleaning_up_leaves_nothing(count: int) -> None:
             await step.with_options(inline=n % 10 != 0 or None).run_query(lab.count)
         await asyncio.gather(step.run_workflow(child), step.await_event("e"), step.sleep(5))
 
-    async with TestBackend(lab.component) as t:
+    async with Bench(lab.component) as t:
         id = await start(t, lab, flow)
         await do(t, lambda ctx: lab.workflows.send_event(ctx, "unasked", workflow_id=id))
         assert await do(t, lambda ctx: lab.workflows.cleanup(ctx, id)) is False
