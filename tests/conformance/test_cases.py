@@ -1,12 +1,88 @@
-"""The cases of engine.md section 10 are all here."""
+"""The cases of the list are all here, each is really asserted, and those that are left out say what is missing, while it is."""
 
 from __future__ import annotations
 
-import re
+import ast
+import asyncio
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+
+import httpx
+import pytest
+
+from interlock import ActionCtx, Backend, Component, Request, Response, Table
+from interlock.cli.main import app
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def serves_no_routes() -> bool:
+    component = Component("app", permissions=["http"])
+
+    @component.http("GET", "/hello")
+    async def hello(ctx: ActionCtx, request: Request) -> Response:
+        return Response("hello")
+
+    async def status() -> int:
+        async with Backend(component, data=":memory:") as backend:
+            transport = httpx.ASGITransport(backend.asgi())
+            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+                return (await client.get("/http/hello")).status_code
+
+    return asyncio.run(status()) == 404
+
+
+MISSING: dict[str, Callable[[], bool]] = {
+    "HTTP routes of components": serves_no_routes,
+    "staged indexes": lambda: "staged" not in inspect.signature(Table.index).parameters,
+    "file storage": lambda: not hasattr(ActionCtx, "storage"),
+    "text search": lambda: not any("search" in name for name in dir(Table)),
+    "vector search": lambda: not any("vector" in name for name in dir(Table)),
+    "export and import": lambda: not {"export", "import"} & {str(command.name) for command in app.registered_commands},
+}
+"""What a case may wait for, and whether it is still not there."""
+
+
+def cases() -> dict[int, list[Function]]:
+    found: dict[int, list[Function]] = {}
+    for file in sorted(Path(__file__).parent.glob("test_*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, Function) and node.name[:5] == "test_" and node.name[5:8].isdigit():
+                found.setdefault(int(node.name[5:8]), []).append(node)
+    return found
+
+
+def marks(case: Function) -> list[str]:
+    return [ast.unparse(mark) for mark in case.decorator_list if "pytest.mark" in ast.unparse(mark)]
+
+
+def reason(case: Function) -> str | None:
+    """What a skipped case says that it needs."""
+    for mark in case.decorator_list:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.skip":
+            return str(ast.literal_eval(mark.keywords[0].value)).removeprefix("needs ")
+    return None
+
+
+def asserts(case: Function) -> bool:
+    nodes = list(ast.walk(case))
+    raises = any(isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.raises" for node in nodes)
+    return raises or any(isinstance(node, ast.Assert) for node in nodes)
 
 
 def test_each_of_the_hundred_cases_is_one_test() -> None:
-    files = sorted(Path(__file__).parent.glob("test_*.py"))
-    numbers = [int(number) for file in files for number in re.findall(r"^(?:async )?def test_(\d{3})_", file.read_text(), re.MULTILINE)]
-    assert sorted(numbers) == list(range(1, 101))
+    assert {number: len(tests) for number, tests in cases().items()} == dict.fromkeys(range(1, 101), 1)
+
+
+@pytest.mark.parametrize("number", range(1, 101))
+def test_a_case_asserts_something_or_says_what_is_missing(number: int) -> None:
+    (case,) = cases()[number]
+    needs = reason(case)
+    if needs is None:
+        assert marks(case) == [], "it is either run, or skipped with what is missing"
+        assert asserts(case)
+    else:
+        assert needs in MISSING
+        assert ast.get_docstring(case), "it says what it will assert"
+        assert MISSING[needs](), f"{needs}: there by now, so the case can be written"

@@ -51,6 +51,25 @@ async def test_mutation_jobs_wait_while_storage_refuses_and_run_once_when_it_is_
         assert {job.state for job in await process.jobs()} == {"success"}
 
 
+async def test_a_clock_that_is_set_back_while_jobs_wait_for_storage_does_not_make_them_wait_longer() -> None:
+    machine, disk = machine_with_disk()
+    async with machine.process(diary()) as process:
+        await process.call("plan", seconds=1, text="early")
+        disk.is_full = True
+        await process.advance(20)  # pauses double
+        disk.is_full = False
+        process.clock.move_to(process.clock.now_ms() + 1_000)  # the engine writes again, the scheduler still waits
+        for _ in range(50):
+            await asyncio.sleep(0)
+        process.clock._now_ms -= 3_600_000
+        await process.call("plan", seconds=0, text="late")
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert await process.call("texts") == ["late"]
+        await process.advance(3_700)
+        assert await process.call("texts") == ["late", "early"]
+
+
 async def test_an_action_that_ended_while_storage_refused_is_marked_when_it_is_back_and_not_run_again() -> None:
     machine, disk = machine_with_disk()
     component = diary()

@@ -232,6 +232,8 @@ class Scheduler:
         if not self._is_open:
             return
         now = self._clock.now_ms()
+        if self._paused_until_ms > now + _BACKOFF_MS_MAX:
+            self._paused_until_ms = -math.inf  # the clock was set back, and the pause is not to take so long
         if self._paused_until_ms <= now:
             while (turn := self._rounds.take()) is not None:
                 self._spawn(self._run(*turn))
