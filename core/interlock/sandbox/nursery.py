@@ -59,7 +59,8 @@ def main(control: int, worker_module: str, preload: Iterable[str]) -> NoReturn:
     if prepare is not None:
         prepare()
     nursery = Nursery(socket.socket(fileno=control), worker.main)
-    # From here on nothing is imported from a file, neither here nor in a worker.
+    # From here on nothing is imported from a file, neither here nor in a worker, and nothing compiled is written.
+    sys.dont_write_bytecode = True
     sys.path.clear()
     sys.path_importer_cache.clear()
     gc.collect()

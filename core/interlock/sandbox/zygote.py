@@ -34,7 +34,7 @@ _PRELOADED = (
 )
 _WORKER = "interlock.sandbox.worker"
 # As `python -I`, but with a hash seed: the order of a set of strings is the same in every worker.
-_FLAGS = ("-s", "-P", "-S", "-B")
+_FLAGS = ("-s", "-P", "-S")
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,11 +234,8 @@ def test_landlock_alone_stops_signals_and_abstract_sockets() -> None:
 # Limits
 
 
-SIZE = rlimits.address_space() if sys.platform == "linux" else 0
-
-
-def limits() -> None:
-    rlimits.limit(Plan(memory=64 * MIB, cpu=1), size_now=SIZE)
+def limits(size: int | None = None) -> None:
+    rlimits.limit(Plan(memory=64 * MIB, cpu=1), size_now=rlimits.address_space() if size is None else size)
 
 
 def test_the_limit_of_memory_alone_stops_a_hoarder() -> None:
@@ -277,9 +274,11 @@ def test_the_limit_of_locked_memory_alone_stops_locking() -> None:
 
 
 def test_the_limit_of_processes_alone_stops_forking() -> None:
+    size = rlimits.address_space()
+
     def layer() -> None:
         credentials.leave_root(1)  # root goes past the limit
-        limits()
+        limits(size)
 
     assert both(layer, ATTEMPTS["fork"]).errno == errno.EAGAIN
 
