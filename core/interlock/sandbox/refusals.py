@@ -11,10 +11,10 @@ from typing import Any
 
 from interlock.errors import PermissionDenied
 
-_FILES = "Keep data in tables and large content in ctx.storage; read files of your own package with importlib.resources."
+_FILES = "Keep data in tables, and what belongs to the component in its Python modules."
 _NETWORK = "Use ctx.fetch in an action, with the host in the component's permissions and in allow= at the mount."
 _PROCESSES = "A component runs in one process. Split long work into actions and scheduled functions."
-_NATIVE = 'A component with native code says so in its permissions: ["native"].'
+_NATIVE = "A sealed component is pure Python; of native packages it has pydantic and what Python brings."
 _WHAT = {
     "open": ("opening a file", _FILES),
     "os.listdir": ("listing a directory", _FILES),
