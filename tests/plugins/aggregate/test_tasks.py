@@ -113,7 +113,9 @@ async def test_attaching_to_a_filled_table_while_it_is_written_to() -> None:
                 if kind == 0:
                     ids.append(await write(t, random.randrange(100)))
                 elif kind == 1:
+                    ids.remove(id)  # the other writer is to leave it alone as long
                     await t.run(lambda ctx, id=id: ctx.db.patch(id, {"points": random.randrange(100)}))
+                    ids.append(id)
                 else:
                     ids.remove(id)
                     await t.run(lambda ctx, id=id: ctx.db.delete(id))

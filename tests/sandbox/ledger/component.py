@@ -281,6 +281,51 @@ async def mark(ctx: MutationCtx, n: float) -> int:
     return await ctx.db.query("marks").count()
 
 
+@component.mutation
+async def clocks_and_draws(ctx: MutationCtx) -> dict[str, Any]:
+    import datetime
+    import os
+    import random
+    import secrets
+    import time
+    import uuid
+
+    return {
+        "now": ctx.now(),
+        "clocks": [time.time() * 1000, time.time_ns() / 1e6, time.monotonic() * 1000, datetime.datetime.now().timestamp() * 1000],
+        "today": str(datetime.date.today()) == str(datetime.datetime.fromtimestamp(ctx.now() / 1000).date()),
+        "draws": [random.random(), random.Random().random(), random.SystemRandom().random(), secrets.token_hex(4), os.urandom(4).hex()],
+        "uuids": [str(uuid.uuid4()), str(uuid.uuid1())],
+        "set": list({"one", "two", "three", "four"}),
+    }
+
+
+@component.query
+async def told_time(ctx: QueryCtx) -> float:
+    import time
+
+    return time.time()
+
+
+@component.mutation
+async def sleep(ctx: MutationCtx, how: str) -> None:
+    import time
+
+    await asyncio.sleep(0)
+    if how == "time":
+        time.sleep(1)
+    await asyncio.sleep(1)
+
+
+@component.action
+async def real_time(ctx: ActionCtx) -> list[Any]:
+    import time
+
+    first, monotonic = time.time(), time.monotonic()
+    await asyncio.sleep(0.01)
+    return [time.time() > first, time.monotonic() > monotonic, first]
+
+
 component.use(child)
 
 

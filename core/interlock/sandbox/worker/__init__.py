@@ -9,11 +9,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from interlock.sandbox.worker import determinism
 from interlock.sandbox.worker.running import Worker
 
 
 def prepare() -> None:
     """What is done once in the zygote, for every worker that is forked from it."""
+    determinism.install()
 
 
 def main(fd: int, layers: Mapping[str, Any]) -> NoReturn:

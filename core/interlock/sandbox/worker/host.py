@@ -92,6 +92,15 @@ class WorkerHost:
             self._generator = random.Random(self.seed)
         return self._generator
 
+    def look_at_time(self) -> None:
+        """Its result is not right for ever."""
+        self.looked_at_time = True
+
+    @property
+    def label(self) -> str:
+        function = self.function
+        return f"{function.component_path}/{function.name}" if function.component_path else function.name
+
     def now(self) -> float:
         if self.function.kind != "action":
             self.looked_at_time = True
@@ -175,9 +184,7 @@ class WorkerHost:
         return frame[2]
 
     def _ended(self) -> CallRefused:
-        function = self.function
-        label = f"{function.component_path}/{function.name}" if function.component_path else function.name
-        return CallRefused(label, "its context was used after the call had ended. Await everything that it starts.")
+        return CallRefused(self.label, "its context was used after the call had ended. Await everything that it starts.")
 
     def metrics(self) -> Metrics:
         used, remaining = self.ask_now("metrics")

@@ -20,6 +20,7 @@ import interlock.errors
 from interlock.sandbox.failures import frames_of, make, tell
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
+from interlock.sandbox.worker.determinism import Still, stand_still
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.loop import WorkerLoop
 from interlock.sandbox.worker.manifest import manifest_json
@@ -184,6 +185,7 @@ class Worker:
         if kind == "action":
             self._tasks[number] = self.loop.create_task(running, context=context)
             return
+        stand_still(context, Still(host.label, now_ms, seed, host.look_at_time))
         # Its first part without a task: where it finds what it reads here, there is no other.
         try:
             pending = context.run(running.send, None)

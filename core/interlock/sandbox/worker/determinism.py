@@ -1,0 +1,184 @@
+"""In a query or mutation the standard library's clocks stand still, and its randomness comes from the seed of the call.
+
+No boundary, a help: a function that is run again on the same state does the same, whatever library it draws from. What is shown
+follows the call that runs, so it is patched once, in the zygote; outside of calls, and in actions, everything is as always.
+Native code that asks the kernel for the time by itself is not reached.
+
+Start at `install`; a call says by `stand_still` what it is to be shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.tasks
+import contextvars
+import ctypes
+import datetime
+import gc
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from interlock.errors import PermissionDenied
+
+_CLOCKS = ("time", "monotonic", "perf_counter", "process_time", "thread_time", "clock_gettime")
+_OF_RANDOM = (
+    "betavariate binomialvariate choice choices expovariate gammavariate gauss getrandbits getstate lognormvariate normalvariate "
+    "paretovariate randbytes randint random randrange sample seed setstate shuffle triangular uniform vonmisesvariate weibullvariate"
+)
+_NODE = 0x02_00_00_00_00_01  # "locally administered": no machine has it
+_REMEDY = "Nothing waits in a query or mutation: plan what comes later, ctx.scheduler.run_after(seconds, ref), or sleep in an action."
+
+
+class Still:
+    """What one call is shown. `look` is told when it has looked at the time."""
+
+    __slots__ = ("_generator", "_look", "_now_ms", "_seed", "label")
+
+    def __init__(self, label: str, now_ms: float, seed: int, look: Callable[[], None]) -> None:
+        self.label, self._now_ms, self._seed, self._look = label, now_ms, seed, look
+        self._generator: random.Random | None = None
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        self._look()
+        return self._now_ms / 1000.0
+
+    @property
+    def generator(self) -> random.Random:
+        """Another one than the context's, so that who draws there is not disturbed by a library that draws here."""
+        if self._generator is None:
+            self._generator = _Seeded(self._seed ^ 0x5DEECE66D)
+        return self._generator
+
+
+_current: contextvars.ContextVar[Still | None] = contextvars.ContextVar("interlock_still", default=None)
+_still = _current.get
+
+
+def stand_still(context: contextvars.Context, still: Still) -> None:
+    """Show this to what runs in `context`."""
+    context.run(_current.set, still)
+
+
+class _Seeded(random.Random):
+    """A generator whose seed is given: the patched `Random.seed` leaves it alone."""
+
+
+def install() -> None:
+    """Patch the standard library, once a process."""
+    _patch_clocks()
+    _patch_dates()
+    _patch_randomness()
+    _patch_waiting()
+
+
+def _patch_clocks() -> None:
+    for name in _CLOCKS:
+        setattr(time, name, _clock(getattr(time, name), in_ns=False))
+        setattr(time, f"{name}_ns", _clock(getattr(time, f"{name}_ns"), in_ns=True))
+    real_time = time.time  # patched by now
+    for name in ("localtime", "gmtime", "ctime"):
+        setattr(time, name, _of_now(getattr(time, name), real_time))
+    strftime, localtime = time.strftime, time.localtime
+    time.strftime = lambda form, moment=None: strftime(form, localtime() if moment is None else moment)
+
+
+def _clock(real: Callable[..., Any], *, in_ns: bool) -> Callable[..., Any]:
+    def clock(*args: Any) -> Any:
+        still = _still()
+        if still is None:
+            return real(*args)
+        return int(still.now * 1e9) if in_ns else still.now
+
+    clock.__name__ = real.__name__
+    return clock
+
+
+def _of_now(real: Callable[[float], Any], now: Callable[[], float]) -> Callable[..., Any]:
+    def of_now(seconds: float | None = None) -> Any:
+        return real(now() if seconds is None else seconds)
+
+    of_now.__name__ = real.__name__
+    return of_now
+
+
+def _patch_dates() -> None:
+    """In the classes themselves: pydantic and others hold references to them, and compare by identity."""
+    now_seconds = time.time
+
+    def now(cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
+        return cls.fromtimestamp(now_seconds(), tz)
+
+    def utcnow(cls: type[datetime.datetime]) -> datetime.datetime:
+        return cls.fromtimestamp(now_seconds(), datetime.UTC).replace(tzinfo=None)
+
+    def today(cls: type[datetime.date]) -> datetime.date:
+        return cls.fromtimestamp(now_seconds())
+
+    for kind, methods in ((datetime.datetime, (now, utcnow, today)), (datetime.date, (today,))):
+        [attributes] = gc.get_referents(kind.__dict__)
+        for method in methods:
+            attributes[method.__name__] = classmethod(method)
+        ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+
+
+def _patch_randomness() -> None:
+    real_urandom = os.urandom
+
+    def urandom(size: int, /) -> bytes:
+        still = _still()
+        return real_urandom(size) if still is None else still.generator.randbytes(size)
+
+    os.urandom = urandom
+    random._urandom = urandom  # type: ignore[attr-defined]
+    real_seed = random.Random.seed
+
+    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        still = _still()
+        if a is None and still is not None and type(self) is not _Seeded:
+            a = still.generator.getrandbits(128)
+        real_seed(self, a, version)
+
+    random.Random.seed = seed  # type: ignore[method-assign]
+    for name in _OF_RANDOM.split():
+        shared = getattr(random, name, None)
+        if shared is not None:
+            setattr(random, name, _of_the_call(name, shared))
+    uuid._generate_time_safe = None  # type: ignore[attr-defined]
+    uuid.getnode = lambda: _NODE
+
+
+def _of_the_call(name: str, shared: Callable[..., Any]) -> Callable[..., Any]:
+    def draw(*args: Any, **kwargs: Any) -> Any:
+        still = _still()
+        return shared(*args, **kwargs) if still is None else getattr(still.generator, name)(*args, **kwargs)
+
+    draw.__name__ = name
+    return draw
+
+
+def _patch_waiting() -> None:
+    real_sleep, real_wait = time.sleep, asyncio.sleep
+
+    def sleep(seconds: float, /) -> None:
+        _refuse_waiting("time.sleep")
+        real_sleep(seconds)
+
+    async def wait(delay: float, result: Any = None) -> Any:
+        if delay > 0:
+            _refuse_waiting("asyncio.sleep")
+        return await real_wait(delay, result)
+
+    time.sleep = sleep  # type: ignore[assignment]
+    asyncio.sleep = asyncio.tasks.sleep = wait
+
+
+def _refuse_waiting(what: str) -> None:
+    still = _still()
+    if still is not None:
+        raise PermissionDenied(f"{still.label} calls {what}", _REMEDY)

@@ -1,0 +1,56 @@
+"""In a query or mutation of an isolated component the clocks of the standard library stand still, and its randomness is the call's."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from interlock import App, PermissionDenied
+from interlock.sdk.declarations import Isolation
+from interlock.testing import TestBackend
+
+
+async def found(seed: int, isolation: Isolation) -> list[Any]:
+    made = App()
+    made.use("ledger")
+    async with TestBackend(made, isolation=isolation, seed=seed) as backend:
+        return [await backend.component("ledger").mutation("clocks_and_draws") for _ in range(2)]
+
+
+async def test_clocks_show_the_time_of_the_transaction(app: TestBackend) -> None:
+    shown = await app.component("ledger").mutation("clocks_and_draws")
+    assert shown["now"] == app.now()
+    assert shown["clocks"] == pytest.approx([app.now()] * 4, abs=0.001)
+    assert shown["today"] is True
+
+
+async def test_one_seed_draws_the_same_in_every_worker_and_another_draws_another(ledger_installed: None, isolation: Isolation) -> None:
+    first, again, other = await found(1, isolation), await found(1, isolation), await found(2, isolation)
+    assert first == again
+    assert first[0]["draws"] != first[1]["draws"]
+    assert not {*first[0]["draws"]} & {*other[0]["draws"]}
+    assert len({*first[0]["draws"]}) == 5
+    assert first[0]["set"] == other[0]["set"]
+
+
+async def test_who_looks_at_a_clock_has_looked_at_the_time(app: TestBackend) -> None:
+    """Else its result would be shared for ever."""
+    at = app.component("ledger")
+    before = await at.query("told_time")
+    assert before * 1000 == app.now()
+    await app.advance(20)
+    assert await at.query("told_time") == before + 20
+
+
+@pytest.mark.parametrize(("how", "called"), [("time", "time.sleep"), ("asyncio", "asyncio.sleep")])
+async def test_sleeping_is_refused_with_what_to_do_instead(app: TestBackend, how: str, called: str) -> None:
+    with pytest.raises(PermissionDenied, match=rf"ledger/sleep calls {called}.*ctx\.scheduler\.run_after"):
+        await app.component("ledger").mutation("sleep", how=how)
+
+
+async def test_an_action_has_the_time_of_the_machine(app: TestBackend) -> None:
+    went_on, went_on_too, shown = await app.component("ledger").action("real_time")
+    assert went_on and went_on_too
+    assert abs(shown - time.time()) < 60
