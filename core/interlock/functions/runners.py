@@ -40,11 +40,6 @@ class Runners:
         """The workers of one instance; None where it has none."""
         return self._pools.get(component_path)
 
-    @property
-    def is_working(self) -> bool:
-        """Whether any worker is at work: it has a call that waits for nothing that the host does."""
-        return any(pool.is_working for pool in self._pools.values())
-
     def keep(self, tree: Tree) -> None:
         """Let go of the workers of what is no longer mounted."""
         for path in [path for path in self._pools if (found := tree.by_path.get(path)) is None or found.source is None]:

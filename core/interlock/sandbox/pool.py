@@ -63,11 +63,6 @@ class Pool:
         """How many operations its live workers have asked for."""
         return sum(process.operations for process in self._processes)
 
-    @property
-    def is_working(self) -> bool:
-        """Whether a call is open that waits for nothing that the host does."""
-        return any(process.is_working for process in self._processes)
-
     def alone(self, env: Mapping[str, Any]) -> Process:
         """A worker for one call that was open when another one ended: if this ends too, it is known whose doing it was."""
         made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end)

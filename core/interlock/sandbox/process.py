@@ -120,11 +120,6 @@ class Process:
         return self._spawned.pid
 
     @property
-    def is_working(self) -> bool:
-        """Whether it has a call that waits for nothing that the host does."""
-        return any(not opened.tasks for opened in self._calls.values())
-
-    @property
     def reason(self) -> str:
         """Why it has ended, as far as is known."""
         return self._why or "its process ended"
