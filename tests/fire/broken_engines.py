@@ -24,7 +24,7 @@ from interlock.functions.scope import Callee
 from interlock.limits import Limits
 from interlock.scheduler.running import RunningJob
 from interlock.server.binding import DispatcherService
-from interlock.server.service import Snapshot
+from interlock.server.service import OutcomeUnknown, Snapshot
 from interlock.server.sync_session import _Subscription as SessionSubscription
 from interlock.storage.protocol import Commit
 from interlock.testing.simulation.disk import Platter, SimulatedStorage
@@ -148,7 +148,16 @@ def attempts_of_one_request_do_not_know_of_each_other(patch: pytest.MonkeyPatch)
 
 
 def a_mutation_of_unknown_outcome_is_said_to_have_failed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(DispatcherService, "has_ended", False)
+    call = DispatcherService.call
+
+    async def tell(self: DispatcherService, *args: Any, **options: Any) -> Any:
+        try:
+            return await call(self, *args, **options)
+        except OutcomeUnknown as unknown:
+            assert isinstance(unknown.__cause__, Exception)
+            return self.describe(unknown.__cause__, options["request_id"])
+
+    patch.setattr(DispatcherService, "call", tell)
 
 
 def an_action_begins_before_that_is_on_disk(patch: pytest.MonkeyPatch) -> None:

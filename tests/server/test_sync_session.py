@@ -587,14 +587,3 @@ async def test_a_result_that_the_client_cannot_take_becomes_a_failure(can_fragme
     await settle()
     client.read()
     assert client.held[2]["type"] == "QueryFailed" and client.value(1) is None and not client.responses[1]["success"]
-
-
-async def test_a_mutation_is_not_said_to_have_failed_by_a_backend_that_has_ended() -> None:
-    """It may be on disk: the client has to ask the next server, which knows."""
-    world = World()
-    client = await world.client()
-    world.service.has_ended = True
-    await client.mutate("t:failMutation")
-    await settle()
-    assert client.read() == []
-    assert client.wire.closed == (1011, "InternalServerError")

@@ -114,8 +114,6 @@ class TinyLive:
 
 
 class TinyService:
-    has_ended = False
-
     def __init__(self, auth: tuple[AuthProvider, ...] = (), static: str | None = None) -> None:
         self.settings = ServerSettings("tiny", SECRET, auth, "1.2.3", static)
         self.states: list[State] = [{}]

@@ -54,10 +54,6 @@ class DispatcherService:
         self._kept = KeptResults(engine.clock.now_ms)
         self._shared = SharedQueries(self._fetch, engine.clock.now_ms)
 
-    @property
-    def has_ended(self) -> bool:
-        return self._engine.committer.fatal is not None
-
     # calls
 
     async def call(

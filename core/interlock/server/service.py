@@ -123,10 +123,6 @@ class Service(Protocol):
     @property
     def settings(self) -> ServerSettings: ...
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the backend goes on no more. It may have ended without knowing which of its last mutations are on disk."""
-
     async def call(
         self,
         kind: Kind | None,

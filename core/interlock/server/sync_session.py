@@ -381,9 +381,6 @@ class SyncSession:
                 component_path=target.component_path,
                 session=(self._session_id, call.request_id) if call.is_mutation else None,
             )
-            if call.is_mutation and isinstance(outcome, Failure) and self._service.has_ended:
-                # It has perhaps happened. Told that it failed the client would believe it; not told it asks the next server.
-                return self._end(*INTERNAL_ERROR)
             message = self._response(call, outcome, request_id)
         except InterlockError as error:
             message = self._response(call, self._refuse(error, request_id), request_id)

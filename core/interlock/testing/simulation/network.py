@@ -12,6 +12,7 @@ from collections.abc import Callable, MutableMapping
 from contextvars import Context
 from typing import Any
 
+from interlock.server.wire import Wire
 from interlock.testing.simulation.faults import Faults
 from interlock.testing.simulation.loop import SimulatedLoop
 
@@ -67,7 +68,7 @@ class _Pipe:
         self._on_its_way.clear()
 
 
-class Connection:
+class Connection(Wire):
     """One socket. `on_message` gets what the server has sent, `on_lost` the code with which it was closed, or None when it broke.
 
     For the server it is an ASGI conversation (`scope`, `receive`, `accept`), and the session's `server.wire.Wire`.
@@ -155,14 +156,16 @@ class Connection:
 
     can_fragment = True
 
-    def send(self, message: bytes) -> None:
-        if self._is_lost:
-            return None
-        self._on_sent(message)
-        if self._network.cuts():
-            return self.cut()
-        self._buffered += len(message)
-        return self._to_client.send(message)
+    def send(self, *messages: bytes) -> None:
+        for message in messages:
+            if self._is_lost:
+                break
+            self._on_sent(message)
+            if self._network.cuts():
+                self.cut()
+                break
+            self._buffered += len(message)
+            self._to_client.send(message)
 
     def buffered(self) -> int:
         return self._buffered

@@ -98,6 +98,7 @@ class Server:
             raise AssertionError(f"{len(self._tasks)} tasks of a server refuse to end, of them {self._tasks[0]}")
 
     def adopt(self, task: asyncio.Task[Any]) -> None:
-        if len(self._tasks) > 200:
+        # Not for longer than they run: an error that nobody asks for is told when its task is let go of.
+        if len(self._tasks) > 16:
             self._tasks = [known for known in self._tasks if not known.done()]
         self._tasks.append(task)
