@@ -26,7 +26,7 @@ def start() -> Iterator[Server]:
 
 def load(server: Server, callers: int, seconds: float, *, is_hot: bool) -> Report:
     """Load it. redis-benchmark takes a number of requests and no time: about as many as it does in that time."""
-    count = int(seconds * min(3_000 * callers, 50_000))
+    count = int(seconds * min(1_000 * callers, 30_000))
     cpu = server.cpu_seconds()
     command = ["redis-benchmark", "-p", str(server.port), "-c", str(callers), "-n", str(count), "--csv"]
     command += ["INCR", "hot"] if is_hot else ["-r", "1000", "INCR", "c:__rand_int__"]
