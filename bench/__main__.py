@@ -24,7 +24,7 @@ def works_of(kind: str) -> list[Work]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each contestant has its turn; rows are medians")
-    parser.add_argument("--seconds", type=float, default=1.5, help="how long a turn takes")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long a turn takes")
     parser.add_argument("--only", default="", help="works whose kind or name contains this")
     parser.add_argument("--write", action="store_true", help=f"make {PAGE.name} from what comes out")
     options = parser.parse_args()
