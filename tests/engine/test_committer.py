@@ -8,6 +8,7 @@ import pytest
 
 from interlock.engine import Engine, Interval, Transaction
 from interlock.errors import StorageUnavailable, WriteConflict
+from interlock.storage.protocol import NothingWritten, OutcomeUnknown
 
 from .conftest import open_engine
 from .faults import GatedStorage
@@ -242,6 +243,31 @@ async def test_an_unknown_outcome_ends_the_engine() -> None:
         storage.break_off = False
     async with open_engine(storage=storage) as again:
         assert await value_of(again, "a") == 1
+
+
+async def test_house_keeping_that_a_disk_refuses_is_tried_again_and_one_of_unknown_outcome_ends_the_engine() -> None:
+    class Forgetful(GatedStorage):
+        async def forget(self, before: int) -> None:
+            if self.refuse:
+                raise NothingWritten("no space left", "free some")
+            if self.break_off:
+                raise OutcomeUnknown("fsync failed")
+            await super().forget(before)
+
+    storage = Forgetful()
+    async with open_engine(storage=storage) as engine:
+        await engine.mutate(adds("a"), label="add")
+        storage.refuse = True
+        with pytest.raises(StorageUnavailable, match="no space left"):
+            await engine.forget_history()
+        storage.refuse = False
+        await engine.mutate(adds("a"), label="add")
+        await engine.forget_history()
+        storage.break_off = True
+        with pytest.raises(StorageUnavailable, match="not known"):
+            await engine.forget_history()
+        with pytest.raises(StorageUnavailable, match="not known"):
+            await engine.mutate(adds("a"), label="add")
 
 
 async def test_reading_a_range_depends_on_what_was_consumed_and_no_more() -> None:

@@ -179,6 +179,29 @@ async def test_while_nothing_can_be_written_callers_are_told_queries_go_on_and_n
                 assert await again.query("wall:read", name="later") == 1
 
 
+@pytest.mark.parametrize(
+    ("spoil", "says"), [("cat /dev/zero > ballast; sync", "no space left"), ("mount -o remount,ro .", "cannot be written")]
+)
+async def test_a_start_on_a_disk_that_cannot_be_written_is_refused_and_the_next_one_finds_all(
+    tmp_path: Path, spoil: str, says: str
+) -> None:
+    kept, disk = tmp_path / "kept", tmp_path / "disk"
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size=12m tmpfs "{disk}"'
+    if not can_mount(mount):
+        pytest.skip("needs the right to mount a small file system")
+    await filled(kept)
+    serve = f'"{sys.executable}" -m interlock.cli serve "{WALL}" --port 0 --data "{disk}/kept"'
+    script = f'{mount} && cp -r "{kept}" "{disk}" && cd "{disk}" && ({spoil}) 2>/dev/null; cd / && exec {serve}'
+    said = await refusal(WALL, disk, command=(*UNSHARE, script, "sh"))
+    assert says in said
+    assert str(disk) in said
+    again = script.replace(spoil, f"{spoil}; mount -o remount,rw . && rm -f ballast")
+    async with Server(WALL, disk, command=(*UNSHARE, again, "sh")) as server:
+        assert len(await server.query("wall:everything")) == 40
+        assert await server.call("mutation", "wall:add", name="new") == 1
+
+
 # Files that are not as they were.
 
 

@@ -23,7 +23,7 @@ from interlock.engine.turns import Turn
 from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.errors import MountError, StorageUnavailable, WriteConflict
 from interlock.limits import LIMITS, Limits
-from interlock.storage.protocol import IndexRecord, Interval, Storage, TableRecord
+from interlock.storage.protocol import IndexRecord, Interval, NothingWritten, OutcomeUnknown, Storage, TableRecord
 from interlock.values import compile_validator, is_identifier, unpack
 
 logger = structlog.get_logger("interlock.engine")
@@ -352,9 +352,15 @@ class Engine:
         await self.committer.hold(lambda: Deploy(self, [], {}, {}).drop(numbers))
 
     async def forget_history(self) -> None:
-        """Let go of the log beyond the history window, and give its space back."""
+        """Let go of the log beyond the history window, and give its space back. Raises StorageUnavailable."""
         before_ns = int((self.clock.now_ms() / 1000.0 - self.settings.history_seconds) * 1e9)
-        await self.storage.forget(min(before_ns, self.log.durable_ts))
+        try:
+            await self.storage.forget(min(before_ns, self.log.durable_ts))
+        except NothingWritten as refusal:
+            raise StorageUnavailable(refusal.reason, refusal.remedy) from None
+        except OutcomeUnknown as error:
+            self.committer.fail(error)
+            raise self.committer.fatal or error from error
 
 
 def _declares_fields(validator: dict[str, Any]) -> bool:

@@ -21,6 +21,8 @@ def write_failure(file: Path, error: BaseException, *, is_committing: bool, is_u
     """`is_committing`: the error came out of COMMIT. `is_undone`: afterwards the transaction was rolled back."""
     code = primary_code(error)
     reason = _WRITE_REASONS.get(code) if code is not None else None
+    if _is_out_of_space(error):
+        reason = _WRITE_REASONS[sqlite3.SQLITE_FULL]
     if isinstance(error, MemoryError):
         reason = ("the process has no memory left", "Give it more, or less to do.")
     if reason is None or not is_undone or (is_committing and code not in _NOTHING_AT_COMMIT):
@@ -36,7 +38,7 @@ def read_failure(file: Path, error: Exception) -> StorageUnavailable:
         return damaged(file, error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StorageUnavailable(f"{file} is locked by another program ({_text(error)}).", _CLOSE_IT)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or _is_out_of_space(error):
         return StorageUnavailable(f"There is no space left for {file} ({_text(error)}).", "Free some space, and start again.")
     return StorageUnavailable(f"{file} cannot be read ({_text(error)}).", "Look at the disk and at the rights to the file.")
 
@@ -59,6 +61,11 @@ def primary_code(error: BaseException) -> int | None:
     """SQLite's own code, without what the extended code adds. None: the error is not SQLite's."""
     code = getattr(error, "sqlite_errorcode", None)
     return code & 0xFF if isinstance(code, int) else None
+
+
+def _is_out_of_space(error: BaseException) -> bool:
+    """The index of the write-ahead log could not grow: SQLite calls that an error of the disk."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE"
 
 
 def _text(error: BaseException) -> str:
