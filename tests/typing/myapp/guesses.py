@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from interlock_rate_limiter import MINUTE, RateLimited, RateLimiter, TokenBucket
-
 from interlock import MutationCtx, QueryCtx, components, mutation, query, trigger
 from interlock_aggregate import TableAggregate
+from interlock_rate_limiter import MINUTE, RateLimited, RateLimiter, TokenBucket
 from interlock_sharded_counter import ShardedCounter
 
 from .schema import GameId, GuessId

@@ -1,0 +1,495 @@
+"""Rate limits: how much of each is left is a row, read and written in the transaction that the limit guards.
+
+A limit is a name, a key (or none) and its configuration, which comes with every call; so a changed configuration holds from the
+next call on. Tokens of a bucket or a window are a number as of a time; nothing runs while time passes. A sharded limit is several
+rows, each with an equal part; a call that its first row cannot serve looks at all of them, so no token is out of reach.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+from interlock import UNSET, AppError, Component, MutationCtx, QueryCtx, Range, Schema, Table
+from interlock_rate_limiter.arithmetic import (
+    Event,
+    Held,
+    fresh,
+    full_at,
+    part_of,
+    refilled,
+    slides_open_at,
+    still_counting,
+    tolerance,
+    wait_for,
+    with_event,
+)
+from interlock_rate_limiter.limits import ConcurrencyLimit, Config, FixedWindow, Limit, SlidingWindow, TokenBucket, from_config, seconds
+
+PURGED_AT_ONCE = 100
+HOUR = 3_600.0
+
+
+class Holder(TypedDict):
+    """One who was let in by a concurrency limit."""
+
+    lease: str
+    count: float
+    until: float
+
+
+rate_limits = Table(
+    {
+        "name": str,
+        "key": NotRequired[str],
+        "shard": int,
+        "value": float,  # left as of `ts`, negative where reserved ahead
+        "ts": float,
+        "full_at": float,  # from here on the row says no more than no row would
+        "events": NotRequired[list[list[float]]],  # of a sliding window: [time, count]
+        "holders": NotRequired[list[Holder]],  # of a concurrency limit
+    }
+).index("name", "name", "key", "shard")
+
+component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits))
+
+Row = dict[str, Any]
+
+
+class Ask(TypedDict):
+    """One element of `rate_limit_many`."""
+
+    name: str
+    config: Config
+    key: NotRequired[str | None]
+    count: NotRequired[float]
+    reserve: NotRequired[bool]
+
+
+class Answer(TypedDict):
+    """`retry_after` in seconds: when refused, until the same call fits; when reserved, until the work may begin."""
+
+    ok: bool
+    retry_after: NotRequired[float]
+    name: NotRequired[str]
+    leases: NotRequired[list[str | None]]
+
+
+class Stored(TypedDict):
+    """What a limit has left as of `ts` (ms), not moved on to now. `exact`: all of its shards were read."""
+
+    value: float
+    ts: float
+    shard: int
+    exact: bool
+    config: Config
+
+
+@component.mutation
+async def rate_limit(
+    ctx: MutationCtx,
+    name: str,
+    config: Config,
+    key: str | None = None,
+    count: float = 1,
+    reserve: bool = False,
+    throws: bool = False,
+) -> Answer:
+    """Take `count` tokens, or answer when that will work. A refused call changes nothing."""
+    return await _limit(ctx, [Ask(name=name, config=config, key=key, count=count, reserve=reserve)], throws)
+
+
+@component.mutation
+async def rate_limit_many(ctx: MutationCtx, asks: list[Ask], throws: bool = False) -> Answer:
+    """Take from several limits: from all or from none. The answer has the longest wait, and the name of that limit."""
+    return await _limit(ctx, asks, throws)
+
+
+@component.query
+async def check_rate_limit(
+    ctx: QueryCtx, name: str, config: Config, key: str | None = None, count: float = 1, reserve: bool = False, throws: bool = False
+) -> Answer:
+    """What `rate_limit` would answer. Takes nothing."""
+    answer, _ = await _decide(ctx, [Ask(name=name, config=config, key=key, count=count, reserve=reserve)], throws)
+    return answer
+
+
+@component.query
+async def check_rate_limit_many(ctx: QueryCtx, asks: list[Ask], throws: bool = False) -> Answer:
+    """What `rate_limit_many` would answer."""
+    answer, _ = await _decide(ctx, asks, throws)
+    return answer
+
+
+@component.mutation
+async def refund(ctx: MutationCtx, name: str, config: Config, key: str | None = None, count: float = 1) -> None:
+    """Give tokens back, at most up to what the limit can hold."""
+    limit, rows = _limit_of(name, config), _Rows(ctx)
+    _check_count(name, count)
+    if isinstance(limit, ConcurrencyLimit):
+        raise _refused("NotRefundable", f"rate limit {name!r} is a concurrency limit: give back a lease with release")
+    if isinstance(limit, SlidingWindow):
+        row = await rows.one(name, key, 0)
+        now = _now(ctx, row)
+        left = []
+        for event in reversed(still_counting(_events(row), limit, now)):
+            given = min(event.amount, count)
+            count -= given
+            if event.amount > given:
+                left.append(Event(event.ts, event.amount - given))
+        rows.put_events(name, key, limit, left[::-1], now)
+    else:
+        part, now = part_of(limit), ctx.now()
+        states = await rows.states(name, key, limit, now)
+        capacity = part.rate if part.capacity is None else part.capacity
+        for shard, state in sorted(enumerate(states), key=lambda each: each[1].value):
+            given = min(capacity - state.value, count)
+            if given > 0:
+                rows.put_state(name, key, shard, part, Held(state.value + given, state.ts))
+                count -= given
+    await rows.write()
+
+
+@component.mutation
+async def release(ctx: MutationCtx, name: str, lease: str, key: str | None = None) -> bool:
+    """Give back what a concurrency limit let in; whether it was still held."""
+    return await _change_holder(ctx, name, key, lease, None)
+
+
+@component.mutation
+async def renew(ctx: MutationCtx, name: str, lease: str, config: Config, key: str | None = None) -> bool:
+    """Hold on for another period from now; whether it was still held."""
+    limit = _limit_of(name, config)
+    return await _change_holder(ctx, name, key, lease, ctx.now() + seconds(limit.period) * 1000)
+
+
+@component.query
+async def get_value(ctx: QueryCtx, name: str, config: Config, key: str | None = None, sample_shards: int = 1) -> Stored:
+    """What the whole limit has left, as stored: the answer holds until the limit is used. Some shards are scaled up to all."""
+    limit = _limit_of(name, config)
+    if isinstance(limit, SlidingWindow | ConcurrencyLimit):
+        row = await _Rows(ctx).one(name, key, 0)
+        value = limit.capacity if row is None else row["value"]
+        return Stored(value=float(value), ts=0.0 if row is None else row["ts"], shard=0, exact=True, config=config)
+    reads = min(max(sample_shards, 1), limit.shards)
+    if reads < limit.shards:
+        chosen = ctx.random.sample(range(limit.shards), reads)
+        rows = _Rows(ctx)
+        found = [await rows.one(name, key, shard) for shard in chosen]
+    else:
+        chosen = list(range(limit.shards))
+        found = await _Rows(ctx).all(name, key, limit.shards)
+    part = part_of(limit)
+    held = [fresh(part, name, key) if row is None else Held(row["value"], row["ts"]) for row in found]
+    ts = max(state.ts for state in held)
+    moved = [refilled(state, part, ts) for state in held]
+    best = max(range(reads), key=lambda index: moved[index].value)
+    value = math.fsum(state.value for state in moved) * limit.shards / reads
+    full = _with_defaults(config, limit)
+    if isinstance(limit, FixedWindow):
+        full["start"] = ts
+    return Stored(value=value, ts=ts, shard=chosen[best], exact=reads == limit.shards, config=full)
+
+
+@component.mutation
+async def reset_rate_limit(ctx: MutationCtx, name: str, key: str | None = None) -> None:
+    """As if the limit had never been used. Without a key: the one that is shared, not those of keys."""
+    for row in await ctx.db.query("rate_limits").index("name", name=name, key=UNSET if key is None else key).collect():
+        await ctx.db.delete(row["_id"])
+
+
+@component.mutation
+async def clear_all(ctx: MutationCtx, before: float | None = None) -> None:
+    """Forget all limits that began before a time (ms; now unless given): a hundred at once, the rest in the background."""
+    until = ctx.now() if before is None else before
+    rows = await ctx.db.query("rate_limits").index("by_creation_time", _creationTime=Range(lte=until)).order("desc").take(PURGED_AT_ONCE)
+    for row in rows:
+        await ctx.db.delete(row["_id"])
+    if len(rows) == PURGED_AT_ONCE:
+        await ctx.scheduler.run_after(0, clear_all, before=until)
+
+
+@component.mutation
+async def get_server_time(ctx: MutationCtx) -> float:
+    """Now, in ms."""
+    return ctx.now()
+
+
+@component.query(internal=True)
+async def used_up(ctx: QueryCtx, after: float | None, now: float) -> dict[str, Any]:
+    """Of the next rows by their creation, those that say no more than no row would, and where to go on."""
+    query = ctx.db.query("rate_limits")
+    if after is not None:
+        query = query.index("by_creation_time", _creationTime=Range(gte=after))
+    rows = await query.take(PURGED_AT_ONCE)
+    done = [row["_id"] for row in rows if row["full_at"] <= now]
+    last = rows[-1]["_creationTime"] if len(rows) == PURGED_AT_ONCE and rows[-1]["_creationTime"] != after else None
+    return {"ids": done, "last": last}
+
+
+@component.mutation(internal=True)
+async def purge(ctx: MutationCtx, after: float | None = None) -> None:
+    """Remove the rows of limits that are as if never used. Looks without depending on what it saw, so nobody waits for it."""
+    found = await ctx.run_query(used_up.options(stale=True), after=after, now=ctx.now())
+    for id in found["ids"]:
+        row = await ctx.db.get(id)
+        if row is not None and row["full_at"] <= ctx.now():
+            await ctx.db.delete(id)
+    if found["last"] is not None:
+        await ctx.scheduler.run_after(0, purge, after=found["last"])
+
+
+component.cron("purge", every=HOUR)(purge)
+
+
+class _Rows:
+    """The rows that one call looks at and what it makes of them, written together at its end or not at all."""
+
+    def __init__(self, ctx: QueryCtx) -> None:
+        self._ctx = ctx
+        self._rows: dict[tuple[str, str | None, int], Row | None] = {}
+        self._changed: dict[tuple[str, str | None, int], Row] = {}
+
+    async def one(self, name: str, key: str | None, shard: int) -> Row | None:
+        place = (name, key, shard)
+        if place not in self._rows:
+            query = self._ctx.db.query("rate_limits").index("name", name=name, key=UNSET if key is None else key, shard=shard)
+            self._rows[place] = await query.first()
+        return self._rows[place]
+
+    async def all(self, name: str, key: str | None, shards: int) -> list[Row | None]:
+        if shards > 1:
+            shard = Range(gte=0, lt=shards)
+            query = self._ctx.db.query("rate_limits").index("name", name=name, key=UNSET if key is None else key, shard=shard)
+            found: dict[int, Row] = {row["shard"]: row for row in await query.collect()}
+            for number in range(shards):
+                self._rows.setdefault((name, key, number), found.get(number))
+        return [await self.one(name, key, number) for number in range(shards)]
+
+    async def states(self, name: str, key: str | None, limit: TokenBucket | FixedWindow, now: float) -> list[Held]:
+        part = part_of(limit)
+        return [_held(row, part, name, key, now) for row in await self.all(name, key, limit.shards)]
+
+    def put_state(self, name: str, key: str | None, shard: int, part: TokenBucket | FixedWindow, state: Held) -> None:
+        self._put((name, key, shard), {"value": state.value, "ts": state.ts, "full_at": full_at(state, part)})
+
+    def put_events(self, name: str, key: str | None, limit: SlidingWindow, events: Sequence[Event], now: float) -> None:
+        value = limit.rate - math.fsum(event.amount for event in events)
+        full = events[-1].ts + seconds(limit.period) * 1000 if events else now
+        self._put((name, key, 0), {"value": value, "ts": now, "full_at": full, "events": [list(event) for event in events]})
+
+    def put_holders(self, name: str, key: str | None, capacity: float, holders: Sequence[Holder], now: float) -> None:
+        value = capacity - math.fsum(holder["count"] for holder in holders)
+        full = max([now, *(holder["until"] for holder in holders)])
+        self._put((name, key, 0), {"value": value, "ts": now, "full_at": full, "holders": list(holders)})
+
+    def _put(self, place: tuple[str, str | None, int], fields: Row) -> None:
+        self._changed[place] = fields
+        self._rows[place] = {**(self._rows[place] or {}), **fields}
+
+    async def write(self) -> None:
+        assert isinstance(self._ctx, MutationCtx)
+        for (name, key, shard), fields in self._changed.items():
+            row = self._rows[(name, key, shard)]
+            if row is not None and "_id" in row:
+                await self._ctx.db.patch(row["_id"], fields)
+            else:
+                keyed = {} if key is None else {"key": key}
+                await self._ctx.db.insert("rate_limits", {"name": name, "shard": shard, **keyed, **fields})
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    ok: bool
+    wait: float | None = None  # seconds
+    lease: str | None = None
+
+
+async def _limit(ctx: MutationCtx, asks: Sequence[Ask], throws: bool) -> Answer:
+    answer, rows = await _decide(ctx, asks, throws)
+    if answer["ok"]:
+        await rows.write()
+    return answer
+
+
+async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool) -> tuple[Answer, _Rows]:
+    """One after the other: what an ask would take is gone for those behind it, also where it is the same limit again."""
+    rows = _Rows(ctx)
+    ok, wait, slowest, leases = True, None, None, []
+    for ask in asks:
+        decision = await _decide_one(ctx, rows, ask)
+        leases.append(decision.lease)
+        if decision.wait is not None and ((ok and not decision.ok) or wait is None or (ok == decision.ok and decision.wait > wait)):
+            wait, slowest = decision.wait, ask["name"]
+        ok = ok and decision.ok
+    if throws and wait is not None:
+        raise AppError({"kind": "RateLimited", "name": slowest, "retryAfter": wait * 1000})
+    answer = Answer(ok=ok)
+    if wait is not None and slowest is not None:
+        answer["retry_after"], answer["name"] = wait, slowest
+    if ok and any(lease is not None for lease in leases):
+        answer["leases"] = leases
+    return answer, rows
+
+
+async def _decide_one(ctx: QueryCtx, rows: _Rows, ask: Ask) -> _Decision:
+    name, key, count, reserve = ask["name"], ask.get("key"), ask.get("count", 1), ask.get("reserve", False)
+    limit = _limit_of(name, ask["config"])
+    _check_count(name, count)
+    if isinstance(limit, ConcurrencyLimit):
+        return await _let_in(ctx, rows, name, key, limit, count, reserve)
+    most = _most(limit, reserve)
+    if count > most:
+        way = "capacity and max_reserved together" if reserve else "its capacity"
+        raise _refused("CountTooLarge", f"rate limit {name!r}: a count of {count:g} exceeds {most:g}, {way}: it could never be let through")
+    if isinstance(limit, SlidingWindow):
+        return await _slide(ctx, rows, name, key, limit, count, reserve)
+    return await _take(ctx, rows, name, key, limit, count, reserve)
+
+
+async def _take(
+    ctx: QueryCtx, rows: _Rows, name: str, key: str | None, limit: TokenBucket | FixedWindow, count: float, reserve: bool
+) -> _Decision:
+    now, part, slack = ctx.now(), part_of(limit), tolerance(limit)
+    if limit.shards > 1:  # most calls read and write one row of many, so they do not meet
+        shard = ctx.random.randrange(limit.shards)
+        state = _held(await rows.one(name, key, shard), part, name, key, now)
+        if state.value >= count:
+            rows.put_state(name, key, shard, part, Held(state.value - count, state.ts))
+            return _Decision(True)
+    states = await rows.states(name, key, limit, now)
+    total = 0.0
+    richest = sorted(range(limit.shards), key=lambda shard: -states[shard].value)
+    for used, shard in enumerate(richest, 1):
+        total += states[shard].value
+        if total - count >= -slack:
+            for paying in richest[:used]:
+                rows.put_state(name, key, paying, part, Held((total - count) / used, states[paying].ts))
+            return _Decision(True)
+    missing = count - math.fsum(state.value for state in states)
+    if not reserve:
+        return _Decision(False, wait_for(states, part, count, now))
+    if limit.max_reserved is not None and missing > limit.max_reserved + slack:
+        return _Decision(False, wait_for(states, part, count - limit.max_reserved, now))
+    after = [Held(-missing / limit.shards, state.ts) for state in states]
+    for shard, state in enumerate(after):
+        rows.put_state(name, key, shard, part, state)
+    return _Decision(True, wait_for(after, part, 0.0, now))
+
+
+async def _slide(ctx: QueryCtx, rows: _Rows, name: str, key: str | None, limit: SlidingWindow, count: float, reserve: bool) -> _Decision:
+    row = await rows.one(name, key, 0)
+    now = _now(ctx, row)
+    events = still_counting(_events(row), limit, now)
+    opens = slides_open_at(events, limit, count, now)
+    if opens <= now:
+        rows.put_events(name, key, limit, with_event(events, limit, now, count), now)
+        return _Decision(True)
+    wait = (opens - ctx.now()) / 1000
+    if not reserve:
+        return _Decision(False, wait)
+    if limit.max_reserved is not None:
+        ahead = [event for event in events if event.ts > now]
+        reserved = math.fsum(event.amount for event in ahead)
+        room_at = now
+        for event in ahead:
+            if reserved + count <= limit.max_reserved + 1e-9 * limit.rate:
+                break
+            reserved, room_at = reserved - event.amount, event.ts
+        if reserved + count > limit.max_reserved + 1e-9 * limit.rate:
+            return _Decision(False, wait)
+        if room_at > now:
+            return _Decision(False, (min(room_at, opens) - ctx.now()) / 1000)
+    rows.put_events(name, key, limit, with_event(events, limit, opens, count), now)
+    return _Decision(True, wait)
+
+
+async def _let_in(
+    ctx: QueryCtx, rows: _Rows, name: str, key: str | None, limit: ConcurrencyLimit, count: float, reserve: bool
+) -> _Decision:
+    if reserve:
+        raise _refused("NotReservable", f"rate limit {name!r} is a concurrency limit: nobody knows when others will be done")
+    if not (count >= 1 and count == int(count) and count <= limit.capacity):
+        raise _refused("CountTooLarge", f"rate limit {name!r}: a count of {count:g} is no whole number from 1 to {limit.capacity}")
+    row = await rows.one(name, key, 0)
+    now = _now(ctx, row)
+    holders = [holder for holder in _holders(row) if holder["until"] > now + 1e-3]
+    free = limit.capacity - sum(holder["count"] for holder in holders)
+    if count <= free:
+        lease = str(ctx.uuid4())
+        held = Holder(lease=lease, count=count, until=now + seconds(limit.period) * 1000)
+        rows.put_holders(name, key, limit.capacity, [*holders, held], now)
+        return _Decision(True, lease=lease)
+    until = now
+    for holder in sorted(holders, key=lambda holder: holder["until"]):
+        free, until = free + holder["count"], holder["until"]
+        if count <= free:
+            break
+    return _Decision(False, (until - ctx.now()) / 1000)
+
+
+async def _change_holder(ctx: MutationCtx, name: str, key: str | None, lease: str, until: float | None) -> bool:
+    rows = _Rows(ctx)
+    row = await rows.one(name, key, 0)
+    now = _now(ctx, row)
+    holders = _holders(row)
+    held = next((holder for holder in holders if holder["lease"] == lease and holder["until"] > now + 1e-3), None)
+    if row is None or held is None:
+        return False
+    others = [holder for holder in holders if holder is not held]
+    if until is not None:
+        others.append(Holder(lease=lease, count=held["count"], until=max(until, held["until"])))
+    capacity = row["value"] + math.fsum(holder["count"] for holder in holders)
+    rows.put_holders(name, key, capacity, others, now)
+    await rows.write()
+    return True
+
+
+def _limit_of(name: str, config: Config) -> Limit:
+    try:
+        return from_config(config)
+    except (ValueError, TypeError) as error:
+        raise _refused("InvalidLimit", f"rate limit {name!r}: {error}") from None
+
+
+def _most(limit: TokenBucket | FixedWindow | SlidingWindow, reserve: bool) -> float:
+    """The largest count that can ever be let through."""
+    capacity = limit.rate if limit.capacity is None else limit.capacity
+    if not reserve or isinstance(limit, SlidingWindow):  # what is reserved in a sliding window happens at one moment
+        return capacity
+    return math.inf if limit.max_reserved is None else capacity + limit.max_reserved
+
+
+def _with_defaults(config: Config, limit: TokenBucket | FixedWindow) -> Config:
+    full = Config(**config)
+    full["capacity"] = limit.rate if limit.capacity is None else limit.capacity
+    full["shards"] = limit.shards
+    return full
+
+
+def _check_count(name: str, count: float) -> None:
+    if not 0 <= count < math.inf:
+        raise _refused("InvalidCount", f"rate limit {name!r}: count must be 0 or more, got {count}. To give back, use refund")
+
+
+def _refused(code: str, message: str) -> AppError:
+    return AppError({"code": code, "message": message})
+
+
+def _held(row: Row | None, part: TokenBucket | FixedWindow, name: str, key: str | None, now: float) -> Held:
+    return refilled(fresh(part, name, key) if row is None else Held(row["value"], row["ts"]), part, now)
+
+
+def _now(ctx: QueryCtx, row: Row | None) -> float:
+    """The time, which does not step back behind what is stored."""
+    return ctx.now() if row is None else max(ctx.now(), float(row["ts"]))
+
+
+def _events(row: Row | None) -> list[Event]:
+    return [] if row is None else [Event(ts, count) for ts, count in row.get("events", [])]
+
+
+def _holders(row: Row | None) -> list[Holder]:
+    return [] if row is None else list(row.get("holders", []))
