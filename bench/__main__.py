@@ -12,7 +12,20 @@ from bench import report
 from bench.rows import Result, Work, measure
 from bench.servers import HERE, Servers
 
-KINDS = ["counters", "messages", "reads", "durability", "transfers", "subscribers", "ranges", "client", "jobs", "big_table", "start"]
+KINDS = [
+    "counters",
+    "sandbox",
+    "messages",
+    "reads",
+    "durability",
+    "transfers",
+    "subscribers",
+    "ranges",
+    "client",
+    "jobs",
+    "big_table",
+    "start",
+]
 PAGE = HERE.parent / "docs" / "performance.md"
 
 

@@ -4,6 +4,7 @@ from interlock import MutationCtx, QueryCtx, components, mutation, query
 from interlock_sharded_counter import ShardedCounter
 
 sharded = ShardedCounter(components.sharded_counter, default_shards=1)
+sealed = ShardedCounter(components.sealed_counter, default_shards=1)
 
 
 @mutation
@@ -22,6 +23,11 @@ async def add_sharded(ctx: MutationCtx, name: str) -> None:
     await sharded.add(ctx, name)
 
 
+@mutation
+async def add_sealed(ctx: MutationCtx, name: str) -> None:
+    await sealed.add(ctx, name)
+
+
 @query
 async def get(ctx: QueryCtx, name: str) -> int:
     row = await ctx.db.query("counters").index("by_name", name=name).first()
@@ -36,3 +42,9 @@ async def total(ctx: QueryCtx) -> int:
 @query
 async def total_sharded(ctx: QueryCtx, name: str) -> float:
     return await sharded.count(ctx, name)
+
+
+@query
+async def total_of_mount(ctx: QueryCtx, is_sealed: bool, names: int) -> float:
+    counter = sealed if is_sealed else sharded
+    return float(sum([await counter.count(ctx, f"c{n}") for n in range(names)]))

@@ -65,7 +65,7 @@ class SandboxRunner:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
                 losses += 1
-                if lost.is_culprit or call.callee.kind == "action" or losses >= _LOSSES_MAX:
+                if lost.is_culprit or call.callee.kind == "action" or losses >= _LOSSES_MAX or self.pool.is_closed:
                     raise ComponentCrashed(self._instance.path, call.callee.name, lost.reason) from None
                 call.children = 0
                 continue

@@ -34,6 +34,7 @@ class Pool:
         self._failures = 0
         self._closed_until = 0.0
         self.spawned = 0
+        self.is_closed = False
         shared()  # it warms up while the rest of the backend starts
 
     def process(self, env: Mapping[str, Any], kept: Process | None = None) -> Process:
@@ -92,6 +93,8 @@ class Pool:
             process.retire()
 
     def close(self) -> None:
+        """End the workers, whatever is open on them."""
+        self.is_closed = True
         for process in [*self._processes]:
             process.close()
         self._processes = []

@@ -469,6 +469,7 @@ class Process:
             if not self.is_over:
                 self._end(None)
             self._bury()
+            self._spawned.close()
 
     def _bury(self) -> None:
         """Tell the open calls, and give back what is left of it."""
