@@ -23,6 +23,7 @@ KINDS = [
     "ranges",
     "client",
     "jobs",
+    "workflow",
     "big_table",
     "start",
 ]

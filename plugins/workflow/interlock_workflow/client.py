@@ -45,6 +45,7 @@ EventId = str
 State = Literal["running", "paused", "completed", "failed", "canceled"]
 Type = Literal["in_progress", "paused", "completed", "failed", "canceled"]
 Decorator = Callable[..., Any]
+LOOKED_AT_EVERY = 8  # steps, to see what is left of the transaction's limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +188,8 @@ class _Doing:
         return text
 
     def is_full(self) -> bool:
-        if self._left <= 0:
-            return True
+        if self._left <= 0 or self._left % LOOKED_AT_EVERY:
+            return self._left <= 0
         metrics = self._ctx.metrics()
         return any(used > metrics.remaining[name] for name, used in metrics.used.items())
 

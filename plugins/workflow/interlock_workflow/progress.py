@@ -8,6 +8,7 @@ Start at `take_turn`. Functions of the component are named by strings, because `
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from interlock import (
@@ -20,6 +21,7 @@ from interlock import (
     MutationCtx,
     QueryCtx,
     Range,
+    Reference,
     components,
     from_text,
     reference,
@@ -79,8 +81,13 @@ async def _call(ctx: MutationCtx, workflow: Row, local: str, most: int) -> Row:
     seed = f"{workflow.get('seed', workflow['_id'])} {workflow['run']}"
     run: Row = {"workflow": workflow["_id"], "seed": seed, "local": local, "most": most, **entries}
     run |= {"args": await get_text(ctx, workflow, "args"), "version": workflow.get("version")}
-    outcome: Row = await ctx.run_mutation(reference(workflow["handle"]).options(limits=TURN), run=run)
+    outcome: Row = await ctx.run_mutation(_turn_of(workflow["handle"]), run=run)
     return outcome
+
+
+@lru_cache(1_000)
+def _turn_of(handle: str) -> Reference:
+    return reference(handle).options(limits=TURN)
 
 
 async def read_entries(ctx: QueryCtx, workflow: Row) -> dict[str, Any]:

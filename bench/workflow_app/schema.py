@@ -1,0 +1,3 @@
+from interlock import Schema, Table
+
+schema = Schema(done=Table({"n": int}))
