@@ -183,14 +183,14 @@ async def test_while_nothing_can_be_written_callers_are_told_queries_go_on_and_n
     ("spoil", "says"), [("cat /dev/zero > ballast; sync", "no space left"), ("mount -o remount,ro .", "cannot be written")]
 )
 async def test_a_start_on_a_disk_that_cannot_be_written_is_refused_and_the_next_one_finds_all(
-    tmp_path: Path, spoil: str, says: str
+    tmp_path: Path, store: Path, spoil: str, says: str
 ) -> None:
     kept, disk = tmp_path / "kept", tmp_path / "disk"
     disk.mkdir()
     mount = f'mount -t tmpfs -o size=12m tmpfs "{disk}"'
     if not can_mount(mount):
         pytest.skip("needs the right to mount a small file system")
-    await filled(kept)
+    await filled(kept, store)
     serve = f'"{sys.executable}" -m interlock.cli serve "{WALL}" --port 0 --data "{disk}/kept"'
     script = f'{mount} && cp -r "{kept}" "{disk}" && cd "{disk}" && ({spoil}) 2>/dev/null; cd / && exec {serve}'
     said = await refusal(WALL, disk, command=(*UNSHARE, script, "sh"))
@@ -205,17 +205,24 @@ async def test_a_start_on_a_disk_that_cannot_be_written_is_refused_and_the_next_
 # Files that are not as they were.
 
 
-async def filled(data: Path) -> None:
-    """A database of some notes, each on pages of its own, behind a server that ended well."""
-    async with Server(WALL, data) as server:
-        for number in range(40):
-            await server.call("mutation", "wall:write", name=f"n{number}", size=_TEXT)
-        assert await server.end(signal.SIGTERM) == 0
+async def filled(data: Path, store: Path) -> None:
+    """A database of some notes, each on pages of its own, behind a server that ended well. It is made once, in `store`."""
+    if not (store / "data").exists():
+        async with Server(WALL, store / "data") as server:
+            for number in range(40):
+                await server.call("mutation", "wall:write", name=f"n{number}", size=_TEXT)
+            assert await server.end(signal.SIGTERM) == 0
+    shutil.copytree(store / "data", data)
 
 
-async def test_a_file_of_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+async def test_a_file_of_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path, store: Path) -> None:
     data = tmp_path / "data"
-    await filled(data)
+    await filled(data, store)
     file = data / "interlock.sqlite3"
 
     def set_format(number: int) -> None:
@@ -238,9 +245,9 @@ async def test_a_file_of_a_newer_format_is_refused_and_left_as_it_is(tmp_path: P
         assert len(await server.query("wall:everything")) == 40
 
 
-async def test_a_damaged_file_is_refused_at_the_start_and_a_copy_put_back_is_whole(tmp_path: Path) -> None:
+async def test_a_damaged_file_is_refused_at_the_start_and_a_copy_put_back_is_whole(tmp_path: Path, store: Path) -> None:
     data = tmp_path / "data"
-    await filled(data)
+    await filled(data, store)
     file = data / "interlock.sqlite3"
     copy = shutil.copy(file, tmp_path / "copy")
     raw = bytearray(file.read_bytes())
@@ -261,9 +268,9 @@ async def test_a_damaged_file_is_refused_at_the_start_and_a_copy_put_back_is_who
         assert len(await server.query("wall:everything")) == 40
 
 
-async def test_a_page_that_is_damaged_is_told_to_those_who_read_it_and_to_nobody_else(tmp_path: Path) -> None:
+async def test_a_page_that_is_damaged_is_told_to_those_who_read_it_and_to_nobody_else(tmp_path: Path, store: Path) -> None:
     data = tmp_path / "data"
-    await filled(data)
+    await filled(data, store)
     file = data / "interlock.sqlite3"
     copy = shutil.copy(file, tmp_path / "copy")
     connection = sqlite3.connect(file)
