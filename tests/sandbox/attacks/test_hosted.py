@@ -18,14 +18,14 @@ import pytest
 from tests.mounting.distributions import install
 from tests.sandbox.attacks.thief.component import LIES, STEPS
 
-from interlock import App, InterlockError, Limits
+from interlock import App, ComponentCrashed, DeadlineExceeded, InterlockError, Limits
 from interlock.backend import Backend
 from interlock.functions.caller import Caller
 from interlock.sandbox.confinement import available
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
 HERE = Path(__file__).parent
-DEADLINE = 0.4
+DEADLINE = 1.0
 
 
 @pytest.fixture
@@ -62,9 +62,15 @@ class Scene:
         return f"{type(raised.value).__name__}: {raised.value}"
 
     async def unharmed(self) -> None:
-        """Everything is as it was: the vault and its neighbour answer, and nothing that was not meant to be is there."""
+        """Everything is as it was: the vault answers, and so does the thief again; nothing that was not meant to be is there."""
         assert await self.vault("texts") == ["the secret"]
-        assert await self.thief("looted") == []
+        for attempt in range(5):
+            try:
+                assert await self.thief("looted") == []
+            except (ComponentCrashed, DeadlineExceeded):  # what an attack has left in its own channel is its own trouble
+                assert attempt < 4
+            else:
+                break
         assert await self.thief("loot_something", text="honest")
         assert await self.thief("looted") == ["honest"]
 
@@ -78,6 +84,7 @@ async def scene(installed: None) -> AsyncIterator[Scene]:
     async with Backend(app, data=":memory:", env={}) as backend:
         scene = Scene(backend)
         scene.secret = await scene.vault("put", text="the secret")
+        assert await scene.thief("looted") == []  # loaded, so that deadlines are those of calls
         yield scene
 
 
