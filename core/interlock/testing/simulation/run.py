@@ -322,6 +322,8 @@ class Run:
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that nobody has caught."""
         error = context.get("exception")
+        if isinstance(error, StorageUnavailable) and self.history.crashes:
+            return  # of a process that died while somebody waited for the disk
         self.fail(error if error is not None else Broken(str(context["message"])))
 
 
