@@ -167,3 +167,46 @@ async def test_every_instance_has_a_worker_of_its_own(ledger_installed: None, is
         assert pids[0] != pids[1]
         assert await backend.component("ledger").mutation("remember", value=1) == [1]
         assert await backend.component("other").mutation("remember", value=2) == [2]
+
+
+async def test_nothing_of_a_component_runs_while_nobody_has_called_it(app: TestBackend) -> None:
+    """A task that a function leaves behind burns no processor between the calls."""
+    at = app.component("ledger")
+    await at.mutation("leave_a_task_behind")
+    pool = (await app.opened()).dispatcher.runners.pool("ledger")
+    assert pool is not None
+    await asyncio.sleep(0.1)  # it is frozen some milliseconds after its last call
+    [used] = pool.cpu_seconds()
+    await asyncio.sleep(0.2)
+    assert pool.cpu_seconds() == [used]
+    assert await at.query("all_entries") == []
+
+
+async def test_a_worker_that_has_served_enough_or_grown_too_much_makes_room_for_another(
+    app: TestBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from interlock.sandbox import pool as pools
+
+    at = app.component("ledger")
+    first = await at.mutation("pid")
+    monkeypatch.setattr(pools, "_LOOK_EVERY", 2)
+    monkeypatch.setattr(pools.Pool, "_is_worn", lambda self, process: process.calls_made > 2)
+    found = [await at.mutation("pid") for _ in range(8)]
+    assert len({first, *found}) > 2
+    assert await at.mutation("remember", value=1) == [1]
+
+
+async def test_a_backend_that_closes_ends_its_workers(app: TestBackend) -> None:
+    import os
+
+    pid = await app.component("ledger").mutation("pid")
+    os.kill(pid, 0)
+    await app.close()
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            break
+        await asyncio.sleep(0.01)
+    else:
+        pytest.fail("it still runs")

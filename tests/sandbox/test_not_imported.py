@@ -87,6 +87,7 @@ def test_a_manifest_is_asked_for_once_for_the_same_files(ledger_installed: None,
 
     app = App()
     app.use("ledger")
+    manifests._known.clear()
     first = build_tree(app, env={})
     asked: list[str] = []
     monkeypatch.setattr(manifests, "_ask", lambda *args: asked.append("again"))

@@ -64,6 +64,10 @@ class Pool:
         """How many operations its live workers have asked for."""
         return sum(process.operations for process in self._processes)
 
+    def cpu_seconds(self) -> list[float]:
+        """What each of its live workers has used of a processor."""
+        return [process.cpu_seconds() for process in self._processes]
+
     def alone(self, env: Mapping[str, Any]) -> Process:
         """A worker for one call that was open when another one ended: if this ends too, it is known whose doing it was."""
         made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end)

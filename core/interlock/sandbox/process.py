@@ -124,6 +124,10 @@ class Process:
         """Why it has ended, as far as is known."""
         return self._why or "its process ended"
 
+    def cpu_seconds(self) -> float:
+        """What it has used of a processor."""
+        return self._spawned.cpu_seconds()
+
     def memory(self) -> int:
         """Bytes that it has of its own."""
         return self._spawned.memory()

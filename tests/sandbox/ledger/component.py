@@ -300,6 +300,18 @@ async def clocks_and_draws(ctx: MutationCtx) -> dict[str, Any]:
     }
 
 
+left_behind: list[Any] = []
+
+
+@component.mutation
+async def leave_a_task_behind(ctx: MutationCtx) -> None:
+    async def burn() -> None:
+        while True:  # noqa: ASYNC110 - it is to burn
+            await asyncio.sleep(0)
+
+    left_behind.append(asyncio.ensure_future(burn()))
+
+
 @component.query
 async def told_time(ctx: QueryCtx) -> float:
     import time
