@@ -25,6 +25,7 @@ They are medians of {rounds} rounds in which everybody has a turn of {seconds:g}
 with what else it does.
 
 Measured on {date}: {cpu}, {cores} cores (one for the server, one for the load), CPython {python}, SQLite {sqlite}, {system}.
+When it ended, {load:.1f} programs wanted to run at once: above {cores}, others were in the way, and times and rates say little.
 {reached} of {rows} goals are reached.
 
 ## The goals
@@ -83,6 +84,7 @@ def page(results: Sequence[Result], rounds: int, seconds: float) -> str:
             python=platform.python_version(),
             sqlite=sqlite3.sqlite_version,
             system=platform.system(),
+            load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
             reached=reached,
             rows=rows,
         ).rstrip("\n")

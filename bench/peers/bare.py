@@ -17,7 +17,8 @@ import uvicorn
 from interlock.server.socket import WIRE_EXTENSION
 from interlock.server.socket_front import FrontWire, SocketFront
 
-_PAGE = b"\x00" * 4096
+_PAGE = b"\x01" * 4096
+_PAGES = 1024
 
 
 class Bare:
@@ -25,7 +26,11 @@ class Bare:
 
     def __init__(self, file: Path) -> None:
         self._wires: dict[FrontWire, None] = {}
-        self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        # Written over and over like a write-ahead log: a file that grows would have to sync its own size as well.
+        file.write_bytes(_PAGE * _PAGES)
+        self._file = os.open(file, os.O_WRONLY)
+        os.fsync(self._file)
+        self._page = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -48,7 +53,8 @@ class Bare:
         wire: FrontWire = scope["extensions"][WIRE_EXTENSION]
         self._wires[wire] = None
         while (event := await receive())["type"] == "websocket.receive":
-            os.write(self._file, _PAGE)
+            self._page = (self._page + 1) % _PAGES
+            os.pwrite(self._file, _PAGE, self._page * len(_PAGE))
             os.fdatasync(self._file)
             wire.send(event["bytes"])
         del self._wires[wire]
