@@ -7,6 +7,7 @@ through the mount that it was given.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
@@ -45,6 +46,7 @@ EventId = str
 State = Literal["running", "paused", "completed", "failed", "canceled"]
 Type = Literal["in_progress", "paused", "completed", "failed", "canceled"]
 Decorator = Callable[..., Any]
+_turn: ContextVar[Turn | None] = ContextVar("turn", default=None)  # the one that is being taken
 LOOKED_AT_EVERY = 8  # steps, to see what is left of the transaction's limits
 
 
@@ -129,7 +131,11 @@ class Definition:
         turn = Turn(run["workflow"], run["seed"], ctx.now(), entries, local=run["local"])
         doing = _Doing(ctx, mount, self, run["most"])
         args = function.check_arguments(from_text(run["args"]))
-        outcome: Outcome = await turn.drive(function.handler, args, doing, function.check_result)
+        token = _turn.set(turn)
+        try:
+            outcome: Outcome = await turn.drive(function.handler, args, doing, function.check_result)
+        finally:
+            _turn.reset(token)
         return {**outcome.to_result(), "version": version}
 
     def policy(self, retry: Retry | bool | None) -> Retry | None:
@@ -426,6 +432,9 @@ class WorkflowManager:
     async def cancel(self, ctx: Writer, id: WorkflowId) -> None:
         """End a run, and the runs that it has started. Raises `WorkflowEnded`."""
         await self._tell(ctx, "cancel", workflow_id=id)
+        turn = _turn.get()
+        if turn is not None and turn.workflow_id == id:
+            turn.is_stopped = True  # a step of the run itself has canceled it
 
     async def pause(self, ctx: Writer, id: WorkflowId) -> None:
         """Let a run do nothing further until `resume`; steps in progress go on. Raises `WorkflowEnded`."""

@@ -71,8 +71,12 @@ async def take_turn(ctx: MutationCtx, workflow: Row, *, most: int = STEPS_AT_ONC
     except Exception as error:
         return await end(ctx, workflow, "failed", error=_facts(error))
     current = await ctx.db.get(workflow["_id"])
-    if current is None or current["generation"] != workflow["generation"] or current["state"] not in LIVE:
-        return None  # one of its own steps has canceled or removed it
+    if current is None:
+        return None  # one of its own steps has removed it
+    if current["generation"] != workflow["generation"] or current["state"] not in LIVE:
+        # One of its own steps has canceled it: what was done before that stays done, also if the run is restarted.
+        finished = [step for step in outcome["steps"] if "start" not in step]
+        return await record(ctx, current, {"status": "canceled", "steps": finished, "version": outcome["version"]})
     return await record(ctx, current, outcome)
 
 

@@ -128,7 +128,7 @@ class Turn:
         self._new: list[dict[str, Any]] = []
         self._lines: list[tuple[str, str]] = []
         self._local = local
-        self._is_over = False
+        self._is_over = self.is_stopped = False
         self._continue_with: dict[str, Any] | None = None
         self.step = WorkflowStep(self, options if options is not None else Options())
 
@@ -257,6 +257,8 @@ class Turn:
         deferred: list[Call] = []
         left_over = False
         for call in waits:
+            if self.is_stopped:
+                return "again"  # of a run that is canceled: nothing of it is done any more
             if call.options.inline or (self._local == "now" and _is_local(call)):
                 if doing.is_full() and not call.options.inline:
                     left_over = True  # it is asked for again in the next turn

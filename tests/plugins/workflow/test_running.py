@@ -593,6 +593,27 @@ async def test_a_cancel_ends_a_run_and_its_children_and_late_results_are_dropped
                 await do(t, lambda ctx, change=change: change(ctx, id))
 
 
+async def test_a_run_that_cancels_itself_writes_nothing_further_and_what_it_did_stays_done() -> None:
+    lab = Lab()
+
+    @lab.component.mutation
+    async def stop(ctx: MutationCtx, workflow: str) -> None:
+        await lab.workflows.cancel(ctx, workflow)
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> None:
+        await step.run_mutation(lab.write, what=1)
+        await step.run_mutation(stop, workflow=step.workflow_id)
+        await step.run_mutation(lab.write, what=2)
+
+    async with Bench(lab.component) as t:
+        id = await start(t, lab, flow)
+        assert ((await status(t, lab, id)).type, await done(t)) == ("canceled", [1])
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id))
+        await t.finish_in_progress()
+        assert ((await status(t, lab, id)).type, await done(t)) == ("completed", [1, 2])
+
+
 async def test_a_child_that_is_canceled_is_told_to_its_parent() -> None:
     lab = Lab()
 
