@@ -5,8 +5,10 @@ An audit hook, so no boundary: native code never comes by here. The call filter 
 
 from __future__ import annotations
 
+import _thread
 import errno
 import sys
+import threading
 from typing import Any
 
 from interlock.errors import PermissionDenied
@@ -72,7 +74,13 @@ class Refusals:
 
     def arm(self, *, reads_files: bool) -> None:
         """From now on refuse. With `reads_files` what reads is left to the kernel."""
+        if not reads_files and sys.version_info < (3, 12):
+            # Threads have no audit event yet.
+            threading._start_new_thread = _thread.start_new_thread = self._refuse_thread  # type: ignore[attr-defined, assignment]
         self._armed = {event: told for event, told in _WHAT.items() if not (reads_files and event in _READING)}
+
+    def _refuse_thread(self, *_: Any) -> None:
+        self._look("_thread.start_new_thread", ())
 
     def _look(self, event: str, arguments: tuple[Any, ...]) -> None:
         told = self._armed.get(event)

@@ -1,0 +1,140 @@
+"""Attacks at the moment of mounting: payloads in a component's module, in its face, in its entry point, and manifests that lie."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.mounting.distributions import install, write
+
+from interlock import App, MountError
+from interlock.sandbox.confinement import available
+from interlock.sdk.declarations import Isolation
+from interlock.testing import TestBackend
+
+pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
+HONEST = """
+from interlock import Component, QueryCtx
+component = Component("hostile")
+@component.query
+async def here(ctx: QueryCtx) -> str:
+    return "here"
+"""
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    return tmp_path / "mark"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return tmp_path / "site"
+
+
+def put(site: Path, component: str, face: str = "", entry: str = "interlock_hostile.component:component") -> None:
+    files = {"interlock_hostile/__init__.py": face, "interlock_hostile/component.py": component}
+    install(site, "interlock-hostile", components={"hostile": entry}, files=files)
+
+
+def payload(mark: Path) -> str:
+    return f"open({str(mark)!r}, 'a').write('ran')\n"
+
+
+def ran(mark: Path) -> bool:
+    return mark.exists()
+
+
+def import_face(site: Path) -> None:
+    subprocess.run([sys.executable, "-c", "import interlock_hostile"], env={**os.environ, "PYTHONPATH": str(site)}, check=True)
+
+
+async def mount(isolation: Isolation) -> None:
+    """Mounts it, and asks it whether it is there."""
+    app = App()
+    app.use("hostile", isolation=isolation)
+    async with TestBackend(app, isolation=isolation) as backend:
+        assert await backend.component("hostile").query("here") == "here"
+
+
+async def test_a_payload_in_the_module_fails_and_the_start_is_refused(site: Path, mark: Path) -> None:
+    put(site, payload(mark) + HONEST)
+    with pytest.raises(MountError, match="opening a file"):
+        await mount("sandbox")
+    assert not ran(mark)
+    await mount("process")
+    assert ran(mark)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "import subprocess; subprocess.run(['/bin/true'])",
+        "import socket; socket.create_connection(('127.0.0.1', 9))",
+        "import os; os.kill(os.getppid(), 0)",
+        "import os; os.listdir('/')",
+        "import threading; threading.Thread(target=print).start()",
+    ],
+)
+async def test_an_import_may_do_no_more_than_a_function(site: Path, attempt: str) -> None:
+    put(site, f"{attempt}\n{HONEST}")
+    with pytest.raises(MountError, match="Not allowed"):
+        await mount("sandbox")
+
+
+async def test_an_import_that_ends_its_process_is_refused(site: Path) -> None:
+    put(site, f"import os; os._exit(0)\n{HONEST}")
+    with pytest.raises(MountError, match="its process ended"):
+        await mount("sandbox")
+
+
+async def test_a_payload_in_the_face_does_not_run_by_mounting(site: Path, mark: Path) -> None:
+    put(site, HONEST, face=payload(mark))
+    await mount("sandbox")
+    assert not ran(mark)
+    import_face(site)
+    assert ran(mark)
+
+
+def test_a_payload_in_the_face_does_not_run_by_checking(site: Path, mark: Path, tmp_path: Path) -> None:
+    put(site, HONEST, face=payload(mark))
+    write(tmp_path / "shop", {"app.py": "from interlock import App\napp = App()\napp.use('hostile')\n"})
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    for command in (["check"], ["components"]):
+        line = [sys.executable, "-m", "interlock.cli", *command, str(tmp_path / "shop")]
+        answer = subprocess.run(line, env=environment, capture_output=True, text=True)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert not ran(mark)
+
+
+@pytest.mark.parametrize("entry", ["os:path", "sys:modules", "interlock_hostile.component:missing", "interlock_nowhere:component"])
+async def test_an_entry_point_to_something_else_is_refused(site: Path, entry: str) -> None:
+    put(site, HONEST, entry=entry)
+    with pytest.raises(MountError):
+        await mount("sandbox")
+
+
+FORGED = {
+    "a permission that it then has": {"permissions": ["net:*"]},
+    "nothing at all": {},
+    "parts of another kind": {"functions": 5, "tables": "all"},
+    "a name with a way out": {"name": "../../vault"},
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+async def test_a_manifest_made_by_hand_is_refused(site: Path, name: str) -> None:
+    """The answer is written onto the channel while the component is imported, before the worker's own."""
+    forged = f"""
+import os
+from interlock.sandbox.frames import encode
+os.write(3, encode(["loaded", {FORGED[name]!r}]))
+"""
+    put(site, forged + HONEST)
+    with pytest.raises(MountError):
+        await mount("sandbox")
