@@ -203,12 +203,14 @@ async def reset_rate_limit(ctx: MutationCtx, name: str, key: str | None = None) 
 @component.mutation
 async def clear_all(ctx: MutationCtx, before: float | None = None) -> None:
     """Forget all limits that began before a time (ms; now unless given): a hundred at once, the rest in the background."""
-    until = ctx.now() if before is None else before
-    rows = await ctx.db.query("rate_limits").index("by_creation_time", _creationTime=Range(lte=until)).order("desc").take(PURGED_AT_ONCE)
+    query = ctx.db.query("rate_limits")
+    if before is not None:
+        query = query.index("by_creation_time", _creationTime=Range(lte=before))
+    rows = await query.order("desc").take(PURGED_AT_ONCE)
     for row in rows:
         await ctx.db.delete(row["_id"])
     if len(rows) == PURGED_AT_ONCE:
-        await ctx.scheduler.run_after(0, clear_all, before=until)
+        await ctx.scheduler.run_after(0, clear_all, before=rows[-1]["_creationTime"])
 
 
 @component.mutation

@@ -36,14 +36,13 @@ from interlock_rate_limiter import (
 )
 
 limits = RateLimiter(components.rate_limiter)
-both = pytest.mark.parametrize("isolation", ["inline", "sandbox"])
 near = pytest.approx
 
 
-def backend(isolation: Any = "inline", seed: int = 0) -> TestBackend:
+def backend(seed: int = 0) -> TestBackend:
     app = App()
     app.use("rate_limiter")
-    return TestBackend(app, isolation=isolation, seed=seed)
+    return TestBackend(app, seed=seed)
 
 
 async def do(t: TestBackend, operation: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -85,10 +84,9 @@ def window(rate: float, period: float, **options: Any) -> FixedWindow:
 # what is let through
 
 
-@both
 @pytest.mark.parametrize("kind", [TokenBucket, FixedWindow, SlidingWindow])
-async def test_one_a_second_is_let_through_and_the_second_is_not(isolation: Any, kind: Any) -> None:
-    async with backend(isolation) as t:
+async def test_one_a_second_is_let_through_and_the_second_is_not(kind: Any) -> None:
+    async with backend() as t:
         limit = kind(1, SECOND)
         assert await take(t, limit) == Status(True)
         refused = await take(t, limit)
@@ -340,10 +338,9 @@ async def test_no_stretch_of_time_lets_through_more_than_it_may(limit: Any, step
 # shards
 
 
-@both
 @pytest.mark.parametrize("shards", [2, 3, 4, 7])
-async def test_every_token_of_a_sharded_limit_can_be_taken_and_not_one_more(isolation: Any, shards: int) -> None:
-    async with backend(isolation) as t:
+async def test_every_token_of_a_sharded_limit_can_be_taken_and_not_one_more(shards: int) -> None:
+    async with backend() as t:
         limit = TokenBucket(10, HOUR, shards=shards)
         assert [(await take(t, limit)).ok for _ in range(12)] == [True] * 10 + [False] * 2
 
@@ -380,9 +377,8 @@ async def test_calls_of_a_sharded_limit_mostly_touch_one_row() -> None:
 # reading, refunds, resets
 
 
-@both
-async def test_an_unused_limit_shows_its_capacity_and_its_defaults(isolation: Any) -> None:
-    async with backend(isolation) as t:
+async def test_an_unused_limit_shows_its_capacity_and_its_defaults() -> None:
+    async with backend() as t:
         found = await value(t, TokenBucket(10, MINUTE, shards=4))
         assert (found.value, found.config, found.exact) == (10, TokenBucket(10, MINUTE, capacity=10, shards=4), False)
         whole = await value(t, window(10, MINUTE, capacity=20))
@@ -530,19 +526,20 @@ async def test_clearing_forgets_everything_that_began_before() -> None:
         assert len(await rows(t)) == 131
         await t.finish_in_progress()
         assert [row["name"] for row in await rows(t)] == ["later"]
+        await do(t, limits.clear_all)
+        assert await rows(t) == []
 
 
 # several at once
 
 
-@both
-async def test_several_limits_are_taken_all_or_none(isolation: Any) -> None:
+async def test_several_limits_are_taken_all_or_none() -> None:
     named = RateLimiter(components.rate_limiter, {"user": TokenBucket(2, MINUTE), "all": TokenBucket(3, HOUR)})
 
     def asks(user: str) -> list[Ask]:
         return [Ask("user", key=user), Ask("all")]
 
-    async with backend(isolation) as t:
+    async with backend() as t:
         assert (await do(t, lambda ctx: named.limit_many(ctx, asks("a")))) == Status(True)
         assert (await do(t, lambda ctx: named.limit_many(ctx, asks("a")))).ok
         refused = await do(t, lambda ctx: named.limit_many(ctx, asks("a")))
@@ -570,9 +567,8 @@ async def test_one_limit_asked_twice_in_one_call_is_taken_twice() -> None:
 # how many at once
 
 
-@both
-async def test_a_concurrency_limit_lets_in_who_fits_until_they_are_done_or_late(isolation: Any) -> None:
-    async with backend(isolation) as t:
+async def test_a_concurrency_limit_lets_in_who_fits_until_they_are_done_or_late() -> None:
+    async with backend() as t:
         limit = ConcurrencyLimit(2, period=30)
         first = await take(t, limit)
         await t.advance(10)
@@ -767,10 +763,9 @@ async def test_only_calls_that_stand_have_taken_however_they_overlap(calls: list
         assert left == 30 or not (await check(t, limit, left + 0.5)).ok
 
 
-@both
 @pytest.mark.parametrize("shards", [1, 4])
-async def test_many_callers_at_once_take_what_there_is(isolation: Any, shards: int) -> None:
-    async with backend(isolation) as t:
+async def test_many_callers_at_once_take_what_there_is(shards: int) -> None:
+    async with backend() as t:
         limit = TokenBucket(20, 10_000 * HOUR, shards=shards)
 
         async def one(ctx: MutationCtx) -> bool:
