@@ -1,4 +1,4 @@
-"""Serves the app of this folder in a process of its own; told by a JSON line on stdout where, and with which admin key.
+"""Serves an app of this folder in a process of its own; told by a JSON line on stdout where, and with which admin key.
 
 `--die-after FUNCTION` kills the process, once, when that mutation has committed and nobody has been told.
 """
@@ -20,13 +20,14 @@ from interlock.server.binding import DispatcherService
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True)
+    parser.add_argument("--app", default="app")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--serve", action="store_true", help="as in production: errors are redacted")
     parser.add_argument("--die-after", default="")
     options = parser.parse_args()
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the log goes elsewhere: nobody reads a pipe that is waited on for one line
-    backend = Backend(Path(__file__).parent / "app", data=options.data, dev=not options.serve)
+    backend = Backend(Path(__file__).parent / options.app, data=options.data, dev=not options.serve)
     if options.die_after:
         die_after(options.die_after)
 

@@ -32,6 +32,10 @@ def test_a_mutation_is_done_once_though_the_server_dies_under_it(serve: Callable
     assert client.returncode == 0, out.decode()
 
 
+def test_the_hook_of_the_rate_limiter(serve: Callable[..., Served], node_modules: Path) -> None:
+    node("rate_limit.mjs", serve("--app", "limited"))
+
+
 def test_in_production_clients_are_told_little(serve: Callable[..., Served], node_modules: Path) -> None:
     node("redacted.mjs", serve("--serve"))
 

@@ -78,7 +78,7 @@ def fresh(limit: TokenBucket | FixedWindow, name: str, key: str | None) -> Held:
     if isinstance(limit, TokenBucket):
         return Held(_capacity(limit), 0.0)
     start, period = _start(limit), seconds(limit.period) * 1000
-    phase = zlib.crc32(f"{name}\0{key or ''}".encode()) / 2**32 * period if start is None else start % period
+    phase = math.floor(zlib.crc32(f"{name}\0{key or ''}".encode()) / 2**32 * period) if start is None else start % period
     return Held(_capacity(limit), phase)
 
 
@@ -122,6 +122,19 @@ def full_at(held: Held, part: TokenBucket | FixedWindow) -> float:
     """When (ms) a row says no more than no row would."""
     periods = (_capacity(part) - held.value) / part.rate
     return held.ts + (periods if isinstance(part, TokenBucket) else _whole_windows(periods)) * seconds(part.period) * 1000
+
+
+def on_whole_ms(value: float, ts: float, limit: object) -> tuple[float, float]:
+    """The same state of a bucket, told as of the moment at which it had a whole number of tokens, up to 1 ms later.
+
+    Browsers' timers count whole milliseconds. The official hook sets one for when it may go on, and stays where it is if that comes
+    a fraction too early.
+    """
+    if not isinstance(limit, TokenBucket) or ts == 0:
+        return value, ts
+    whole = math.floor(value + 1e-9)
+    since = max(value - whole, 0.0) * seconds(limit.period) * 1000 / limit.rate
+    return float(whole), float(math.ceil(ts - since - TIME_GRAIN_MS))
 
 
 class Event(NamedTuple):

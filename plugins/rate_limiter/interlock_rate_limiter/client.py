@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from interlock import ActionCtx, AppError, Function, MutationCtx, QueryCtx, mutation, query
+from interlock_rate_limiter.arithmetic import on_whole_ms
 from interlock_rate_limiter.errors import typed
 from interlock_rate_limiter.limits import ConcurrencyLimit, Config, FixedWindow, Limit, SlidingWindow, TokenBucket, from_config
 
@@ -234,7 +235,8 @@ class RateLimiter:
         wire = {field: config[field] for field in ("kind", "rate", "capacity", "shards", "start") if field in config}
         if "max_reserved" in config:
             wire["maxReserved"] = config["max_reserved"]
-        return {"value": found["value"], "ts": found["ts"], "shard": found["shard"], "config": {**wire, "period": config["period"] * 1000}}
+        value, ts = on_whole_ms(found["value"], found["ts"], from_config(config))
+        return {"value": value, "ts": ts, "shard": found["shard"], "config": {**wire, "period": config["period"] * 1000}}
 
     async def _stored(self, ctx: Reader, name: str, key: str | None, reads: int, config: Limit | None) -> dict[str, Any]:
         config_ = self._config_of(name, config)

@@ -34,6 +34,7 @@ from interlock_rate_limiter import (
     Value,
     calculate_rate_limit,
 )
+from interlock_rate_limiter.arithmetic import on_whole_ms
 
 limits = RateLimiter(components.rate_limiter)
 near = pytest.approx
@@ -722,6 +723,16 @@ async def test_the_functions_of_the_client_hook_answer_in_its_shape() -> None:
             await t.query(mine, key="not mine")
     with pytest.raises(ValueError, match="hook knows"):
         named.client_api("s")
+
+
+@given(value=st.floats(-20, 20), ts=st.floats(START_MS, START_MS + 1e6), later=st.floats(0, 1e6), rate=st.sampled_from([1, 3, 7, 100]))
+def test_what_the_hook_is_told_is_the_same_state_to_a_millisecond(value: float, ts: float, later: float, rate: float) -> None:
+    limit = TokenBucket(rate, MINUTE, capacity=20)
+    told, told_ts = on_whole_ms(value, ts, limit)
+    assert told == int(told) and told_ts == int(told_ts)
+    here = calculate_rate_limit({"value": value, "ts": ts}, limit, ts + later + 1).value
+    there = calculate_rate_limit({"value": told, "ts": told_ts}, limit, ts + later + 1).value
+    assert -1e-5 <= here - there <= rate / 60_000 + 1e-5
 
 
 # concurrency and failures
