@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Source = Literal["client", "http", "scheduler", "cron", "cli", "embedded", "test"]
-_OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
+OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
 
 
 class Caller(NamedTuple):
@@ -22,7 +22,7 @@ class Caller(NamedTuple):
     @property
     def writes_camel_case(self) -> bool:
         """Whether names and arguments may come in the spelling of other languages."""
-        return self.source in _OUTSIDE_PYTHON
+        return self.source in OUTSIDE_PYTHON
 
     @property
     def identity_key(self) -> str | None:

@@ -32,7 +32,7 @@ from interlock.errors import (
 )
 from interlock.functions.action_host import ActionHost
 from interlock.functions.call import Call, Execution
-from interlock.functions.caller import Answer, Caller, QueryResult, keep_log_lines, log_lines_of
+from interlock.functions.caller import OUTSIDE_PYTHON, Answer, Caller, QueryResult, keep_log_lines, log_lines_of
 from interlock.functions.calling import perform, perform_within, plain
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
@@ -164,7 +164,7 @@ class Dispatcher:
         transaction. `handle` names the function instead of path and name. `at` is the pinned place that a query is asked at.
         Raises what the function raised; `log_lines_of(error)` are its log lines.
         """
-        camel_case = caller.writes_camel_case
+        camel_case = caller.source in OUTSIDE_PYTHON
         if handle is not None:
             callee = await self._held(handle)
         else:
