@@ -308,9 +308,9 @@ class WorkflowManager:
 
         def decorate(handler: Handler) -> Function[..., Any]:
             versions = {**(earlier or {}), version: handler}
-            for function in versions.values():
-                check_handler(function)
-            known = {number: Function(function, "mutation", internal=True) for number, function in versions.items()}
+            for written in versions.values():
+                check_handler(written)
+            known = {number: Function(written, "mutation", internal=True) for number, written in versions.items()}
             retries = retry_actions_by_default
             if retries is None:
                 retries = self._retries or retry is not None
@@ -318,15 +318,15 @@ class WorkflowManager:
 
             async def run_workflow(ctx: MutationCtx, args: dict[str, Any] | None = None, run: dict[str, Any] | None = None) -> Any:
                 if run is None:
-                    return await self.start(ctx, function, args)
+                    return await self.start(ctx, decorated, args)
                 return await definition.take_turn(ctx, self._mount, run)
 
             run_workflow.__name__ = run_workflow.__qualname__ = name or handler.__name__
             run_workflow.__doc__ = handler.__doc__
             run_workflow.__module__ = handler.__module__
-            function: Function[..., Any] = self._decorate(internal=True, name=name or handler.__name__)(run_workflow)
-            function.workflow = definition  # type: ignore[attr-defined]
-            return function
+            decorated: Function[..., Any] = self._decorate(internal=True, name=name or handler.__name__)(run_workflow)
+            decorated.workflow = definition  # type: ignore[attr-defined]
+            return decorated
 
         return decorate if handler is None else decorate(handler)
 

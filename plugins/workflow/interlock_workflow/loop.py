@@ -21,7 +21,11 @@ _THREADS = "Do it in an action: `await step.run_action(ref, …)`."
 _MOST = 1_000_000  # callbacks without a step: a function that spins
 
 
-class TurnLoop(asyncio.AbstractEventLoop):
+# Only what a workflow can meet is there, and with narrower signatures: type checkers are not to compare it.
+_Loop: Any = asyncio.AbstractEventLoop
+
+
+class TurnLoop(_Loop):  # type: ignore[misc]
     """Runs callbacks in the order in which they were put in, and never waits. `refused` is the first thing that it had to refuse."""
 
     def __init__(self) -> None:
@@ -84,7 +88,7 @@ class TurnLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
         self._tasks.append(task)
         return task
@@ -118,20 +122,20 @@ class TurnLoop(asyncio.AbstractEventLoop):
     def call_at(self, *_: Any, **__: Any) -> NoReturn:
         raise self._refuse("a workflow cannot wait for the clock (asyncio.sleep, asyncio.timeout, wait_for)", _CLOCK)
 
-    def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:
         raise self._refuse("a workflow cannot start a thread", _THREADS)
 
     def call_soon_threadsafe(self, *_: Any, **__: Any) -> NoReturn:
         raise self._refuse("a workflow cannot wait for a thread", _THREADS)
 
-    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:
         raise self._refuse("a workflow cannot open a socket", _THREADS)
 
-    async def getaddrinfo(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def getaddrinfo(self, *_: Any, **__: Any) -> NoReturn:
         raise self._refuse("a workflow cannot open a socket", _THREADS)
 
-    async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:
         raise self._refuse("a workflow cannot start a process", _THREADS)
 
-    async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+    async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:
         raise self._refuse("a workflow cannot start a process", _THREADS)
