@@ -97,7 +97,7 @@ def test_a_manifest_is_asked_for_once_for_the_same_files(ledger_installed: None,
     assert asked == []
 
 
-@pytest.mark.parametrize("plugin", ["sharded_counter", "aggregate", "workpool"])
+@pytest.mark.parametrize("plugin", ["sharded_counter", "aggregate", "workpool", "migrations"])
 def test_a_worker_says_of_a_component_what_its_own_process_would(plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
 

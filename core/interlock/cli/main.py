@@ -12,6 +12,7 @@ from interlock.cli.data import data
 from interlock.cli.dev import dev
 from interlock.cli.exits import Exit
 from interlock.cli.limits import limits
+from interlock.cli.migrate import migrate
 from interlock.cli.new import new
 from interlock.cli.run import run
 from interlock.cli.serve import serve
@@ -49,5 +50,5 @@ def interlock(
     """
 
 
-for command in (new, dev, serve, run, components, check, data, limits):
+for command in (new, dev, serve, run, migrate, components, check, data, limits):
     app.command()(command)

@@ -13,6 +13,7 @@ import typer
 from interlock.cli.app_directory import Data
 from interlock.cli.console import AsJson, CommandError, errors_reported, print_json
 from interlock.cli.exits import Exit
+from interlock.cli.migrations import watched
 from interlock.cli.peer import peer_of, server_at
 from interlock.errors import FunctionNotFound
 
@@ -39,7 +40,7 @@ def run(
     """Call a function and print what it returns.
 
     Any function, also an internal one. It runs in the server that serves the app's data, or, where none is running, in a
-    backend of its own.
+    backend of its own. A migration that it starts is watched to its end.
 
     \b
     Examples:
@@ -65,7 +66,7 @@ async def _call(
 ) -> Any:
     async with server_at(url, admin_key) if url is not None else peer_of(app, data) as peer:
         try:
-            return await peer.call(function, arguments, component)
+            return await watched(peer, await peer.call(function, arguments, component))
         except FunctionNotFound as error:
             if url is not None:
                 raise
