@@ -12,6 +12,7 @@ from interlock.engine import Engine
 from interlock.functions.caller import Caller
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as calling_tables
+from interlock.functions.slices import CpuMeter
 from interlock.mounting import build_tree
 from interlock.scheduler import Ran, Scheduler, check_crons, system_tables
 from interlock.storage.memory import MemoryStorage
@@ -59,7 +60,9 @@ class Process:
         await self.engine.open()
         tree = build_tree(source, env={}, isolation="inline")
         await self._deploy(tree)
-        self.dispatcher = Dispatcher(self.engine, tree, secret=b"secret", scheduling=self.scheduler.jobs, entropy=random.Random(1))
+        self.dispatcher = Dispatcher(
+            self.engine, tree, secret=b"secret", scheduling=self.scheduler.jobs, entropy=random.Random(1), meter=CpuMeter(tick_seconds=None)
+        )
         await self.scheduler.start(self.dispatcher, tree)
 
     async def deploy(self, source: App | Component) -> None:
@@ -77,6 +80,7 @@ class Process:
 
     async def stop(self) -> None:
         await self.scheduler.stop()
+        self.dispatcher.close()
         await self.engine.close()
 
     def crash(self) -> None:
