@@ -119,6 +119,8 @@ async def send(t: TestBackend, lab: Lab, id: str) -> None:
     await do(t, lambda ctx: lab.workflows.send_event(ctx, "go", workflow_id=id, value=7))
 
 
+# In this process alone: where the functions run in workers, the turns of this loop are not their awaits.
+@pytest.mark.parametrize("isolation", ["inline"], indirect=True)
 async def test_after_a_crash_at_every_await_the_run_ends_and_nothing_was_written_twice() -> None:
     lab = Lab()
     flow = everything(lab)
