@@ -255,3 +255,21 @@ async def test_a_handshake_with_a_body_is_answered_as_the_request_that_it_is(met
     async with site() as here:
         refused, last = parsed(await converse(here, shake + LAST))
         assert b"404" in refused[0] and last[2] == b"1.2.3"
+
+
+async def test_a_head_that_came_before_is_answered_as_the_first_time() -> None:
+    """One write a request, each after the answer to the last: the same heads again, before, between and behind others."""
+    async with site() as here:
+        host, port = here.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        longer = request("/api/mutation", call("t:add", n=1) + b" " * 7)
+        bodies = []
+        for sent in (ADD, GET, ADD, VERSION, ADD, longer, GET, longer, ADD, GET):
+            writer.write(sent)
+            head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).lower()
+            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            bodies.append(await reader.readexactly(length))
+        writer.close()
+        values = [b'"value":%d.0' % n for n in (1, 4, 6)]
+        assert [value in bodies[at] for value, at in zip(values, (1, 6, 9), strict=True)] == [True] * 3, bodies
+        assert len(here.service.calls) == 9
