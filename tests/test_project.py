@@ -43,11 +43,12 @@ def texts() -> list[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=ids)
-def test_every_distribution_has_types_a_readme_and_a_changelog(distribution: Path) -> None:
+def test_every_distribution_has_types_a_readme_a_changelog_and_the_licence(distribution: Path) -> None:
     for name in ("README.md", "CHANGELOG.md"):
         assert (distribution / name).stat().st_size > 0
     package = next(path for path in distribution.iterdir() if path.name.startswith("interlock") and (path / "__init__.py").is_file())
     assert (package / "py.typed").is_file()
+    assert (distribution / "LICENSE").read_text(encoding="utf-8") == (ROOT / "LICENSE").read_text(encoding="utf-8")
     project = project_of(distribution)
     assert project["readme"] == "README.md"
     assert project["license"] == "Apache-2.0"
@@ -138,7 +139,9 @@ class Outside:
 
 
 def test_wheels_hold_everything_that_an_installed_interlock_needs(outside: Path) -> None:
-    names = [name for wheel in (outside / "wheels").glob("*.whl") for name in zipfile.ZipFile(wheel).namelist()]
+    wheels = {wheel.name: zipfile.ZipFile(wheel).namelist() for wheel in (outside / "wheels").glob("*.whl")}
+    assert [wheel for wheel, names in wheels.items() if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names)] == []
+    names = [name for held in wheels.values() for name in held]
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests/")]
     templates = {path.relative_to(ROOT / "core").as_posix() for path in (ROOT / "core/interlock/cli/templates").rglob("*.tmpl")}
     assert templates <= set(names)
