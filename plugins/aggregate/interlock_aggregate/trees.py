@@ -1,0 +1,160 @@
+"""The trees that one call opens, by namespace, and what a write does to them.
+
+Start at `Trees.of` for reading and at `perform` for writing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+from zlib import crc32
+
+from interlock import AppError, MutationCtx, QueryCtx
+from interlock_aggregate.exact import EXACT
+from interlock_aggregate.positions import key_text, position
+from interlock_aggregate.tables import node
+from interlock_aggregate.tree import Tree
+
+MAX_NODE_SIZE = 64
+LANES = 3
+POSITION_BYTES = 4 * 1024  # so that the largest node is well below the limit of a document
+
+Number = int | float
+
+
+class Trees:
+    """The trees that one call has opened, by namespace."""
+
+    def __init__(self, ctx: QueryCtx, name: str, *, stale: bool = False, fresh: bool = False, shards: int = 1) -> None:
+        self._ctx, self._name, self._shards = ctx, name, shards
+        # How a queue of writes is met: a stale reader looks past it, a fresh one folds it in, everybody else is refused.
+        self._stale, self._fresh = stale, fresh
+        self._open: dict[str, dict[int, Tree]] = {}
+
+    async def of(self, namespace: Any) -> list[Tree]:
+        """The trees of a namespace: one, or one a shard, or none."""
+        key = key_text(namespace)
+        opened = self._open.get(key)
+        if opened is None:
+            ctx = self._ctx
+            rows = await ctx.db.query("trees").index("by_namespace", name=self._name, namespace=namespace).collect()
+            opened = self._open[key] = {row["shard"]: Tree(ctx, row) for row in rows}
+            if not self._stale and any(row["queued"] for row in rows):
+                await self._meet_queue(namespace)
+        return list(opened.values())
+
+    async def for_writing(self, namespace: Any, id: str) -> Tree:
+        """The tree that an item belongs to; a new one if there is none."""
+        await self.of(namespace)
+        opened = self._open[key_text(namespace)]
+        shard = crc32(id.encode()) % self._shards if self._shards > 1 else 0
+        if shard and not opened:  # every namespace has a shard 0: it is listed by it
+            opened[0] = new_tree(self._ctx, self._name, namespace)
+            opened[0].root.changed = True
+        if shard not in opened:
+            first = next(iter(opened.values()), None)
+            opened[shard] = new_tree(self._ctx, self._name, namespace, shard, like=first)
+        return opened[shard]
+
+    async def find(self, namespace: Any, id: str, position: str) -> Tree | None:
+        """The tree that holds an item: in shards any of them may, because their number can have changed since it was added."""
+        found = await self.of(namespace)
+        if len(found) == 1 and self._shards == 1:
+            return found[0]
+        for tree in found:
+            if await tree.get(position) is not None:
+                return tree
+        return None
+
+    async def save(self, ctx: MutationCtx) -> None:
+        """Write what has changed."""
+        for opened in self._open.values():
+            for tree in opened.values():
+                await tree.save(ctx)
+
+    async def _meet_queue(self, namespace: Any) -> None:
+        waiting = self._ctx.db.query("operations").index("by_namespace", name=self._name, namespace=namespace)
+        if self._fresh:
+            async for row in waiting:
+                try:
+                    await perform(self, row["operation"])
+                except AppError:
+                    continue  # it will be a dead letter
+        elif await waiting.first() is not None:
+            raise AppError(
+                {
+                    "code": "PENDING_OPERATIONS",
+                    "message": "writes are queued for this namespace. Read with stale=True or fresh=True, write with queued=True, or wait.",
+                }
+            )
+
+
+def new_tree(ctx: QueryCtx, name: str, namespace: Any, shard: int = 0, like: Tree | None = None) -> Tree:
+    shape = (like.max_node_size, like.lanes, like.is_lazy) if like is not None else (MAX_NODE_SIZE, LANES, True)
+    options = dict(zip(("max_node_size", "lanes", "root_lazy"), shape, strict=True))
+    empty = dict.fromkeys(node, "")
+    return Tree(ctx, {"name": name, "namespace": namespace, "shard": shard, "queued": False, **options, **empty})
+
+
+async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
+    """Do one write. One that raises has changed nothing that is saved: whoever catches it opens the trees anew, or `undoes` it."""
+    kind, id = operation["kind"], operation["value"]
+    namespace = operation.get("namespace")
+    here = position(operation["key"], id)
+    if kind in ("insert", "insert_if_does_not_exist"):
+        await _put(opened, namespace, here, operation, operation["key"], replace=kind != "insert")
+    elif kind in ("delete", "delete_if_exists"):
+        if not await _take(opened, namespace, id, here) and kind == "delete":
+            raise _missing(operation)
+    else:
+        target = operation.get("new_namespace", namespace)
+        there = position(operation["new_key"], id)
+        strict = kind == "replace"
+        if there == here and key_text(target) == key_text(namespace):
+            tree = await opened.find(namespace, id, here)
+            if strict and (tree is None or await tree.get(here) is None):
+                raise _missing(operation)
+            await _put(opened, namespace, here, operation, operation["key"], replace=True)
+            return
+        if strict:  # both are looked at before anything is changed
+            tree = await opened.find(namespace, id, here)
+            if tree is None or await tree.get(here) is None:
+                raise _missing(operation)
+            other = await opened.find(target, id, there)
+            if other is not None and await other.get(there) is not None:
+                raise _exists(operation["new_key"], id)
+        _checked(there, operation)
+        await _take(opened, namespace, id, here)
+        await _put(opened, target, there, operation, operation["new_key"], replace=not strict)
+
+
+async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[str, Any], key: Any, *, replace: bool) -> None:
+    summand = _checked(position, operation)
+    id = operation["value"]
+    tree = await opened.find(namespace, id, position) or await opened.for_writing(namespace, id)
+    if not await tree.put(position, summand, replace=replace):
+        raise _exists(key, id)
+
+
+async def _take(opened: Trees, namespace: Any, id: str, position: str) -> bool:
+    tree = await opened.find(namespace, id, position)
+    return tree is not None and await tree.take(position)
+
+
+def _checked(position: str, operation: Mapping[str, Any]) -> Number:
+    summand: Number = operation.get("summand", 0)
+    if not math.isfinite(summand):
+        raise AppError({"code": "INVALID_SUM_VALUE", "message": f"a sum value is a finite number, not {summand}"})
+    if len(position) * 4 > POSITION_BYTES and len(position.encode()) > POSITION_BYTES:
+        raise AppError({"code": "INVALID_KEY", "message": f"key and id take more than {POSITION_BYTES:,} bytes"})
+    return int(summand) if summand == 0 or (abs(summand) <= EXACT and summand == int(summand)) else summand
+
+
+def _missing(operation: Mapping[str, Any]) -> AppError:
+    key, id = operation["key"], operation["value"]
+    return AppError({"code": "DELETE_MISSING_KEY", "message": f"there is no item of key {key!r} and id {id!r}", "key": key, "id": id})
+
+
+def _exists(key: Any, id: str) -> AppError:
+    return AppError({"code": "KEY_EXISTS", "message": f"there is an item of key {key!r} and id {id!r} already", "key": key, "id": id})
