@@ -103,15 +103,32 @@ class RateLimiter:
         `RateLimited`, a reservation too, which is undone with it.
         """
         args = self._args(name, key, count, config)
+        if args["config"].get("deferred"):
+            return await self._limit_deferred(ctx, [{**args, "reserve": reserve}], throws)
         try:
             return _status(await ctx.run_mutation(self._mount.rate_limit, reserve=reserve, throws=throws, **args))
         except AppError as error:
             raise typed(error) from None
 
     async def limit_many(self, ctx: Writer, asks: Sequence[Ask], *, throws: bool = False) -> Status:
-        """Take from several limits: from all or from none. `retry_after` is the longest, `name` says whose."""
+        """Take from several limits: from all or from none. `retry_after` is the longest, `name` says whose.
+
+        Raises ValueError for deferred limits and others in one call.
+        """
+        asked = self._asks(asks)
+        deferred = [bool(ask["config"].get("deferred")) for ask in asked]
+        if any(deferred):
+            if not all(deferred):
+                raise ValueError("deferred limits and others are not asked in one call: what is deferred could not be undone with them")
+            return await self._limit_deferred(ctx, asked, throws)
         try:
-            return _status(await ctx.run_mutation(self._mount.rate_limit_many, asks=self._asks(asks), throws=throws))
+            return _status(await ctx.run_mutation(self._mount.rate_limit_many, asks=asked, throws=throws))
+        except AppError as error:
+            raise typed(error) from None
+
+    async def _limit_deferred(self, ctx: Writer, asks: list[dict[str, Any]], throws: bool) -> Status:
+        try:
+            return _status(await ctx.run_mutation(self._mount.rate_limit_deferred, asks=asks, throws=throws))
         except AppError as error:
             raise typed(error) from None
 
@@ -128,8 +145,11 @@ class RateLimiter:
     ) -> Status:
         """What `limit` would answer. Takes nothing; in queries too."""
         args = self._args(name, key, count, config)
+        ref = self._mount.check_rate_limit
+        if args["config"].get("deferred"):
+            ref = ref.options(stale=True)  # as `limit` looks: in a mutation without depending on what it sees
         try:
-            return _status(await ctx.run_query(self._mount.check_rate_limit, reserve=reserve, throws=throws, **args))
+            return _status(await ctx.run_query(ref, reserve=reserve, throws=throws, **args))
         except AppError as error:
             raise typed(error) from None
 
@@ -168,9 +188,14 @@ class RateLimiter:
         finally:
             await self.release(ctx, name, status.lease, key=key)
 
-    async def reset(self, ctx: Writer, name: str, *, key: str | None = None) -> None:
+    async def reset(self, ctx: Writer, name: str, *, key: str | None = None, config: Limit | None = None) -> None:
         """As if the limit had never been used. Without a key: the one that is shared, not those of keys."""
-        await ctx.run_mutation(self._mount.reset_rate_limit, name=name, **_keyed(key))
+        known = self._configs.get(name) if config is None else _config(name, config)
+        if known is not None and known.get("deferred"):
+            update = {"kind": "reset", "name": name, "config": known, **_keyed(key)}
+            await ctx.run_mutation(self._mount.enqueue_updates, updates=[update])
+        else:
+            await ctx.run_mutation(self._mount.reset_rate_limit, name=name, **_keyed(key))
 
     async def clear_all(self, ctx: Writer, *, before: float | None = None) -> None:
         """Forget every limit of the mount that began before a time (ms), in the background if there are many."""

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
-from interlock import UNSET, AppError, Component, MutationCtx, QueryCtx, Range, Schema, Table
+from interlock import UNSET, AppError, Component, MutationCtx, QueryCtx, Range, Schema
 from interlock_rate_limiter.arithmetic import (
     Event,
     Held,
     fresh,
-    full_at,
     part_of,
     refilled,
     slides_open_at,
@@ -26,36 +25,14 @@ from interlock_rate_limiter.arithmetic import (
     wait_for,
     with_event,
 )
+from interlock_rate_limiter.deferred import FOLDED_AT_ONCE, Update, fold, pending_updates, put, sleep, workers
 from interlock_rate_limiter.limits import ConcurrencyLimit, Config, FixedWindow, Limit, SlidingWindow, TokenBucket, from_config, seconds
+from interlock_rate_limiter.rows import Holder, Rows, events_of, holders_of, now_of, rate_limits, state_of
 
 PURGED_AT_ONCE = 100
 HOUR = 3_600.0
 
-
-class Holder(TypedDict):
-    """One who was let in by a concurrency limit."""
-
-    lease: str
-    count: float
-    until: float
-
-
-rate_limits = Table(
-    {
-        "name": str,
-        "key": NotRequired[str],
-        "shard": int,
-        "value": float,  # left as of `ts`, negative where reserved ahead
-        "ts": float,
-        "full_at": float,  # from here on the row says no more than no row would
-        "events": NotRequired[list[list[float]]],  # of a sliding window: [time, count]
-        "holders": NotRequired[list[Holder]],  # of a concurrency limit
-    }
-).index("name", "name", "key", "shard")
-
-component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits))
-
-Row = dict[str, Any]
+component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits, pending_updates=pending_updates, workers=workers))
 
 
 class Ask(TypedDict):
@@ -124,17 +101,60 @@ async def check_rate_limit_many(ctx: QueryCtx, asks: list[Ask], throws: bool = F
 
 
 @component.mutation
+async def rate_limit_deferred(ctx: MutationCtx, asks: list[Ask], throws: bool = False) -> Answer:
+    """The same for deferred limits: decided from what is stored, without depending on it, and taken a moment later."""
+    if not all(ask["config"].get("deferred") for ask in asks):
+        raise _refused("NotDeferred", f"{_names(asks)}: deferred limits and others are not asked in one call")
+    answer: Answer = await ctx.run_query(check_rate_limit_many.options(stale=True), asks=asks, throws=throws)
+    if answer["ok"]:
+        await put(ctx, [_consume(ask) for ask in asks])
+    return answer
+
+
+@component.mutation
+async def enqueue_updates(ctx: MutationCtx, updates: list[Update]) -> None:
+    """What is to become of deferred limits, in this order: `consume` and `refund` a count as of `ts` (now unless given), `reset`."""
+    for update in updates:
+        _limit_of(update["name"], update["config"])
+        _check_count(update["name"], update.get("count", 1))
+        if not update["config"].get("deferred"):
+            raise _refused("NotDeferred", f"rate limit {update['name']!r} is not deferred: its calls take effect at once")
+    await put(ctx, updates)
+
+
+@component.query(internal=True)
+async def pending(ctx: QueryCtx) -> list[dict[str, Any]]:
+    """The oldest updates that wait."""
+    return await ctx.db.query("pending_updates").index("updated_at").take(FOLDED_AT_ONCE)
+
+
+@component.mutation(internal=True)
+async def apply_updates(ctx: MutationCtx) -> None:
+    """Fold in what waits. Looks without depending on what it saw, so nobody who adds to it waits; only to go to sleep it must know."""
+    waiting = await ctx.run_query(pending.options(stale=True))
+    if waiting:
+        await fold(ctx, waiting)
+    elif await ctx.db.query("pending_updates").first() is None:
+        await sleep(ctx)
+        return
+    await ctx.scheduler.run_after(0, apply_updates)
+
+
+@component.mutation
 async def refund(ctx: MutationCtx, name: str, config: Config, key: str | None = None, count: float = 1) -> None:
     """Give tokens back, at most up to what the limit can hold."""
-    limit, rows = _limit_of(name, config), _Rows(ctx)
+    limit, rows = _limit_of(name, config), Rows(ctx)
     _check_count(name, count)
+    if config.get("deferred"):
+        await put(ctx, [Update(kind="refund", name=name, config=config, key=key, count=count)])
+        return
     if isinstance(limit, ConcurrencyLimit):
         raise _refused("NotRefundable", f"rate limit {name!r} is a concurrency limit: give back a lease with release")
     if isinstance(limit, SlidingWindow):
         row = await rows.one(name, key, 0)
-        now = _now(ctx, row)
+        now = now_of(ctx, row)
         left = []
-        for event in reversed(still_counting(_events(row), limit, now)):
+        for event in reversed(still_counting(events_of(row), limit, now)):
             given = min(event.amount, count)
             count -= given
             if event.amount > given:
@@ -170,17 +190,17 @@ async def get_value(ctx: QueryCtx, name: str, config: Config, key: str | None = 
     """What the whole limit has left, as stored: the answer holds until the limit is used. Some shards are scaled up to all."""
     limit = _limit_of(name, config)
     if isinstance(limit, SlidingWindow | ConcurrencyLimit):
-        row = await _Rows(ctx).one(name, key, 0)
+        row = await Rows(ctx).one(name, key, 0)
         value = limit.capacity if row is None else row["value"]
         return Stored(value=float(value), ts=0.0 if row is None else row["ts"], shard=0, exact=True, config=config)
     reads = min(max(sample_shards, 1), limit.shards)
     if reads < limit.shards:
         chosen = ctx.random.sample(range(limit.shards), reads)
-        rows = _Rows(ctx)
+        rows = Rows(ctx)
         found = [await rows.one(name, key, shard) for shard in chosen]
     else:
         chosen = list(range(limit.shards))
-        found = await _Rows(ctx).all(name, key, limit.shards)
+        found = await Rows(ctx).all(name, key, limit.shards)
     part = part_of(limit)
     held = [fresh(part, name, key) if row is None else Held(row["value"], row["ts"]) for row in found]
     ts = max(state.ts for state in held)
@@ -246,62 +266,6 @@ async def purge(ctx: MutationCtx, after: float | None = None) -> None:
 component.cron("purge", every=HOUR)(purge)
 
 
-class _Rows:
-    """The rows that one call looks at and what it makes of them, written together at its end or not at all."""
-
-    def __init__(self, ctx: QueryCtx) -> None:
-        self._ctx = ctx
-        self._rows: dict[tuple[str, str | None, int], Row | None] = {}
-        self._changed: dict[tuple[str, str | None, int], Row] = {}
-
-    async def one(self, name: str, key: str | None, shard: int) -> Row | None:
-        place = (name, key, shard)
-        if place not in self._rows:
-            query = self._ctx.db.query("rate_limits").index("name", name=name, key=UNSET if key is None else key, shard=shard)
-            self._rows[place] = await query.first()
-        return self._rows[place]
-
-    async def all(self, name: str, key: str | None, shards: int) -> list[Row | None]:
-        if shards > 1:
-            shard = Range(gte=0, lt=shards)
-            query = self._ctx.db.query("rate_limits").index("name", name=name, key=UNSET if key is None else key, shard=shard)
-            found: dict[int, Row] = {row["shard"]: row for row in await query.collect()}
-            for number in range(shards):
-                self._rows.setdefault((name, key, number), found.get(number))
-        return [await self.one(name, key, number) for number in range(shards)]
-
-    async def states(self, name: str, key: str | None, limit: TokenBucket | FixedWindow, now: float) -> list[Held]:
-        part = part_of(limit)
-        return [_held(row, part, name, key, now) for row in await self.all(name, key, limit.shards)]
-
-    def put_state(self, name: str, key: str | None, shard: int, part: TokenBucket | FixedWindow, state: Held) -> None:
-        self._put((name, key, shard), {"value": state.value, "ts": state.ts, "full_at": full_at(state, part)})
-
-    def put_events(self, name: str, key: str | None, limit: SlidingWindow, events: Sequence[Event], now: float) -> None:
-        value = limit.rate - math.fsum(event.amount for event in events)
-        full = events[-1].ts + seconds(limit.period) * 1000 if events else now
-        self._put((name, key, 0), {"value": value, "ts": now, "full_at": full, "events": [list(event) for event in events]})
-
-    def put_holders(self, name: str, key: str | None, capacity: float, holders: Sequence[Holder], now: float) -> None:
-        value = capacity - math.fsum(holder["count"] for holder in holders)
-        full = max([now, *(holder["until"] for holder in holders)])
-        self._put((name, key, 0), {"value": value, "ts": now, "full_at": full, "holders": list(holders)})
-
-    def _put(self, place: tuple[str, str | None, int], fields: Row) -> None:
-        self._changed[place] = fields
-        self._rows[place] = {**(self._rows[place] or {}), **fields}
-
-    async def write(self) -> None:
-        assert isinstance(self._ctx, MutationCtx)
-        for (name, key, shard), fields in self._changed.items():
-            row = self._rows[(name, key, shard)]
-            if row is not None and "_id" in row:
-                await self._ctx.db.patch(row["_id"], fields)
-            else:
-                keyed = {} if key is None else {"key": key}
-                await self._ctx.db.insert("rate_limits", {"name": name, "shard": shard, **keyed, **fields})
-
-
 @dataclass(frozen=True, slots=True)
 class _Decision:
     ok: bool
@@ -310,15 +274,17 @@ class _Decision:
 
 
 async def _limit(ctx: MutationCtx, asks: Sequence[Ask], throws: bool) -> Answer:
+    if any(ask["config"].get("deferred") for ask in asks):
+        raise _refused("Deferred", f"{_names(asks)}: a deferred limit is asked by rate_limit_deferred, and by nothing else")
     answer, rows = await _decide(ctx, asks, throws)
     if answer["ok"]:
         await rows.write()
     return answer
 
 
-async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool) -> tuple[Answer, _Rows]:
+async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool) -> tuple[Answer, Rows]:
     """One after the other: what an ask would take is gone for those behind it, also where it is the same limit again."""
-    rows = _Rows(ctx)
+    rows = Rows(ctx)
     ok, wait, slowest, leases = True, None, None, []
     for ask in asks:
         decision = await _decide_one(ctx, rows, ask)
@@ -336,7 +302,7 @@ async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool) -> tuple[Ans
     return answer, rows
 
 
-async def _decide_one(ctx: QueryCtx, rows: _Rows, ask: Ask) -> _Decision:
+async def _decide_one(ctx: QueryCtx, rows: Rows, ask: Ask) -> _Decision:
     name, key, count, reserve = ask["name"], ask.get("key"), ask.get("count", 1), ask.get("reserve", False)
     limit = _limit_of(name, ask["config"])
     _check_count(name, count)
@@ -352,12 +318,12 @@ async def _decide_one(ctx: QueryCtx, rows: _Rows, ask: Ask) -> _Decision:
 
 
 async def _take(
-    ctx: QueryCtx, rows: _Rows, name: str, key: str | None, limit: TokenBucket | FixedWindow, count: float, reserve: bool
+    ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: TokenBucket | FixedWindow, count: float, reserve: bool
 ) -> _Decision:
     now, part, slack = ctx.now(), part_of(limit), tolerance(limit)
     if limit.shards > 1:  # most calls read and write one row of many, so they do not meet
         shard = ctx.random.randrange(limit.shards)
-        state = _held(await rows.one(name, key, shard), part, name, key, now)
+        state = state_of(await rows.one(name, key, shard), part, name, key, now)
         if state.value >= count:
             rows.put_state(name, key, shard, part, Held(state.value - count, state.ts))
             return _Decision(True)
@@ -381,10 +347,10 @@ async def _take(
     return _Decision(True, wait_for(after, part, 0.0, now))
 
 
-async def _slide(ctx: QueryCtx, rows: _Rows, name: str, key: str | None, limit: SlidingWindow, count: float, reserve: bool) -> _Decision:
+async def _slide(ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: SlidingWindow, count: float, reserve: bool) -> _Decision:
     row = await rows.one(name, key, 0)
-    now = _now(ctx, row)
-    events = still_counting(_events(row), limit, now)
+    now = now_of(ctx, row)
+    events = still_counting(events_of(row), limit, now)
     opens = slides_open_at(events, limit, count, now)
     if opens <= now:
         rows.put_events(name, key, limit, with_event(events, limit, now, count), now)
@@ -408,16 +374,14 @@ async def _slide(ctx: QueryCtx, rows: _Rows, name: str, key: str | None, limit: 
     return _Decision(True, wait)
 
 
-async def _let_in(
-    ctx: QueryCtx, rows: _Rows, name: str, key: str | None, limit: ConcurrencyLimit, count: float, reserve: bool
-) -> _Decision:
+async def _let_in(ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: ConcurrencyLimit, count: float, reserve: bool) -> _Decision:
     if reserve:
         raise _refused("NotReservable", f"rate limit {name!r} is a concurrency limit: nobody knows when others will be done")
     if not (count >= 1 and count == int(count) and count <= limit.capacity):
         raise _refused("CountTooLarge", f"rate limit {name!r}: a count of {count:g} is no whole number from 1 to {limit.capacity}")
     row = await rows.one(name, key, 0)
-    now = _now(ctx, row)
-    holders = [holder for holder in _holders(row) if holder["until"] > now + 1e-3]
+    now = now_of(ctx, row)
+    holders = [holder for holder in holders_of(row) if holder["until"] > now + 1e-3]
     free = limit.capacity - sum(holder["count"] for holder in holders)
     if count <= free:
         lease = str(ctx.uuid4())
@@ -433,10 +397,10 @@ async def _let_in(
 
 
 async def _change_holder(ctx: MutationCtx, name: str, key: str | None, lease: str, until: float | None) -> bool:
-    rows = _Rows(ctx)
+    rows = Rows(ctx)
     row = await rows.one(name, key, 0)
-    now = _now(ctx, row)
-    holders = _holders(row)
+    now = now_of(ctx, row)
+    holders = holders_of(row)
     held = next((holder for holder in holders if holder["lease"] == lease and holder["until"] > now + 1e-3), None)
     if row is None or held is None:
         return False
@@ -471,6 +435,14 @@ def _with_defaults(config: Config, limit: TokenBucket | FixedWindow) -> Config:
     return full
 
 
+def _names(asks: Sequence[Ask]) -> str:
+    return ", ".join(f"rate limit {ask['name']!r}" for ask in asks)
+
+
+def _consume(ask: Ask) -> Update:
+    return Update(kind="consume", name=ask["name"], config=ask["config"], key=ask.get("key"), count=ask.get("count", 1))
+
+
 def _check_count(name: str, count: float) -> None:
     if not 0 <= count < math.inf:
         raise _refused("InvalidCount", f"rate limit {name!r}: count must be 0 or more, got {count}. To give back, use refund")
@@ -478,20 +450,3 @@ def _check_count(name: str, count: float) -> None:
 
 def _refused(code: str, message: str) -> AppError:
     return AppError({"code": code, "message": message})
-
-
-def _held(row: Row | None, part: TokenBucket | FixedWindow, name: str, key: str | None, now: float) -> Held:
-    return refilled(fresh(part, name, key) if row is None else Held(row["value"], row["ts"]), part, now)
-
-
-def _now(ctx: QueryCtx, row: Row | None) -> float:
-    """The time, which does not step back behind what is stored."""
-    return ctx.now() if row is None else max(ctx.now(), float(row["ts"]))
-
-
-def _events(row: Row | None) -> list[Event]:
-    return [] if row is None else [Event(ts, count) for ts, count in row.get("events", [])]
-
-
-def _holders(row: Row | None) -> list[Holder]:
-    return [] if row is None else list(row.get("holders", []))

@@ -22,6 +22,7 @@ class Config(TypedDict):
     max_reserved: NotRequired[float]
     shards: NotRequired[int]
     start: NotRequired[float]
+    deferred: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class TokenBucket:
     """`rate` tokens flow in every `period` seconds, evenly, up to `capacity` (default: `rate`).
 
     Reservations may go `max_reserved` below zero; None is without end, 0 is none. `shards`: over how many rows it is spread.
+    `deferred`: what is taken is written a moment later, by a job, so that no caller waits for another and a burst may take too much.
     """
 
     rate: float
@@ -37,6 +39,7 @@ class TokenBucket:
     capacity: float | None = None
     max_reserved: float | None = None
     shards: int = 1
+    deferred: bool = False
 
     def __post_init__(self) -> None:
         _check_rated(self)
@@ -60,6 +63,7 @@ class FixedWindow:
     max_reserved: float | None = None
     shards: int = 1
     start: float | datetime | None = None
+    deferred: bool = False
 
     def __post_init__(self) -> None:
         _check_rated(self)
@@ -130,10 +134,12 @@ def from_config(config: Config) -> Limit:
     rate, reserved = config.get("rate", 0.0), config.get("max_reserved")
     if kind == "sliding window":
         return SlidingWindow(rate, period, max_reserved=reserved)
-    shards = config.get("shards", 1)
+    shards, deferred = config.get("shards", 1), config.get("deferred", False)
     if kind == "token bucket":
-        return TokenBucket(rate, period, capacity=config.get("capacity"), max_reserved=reserved, shards=shards)
-    return FixedWindow(rate, period, capacity=config.get("capacity"), max_reserved=reserved, shards=shards, start=config.get("start"))
+        return TokenBucket(rate, period, capacity=config.get("capacity"), max_reserved=reserved, shards=shards, deferred=deferred)
+    return FixedWindow(
+        rate, period, capacity=config.get("capacity"), max_reserved=reserved, shards=shards, start=config.get("start"), deferred=deferred
+    )
 
 
 def seconds(duration: float | timedelta) -> float:
@@ -148,6 +154,8 @@ def _with_options(config: Config, limit: TokenBucket | FixedWindow) -> Config:
         config["max_reserved"] = float(limit.max_reserved)
     if limit.shards != 1:
         config["shards"] = limit.shards
+    if limit.deferred:
+        config["deferred"] = True
     return config
 
 
@@ -162,6 +170,8 @@ def _check_rated(limit: TokenBucket | FixedWindow | SlidingWindow) -> None:
         isinstance(limit.shards, bool) or not isinstance(limit.shards, int) or not 1 <= limit.shards <= SHARDS_MOST
     ):
         raise ValueError(f"shards must be a whole number from 1 to {SHARDS_MOST:,}, got {limit.shards!r}")
+    if not isinstance(limit, SlidingWindow) and limit.deferred and limit.shards != 1:
+        raise ValueError("a deferred limit has no shards: its callers do not meet anyway")
 
 
 def _check_number(name: str, value: Any, above: float) -> None:
