@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NotRequired
+from typing import Any, NotRequired
 
 import pytest
 from hypothesis import given, settings
@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from interlock import UNSET, ActionCtx, AppError, Change, Component, LimitExceeded, MutationCtx, Range, Schema, Table, components
 from interlock.testing import TestBackend
 from interlock_migrations import MigrationFailed, Migrations, MigrationStatus
-
-Isolation = Literal["inline", "sandbox"]
-ISOLATIONS: list[Isolation] = ["inline", "sandbox"]
 
 
 class Shop:
@@ -113,10 +110,9 @@ async def status(t: TestBackend, shop: Shop, ref: Any) -> MigrationStatus:
 # to the end
 
 
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-async def test_every_document_gets_the_patch_and_triggers_fire(isolation: Isolation) -> None:
+async def test_every_document_gets_the_patch_and_triggers_fire() -> None:
     shop = Shop()
-    async with TestBackend(shop.component, isolation=isolation) as t:
+    async with TestBackend(shop.component) as t:
         await shop.fill(t, range(10))
         first = await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.price, batch_size=2))
         assert (first.state, first.processed, first.is_done, first.batch_size) == ("in_progress", 2, False, 2)
@@ -147,10 +143,9 @@ async def test_an_empty_table_is_done_at_once() -> None:
         assert (done.state, done.processed, done.batch_size) == ("success", 0, 100)
 
 
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-async def test_run_to_completion_is_done_when_it_returns_and_raises_where_it_fails(isolation: Isolation) -> None:
+async def test_run_to_completion_is_done_when_it_returns_and_raises_where_it_fails() -> None:
     shop = Shop()
-    async with TestBackend(shop.component, isolation=isolation) as t:
+    async with TestBackend(shop.component) as t:
         await shop.fill(t, range(10))
         shop.broken = {5}
         with pytest.raises(AppError, match="no price for 5"):
@@ -196,10 +191,9 @@ async def test_pauses_between_batches_give_a_rate_and_an_end() -> None:
 # failing, and going on
 
 
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-async def test_a_failed_batch_leaves_nothing_and_says_which_document_it_was(isolation: Isolation) -> None:
+async def test_a_failed_batch_leaves_nothing_and_says_which_document_it_was() -> None:
     shop = Shop()
-    async with TestBackend(shop.component, isolation=isolation) as t:
+    async with TestBackend(shop.component) as t:
         await shop.fill(t, range(10))
         shop.broken = {5}
         await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.price, batch_size=2))
@@ -319,10 +313,9 @@ async def test_cancel_all_and_clear_all() -> None:
 # dry runs
 
 
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-async def test_a_dry_run_changes_nothing_and_shows_what_it_would(isolation: Isolation) -> None:
+async def test_a_dry_run_changes_nothing_and_shows_what_it_would() -> None:
     shop = Shop()
-    async with TestBackend(shop.component, isolation=isolation) as t:
+    async with TestBackend(shop.component) as t:
         await shop.fill(t, range(30))
         before = await shop.items(t)
         tried = await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.price, dry_run=True, batch_size=20))
