@@ -66,6 +66,7 @@ from interlock.values import UNSET, CommitTimestamp, Id, Int64
 
 if TYPE_CHECKING:
     from interlock.backend import Backend
+    from interlock.sdk.schedule import CronExpression, Interval
 
 __all__ = [
     "JWT",
@@ -83,6 +84,7 @@ __all__ = [
     "ComponentCrashed",
     "ComponentReference",
     "ContextError",
+    "CronExpression",
     "DeadlineExceeded",
     "DocumentNotFound",
     "Function",
@@ -93,6 +95,7 @@ __all__ = [
     "Identity",
     "Int64",
     "InterlockError",
+    "Interval",
     "InvalidCursor",
     "Job",
     "LimitExceeded",
@@ -137,6 +140,10 @@ def __getattr__(name: str) -> Any:
         from interlock.backend import Backend
 
         return Backend
+    if name in ("CronExpression", "Interval"):  # they need croniter
+        from interlock.sdk import schedule
+
+        return getattr(schedule, name)
     raise AttributeError(f"module 'interlock' has no attribute {name!r}")
 
 

@@ -213,6 +213,7 @@ def test_a_sealed_worker_imports_from_memory_and_knows_the_time_zones(zygote: Zy
     assert ask(worker, "('é'.encode('cp1252').hex())") == "e9"
     zone = "(str(__import__('datetime').datetime(2024, 7, 1, tzinfo=__import__('zoneinfo').ZoneInfo('Europe/Paris')).utcoffset()))"
     assert ask(worker, zone) == "2:00:00"
+    assert ask(worker, "(__import__('interlock').CronExpression('0 9 * * *', 'Europe/Paris').after(0.0))") == 8 * 3_600_000
     assert ask(worker, "(type(__import__('pydantic').create_model('M', a=(int, ...))(a='1')).__name__)") == "M"
     worker.close()
 

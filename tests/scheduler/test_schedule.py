@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.scheduler.schedule import CronExpression, Interval, Schedule, schedule_of
+from interlock.scheduler.schedule import schedule_of
 from interlock.sdk.declarations import CronDeclaration
+from interlock.sdk.schedule import CronExpression, Interval, Schedule
 
 # Days around a change of the clocks: forward and back, north and south, one of half an hour, and none at all.
 CHANGES = [
@@ -149,6 +150,26 @@ def test_going_on_before_the_next_time_keeps_it() -> None:
     three = at(datetime(2026, 1, 1, 3, tzinfo=UTC))
     assert daily.after_all(three, three - 1) == three
     assert daily.after_all(three, three) == three + 86_400_000
+
+
+def test_six_fields_begin_with_the_second() -> None:
+    start, berlin = at(datetime(2026, 2, 27, 22, 59, 50, tzinfo=UTC)), "Europe/Berlin"
+    assert times(CronExpression("*/20 * * * * *"), start, start + 70_000) == [start + passed for passed in (10_000, 30_000, 50_000)]
+    assert CronExpression("30 15 9 * * *", berlin).after(start) == at(datetime(2026, 2, 28, 8, 15, 30, tzinfo=UTC))
+    # On the day that has 2:30 twice, it comes once.
+    twice = CronExpression("15 30 2 * * *", berlin)
+    first = twice.after(at(datetime(2026, 10, 24, 23, tzinfo=UTC)))
+    assert first == at(datetime(2026, 10, 25, 0, 30, 15, tzinfo=UTC))
+    assert twice.after(first) == at(datetime(2026, 10, 26, 1, 30, 15, tzinfo=UTC))
+
+
+def test_the_last_day_of_a_month_is_l() -> None:
+    last = CronExpression("0 0 L * *")
+    found, moment = [], at(datetime(2027, 12, 31, tzinfo=UTC))
+    for _ in range(4):
+        moment = last.after(moment)
+        found.append(datetime.fromtimestamp(moment / 1000, UTC).strftime("%m-%d"))
+    assert found == ["01-31", "02-29", "03-31", "04-30"]
 
 
 @pytest.mark.parametrize(

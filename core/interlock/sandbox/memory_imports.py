@@ -80,17 +80,35 @@ def packages(names: Iterable[str]) -> MemoryFinder:
     return finder
 
 
+def unloaded(names: Iterable[str]) -> MemoryFinder:
+    """Pure modules and packages that are not imported here, and may be in a worker. Those that are not installed are left out."""
+    finder = MemoryFinder("packages")
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        if spec.submodule_search_locations:
+            for directory in spec.submodule_search_locations:
+                _add_tree(finder, Path(directory), f"{name}.")
+        _add_file(finder, name, Path(spec.origin), is_package=bool(spec.submodule_search_locations))
+    return finder
+
+
 def _add_tree(finder: MemoryFinder, root: Path, prefix: str) -> None:
     for file in _sources(root):
         parts = file.relative_to(root).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = prefix + ".".join(parts[:-1] if is_package else parts)
         if name.rstrip(".") and name not in sys.modules:
-            try:
-                compiled = Path(importlib.util.cache_from_source(str(file))).read_bytes()
-                finder.add(name, compiled[_PYC_HEADER:], is_package=is_package, is_code=True)
-            except OSError:
-                finder.add(name, file.read_bytes(), is_package=is_package)
+            _add_file(finder, name, file, is_package=is_package)
+
+
+def _add_file(finder: MemoryFinder, name: str, file: Path, *, is_package: bool) -> None:
+    try:
+        compiled = Path(importlib.util.cache_from_source(str(file))).read_bytes()
+        finder.add(name, compiled[_PYC_HEADER:], is_package=is_package, is_code=True)
+    except OSError:
+        finder.add(name, file.read_bytes(), is_package=is_package)
 
 
 def _sources(root: Path) -> Iterator[Path]:

@@ -42,8 +42,11 @@ _HOST_GONE, _REFUSED, _RETURNED = 0, 93, 97
 Worker = Callable[[int, Layers], object]
 
 
-def main(control: int, worker_module: str, preload: Iterable[str]) -> NoReturn:
-    """Serve the host at the other end of `control` until it is gone. `worker_module` has `main(fd, layers)`, and may have `prepare()`."""
+def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterable[str]) -> NoReturn:
+    """Serve the host at the other end of `control` until it is gone. `worker_module` has `main(fd, layers)`, and may have `prepare()`.
+
+    `preload` is imported here, `kept` is for workers to import.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _import_standard()
@@ -54,6 +57,7 @@ def main(control: int, worker_module: str, preload: Iterable[str]) -> NoReturn:
     memory_imports.keep_time_zones()
     sys.meta_path.append(memory_imports.standard_library())
     sys.meta_path.append(memory_imports.packages({name.partition(".")[0] for name in preload}))
+    sys.meta_path.append(memory_imports.unloaded(kept))
     _be_first_to_go()
     prepare = getattr(worker, "prepare", None)
     if prepare is not None:

@@ -32,6 +32,8 @@ _PRELOADED = (
     *("orjson", "pydantic_core", "typing_extensions", "annotated_types", "typing_inspection", "pydantic", "pydantic.main"),
     *("pydantic.fields", "pydantic.types"),
 )
+# What few components need of `interlock`, with what that needs: each worker imports it when it does.
+_KEPT = ("interlock.sdk.schedule", "croniter", "dateutil", "six")
 _WORKER = "interlock.sandbox.worker"
 # As `python -I`, but with a hash seed: the order of a set of strings is the same in every worker.
 _FLAGS = ("-s", "-P", "-S")
@@ -180,12 +182,12 @@ class Zygote:
                 'Write isolation="inline" at the mounts that you trust, or run this on Linux.',
             )
         modules = (*filter(_home, _PRELOADED), *preload)
-        directories = dict.fromkeys([*path, *filter(None, map(_home, ("interlock", worker, *modules)))])
+        directories = dict.fromkeys([*path, *filter(None, map(_home, ("interlock", worker, *modules, *_KEPT)))])
         ours, theirs = socket.socketpair()
         with theirs:
             program = (
                 f"import sys; sys.path += {list(directories)!r}\n"
-                f"from interlock.sandbox.nursery import main; main({theirs.fileno()}, {worker!r}, {modules!r})"
+                f"from interlock.sandbox.nursery import main; main({theirs.fileno()}, {worker!r}, {modules!r}, {_KEPT!r})"
             )
             process = subprocess.Popen(
                 [sys.executable, *_FLAGS, "-c", program],

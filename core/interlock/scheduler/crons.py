@@ -25,8 +25,9 @@ from interlock.scheduler.rows import (
     named,
     table_in,
 )
-from interlock.scheduler.schedule import Schedule, schedule_of
+from interlock.scheduler.schedule import schedule_of
 from interlock.sdk.declarations import CronDeclaration
+from interlock.sdk.schedule import Schedule
 
 
 def check_crons(component_path: str, crons: Sequence[CronDeclaration]) -> None:
