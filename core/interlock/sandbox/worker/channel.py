@@ -75,11 +75,16 @@ class Channel:
         length = len(wanted)
         self.flush()
         while True:
+            found = None
+            # All that have come, also behind the one that is waited for: the loop would sleep on what lies here, read and not seen.
             while (body := self._frames.next()) is not None:
                 frame = decode(body)
                 if frame[:length] == wanted or (frame[1:length] == wanted[1:] and frame[0] == "err"):
-                    return frame
-                self.unread.append(frame)
+                    found = frame
+                else:
+                    self.unread.append(frame)
+            if found is not None:
+                return found
             self._poll.poll()
             if self._waits_to_write:
                 self.flush()
