@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -211,6 +212,10 @@ async def test_jobs_crons_and_actions(app: TestBackend) -> None:
     assert await at.query("ticks") == before + 1
     assert await at.query("all_entries") == [[3, "later"]]
     assert await at.action("act", n=4) == [[3, "later"], [4, "by an action"]]
+
+
+async def test_a_function_may_measure_itself_while_many_calls_of_it_are_open(app: TestBackend) -> None:
+    assert await asyncio.wait_for(app.component("ledger").query("measure_beside_many", count=200), 10) == 0
 
 
 async def test_a_child_is_an_instance_of_its_own(app: TestBackend) -> None:

@@ -24,6 +24,8 @@ _FRAMES_A_TURN = 128
 _OPEN_MAX = 10_000
 _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
+_STANDING = frozenset({"metrics"})
+"""What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
 _UNREAD_MAX = 4 * 1024 * 1024
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
@@ -400,14 +402,17 @@ class Process:
             raise FrameError(f"more than {_OPEN_MAX:,} operations at once")
         other = self._calls.get(running) if running else None
         work = opened.served.answer(method, args, other.served if other is not None else None, steps)
-        task = self._loop.create_task(self._serve(opened, operation, work))
+        task = self._loop.create_task(self._serve(opened, operation, work, is_waited_for=method in _STANDING))
         opened.tasks[operation] = task
 
-    async def _serve(self, opened: _Open, operation: int, work: Coroutine[Any, Any, Any]) -> None:
+    async def _serve(self, opened: _Open, operation: int, work: Coroutine[Any, Any, Any], *, is_waited_for: bool) -> None:
         try:
-            async with opened.at_once:
-                await self._has_room.wait()
+            if is_waited_for:
                 answer = await work
+            else:
+                async with opened.at_once:
+                    await self._has_room.wait()
+                    answer = await work
         except FrameError as error:
             self.kill(f"it broke the protocol: {cleaned(str(error))}", opened.served)
             return

@@ -158,6 +158,16 @@ async def hold(ctx: MutationCtx, handle: str, n: float) -> Any:
 
 
 @component.query
+async def measure_beside_many(ctx: QueryCtx, count: int) -> float:
+    async def measure() -> float:
+        await asyncio.sleep(0)
+        return ctx.metrics().used["documents_read"]
+
+    measured, *_ = await asyncio.gather(measure(), *[ctx.run_query(drawn) for _ in range(count)])
+    return measured
+
+
+@component.query
 async def handle(ctx: QueryCtx) -> str:
     return await ctx.function_handle(write)
 
