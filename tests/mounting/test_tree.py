@@ -180,6 +180,14 @@ def test_a_local_component_that_no_other_process_can_find_is_refused() -> None:
     assert 'isolation="inline"' in refused.value.remedy
 
 
+def test_a_component_of_the_script_that_was_started_cannot_be_found_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    component = make()
+    component.module = "__main__"
+    monkeypatch.setattr(sys.modules["__main__"], "component", component, raising=False)
+    with pytest.raises(MountError, match="in no module under a name"):
+        mounted(component, isolation="sandbox")
+
+
 def test_an_inline_mount_warns_of_nothing() -> None:
     assert mounted(make()).warnings == ()
 

@@ -53,7 +53,12 @@ def has_place(component: Component) -> bool:
 
 def _name_of(component: Component) -> str | None:
     module = sys.modules.get(component.module)
-    return None if module is None else next((name for name, value in vars(module).items() if value is component), None)
+    # Elsewhere the script that was started here is not `__main__`.
+    return (
+        None
+        if module is None or component.module == "__main__"
+        else next((name for name, value in vars(module).items() if value is component), None)
+    )
 
 
 def _place_of(component: Component, where: str) -> str:
