@@ -1,7 +1,44 @@
 """Settings of all tests. Async tests are run by the plugin of `interlock.testing`, which authors get too."""
 
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
 from hypothesis import settings
+
+from interlock.sandbox.confinement import available
+from interlock.testing.isolation import default
 
 # How long an example takes says nothing here: the machine has other work.
 settings.register_profile("interlock", deadline=None)
 settings.load_profile("interlock")
+
+NOT_HERE = pytest.mark.skipif(bool(available().missing), reason=f"no process can be confined here: {available().missing}")
+
+
+_SETTINGS = "_hypothesis_internal_use_settings"
+_FEWER = 5
+"""Operations take ten times as long where each crosses to another process: one in so many examples is tried there."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    function = getattr(item, "function", None)
+    whole = getattr(function, _SETTINGS, None)
+    parameters = getattr(item, "callspec", None)
+    if whole is None or parameters is None or "sandbox" not in [parameters.params.get(name) for name in ("isolation", "both_isolations")]:
+        return (yield)
+    setattr(function, _SETTINGS, settings(whole, max_examples=max(5, whole.max_examples // _FEWER)))
+    try:
+        return (yield)
+    finally:
+        setattr(function, _SETTINGS, whole)
+
+
+@pytest.fixture(scope="module", params=["inline", pytest.param("sandbox", marks=NOT_HERE)])
+def both_isolations(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs a test twice: its mounts in this process, and sealed. Those that no worker could find stay here; see `tests.placed`."""
+    before, default.isolation = default.isolation, request.param
+    yield request.param
+    default.isolation = before

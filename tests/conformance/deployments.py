@@ -10,6 +10,7 @@ from typing import Any
 
 from interlock import App, Backend, Component
 from interlock.testing import VirtualClock
+from interlock.testing.isolation import default
 
 START_MS = 1_767_225_600_000.0
 
@@ -27,7 +28,7 @@ class Deployment:
     async def start(self, source: App | Component | Path, *, env: Mapping[str, str] | None = None) -> AsyncIterator[Backend]:
         """Deploy `source` and serve it. A deploy that is refused raises here."""
         self._lives += 1  # one seed twice would make the same ids twice
-        backend = Backend(source, data=self._data, clock=self.clock, isolation="inline", env=env or {}, seed=self._lives)
+        backend = Backend(source, data=self._data, clock=self.clock, isolation=default.isolation, env=env or {}, seed=self._lives)
         async with backend:
             yield backend
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.placed import placed, replaced
 
 from interlock import (
     ActionCtx,
@@ -31,8 +32,11 @@ from interlock.testing import TestBackend
 from . import board
 from .deployments import Deployment, ask
 from .interleaving import Pause
-from .pile import pile
+from .pile import pile as pile_of_the_tests
 from .wire import served
+
+pytestmark = pytest.mark.usefixtures("both_isolations")
+pile = replaced(pile_of_the_tests)
 
 
 def nesting() -> Component:
@@ -330,7 +334,7 @@ async def test_065_a_component_sees_the_variables_that_it_declares_and_that_are_
     Here they are the variables of the process: a reload takes changed ones over, and runs every subscription again.
     """
     app = Component("app", env={"APP_VAR": str, "OTHER_VAR": str})
-    app.use(reading_env(), env={"APP_VAR": app.env.APP_VAR}, isolation="inline")
+    app.use(placed(reading_env), env={"APP_VAR": app.env.APP_VAR}, isolation="inline")
 
     @app.query
     async def read(ctx: QueryCtx) -> Any:
@@ -354,18 +358,18 @@ async def test_066_variables_that_do_not_fit_are_refused_by_name() -> None:
             pass
 
     unbound = Component("app")
-    unbound.use(reading_env(), isolation="inline")
+    unbound.use(placed(reading_env), isolation="inline")
     undeclared = Component("app")
-    undeclared.use(reading_env(), env={"APP_VAR": "x", "COLOUR": "red"}, isolation="inline")
+    undeclared.use(placed(reading_env), env={"APP_VAR": "x", "COLOUR": "red"}, isolation="inline")
     optional = Component("app", env={"MAYBE": str | None})
-    optional.use(reading_env(), env={"APP_VAR": optional.env.MAYBE}, isolation="inline")
+    optional.use(placed(reading_env), env={"APP_VAR": optional.env.MAYBE}, isolation="inline")
     for app, named in ((unbound, "APP_VAR"), (undeclared, "COLOUR"), (optional, "MAYBE")):
         with pytest.raises(MountError, match=named):
             await start(app)
 
 
-def with_callback(*, has_ping: bool) -> Component:
-    """An app that gives a component a handle of its internal function `ping`."""
+def caller() -> Component:
+    """Is given a handle, keeps it, and calls by it."""
     caller = Component("caller")
 
     @caller.mutation
@@ -384,8 +388,13 @@ def with_callback(*, has_ping: bool) -> Component:
         assert row is not None
         await ctx.scheduler.run_after(60, row["handle"])
 
+    return caller
+
+
+def with_callback(*, has_ping: bool) -> Component:
+    """An app that gives a component a handle of its internal function `ping`."""
     app = Component("app")
-    app.use(caller, isolation="inline")
+    app.use(placed(caller), isolation="inline")
     if has_ping:
 
         @app.mutation(internal=True)
@@ -456,8 +465,8 @@ async def test_069_a_component_reads_pages_like_anybody_else() -> None:
         assert (second["page"], second["isDone"]) == ([3, 4], True)
 
 
-async def test_070_a_component_is_never_told_who_is_calling() -> None:
-    """In the original a component called from a mutation sees the user, against its own documentation (weakness 1)."""
+def nosy() -> Component:
+    """Looks whether it is told who is calling."""
     nosy = Component("nosy")
 
     @nosy.query
@@ -472,8 +481,13 @@ async def test_070_a_component_is_never_told_who_is_calling() -> None:
     async def in_action(ctx: ActionCtx) -> bool:
         return hasattr(ctx, "auth")
 
+    return nosy
+
+
+async def test_070_a_component_is_never_told_who_is_calling() -> None:
+    """In the original a component called from a mutation sees the user, against its own documentation (weakness 1)."""
     app = Component("app")
-    app.use(nosy, isolation="inline")
+    app.use(placed(nosy), isolation="inline")
 
     @app.mutation
     async def from_mutation(ctx: MutationCtx) -> list[Any]:

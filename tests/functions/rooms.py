@@ -17,6 +17,7 @@ from interlock.scheduler import Scheduler
 from interlock.scheduler import system_tables as scheduler_tables
 from interlock.storage import Storage
 from interlock.storage.memory import MemoryStorage
+from interlock.testing.isolation import default
 from interlock.testing.virtual_clock import VirtualClock
 
 START_MS = 1_760_000_000_000.0
@@ -74,7 +75,7 @@ async def running(
     clock = VirtualClock(START_MS)
     engine = Engine(storage or MemoryStorage(clock_ns=lambda: int(clock.now_ms() * 1e6)), clock=clock, seed=1)
     await engine.open()
-    tree = build_tree(source, env=env or {}, isolation="inline")
+    tree = build_tree(source, env=env or {}, isolation=default.isolation)
     jobs = [spec for path in tree.by_path for spec in scheduler_tables(path)]
     await engine.deploy([*tree.table_specs(), *system_tables(), *jobs], moves=dict(tree.moves))
     fake = FakeMeter()

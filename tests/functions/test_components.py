@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import (
     ActionCtx,
@@ -26,6 +27,8 @@ from interlock import (
 
 from .rooms import running
 
+pytestmark = pytest.mark.usefixtures("both_isolations")
+
 ADA = {"subject": "ada", "issuer": "https://login.example", "tokenIdentifier": "https://login.example|ada"}
 
 
@@ -33,9 +36,18 @@ class Full(AppError):
     """What a face would make of an error of its component."""
 
 
+deep = Component("deep")
+
+
+@deep.query
+async def here(ctx: QueryCtx) -> str:
+    return ctx.function.component_path
+
+
 def store() -> Component:
     """A component with a table of its own, an internal function, and a child."""
     component = Component("store", schema=Schema(items=Table({"n": int}).index("by_n", "n")))
+    component.use(deep)
 
     @component.mutation
     async def put(ctx: MutationCtx, n: int) -> str:
@@ -88,8 +100,7 @@ def store() -> Component:
 
 def app(**mount: Any) -> Component:
     app = Component("app", schema=Schema(notes=Table({"n": int})), env={"SECRET": str | None, "REGION": str | None})
-    made = store()
-    made.use(grandchild(), isolation="inline")
+    made = placed(store)
     app.use(made, name="first", isolation="inline", **mount)
     app.use(made, name="second", isolation="inline")
 
@@ -124,18 +135,10 @@ def app(**mount: Any) -> Component:
     return app
 
 
-def grandchild() -> Component:
-    component = Component("deep")
-
-    @component.query
-    async def here(ctx: QueryCtx) -> str:
-        return ctx.function.component_path
-
-    return component
-
-
-async def test_two_mounts_of_one_component_share_nothing() -> None:
+async def test_two_mounts_of_one_component_share_nothing(both_isolations: str) -> None:
     async with running(app()) as rooms:
+        pools = [rooms.dispatcher.runners.pool(path) for path in ("first", "second", "first/deep")]
+        assert [pool is not None for pool in pools] == [both_isolations == "sandbox"] * 3
         await rooms.mutation("both")
         assert await rooms.query("read") == [[1], [2, 3]]
         numbers = [table.number for table in rooms.engine.catalog.by_number.values()]
@@ -231,15 +234,19 @@ async def test_pages_work_inside_a_component() -> None:
             await rooms.query("call", mount="second", name="pages", args={"cursor": first["continueCursor"]})
 
 
-async def test_a_component_sees_the_variables_that_its_mount_binds() -> None:
+def bound() -> Component:
     child = Component("child", env={"KEY": str, "OTHER": str | None})
 
     @child.query
     async def env(ctx: QueryCtx) -> dict[str, Any]:
         return dict(ctx.env)
 
+    return child
+
+
+async def test_a_component_sees_the_variables_that_its_mount_binds() -> None:
     outer = Component("outer", env={"REGION": str, "SECRET": str})
-    outer.use(child, isolation="inline", env={"KEY": outer.env.REGION})
+    outer.use(placed(bound), isolation="inline", env={"KEY": outer.env.REGION})
 
     @outer.query
     async def both(ctx: QueryCtx) -> list[Any]:
@@ -267,15 +274,19 @@ async def test_a_mount_has_its_share_of_a_transaction_however_often_it_is_called
         assert len(await rooms.rows("notes")) == 3
 
 
-async def test_log_lines_of_a_component_say_whose_they_are() -> None:
+def talker() -> Component:
     child = Component("child")
 
     @child.query
     async def talk(ctx: QueryCtx) -> None:
         ctx.log.warning("inside")
 
+    return child
+
+
+async def test_log_lines_of_a_component_say_whose_they_are() -> None:
     outer = Component("outer")
-    outer.use(child, isolation="inline")
+    outer.use(placed(talker), isolation="inline")
 
     @outer.query
     async def ask(ctx: QueryCtx) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import (
     ActionCtx,
@@ -25,6 +26,8 @@ from interlock.errors import FunctionHandleNotFound
 from interlock.mounting import build_tree
 
 from .rooms import running
+
+pytestmark = pytest.mark.usefixtures("both_isolations")
 
 
 def keeper() -> Component:
@@ -56,7 +59,7 @@ def keeper() -> Component:
 
 def app(*, with_target: bool = True) -> Component:
     made = Component("app", schema=Schema(notes=Table({"n": int})))
-    made.use(keeper(), isolation="inline")
+    made.use(placed(keeper), isolation="inline")
 
     if with_target:
 

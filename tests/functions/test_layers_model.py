@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.placed import placed
 
 from interlock import AppError, Change, Component, MutationCtx, Schema, Table, components
 
@@ -133,6 +135,10 @@ def depth_of(program: Any) -> int:
     return max((1 + depth_of(step[1]) for step in program if len(step) == 2 and isinstance(step[1], list)), default=0)
 
 
+OTHER = placed(interpreter, "other")
+
+
+@pytest.mark.usefixtures("both_isolations")
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEP, max_size=5))
 def test_any_program_of_nested_calls_leaves_what_its_model_leaves(program: Any) -> None:
@@ -147,7 +153,7 @@ def test_any_program_of_nested_calls_leaves_what_its_model_leaves(program: Any) 
 
     async def history() -> None:
         app = interpreter("app")
-        app.use(interpreter("other"), isolation="inline")
+        app.use(OTHER, isolation="inline")
         async with running(app) as rooms:
             try:
                 await rooms.mutation("run", program=program, depth=0)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import structlog
+from tests.placed import placed
 
 from interlock import AppError, CommitTimestamp, Component, QueryCtx, components, secret
 from interlock.errors import (
@@ -76,15 +77,26 @@ def test_data_that_is_no_value_becomes_text() -> None:
     assert describe(raised(AppError(object)), "0123", False)[1:] == (True, "<class 'object'>")
 
 
-def made() -> Component:
+def failing() -> Component:
     child = Component("child")
 
     @child.query
     async def fail_with_data(ctx: QueryCtx) -> None:
         raise AppError("from inside")
 
+    @child.query
+    async def fail(ctx: QueryCtx) -> None:
+        def below() -> None:
+            raise LookupError("a secret inside")
+
+        below()
+
+    return child
+
+
+def made() -> Component:
     app = Component("app")
-    app.use(child, isolation="inline")
+    app.use(placed(failing), isolation="inline")
 
     @app.query
     async def wrong(ctx: QueryCtx) -> None:
@@ -94,9 +106,26 @@ def made() -> Component:
     async def call(ctx: QueryCtx) -> None:
         await ctx.run_query(components.child.fail_with_data)
 
+    @app.query
+    async def call_what_fails(ctx: QueryCtx) -> None:
+        await ctx.run_query(components.child.fail)
+
     return app
 
 
+@pytest.mark.usefixtures("both_isolations")
+async def test_frames_of_a_component_are_shown_in_development_and_never_in_production() -> None:
+    async with running(made()) as rooms:
+        with pytest.raises(LookupError) as failed:
+            await rooms.client("query", "call_what_fails")
+        head, said, *frames = describe(failed.value, "0123", True).message.splitlines()
+        assert (head, said) == (HEAD, "Uncaught LookupError: a secret inside")
+        assert [frame.split()[1] for frame in frames][:2] == ["below", "fail"]
+        assert all(".py:" in frame and "/interlock/functions/" not in frame for frame in frames)
+        assert describe(failed.value, "0123", False) == (HEAD, False, None)
+
+
+@pytest.mark.usefixtures("both_isolations")
 async def test_the_traceback_shows_the_authors_lines_also_behind_a_boundary() -> None:
     async with running(made()) as rooms:
         with pytest.raises(ValueError) as failed:
@@ -110,6 +139,7 @@ async def test_the_traceback_shows_the_authors_lines_also_behind_a_boundary() ->
         assert "    at fail_with_data (" in describe(crossed.value, "0123", True).message
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_what_clients_are_not_told_is_in_the_log_under_the_request_id() -> None:
     async with running(made()) as rooms:
         with structlog.testing.capture_logs() as logged:
@@ -124,14 +154,20 @@ async def test_what_clients_are_not_told_is_in_the_log_under_the_request_id() ->
         assert event["exc_info"][2] is not None
 
 
-async def test_a_secret_of_a_component_is_in_no_log_and_no_error() -> None:
+def showing() -> Component:
     child = Component("child", env={"KEY": str})
-    app = Component("app", env={"API_KEY": str})
-    app.use(child, isolation="inline", env={"KEY": secret(app.env.API_KEY)})
 
     @child.query
     async def show(ctx: QueryCtx) -> str:
         return str(ctx.env["KEY"])
+
+    return child
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_a_secret_of_a_component_is_in_no_log_and_no_error() -> None:
+    app = Component("app", env={"API_KEY": str})
+    app.use(placed(showing), isolation="inline", env={"KEY": secret(app.env.API_KEY)})
 
     @app.query
     async def leak(ctx: QueryCtx) -> Any:

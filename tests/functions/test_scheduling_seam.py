@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import (
     ActionCtx,
@@ -25,6 +26,8 @@ from interlock.functions.scheduling import Plan
 from interlock.sdk.host import Job
 
 from .rooms import START_MS, running
+
+pytestmark = pytest.mark.usefixtures("both_isolations")
 
 YEAR = 365 * 86_400
 
@@ -51,7 +54,7 @@ class Recorder:
         return []
 
 
-def app() -> Component:
+def child() -> Component:
     child = Component("child")
 
     @child.mutation
@@ -61,8 +64,12 @@ def app() -> Component:
     async def plan_own(ctx: MutationCtx) -> str:
         return await ctx.scheduler.run_after(1, "work", n=2)
 
+    return child
+
+
+def app() -> Component:
     made = Component("app")
-    made.use(child, isolation="inline")
+    made.use(placed(child), isolation="inline")
 
     @made.mutation
     async def do(ctx: MutationCtx, n: int = 0, **rest: Any) -> None: ...

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import AppError, CallRefused, Change, Component, MutationCtx, Schema, Table, components
 
@@ -169,21 +170,24 @@ async def test_a_write_without_await_on_its_own_context_in_a_trigger_is_refused_
             await asyncio.wait_for(rooms.mutation("write"), 5)
 
 
-async def test_a_trigger_runs_as_its_own_instance_whoever_wrote() -> None:
+def watching() -> Component:
     child = Component("child")
-    where: list[str] = []
 
     @child.trigger("items")
     async def note(ctx: MutationCtx, change: Change) -> None:
-        where.append(ctx.function.component_path)
-        await ctx.db.insert("seen", {})
+        await ctx.db.insert("seen", {"where": ctx.function.component_path})
 
     @child.mutation
     async def put(ctx: MutationCtx) -> None:
         await ctx.db.insert("items", {})
 
+    return child
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_a_trigger_runs_as_its_own_instance_whoever_wrote() -> None:
     outer = Component("outer")
-    outer.use(child, isolation="inline")
+    outer.use(placed(watching), isolation="inline")
 
     @outer.mutation
     async def call(ctx: MutationCtx) -> None:
@@ -192,8 +196,7 @@ async def test_a_trigger_runs_as_its_own_instance_whoever_wrote() -> None:
 
     async with running(outer) as rooms:
         await rooms.mutation("call")
-        assert where == ["child"]
-        assert len(await rooms.rows("seen", "child")) == 1
+        assert await rooms.values("seen", "where", "child") == ["child"]
 
 
 async def test_a_plain_function_may_be_a_trigger() -> None:

@@ -16,6 +16,7 @@ from interlock.functions.slices import CpuMeter
 from interlock.mounting import build_tree
 from interlock.scheduler import Ran, Scheduler, check_crons, system_tables
 from interlock.storage.memory import MemoryStorage
+from interlock.testing.isolation import default
 from interlock.testing.virtual_clock import VirtualClock
 
 START_MS = 1_760_000_000_000.0
@@ -58,7 +59,7 @@ class Process:
 
     async def open(self, source: App | Component) -> None:
         await self.engine.open()
-        tree = build_tree(source, env={}, isolation="inline")
+        tree = build_tree(source, env={}, isolation=default.isolation)
         await self._deploy(tree)
         self.dispatcher = Dispatcher(
             self.engine, tree, secret=b"secret", scheduling=self.scheduler.jobs, entropy=random.Random(1), meter=CpuMeter(tick_seconds=None)
@@ -67,7 +68,7 @@ class Process:
 
     async def deploy(self, source: App | Component) -> None:
         """Other code in the same process."""
-        tree = build_tree(source, env={}, isolation="inline")
+        tree = build_tree(source, env={}, isolation=default.isolation)
         await self._deploy(tree)
         self.dispatcher.adopt(tree)
         await self.scheduler.reload(tree)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pytest
+from tests.placed import placed
 
 from interlock import ActionCtx, App, AppError, Component, MountError, MutationCtx, QueryCtx, Schema, Table
 
@@ -96,11 +97,12 @@ async def test_a_cron_calls_with_its_arguments() -> None:
         assert await process.call("words") == ["tock"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_cron_of_the_app_may_call_a_mount() -> None:
     from interlock import components
 
     app = App()
-    app.use(clockwork(name=None), isolation="inline")
+    app.use(placed(clockwork, name=None), isolation="inline")
     app.cron("tick", every=60)(components.clockwork.tick)
     async with Machine().process(app) as process:
         await process.advance(60)
@@ -109,10 +111,11 @@ async def test_a_cron_of_the_app_may_call_a_mount() -> None:
         assert await process.jobs(component_path="clockwork") == []
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_each_instance_of_a_component_has_crons_of_its_own() -> None:
     app = App()
-    app.use(clockwork(every=60), name="one", isolation="inline")
-    app.use(clockwork(every=60), name="two", isolation="inline")
+    app.use(placed(clockwork, every=60), name="one", isolation="inline")
+    app.use(placed(clockwork, every=60), name="two", isolation="inline")
     async with Machine().process(app) as process:
         await process.advance(60)
         assert await process.call("ticks", "one") == await process.call("ticks", "two") == [0, 60]

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import ActionCtx, App, AppError, ArgumentError, Component, LimitExceeded, MutationCtx, QueryCtx, ScheduleError, Schema, Table
 from interlock.values import loads
@@ -552,11 +553,12 @@ async def test_many_old_jobs_are_removed_in_several_transactions() -> None:
 
 def two_mounts() -> Any:
     app = App()
-    app.use(diary(), name="one", isolation="inline")
-    app.use(diary(), name="two", isolation="inline")
+    app.use(placed(diary), name="one", isolation="inline")
+    app.use(placed(diary), name="two", isolation="inline")
     return app
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_each_instance_has_jobs_of_its_own() -> None:
     async with Machine().process(two_mounts()) as process:
         job = await process.call("plan", "one", seconds=10, text="x")
@@ -570,6 +572,7 @@ async def test_each_instance_has_jobs_of_its_own() -> None:
         assert [ran.job.name for ran in process.ran] == ["one/write"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_jobs_of_an_unmounted_instance_wait_until_it_is_mounted_again() -> None:
     async with Machine().process(two_mounts()) as process:
         await process.call("plan", "one", seconds=10, text="parked")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from typing import Any
 
 from interlock import ActionCtx, Backend, Component, MutationCtx, QueryCtx, Schema, Table, components
 from interlock_workflow import Retry, WorkflowManager, WorkflowStep
@@ -16,7 +17,8 @@ RUNS = 20
 
 schema = Schema(writes=Table({"run": int, "what": str}).index("run", "run", "what"), ends=Table({"run": int}))
 lab = Component("lab", schema=schema)
-lab.use("workflow", isolation="inline")
+isolation: Any = sys.argv[2]
+lab.use("workflow", isolation=isolation)
 workflows = WorkflowManager(components.workflow, mutation=lab.mutation)
 
 
@@ -80,4 +82,4 @@ async def main(data: str, to_the_end: bool) -> None:
             await asyncio.sleep(0.1)
 
 
-asyncio.run(main(sys.argv[1], len(sys.argv) > 2))
+asyncio.run(main(sys.argv[1], len(sys.argv) > 3))
