@@ -6,10 +6,10 @@ It runs in the app, and does nothing but call the component through the mount th
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, overload
 
-from interlock import ActionCtx, AppError, Change, MutationCtx, Page, QueryCtx, mutation
+from interlock import ActionCtx, AppError, Change, DeadlineExceeded, LimitExceeded, MutationCtx, Page, QueryCtx, mutation
 from interlock_aggregate.bounds import Bounds
 from interlock_aggregate.errors import KeyExists, KeyMissing, typed
 from interlock_aggregate.operations import (
@@ -23,7 +23,7 @@ from interlock_aggregate.operations import (
     ReplaceOrInsert,
     checked,
 )
-from interlock_aggregate.tasks import COUNTED, Batch, Progress, TaskName, begun
+from interlock_aggregate.tasks import BATCH, COUNTED, Batch, Progress, TaskName, begun
 
 Number = int | float
 Order = Literal["asc", "desc"]
@@ -433,9 +433,11 @@ class TableAggregate(Aggregate):
         """
         try:
             await self._follow(ctx, change)
-        except (KeyExists, KeyMissing):
+        except (KeyExists, KeyMissing) as error:
             if not await self._is_filling(ctx):
-                raise
+                why = f"the table {self.table} and its aggregate have drifted apart"
+                then = "If the table had rows before it had the aggregate, call attach(ctx); otherwise repair(ctx)."
+                raise type(error)({**error.data, "message": f"{why}: {error}. {then}"}) from None
             await self.on_change_idempotent(ctx, change)
 
     async def on_change_idempotent(self, ctx: MutationCtx, change: Change) -> None:
@@ -470,22 +472,38 @@ class TableAggregate(Aggregate):
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= 2_000:
             raise ValueError(f"batch_size must be from 1 to 2000, got {batch_size!r}")
 
-        async def run_aggregate_task(ctx: MutationCtx, task: TaskName, run: int | None = None, restart: bool = False) -> None:
-            """Begin a task, or go on with it; with `run`, do the next batch of that run."""
+        async def run_aggregate_task(
+            ctx: MutationCtx, task: TaskName, run: int | None = None, restart: bool = False, state: dict[str, Any] | None = None
+        ) -> Any:
+            """Begin a task, or go on with it; with `run`, do the next batch of that run. Gives how far it is."""
+            if state is not None:  # the batch alone: a sub-transaction, so that one which is too much can be tried with less
+                await Batch(ctx, self._mount, self._common, state).run(self.table, self._facts, self._writing)
+                return state
             last = await ctx.run_query(self._mount.get_task, task=task, **self._common)
             if run is None:
-                state = begun(task, last, restart=restart)
+                state = begun(task, last, batch_size, restart=restart)
+            elif last is None or last["run"] != run or last["state"] != "running":
+                return None  # taken over by a later run
             else:
-                if last is None or last["run"] != run or last["state"] != "running":
-                    return  # taken over by a later run
-                state = last
-                await Batch(ctx, self._mount, self._common, state, batch_size).run(self.table, self._facts, self._writing)
+                state = await self._batch(ctx, runner, last)
             if state["state"] == "running":
                 state["job"] = await ctx.scheduler.run_after(0, runner, task=task, run=state["run"])
             await ctx.run_mutation(self._mount.put_task, task=state, **self._common)
+            return asdict(_progress(task, state))
 
         runner = self._runner = make(internal=True, name=name)(run_aggregate_task)
         return runner
+
+    async def _batch(self, ctx: MutationCtx, runner: Any, last: dict[str, Any]) -> dict[str, Any]:
+        """The state after one more batch; a batch that is too much for a transaction is left for the next job, with half the size."""
+        try:
+            state: dict[str, Any] = await ctx.run_mutation(runner.options(limits=BATCH), task=last["task"], state=last)
+        except (LimitExceeded, DeadlineExceeded) as error:
+            if last["size"] == 1:
+                raise
+            ctx.log.info(f"{last['task']}: a batch of {last['size']} is too much ({error}); trying {last['size'] // 2}")
+            return {**last, "size": last["size"] // 2}
+        return state
 
     async def attach(self, ctx: Writer, *, restart: bool = False) -> None:
         """Add what is in the table already, by jobs, while writers go on; goes on where it stopped, if it was interrupted."""
@@ -504,11 +522,9 @@ class TableAggregate(Aggregate):
         state = await ctx.run_query(self._mount.get_task, task=task, **self._common)
         if state is None:
             return None
-        found = {name: state[name] for name in (*COUNTED, "samples")}
+        found = _progress(task, state)
         job = await ctx.scheduler.get(state["job"]) if state["state"] == "running" and state["job"] else None
-        if job is not None and job.state in ("failed", "canceled"):
-            return Progress(task, "failed", **found, error=job.error)
-        return Progress(task, state["state"], **found)
+        return replace(found, state="failed", error=job.error) if job is not None and job.state in ("failed", "canceled") else found
 
     async def _start(self, ctx: Writer, task: TaskName, restart: bool) -> None:
         if self._runner is None:
@@ -542,6 +558,10 @@ class TableAggregate(Aggregate):
     def _moved(self, kind: type[Replace], old: Document, new: Document) -> Replace:
         namespace, key, summand = self._facts(new)
         return kind(new["_id"], self._sort_key(old), key, summand, self._namespace_of(old), namespace)
+
+
+def _progress(task: TaskName, state: Mapping[str, Any]) -> Progress:
+    return Progress(task, state["state"], **{name: state[name] for name in (*COUNTED, "samples")})
 
 
 def _item_or_none(item: dict[str, Any] | None) -> Item | None:

@@ -57,5 +57,8 @@ for write in (
 ):
     component.mutation(write)
 
+component.query(internal=True)(queued.waiting)
 for job in (queued.apply_queued, lifetime.drop_nodes):
     component.mutation(internal=True)(job)
+
+component.cron("apply forgotten", every=3_600.0)(component.mutation(internal=True)(queued.apply_forgotten))

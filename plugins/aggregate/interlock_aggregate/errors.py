@@ -5,19 +5,26 @@ from __future__ import annotations
 from interlock import AppError
 
 
-class KeyExists(AppError):
+class AggregateError(AppError):
+    """What all of them have: data with a `code` and a `message`."""
+
+    def __str__(self) -> str:
+        return str(self.data["message"])
+
+
+class KeyExists(AggregateError):
     """There is an item of this key and id already."""
 
 
-class KeyMissing(AppError):
+class KeyMissing(AggregateError):
     """There is no item of this key and id."""
 
 
-class OffsetOutOfRange(AppError, IndexError):
+class OffsetOutOfRange(AggregateError, IndexError):
     """The range has no item at this offset."""
 
 
-class PendingOperations(AppError):
+class PendingOperations(AggregateError):
     """Writes are queued for this namespace, so what would be read is not the latest."""
 
 

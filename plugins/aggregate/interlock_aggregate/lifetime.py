@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from interlock import AppError, MutationCtx
-from interlock_aggregate.trees import LANES, MAX_NODE_SIZE, Trees, new_tree
+from interlock_aggregate.tree import weight_of
+from interlock_aggregate.trees import LANES, MAX_NODE_SIZE, WEIGHT_MOST, Trees, new_tree
 
 NODE_SIZES = range(4, 129, 2)
 LANES_MOST = 128
@@ -73,11 +74,15 @@ async def drop_soon(ctx: MutationCtx, nodes: list[str]) -> None:
 
 async def drop_nodes(ctx: MutationCtx, ids: list[str]) -> None:
     """Delete nodes and those below them, so many at a time."""
+    weight = 0
     for _ in range(DROPPED_AT_ONCE):
         if not ids:
             return
+        if weight > WEIGHT_MOST:
+            break
         row = await ctx.db.get(ids.pop())
         if row is not None:
+            weight += weight_of(row)
             ids += row["children"].split()
             await ctx.db.delete(row["_id"])
     await drop_soon(ctx, ids)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from interlock import AppError, CommitTimestamp, MutationCtx, Page, PaginationOptions, QueryCtx
+from interlock import AppError, CommitTimestamp, MutationCtx, Page, PaginationOptions, QueryCtx, Range, reference
 from interlock_aggregate.positions import key_text
-from interlock_aggregate.trees import Trees, new_tree, perform
+from interlock_aggregate.trees import WEIGHT_MOST, Trees, new_tree, perform
 from interlock_aggregate.writing import Operation
 
 APPLIED_AT_ONCE = 256
+FORGOTTEN_AFTER_MS = 600_000.0
 REFUSED = {"KEY_EXISTS", "DELETE_MISSING_KEY", "INVALID_KEY", "INVALID_SUM_VALUE"}  # what a write is refused with for what it asks
 
 
@@ -57,10 +58,17 @@ async def _expect_queue(ctx: MutationCtx, name: str, namespace: Any, shards: int
         await ctx.scheduler.run_after(0, "apply_queued", namespace=namespace, name=name, shards=shards)
 
 
+async def waiting(ctx: QueryCtx, namespace: Any, name: str) -> list[dict[str, Any]]:
+    """The oldest queued writes of a namespace."""
+    return await ctx.db.query("operations").index("by_namespace", name=name, namespace=namespace).take(APPLIED_AT_ONCE)
+
+
 async def apply_queued(ctx: MutationCtx, namespace: Any, name: str, shards: int) -> None:
-    """Do some of the queued writes of a namespace, oldest first."""
-    waiting = ctx.db.query("operations").index("by_namespace", name=name, namespace=namespace)
-    rows = await waiting.take(APPLIED_AT_ONCE)
+    """Do some of the queued writes of a namespace, oldest first.
+
+    It looks at the queue without depending on it, so that nobody who adds to it is in its way; only to end it must know.
+    """
+    rows = await ctx.run_query(reference("waiting").options(stale=True), namespace=namespace, name=name)
     opened = Trees(ctx, name, stale=True, shards=shards)
     for row in rows:
         await ctx.db.delete(row["_id"])
@@ -71,12 +79,23 @@ async def apply_queued(ctx: MutationCtx, namespace: Any, name: str, shards: int)
                 raise
             letter = {field: row[field] for field in ("name", "namespace", "commit_ts", "operation")}
             await ctx.db.insert("dead_letters", {**letter, "error": error.data})
-    if len(rows) == APPLIED_AT_ONCE:
-        await ctx.scheduler.run_after(0, "apply_queued", namespace=namespace, name=name, shards=shards)
-    else:
+        if opened.weight > WEIGHT_MOST:
+            break
+    if not rows and await ctx.db.query("operations").index("by_namespace", name=name, namespace=namespace).first() is None:
         for tree in await opened.of(namespace):
             tree.mark_queued(False)
+    else:
+        await ctx.scheduler.run_after(0, "apply_queued", namespace=namespace, name=name, shards=shards)
     await opened.save(ctx)
+
+
+async def apply_forgotten(ctx: MutationCtx) -> None:
+    """Go on with queues that have waited for long: their job has failed."""
+    until = ctx.now() - FORGOTTEN_AFTER_MS
+    rows = await ctx.db.query("operations").index("by_creation_time", _creationTime=Range(lte=until)).take(APPLIED_AT_ONCE)
+    for name, namespace in {(row["name"], key_text(row["namespace"])): (row["name"], row["namespace"]) for row in rows}.values():
+        shards = len(await Trees(ctx, name, stale=True).of(namespace))
+        await ctx.scheduler.run_after(0, "apply_queued", namespace=namespace, name=name, shards=max(1, shards))
 
 
 class DeadLetter(TypedDict):

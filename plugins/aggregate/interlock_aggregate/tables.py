@@ -39,7 +39,7 @@ tasks = Table(
         "phase": str,
         "namespace_cursor": str | None,
         "cursor": str | None,
-        **dict.fromkeys(("rows", "items", "missing", "wrong", "extra", "miscounted", "broken"), int),
+        **dict.fromkeys(("size", "rows", "items", "missing", "wrong", "extra", "miscounted", "broken"), int),
         "samples": list[Any],
     }
 ).index("by_task", "name", "task")

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from interlock import MutationCtx, PaginationOptions
+from interlock import Limits, MutationCtx, PaginationOptions
 
 TaskName = Literal["attach", "verify", "repair"]
 PHASES: dict[str, tuple[str, ...]] = {"attach": ("rows",), "verify": ("trees", "rows", "items"), "repair": ("trees", "rows", "items")}
 COUNTED = ("rows", "items", "missing", "wrong", "extra", "miscounted", "broken")
 SAMPLES = 20
+# Less than a transaction may use, so that its job can still note that a batch was too much.
+BATCH = Limits(deadline=10.0, cpu=0.8, documents_read=28_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=13 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +48,20 @@ class Progress:
         return self.missing + self.wrong + self.extra + self.miscounted + self.broken
 
 
-def begun(task: TaskName, last: Mapping[str, Any] | None, *, restart: bool) -> dict[str, Any]:
+def begun(task: TaskName, last: Mapping[str, Any] | None, size: int, *, restart: bool) -> dict[str, Any]:
     """The state of a task that begins, or goes on if it was not done."""
     run = 1 if last is None else last["run"] + 1
     if last is not None and last["state"] == "running" and not restart:
         return {**last, "run": run}
-    fresh: dict[str, Any] = {"task": task, "state": "running", "run": run, "job": "", "phase": PHASES[task][0]}
+    fresh: dict[str, Any] = {"task": task, "state": "running", "run": run, "job": "", "phase": PHASES[task][0], "size": size}
     return {**fresh, "namespace_cursor": None, "cursor": None, **dict.fromkeys(COUNTED, 0), "samples": []}
 
 
 class Batch:
     """One batch of a task, in one transaction."""
 
-    def __init__(self, ctx: MutationCtx, mount: Any, common: Mapping[str, Any], state: dict[str, Any], size: int) -> None:
-        self._ctx, self._mount, self._common, self.state, self._size = ctx, mount, common, state, size
+    def __init__(self, ctx: MutationCtx, mount: Any, common: Mapping[str, Any], state: dict[str, Any]) -> None:
+        self._ctx, self._mount, self._common, self.state, self._size = ctx, mount, common, state, int(state["size"])
         self._mend = state["task"] != "verify"
 
     async def run(self, table: str, facts: Callable[[Mapping[str, Any]], tuple[Any, Any, Any]], shards: Mapping[str, Any]) -> None:

@@ -122,6 +122,7 @@ class Tree:
         self._new: dict[str, Node] = {}
         self._dropped: list[str] = []
         self._made = 0
+        self.weight = weight_of(document)  # bytes of nodes that were read: whoever does much in one transaction looks at it
 
     @property
     def is_queued(self) -> bool:
@@ -144,6 +145,7 @@ class Tree:
             if document is None:
                 raise AppError({"code": "DAMAGED", "message": f"a node of the tree is gone ({id}). Repair the aggregate, or clear it."})
             found = self._read[id] = Node.stored(document)
+            self.weight += weight_of(document)
         return found
 
     async def between(self, stretch: Stretch, sums: bool = False) -> tuple[int, Sum]:
@@ -480,6 +482,12 @@ class Tree:
         node.id = ids[name] = await ctx.db.insert("nodes", node.fields())
         self._read[node.id] = self._read.pop(name)
         node.changed = False
+
+
+def weight_of(document: Mapping[str, Any]) -> int:
+    """About how many bytes a node has."""
+    keys: str = document["keys"]
+    return 100 + (len(keys) if keys.isascii() else len(keys.encode())) + len(document["children"]) + len(document["sums"])
 
 
 def _width(node: Node) -> int:

@@ -20,6 +20,8 @@ MAX_NODE_SIZE = 64
 LANES = 3
 POSITION_BYTES = 4 * 1024  # so that the largest node is well below the limit of a document
 
+WEIGHT_MOST = 5 << 20  # bytes of nodes read in one transaction of a job: what is written of them is read once more
+
 Number = int | float
 
 
@@ -31,6 +33,11 @@ class Trees:
         # How a queue of writes is met: a stale reader looks past it, a fresh one folds it in, everybody else is refused.
         self._stale, self._fresh = stale, fresh
         self._open: dict[str, dict[int, Tree]] = {}
+
+    @property
+    def weight(self) -> int:
+        """Bytes of nodes that were read."""
+        return sum([tree.weight for opened in self._open.values() for tree in opened.values()])
 
     async def of(self, namespace: Any) -> list[Tree]:
         """The trees of a namespace: one, or one a shard, or none."""

@@ -134,6 +134,7 @@ class Task(TypedDict):
     phase: str
     namespace_cursor: str | None
     cursor: str | None
+    size: int
     rows: int
     items: int
     missing: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from interlock import App, MutationCtx, components
 from interlock.testing import TestBackend
-from interlock_aggregate import Delete, DirectAggregate, Insert, PendingOperations, Replace, ReplaceOrInsert
+from interlock_aggregate import Delete, DirectAggregate, Insert, Item, PendingOperations, Replace, ReplaceOrInsert
 
 queue = DirectAggregate(components.aggregate)
 
@@ -87,6 +88,51 @@ async def test_queued_writers_do_not_conflict() -> None:
         assert runs == 31
         await t.finish_scheduled()
         assert await t.run(queue.count) == 31
+
+
+@pytest.mark.parametrize("isolation", ["inline"], indirect=True)
+async def test_a_queue_of_long_keys_is_done_in_as_many_transactions_as_it_takes() -> None:
+    """256 of them at once would read more than a transaction may; so would deleting all nodes of their tree at once."""
+    chance = Random(1)
+    keys = sorted("".join(chance.choices("abcdefgh", k=3_900)) for _ in range(2_600))
+    late = keys[::9]  # all over the tree
+    early = [key for key in keys if key not in late]
+
+    async def fill(ctx: MutationCtx, first: int) -> None:
+        await queue.insert_many(ctx, [Item(key, "early") for key in early[first : first + 100]])
+
+    async def add(ctx: MutationCtx) -> None:
+        await queue.enqueue_batch(ctx, [Insert(key, "late") for key in late])
+
+    async with TestBackend(app()) as t:
+        for first in range(0, len(early), 100):
+            await t.mutation(fill, first=first)
+        await t.mutation(add)
+        ran = await t.finish_scheduled()
+        assert len(ran) > 3
+        assert await t.run(queue.count) == 2_600
+        await t.run(queue.clear)
+        await t.finish_scheduled()
+        assert await t.run(lambda ctx: ctx.db.query("nodes").count(), component="aggregate") == 0
+
+
+async def test_a_queue_whose_job_has_failed_is_gone_on_with_by_itself() -> None:
+    async def add(ctx: MutationCtx, key: int) -> None:
+        await queue.insert(ctx, key, str(key), namespace="x", queued=True)
+
+    async def cut_off(ctx: MutationCtx) -> int:
+        """Queued, and the job is gone: as if it had failed."""
+        await ctx.run_mutation("enqueue", operation=Insert(1, "1", namespace="x").to_argument())
+        jobs = [job for job in await ctx.scheduler.list("pending") if job.name.endswith("apply_queued")]
+        return sum([await ctx.scheduler.cancel(job.id) is not False for job in jobs])
+
+    async with TestBackend(app()) as t:
+        assert await t.run(cut_off, component="aggregate") == 1
+        await t.mutation(add, key=2)
+        await t.finish_scheduled()
+        assert await t.run(lambda ctx: queue.count(ctx, namespace="x", stale=True)) == 0
+        await t.advance(2 * 3_600)
+        assert await t.run(lambda ctx: queue.count(ctx, namespace="x")) == 2
 
 
 async def test_clearing_forgets_what_is_queued() -> None:

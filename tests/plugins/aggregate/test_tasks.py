@@ -90,7 +90,7 @@ async def test_a_write_whose_trigger_raises_leaves_nothing() -> None:
 
         async def change(ctx: MutationCtx) -> None:
             await ctx.db.insert("scores", {"game": "chess", "points": 1})
-            with pytest.raises(KeyMissing):
+            with pytest.raises(KeyMissing, match=r"drifted apart: there is no item .* call attach\(ctx\)"):
                 await ctx.db.patch(id, {"points": 6})
 
         await t.run(change)
@@ -153,6 +153,25 @@ async def test_an_attachment_that_was_interrupted_goes_on_where_it_stopped() -> 
         done = await progress(t, "attach")
         assert (done.state, done.rows, done.missing) == ("done", 100, 100)
         await assert_same(t)
+
+
+async def test_documents_that_are_too_large_for_a_batch_are_taken_in_smaller_ones() -> None:
+    async with TestBackend(board(follow=False)) as t:
+
+        async def fill(ctx: MutationCtx) -> None:
+            for number in range(10):
+                await ctx.db.insert("scores", {"game": "chess", "points": number, "text": "x" * 900_000})
+
+        for _ in range(3):
+            await t.run(fill)
+        await t.run(scores.attach)
+        await t.finish_scheduled()
+        assert (await progress(t, "attach")).state == "done"
+        assert await t.run(partial(scores.count, namespace="chess")) == 30
+        await t.run(scores.verify)
+        await t.finish_scheduled()
+        found = await progress(t, "verify")
+        assert (found.state, found.rows, found.items, found.differences) == ("done", 30, 30, 0)
 
 
 async def test_verify_finds_what_repair_puts_right() -> None:
