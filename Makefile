@@ -5,8 +5,9 @@
 
 PYTHON  ?= python3
 VENV    ?= .venv
-EXAMPLE ?= flights
+EXAMPLE ?= guessing_game
 FLIGHTS ?= 20000
+WORDS   ?=
 TESTS   ?=
 SEED    ?= 0
 SEEDS   ?= 100
@@ -29,7 +30,7 @@ EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run      serve examples/$(EXAMPLE) (FLIGHTS=20000, FLIGHTS=all; EXAMPLE=name for another app)"
+	@echo "make run      serve examples/$(EXAMPLE) (WORDS=glove: with all of its words; EXAMPLE=flights FLIGHTS=all: another app)"
 	@echo "make test     everything that is tested (TESTS=tests/engine for a part)"
 	@echo "make simulate the simulations under every kind of fault (SEEDS=100 of each)"
 	@echo "make check    format, lint, types, layers"
@@ -75,11 +76,16 @@ env: $(VENV)/.developing $(NODE_MODULES)
 
 # ---- commands --------------------------------------------------------------------------------------------------------------------
 
-run: $(VENV)/.installed $(EXAMPLE_NODE)
+# Installed once, the game uses it from then on.
+$(VENV)/.glove: $(VENV)/.installed
+	$(INSTALL) --group example-words
+	@touch $@
+
+run: $(VENV)/.installed $(if $(WORDS),$(VENV)/.$(WORDS)) $(EXAMPLE_NODE)
 	@if [ -f examples/$(EXAMPLE)/_load.py ]; then $(BIN)/python examples/$(EXAMPLE)/_load.py $(FLIGHTS); fi
 	@$(BIN)/interlock dev examples/$(EXAMPLE)
 
-test: env browser
+test: env browser $(VENV)/.glove
 	$(BIN)/python -m pytest $(TESTS)
 
 simulate: env
@@ -128,7 +134,7 @@ browser:
 	  else echo "No chromium here: the browser tests will be skipped. Run: sudo apt-get install chromium" >&2; fi; }
 
 # The versions that this environment has now become the pinned ones.
-constraints: env $(VENV)/.peers
+constraints: env $(VENV)/.peers $(VENV)/.glove
 	{ sed -n '/^#/p' constraints.txt; { $(BIN)/python -m pip freeze --all --exclude-editable; $(BIN)/python -m pip freeze --path $(VENV)/peers; } | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from interlock import UNSET, MutationCtx, components
+from interlock import UNSET, MutationCtx, QueryCtx, components, query
 from interlock_migrations import Migrations
 
 from .standings import PLAYERS, counters, counts_of, players_by_total, settle
@@ -27,3 +27,9 @@ async def count_players(ctx: MutationCtx, player: dict[str, Any]) -> dict[str, A
 
 
 backfill = migrations.runner(count_guesses, count_players)
+
+
+@query
+async def progress(ctx: QueryCtx) -> list[str]:
+    """How both are getting on; live."""
+    return [status.state for status in await migrations.get_status(ctx, [count_guesses, count_players])]

@@ -100,6 +100,16 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             await self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    async def reload(self) -> None:
+        """The page anew, as soon as it is loaded."""
+        async with self._browser.loading(self._session):
+            await self.command("Page.reload")
+
+    async def write(self, selector: str, text: str) -> None:
+        """Write into an empty field, as with a keyboard."""
+        await self.press(selector)
+        await self.command("Input.insertText", text=text)
+
     async def _picture(self) -> Path:
         """Beside the profile: what somebody would have seen."""
         file = self._browser.profile.with_name("page.png")
@@ -156,15 +166,21 @@ class Chromium:
         """A new tab, as soon as its page is loaded."""
         target = (await self.command("Target.createTarget", url="about:blank"))["targetId"]
         session: str = (await self.command("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-        loaded = self._loaded[session] = asyncio.Event()
         tab = Tab(self, session, url)
         await tab.command("Page.enable")
         await tab.command("Runtime.enable")
-        answer = await tab.command("Page.navigate", url=url)
-        assert "errorText" not in answer, f"{url} was not opened: {answer['errorText']}"
+        async with self.loading(session):
+            answer = await tab.command("Page.navigate", url=url)
+            assert "errorText" not in answer, f"{url} was not opened: {answer['errorText']}"
+        return tab
+
+    @asynccontextmanager
+    async def loading(self, session: str) -> AsyncIterator[None]:
+        """Begins to load a page in the block; over when it is loaded."""
+        loaded = self._loaded[session] = asyncio.Event()
+        yield
         async with asyncio.timeout(PATIENCE_S):
             await loaded.wait()
-        return tab
 
     async def command(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)

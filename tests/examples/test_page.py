@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +13,10 @@ import httpx
 import pytest
 
 from interlock import Backend
-from interlock.server import serve
 
 from . import chromium
 from .chromium import Chromium, Tab
+from .serving import serving
 from .source import APP, Flight, flights
 from .test_flights import documents
 
@@ -36,15 +35,8 @@ async def served() -> AsyncIterator[str]:
     """The app with some flights, at a URL."""
     async with Backend(APP, data=":memory:") as backend:
         await backend.mutation("flights:load", rows=list(islice(documents(), COUNT)))
-        url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        stop = asyncio.Event()
-        serving = asyncio.create_task(serve(backend.asgi(), port=0, ready=url.set_result, stop=stop))
-        serving.add_done_callback(lambda _: url.done() or url.cancel())  # it did not come to serving: the reason is raised below
-        try:
-            yield await url
-        finally:
-            stop.set()
-            await serving
+        async with serving(backend) as url:
+            yield url
 
 
 @pytest.fixture

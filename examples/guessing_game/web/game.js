@@ -24,6 +24,7 @@ function watch(purpose, query, args, show) {
 // Who plays. A window is a guest: another one is another, so that two can play on one machine.
 
 let me = null; // what players:me says
+let round = null; // and rounds:current
 
 function signIn(token) {
   sessionStorage.setItem("token", token);
@@ -67,10 +68,11 @@ function complain(error, button) {
 function wait(button, until) {
   const text = button.dataset.text ??= button.textContent;
   const left = Math.ceil((until - Date.now()) / 1000);
-  button.disabled = left > 0;
+  button.disabled = left > 0 || (button === byId("submit") && round?.state !== "open");
   button.textContent = left > 0 ? `in ${left} s` : text;
   byId("notice").textContent = left > 0 ? "That was quick! Take a breath." : "";
-  if (left > 0) setTimeout(() => wait(button, until), Math.min(250, until - Date.now()));
+  clearTimeout(button.timer);
+  if (left > 0) button.timer = setTimeout(() => wait(button, until), Math.min(250, until - Date.now()));
 }
 
 // Guessing.
@@ -146,8 +148,6 @@ const recentLabel = ({ name, word }) => make("span", {}, make("b", { textContent
 
 // The round.
 
-let round = null;
-
 function showRound(found) {
   if (found === null) return;
   if (round !== null && found.id !== round.id) {
@@ -156,6 +156,7 @@ function showRound(found) {
   }
   round = found;
   byId("number").textContent = `word no. ${round.number}`;
+  if (byId("submit").textContent === "Guess") byId("submit").disabled = round.state !== "open";
   const isOver = round.state === "announced";
   byId("told").hidden = !isOver;
   byId("told-word").textContent = round.word ?? "";
