@@ -11,6 +11,7 @@ from interlock_workflow import DAY, Event, Retry, StepTimeout, WorkflowManager, 
 
 from . import vectors
 from .embeddings import Target, survey
+from .hints import begin_hints, end_hints, hint_of
 from .schema import Place, RoundId
 from .standings import Ranked, entries_by_score, top_entries
 
@@ -36,6 +37,7 @@ class Round(TypedDict):
     closes: float
     found: float | None
     word: str | None
+    hint: str | None
     results: list[Place]
 
 
@@ -90,7 +92,10 @@ async def choose(ctx: MutationCtx) -> str:
 @mutation(internal=True)
 async def begin(ctx: MutationCtx, number: int, target: Target, closes: float, workflow: str) -> RoundId:
     times = {"opened": ctx.now(), "closes": closes, "found": None}
-    return await ctx.db.insert("rounds", {"number": number, **target, "state": "open", "workflow": workflow, **times})
+    round = {"number": number, **target, "state": "open", "workflow": workflow, "told": [], **times}
+    id = await ctx.db.insert("rounds", round)
+    await begin_hints(ctx, id)
+    return id
 
 
 async def word_found(ctx: MutationCtx, round: dict[str, Any]) -> None:
@@ -104,6 +109,7 @@ async def word_found(ctx: MutationCtx, round: dict[str, Any]) -> None:
 async def close(ctx: MutationCtx, round: RoundId) -> None:
     """From here on nobody's guess counts."""
     await ctx.db.patch(round, {"state": "closed", "closes": ctx.now()})
+    await end_hints(ctx, round)
 
 
 @mutation(internal=True)
@@ -170,5 +176,6 @@ def shown(round: dict[str, Any]) -> Round:
         "closes": round["closes"],
         "found": round["found"],
         "word": round["word"] if round["state"] == "announced" else None,
+        "hint": hint_of(round["word"], round["told"]),
         "results": round.get("results", []),
     }

@@ -20,7 +20,7 @@ schema = Schema(
     # `total` is the sum of a player's best scores. `counted` is absent from players and guesses that are older than the counters.
     players=Table({"name": str, "total": int, "counted": NotRequired[bool]}).index("by_counted", "counted"),
     # `vector` is where the word lies, `scale` how near other words are: guesses are held against them. `workflow` is the run that
-    # leads through the round.
+    # leads through the round; `told` are the places of the letters that are told.
     rounds=Table(
         {
             "number": int,
@@ -32,6 +32,7 @@ schema = Schema(
             "closes": float,
             "found": float | None,  # when the word was first guessed
             "workflow": str,
+            "told": list[int],
             "results": NotRequired[list[Place]],
         }
     )

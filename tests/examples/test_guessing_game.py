@@ -300,6 +300,30 @@ async def test_a_round_ends_half_a_minute_after_its_word_is_found_and_until_then
     assert [line["player"] for line in told["results"]] == ["Ada", "Bob"]
 
 
+async def test_letters_are_told_one_by_one_until_half_of_the_word_is(game: TestBackend) -> None:
+    word = (await begin(game))["word"]
+    hints = []
+    for _ in range(12):
+        hints.append((await game.query("rounds:current"))["hint"])
+        await game.advance(300)
+    most = len(word) // 2
+    told = [0 if hint is None else sum(letter != "_" for letter in hint.split()) for hint in hints]
+    assert told == [min(number, most) for number in range(12)]
+    assert all(letter in ("_", word[place]) for hint in hints[1:] for place, letter in enumerate(hint.split(" ")))
+    assert await game.run(lambda ctx: ctx.db.query("crons").collect(), component="crons") == []
+
+
+async def test_hints_end_with_their_round(inline: TestBackend) -> None:
+    _, ada = await join(inline, "Ada")
+    first = await begin(inline)
+    await guess(ada, first["word"])
+    await inline.advance(31)
+    assert await inline.run(lambda ctx: ctx.db.query("crons").collect(), component="crons") == []
+    await inline.advance(60)
+    names = [cron["name"] for cron in await inline.run(lambda ctx: ctx.db.query("crons").collect(), component="crons")]
+    assert names == [f"hints of round {(await newest_round(inline))['_id']}"]
+
+
 async def test_however_many_ask_for_a_round_there_is_one(inline: TestBackend) -> None:
     for _ in range(3):
         await begin(inline)
@@ -407,7 +431,16 @@ async def test_guesses_from_before_the_counters_are_counted_once(tmp_path: Path)
     data = tmp_path / "data"
     async with Backend(old, data=data) as backend:
         players = [await backend.mutation("game:add", table="players", row={"name": f"p{n}", "total": 0}) for n in range(3)]
-        told = {"word": "sea", "vector": [0.0], "scale": [0.0], "state": "announced", "found": None, "workflow": "", "results": []}
+        told = {
+            "word": "sea",
+            "vector": [0.0],
+            "scale": [0.0],
+            "state": "announced",
+            "found": None,
+            "workflow": "",
+            "told": [],
+            "results": [],
+        }
         rounds = [
             await backend.mutation("game:add", table="rounds", row={**told, "number": n, "opened": 0.0, "closes": 1.0}) for n in (1, 2)
         ]

@@ -157,6 +157,8 @@ function showRound(found) {
   round = found;
   byId("number").textContent = `word no. ${round.number}`;
   if (byId("submit").textContent === "Guess") byId("submit").disabled = round.state !== "open";
+  byId("hint").hidden = round.hint === null || round.state !== "open";
+  byId("hint").replaceChildren("It looks like", make("b", { textContent: round.hint ?? "" }));
   const isOver = round.state === "announced";
   byId("told").hidden = !isOver;
   byId("told-word").textContent = round.word ?? "";
