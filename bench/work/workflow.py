@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
+from bench.programs import SANDBOXED, program
+from bench.rows import Figures, Row, Work
+from bench.servers import INTERLOCK, POSTGRES, Servers
 
-from bench.rows import Figures, Row, Run, Work
-from bench.servers import INTERLOCK, Missing, Servers, on_load_core
-
-SANDBOXED, DBOS = "Interlock, sandboxed", "DBOS on SQLite"
+DBOS, DBOS_POSTGRES = "DBOS on SQLite", "DBOS on Postgres"
 
 
-def ours(isolation: str) -> Run:
-    def run(servers: Servers, seconds: float) -> Figures:
-        figures: Figures = json.loads(on_load_core([sys.executable, "-m", "bench.workflows", isolation]))
-        return figures
-
-    return run
-
-
-def dbos(servers: Servers, seconds: float) -> Figures:
-    if importlib.util.find_spec("dbos") is None:
-        raise Missing("DBOS is not installed. Run: make bench")
-    figures: Figures = json.loads(on_load_core([sys.executable, "-m", "bench.peers.dbos_sqlite"]))
-    return figures
+def dbos_on_postgres(servers: Servers, seconds: float) -> Figures:
+    server = servers.get(POSTGRES)
+    return program("peers.dbos_workflows", str(server.port), needs="dbos")(servers, seconds)
 
 
 WORKS = [
     Work(
         "workflow of 3 steps, 8 callers; one caller; 10,000 started at once",
-        {INTERLOCK: ours("inline"), SANDBOXED: ours("sandbox"), DBOS: dbos},
+        {
+            INTERLOCK: program("workflows", "inline"),
+            SANDBOXED: program("workflows", "sandbox"),
+            DBOS: program("peers.dbos_workflows", "sqlite", needs="dbos"),
+            DBOS_POSTGRES: dbos_on_postgres,
+        },
         [
             Row(f"8 callers : {DBOS}", "per_second", over=DBOS, at_least=8, decimals=1),
+            Row(f"8 callers : {DBOS_POSTGRES}", "per_second", over=DBOS_POSTGRES, at_least=8, decimals=1),
             Row("8 callers, /s", "per_second", at_least=860, decimals=0),
             Row("one caller, p50 ms", "p50_ms", at_most=2.5),
             Row("10,000 at once, /s", "drained/s", at_least=800, decimals=0),

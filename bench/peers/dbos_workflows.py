@@ -1,9 +1,13 @@
-"""Workflows of three steps by DBOS on SQLite, called as its users call them. Prints figures as JSON."""
+"""`python -m bench.peers.dbos_workflows sqlite|PORT`: workflows of three steps by DBOS, on SQLite or on a Postgres. Prints figures as JSON.
+
+Called as its users call them.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +40,8 @@ def three(n: int) -> int:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as data:
-        url = f"sqlite:///{Path(data) / 'dbos.sqlite'}"
+        where = sys.argv[1]
+        url = f"sqlite:///{Path(data) / 'dbos.sqlite'}" if where == "sqlite" else f"postgresql://bench@127.0.0.1:{where}/dbos"
         DBOS(config={"name": "bench", "system_database_url": url, "run_admin_server": False, "log_level": "ERROR"})
         globals().update(one=DBOS.step()(one), three=DBOS.workflow()(three))
         DBOS.launch()

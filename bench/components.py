@@ -1,0 +1,137 @@
+"""`python -m bench.components KIND inline|sandbox`: what the components do in an embedded backend. Prints figures as JSON.
+
+What waits for no disk is counted by the processor time of this process and its workers: other work on the machine hardly disturbs that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from interlock import Backend
+
+APP = Path(__file__).parent / "components_app"
+ROUND, CALLERS, SECONDS = 50, 64, 1.0
+ITEMS, SMALL, LARGE, SCORES = 10_000, 1_000, 1_000_000, 300_000
+Isolation = Literal["inline", "sandbox"]
+
+
+async def rate(operation: Callable[[], Awaitable[object]], of: int = 1, callers: int = 1, *, by_cpu: bool = True) -> float:
+    """How often a second it is done, `of` at a time, by so many at once: a second of processor time, or of waiting as well."""
+    clock = cpu_seconds if by_cpu else time.perf_counter
+    await operation()
+    end = time.perf_counter() + SECONDS
+
+    async def caller() -> int:
+        done = 0
+        while time.perf_counter() < end:
+            await operation()
+            done += of
+        return done
+
+    begun = clock()
+    done = await asyncio.gather(*[caller() for _ in range(callers)])
+    return sum(done) / (clock() - begun)
+
+
+def cpu_seconds() -> float:
+    """The processor time of this process, and of the workers below it where there is a /proc."""
+    used = {os.getpid(): 0.0}
+    for stat in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda path: int(path.parent.name)):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(fields[1]) in used:
+            used[int(stat.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + sum(used.values())
+
+
+async def fill(backend: Backend, items: int, *, scored: bool = False) -> None:
+    for first in range(0, items, 2_000):
+        await backend.mutation("items:fill", first=first, count=min(2_000, items - first), of=items, scored=scored)
+
+
+async def operations(backend: Backend, items: int) -> dict[str, float]:
+    """Each operation of an aggregate of so many items, inserts last."""
+    await fill(backend, items)
+    return {
+        "at/s": await rate(lambda: backend.mutation("items:at", times=ROUND, of=items), ROUND),
+        "rank/s": await rate(lambda: backend.mutation("items:rank", times=ROUND), ROUND),
+        "count/s": await rate(lambda: backend.mutation("items:count", times=ROUND), ROUND),
+        "insert/s": await rate(lambda: backend.mutation("items:insert", times=ROUND), ROUND),
+    }
+
+
+async def aggregate(isolation: Isolation) -> dict[str, float]:
+    """10,000 items."""
+    async with in_memory(isolation) as backend:
+        return await operations(backend, ITEMS)
+
+
+async def growth(isolation: Isolation) -> dict[str, float]:
+    """How much longer each operation takes with 1,000,000 items than with 1,000."""
+    async with in_memory(isolation) as backend:
+        small = await operations(backend, SMALL)
+    async with in_memory(isolation) as backend:
+        large = await operations(backend, LARGE)
+    return {figure: small[figure] / large[figure] for figure in small}
+
+
+async def through_a_trigger(isolation: Isolation) -> dict[str, float]:
+    """64 writers who insert documents with random keys, durable: bare, and into a table that an aggregate of 300,000 items follows."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as data:
+        async with Backend(APP, data=data, isolation=isolation) as backend:
+            await fill(backend, SCORES, scored=True)
+            bare = await rate(lambda: backend.mutation("items:add_bare"), callers=CALLERS, by_cpu=False)
+            scored = await rate(lambda: backend.mutation("items:add_scored"), callers=CALLERS, by_cpu=False)
+            documents, counted, attempts = await backend.mutation("items:totals")
+            assert counted == SCORES + documents
+    return {"bare/s": bare, "scored/s": scored, "run again": attempts / documents - 1}
+
+
+async def rate_limiter(isolation: Isolation) -> dict[str, float]:
+    """64 callers of one limit: in memory, and durable."""
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
+        for name, data in (("memory/s", ":memory:"), ("durable/s", folder)):
+            async with Backend(APP, data=data, isolation=isolation) as backend:
+                figures[name] = await rate(partial(backend.mutation, "limits:use"), callers=CALLERS, by_cpu=data == ":memory:")
+    return figures
+
+
+async def action_cache(isolation: Isolation) -> dict[str, float]:
+    """One action that fetches what is there."""
+    async with in_memory(isolation) as backend:
+        return {"hits/s": await rate(lambda: backend.action("cache:fetch", times=1_000), 1_000)}
+
+
+def in_memory(isolation: Isolation) -> Backend:
+    return Backend(APP, data=":memory:", isolation=isolation)
+
+
+KINDS = {
+    "aggregate": aggregate,
+    "growth": growth,
+    "through_a_trigger": through_a_trigger,
+    "rate_limiter": rate_limiter,
+    "action_cache": action_cache,
+}
+
+
+async def main(kind: str, isolation: Isolation) -> None:
+    gc.set_threshold(50_000, 50, 1_000)  # as `interlock serve` sets it
+    print(json.dumps(await KINDS[kind](isolation)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], "sandbox" if "sandbox" in sys.argv else "inline"))

@@ -1,0 +1,3 @@
+from interlock import Schema, Table
+
+schema = Schema(bare=Table({"points": int}), scored=Table({"points": int}))

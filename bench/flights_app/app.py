@@ -1,0 +1,4 @@
+from interlock import App
+
+app = App()
+app.use("migrations", isolation="inline")
