@@ -35,12 +35,10 @@ def embed(ctx: ActionCtx, model: str, text: str) -> Vector:
 
 
 @action(internal=True)
-def survey(ctx: ActionCtx, text: str) -> Target:
-    """What guesses at a word are held against."""
+def survey(ctx: ActionCtx, text: str) -> Target | None:
+    """What guesses at a word are held against; None for a word that is not known."""
     vector = vectors.model().vector(text)
-    if vector is None:
-        raise AppError({"code": "UnknownWord", "message": f"Nobody here knows the word {text!r}.", "word": text})
-    return {"word": text, "vector": vector, "scale": vectors.survey(text, vector)}
+    return None if vector is None else {"word": text, "vector": vector, "scale": vectors.survey(text, vector)}
 
 
 # By model and text: with another model nothing old is found.

@@ -7,7 +7,7 @@ from interlock import ActionCtx, AppError, Identity, MutationCtx, QueryCtx, acti
 from . import vectors
 from .embeddings import kept
 from .limits import limits
-from .players import name_of, player_of
+from .players import joined, name_of, player_of
 from .rounds import THE_WORD, newest_round, open_round, word_found
 from .standings import GUESSES, PLAYERS, counters, counts_of, entries_by_score, of_player, of_round
 from .vectors import Vector
@@ -67,14 +67,13 @@ async def guess(ctx: ActionCtx, word: str) -> Outcome:
 @mutation(internal=True)
 async def submit(ctx: MutationCtx, word: str, vector: Vector) -> Outcome:
     """Record a guess of who calls: limit, counts, guess, best, places and points in one transaction."""
-    player = await ctx.db.get(await player_of(ctx))
-    if player is None:
-        raise AppError({"code": "NotJoined", "message": "Say who you are first."})
-    id = player["_id"]
+    id = (await joined(ctx))["_id"]
     await limits.limit(ctx, "guess", key=id, throws=True)
     round = await open_round(ctx)
     if round is None:
         raise AppError({"code": "NoRound", "message": "No word is to be guessed just now."})
+    if round["proposer"] == id:
+        raise AppError({"code": "OwnWord", "message": "You proposed this word. It is for the others."})
     before = await ctx.db.query("guesses").index("by_word", round=round["_id"], player=id, word=word).first()
     if before is None:
         score = score_of(word, vector, round)

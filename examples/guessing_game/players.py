@@ -1,6 +1,6 @@
 """Guests: they say a name, and are given a token."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from interlock import ActionCtx, AppError, MutationCtx, QueryCtx, action, mutation, query
 
@@ -49,6 +49,14 @@ async def player_of(ctx: QueryCtx | ActionCtx) -> str:
     if identity is None:
         raise AppError({"code": "NotJoined", "message": "Say who you are first."})
     return identity.subject
+
+
+async def joined(ctx: QueryCtx) -> dict[str, Any]:
+    """The player who calls. Raises for somebody who has not joined."""
+    player = await ctx.db.get(await player_of(ctx))
+    if player is None:
+        raise AppError({"code": "NotJoined", "message": "Say who you are first."})
+    return player
 
 
 async def name_of(ctx: QueryCtx, player: str) -> str:

@@ -9,11 +9,12 @@ from typing import Any, TypedDict
 from interlock import AppError, MutationCtx, QueryCtx, components, mutation, query
 from interlock_workflow import DAY, Event, Retry, StepTimeout, WorkflowManager, WorkflowStep
 
-from . import vectors
 from .embeddings import Target, survey
 from .hints import begin_hints, end_hints, hint_of
-from .schema import Place, RoundId
+from .players import name_of
+from .schema import Place, PlayerId, RoundId
 from .standings import Ranked, entries_by_score, top_entries
+from .words import Chosen, choose
 
 THE_WORD = 1000  # the score of the word itself
 
@@ -37,6 +38,8 @@ class Round(TypedDict):
     closes: float
     found: float | None
     word: str | None
+    proposer: str | None
+    proposed_by: str | None
     hint: str | None
     results: list[Place]
 
@@ -47,10 +50,12 @@ class Round(TypedDict):
 @workflows.define(retry=Retry(max_attempts=5))
 async def play(step: WorkflowStep, number: int) -> str:
     """One round, from the choice of its word to the results."""
-    word: str = await step.run_mutation(choose)
-    target = await step.run_action(survey, text=word)
+    chosen: Chosen = await step.run_mutation(choose)
+    target: Target = await step.run_action(survey, text=chosen["word"])
     closes = closing_time(step.now())
-    round = await step.run_mutation(begin, number=number, target=target, closes=closes, workflow=step.workflow_id)
+    round = await step.run_mutation(
+        begin, number=number, target=target, proposer=chosen["proposer"], closes=closes, workflow=step.workflow_id
+    )
     try:
         await step.await_event(found, timeout=(closes - step.now()) / 1000)
         await step.sleep(GRACE)
@@ -59,7 +64,7 @@ async def play(step: WorkflowStep, number: int) -> str:
     await step.run_mutation(close, round=round)
     await step.sleep(COUNTING)
     await step.run_mutation(announce, round=round)
-    return word
+    return chosen["word"]
 
 
 def closing_time(now: float) -> float:
@@ -81,18 +86,9 @@ async def start(ctx: MutationCtx, number: int, *, after: float) -> None:
 
 
 @mutation(internal=True)
-async def choose(ctx: MutationCtx) -> str:
-    """A word that has not been chosen for as long as possible."""
-    words = vectors.targets()
-    rounds = await ctx.db.query("rounds").order("desc").take(len(words) - 1)
-    used = {round["word"] for round in rounds}
-    return ctx.random.choice([word for word in words if word not in used])
-
-
-@mutation(internal=True)
-async def begin(ctx: MutationCtx, number: int, target: Target, closes: float, workflow: str) -> RoundId:
+async def begin(ctx: MutationCtx, number: int, target: Target, proposer: PlayerId | None, closes: float, workflow: str) -> RoundId:
     times = {"opened": ctx.now(), "closes": closes, "found": None}
-    round = {"number": number, **target, "state": "open", "workflow": workflow, "told": [], **times}
+    round = {"number": number, **target, "proposer": proposer, "state": "open", "workflow": workflow, "told": [], **times}
     id = await ctx.db.insert("rounds", round)
     await begin_hints(ctx, id)
     return id
@@ -138,14 +134,14 @@ async def open_round(ctx: QueryCtx) -> dict[str, Any] | None:
 async def current(ctx: QueryCtx) -> Round | None:
     """The round that is on, or else the last one."""
     round = await newest_round(ctx)
-    return None if round is None else shown(round)
+    return None if round is None else await shown(ctx, round)
 
 
 @query
 async def past(ctx: QueryCtx, count: int = 5) -> list[Round]:
     """Rounds whose results are told, the newest first."""
     rounds = await ctx.db.query("rounds").index("by_state", state="announced").order("desc").take(min(count, 50))
-    return [shown(round) for round in rounds]
+    return [await shown(ctx, round) for round in rounds]
 
 
 @query
@@ -167,7 +163,7 @@ async def place(ctx: QueryCtx, round: RoundId) -> int | None:
     return None if entry is None else await entries_by_score.index_of_doc(ctx, entry, order="desc") + 1
 
 
-def shown(round: dict[str, Any]) -> Round:
+async def shown(ctx: QueryCtx, round: dict[str, Any]) -> Round:
     return {
         "id": round["_id"],
         "number": round["number"],
@@ -176,6 +172,8 @@ def shown(round: dict[str, Any]) -> Round:
         "closes": round["closes"],
         "found": round["found"],
         "word": round["word"] if round["state"] == "announced" else None,
+        "proposer": round["proposer"],
+        "proposed_by": None if round["proposer"] is None else await name_of(ctx, round["proposer"]),
         "hint": hint_of(round["word"], round["told"]),
         "results": round.get("results", []),
     }

@@ -25,6 +25,7 @@ schema = Schema(
         {
             "number": int,
             "word": str,
+            "proposer": PlayerId | None,
             "vector": list[float],
             "scale": list[float],
             "state": Literal["open", "closed", "announced"],
@@ -38,6 +39,12 @@ schema = Schema(
     )
     .index("by_number", "number")
     .index("by_state", "state", "number"),
+    # Words that players propose. `run` is the retrier's, which looks the word up.
+    proposals=Table({"word": str, "player": PlayerId, "state": Literal["checking", "ready", "used", "unknown", "failed"], "run": str})
+    .index("by_word", "word")
+    .index("by_run", "run")
+    .index("by_player", "player")
+    .index("by_state", "state"),
     guesses=Table({"round": RoundId, "player": PlayerId, "word": str, "score": int, "at": float, "counted": NotRequired[bool]})
     .index("by_round", "round", "at")
     .index("by_word", "round", "player", "word")

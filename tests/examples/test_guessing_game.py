@@ -105,6 +105,8 @@ async def test_who_has_not_joined_cannot_guess(inline: TestBackend) -> None:
     for nobody in (inline, inline.with_identity(subject="somebody", issuer=ISSUER)):
         with pytest.raises(AppError, match="NotJoined"):
             await nobody.action("guesses:guess", word="water")
+        with pytest.raises(AppError, match="NotJoined"):
+            await nobody.mutation("words:propose", word="zebra")
         assert await nobody.query("players:me") is None
 
 
@@ -383,6 +385,57 @@ async def test_a_word_is_looked_up_once_whoever_guesses_it(game: TestBackend, mo
     assert sorted(asked) == ["qqqq", "sand"]
 
 
+# words of the players
+
+
+async def test_a_word_that_a_player_proposes_is_the_next_to_be_guessed_and_not_by_that_player(game: TestBackend) -> None:
+    first = await begin(game)
+    (ada_id, ada), (_, bob) = await join(game, "Ada"), await join(game, "Bob")
+    await ada.mutation("words:propose", word=" Zebra ")
+    await bob.mutation("words:propose", word="qzxqzx")
+    assert await ada.query("words:proposed") == [{"word": "zebra", "state": "checking"}]
+    await game.finish_in_progress()
+    assert await ada.query("words:proposed") == [{"word": "zebra", "state": "ready"}]
+    assert await bob.query("words:proposed") == [{"word": "qzxqzx", "state": "unknown"}]
+    for word, code in (("zebra", "KnownWord"), (first["word"], "KnownWord"), ("two words", "NoWord"), ("ox", "NoWord")):
+        with pytest.raises(AppError, match=code):
+            await bob.mutation("words:propose", word=word)
+
+    await guess(bob, first["word"])
+    await game.advance(60)
+    assert (await newest_round(game))["word"] == "zebra"
+    shown = await game.query("rounds:current")
+    assert (shown["number"], shown["proposer"], shown["proposed_by"], shown["word"]) == (2, ada_id, "Ada", None)
+    with pytest.raises(AppError, match="OwnWord"):
+        await guess(ada, "zebra")
+    assert (await guess(bob, "zebra"))["score"] == 1000
+    assert await ada.query("words:proposed") == [{"word": "zebra", "state": "used"}]
+
+
+async def test_looking_up_a_proposal_is_tried_again_while_it_fails(game: TestBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    await begin(game)
+    _, ada = await join(game, "Ada")
+    model = module("vectors").model()
+    vector = model.vector
+    failures = [3]
+
+    def fail_at_first(word: str) -> Any:
+        if word == "zebra" and failures[0] > 0:
+            failures[0] -= 1
+            raise OSError("the model is away")
+        if word == "yacht":
+            raise OSError("the model stays away")
+        return vector(word)
+
+    monkeypatch.setattr(model, "vector", fail_at_first)
+    for word in ("zebra", "yacht"):
+        await ada.mutation("words:propose", word=word)
+    await game.advance(11)  # waits of at most 1.5, 3 and 6 seconds
+    assert await ada.query("words:proposed") == [{"word": "yacht", "state": "checking"}, {"word": "zebra", "state": "ready"}]
+    await game.advance(60)
+    assert [proposal["state"] for proposal in await ada.query("words:proposed")] == ["failed", "ready"]
+
+
 # guests
 
 
@@ -433,6 +486,7 @@ async def test_guesses_from_before_the_counters_are_counted_once(tmp_path: Path)
         players = [await backend.mutation("game:add", table="players", row={"name": f"p{n}", "total": 0}) for n in range(3)]
         told = {
             "word": "sea",
+            "proposer": None,
             "vector": [0.0],
             "scale": [0.0],
             "state": "announced",

@@ -1,6 +1,6 @@
 // The page: every figure on it is a live query of the official browser client, and nothing asks twice.
 
-const { players, guesses, rounds, embeddings } = convex.anyApi;
+const { players, guesses, rounds, words, embeddings } = convex.anyApi;
 const client = new convex.ConvexClient(location.origin);
 const byId = (id) => document.getElementById(id);
 const figure = (number) => number.toLocaleString("en");
@@ -40,7 +40,7 @@ function signOut() {
 function ask(what) {
   byId("join").hidden = what !== "join";
   byId("guess").hidden = what !== "guess";
-  byId("standing").hidden = byId("yours").hidden = what === "join";
+  byId("standing").hidden = byId("yours").hidden = byId("proposing").hidden = what === "join";
   if (what !== null) byId(what === "join" ? "name" : "word").focus({ preventScroll: true });
 }
 
@@ -65,10 +65,12 @@ function complain(error, button) {
   else byId("notice").textContent = error ? data?.message ?? error.message : "";
 }
 
+const isShut = () => round?.state !== "open" || (round.proposer !== null && round.proposer === me?.player);
+
 function wait(button, until) {
   const text = button.dataset.text ??= button.textContent;
   const left = Math.ceil((until - Date.now()) / 1000);
-  button.disabled = left > 0 || (button === byId("submit") && round?.state !== "open");
+  button.disabled = left > 0 || (button === byId("submit") && isShut());
   button.textContent = left > 0 ? `in ${left} s` : text;
   byId("notice").textContent = left > 0 ? "That was quick! Take a breath." : "";
   clearTimeout(button.timer);
@@ -107,6 +109,17 @@ function show({ word, score, rank, is_best, is_repeated }) {
   card.getBoundingClientRect();
   card.classList.add("new");
 }
+
+byId("propose").onsubmit = async (event) => {
+  event.preventDefault();
+  complain();
+  try {
+    await client.mutation(words.propose, { word: byId("proposal").value });
+    byId("proposal").value = "";
+  } catch (error) {
+    complain(error, byId("send"));
+  }
+};
 
 // Lists: what was there keeps its element, what is new or has changed lights up.
 
@@ -155,8 +168,8 @@ function showRound(found) {
     complain();
   }
   round = found;
-  byId("number").textContent = `word no. ${round.number}`;
-  if (byId("submit").textContent === "Guess") byId("submit").disabled = round.state !== "open";
+  byId("number").textContent = `word no. ${round.number}${round.proposed_by === null ? "" : `, by ${round.proposed_by}`}`;
+  if (byId("submit").textContent === "Guess") byId("submit").disabled = isShut();
   byId("hint").hidden = round.hint === null || round.state !== "open";
   byId("hint").replaceChildren("It looks like", make("b", { textContent: round.hint ?? "" }));
   const isOver = round.state === "announced";
@@ -200,6 +213,9 @@ watch("recent", guesses.recent, { count: 8 }, (rows) => {
 });
 watch("mine", guesses.mine, { count: 8 }, (rows) => draw(byId("guesses"), rows, (row) => row.word, (row) => bar(make("b", { textContent: row.word }), row.score)));
 watch("best", players.best, { count: 8 }, (rows) => board("best", rows));
+const STATES = { checking: "being looked up", ready: "comes soon", used: "was used", unknown: "nobody knows it", failed: "could not be looked up" };
+watch("proposed", words.proposed, {}, (rows) => byId("proposed").replaceChildren(...rows.map(({ word, state }) =>
+  make("li", {}, make("b", { textContent: word }), make("span", { textContent: STATES[state] })))));
 watch("past", rounds.past, { count: 5 }, (rows) => {
   byId("past-card").hidden = rows.length === 0;
   byId("past").replaceChildren(...rows.map(({ word, results }) =>
