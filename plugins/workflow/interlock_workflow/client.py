@@ -6,6 +6,7 @@ through the mount that it was given.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ State = Literal["running", "paused", "completed", "failed", "canceled"]
 Type = Literal["in_progress", "paused", "completed", "failed", "canceled"]
 Decorator = Callable[..., Any]
 _turn: ContextVar[Turn | None] = ContextVar("turn", default=None)  # the one that is being taken
+RECORD_BYTES = 3 << 20  # that a record may have beyond what a turn may write: the component's transaction has so much more
 LOOKED_AT_EVERY = 8  # steps, to see what is left of the transaction's limits
 
 
@@ -128,7 +130,7 @@ class Definition:
         entries = [Entry(**entry) for entry in run["entries"]]
         for page in run["pages"]:
             entries += entries_of(page["at"], page["entries"])
-        turn = Turn(run["workflow"], run["seed"], ctx.now(), entries, local=run["local"])
+        turn = Turn(run["workflow"], run["seed"], ctx.now(), entries, local=run["local"], starts=max(1, 2 * int(run["most"])))
         doing = _Doing(ctx, mount, self, run["most"])
         args = function.check_arguments(from_text(run["args"]))
         token = _turn.set(turn)
@@ -199,6 +201,9 @@ class _Doing:
         metrics = self._ctx.metrics()
         return any(used > metrics.remaining[name] for name, used in metrics.used.items())
 
+    def room(self) -> int:
+        return int(self._ctx.metrics().remaining["bytes_written"]) + RECORD_BYTES
+
     def log(self, level: str, text: str) -> None:
         getattr(self._ctx.log, level)(text)
 
@@ -222,6 +227,9 @@ class _Looking:
 
     def is_full(self) -> bool:
         return False
+
+    def room(self) -> int:
+        return sys.maxsize
 
     def log(self, level: str, text: str) -> None: ...
 

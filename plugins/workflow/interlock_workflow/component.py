@@ -44,6 +44,8 @@ COPIED_MOST = 2_000
 STEPS_LISTED_MOST = 1_000
 END = "end"
 HOUR = 3_600.0
+MENDED = ("turn", "wake", "time_out")
+MENDED_EVERY, MENDED_FOR_MS = 300.0, 3_600_000.0
 State = Literal["running", "paused", "completed", "failed", "canceled"]
 
 component = Component(
@@ -150,6 +152,26 @@ async def time_out(ctx: MutationCtx, workflow_id: str, number: int, generation: 
         if "event" in step:  # one by id can be waited for again
             await ctx.db.patch(step["event"], {"step": UNSET})
         await step_ended(ctx, workflow, {name: value for name, value in step.items() if name != "job"}, None, to_text(facts))
+
+
+@component.mutation(internal=True)
+async def mend(ctx: MutationCtx) -> None:
+    """Look after jobs of runs that have failed, as when a worker crashed over them: their run goes on, and says what was wrong."""
+    for job in await ctx.scheduler.list("failed"):
+        name = job.name.rpartition("/")[2]
+        if name not in MENDED or job.scheduled_time < ctx.now() - MENDED_FOR_MS:
+            continue
+        workflow = await ctx.db.get(job.args["workflow_id"])
+        if workflow is None or workflow["generation"] != job.args["generation"] or workflow["state"] not in LIVE:
+            continue
+        if name != "turn":
+            await ctx.scheduler.run_after(0, name, **job.args)
+        elif workflow["state"] == "running" and not workflow["open"]:
+            await ctx.db.patch(workflow["_id"], {"stalled": f"Its last turn failed: {job.error}"[:10_000]})
+            await plan_turn(ctx, workflow["_id"], workflow["generation"])
+
+
+component.cron("mend", every=MENDED_EVERY)(mend)
 
 
 # events
@@ -302,7 +324,9 @@ async def fork(ctx: MutationCtx, workflow_id: str, from_step: int | str | None =
                 await progress.insert_page(ctx, id, step["at"], entries)
                 entries = []
             continue
-        copied: Row = {name: value for name, value in step.items() if name[0] != "_" and name not in ("child", "event", "work", "job")}
+        copied: Row = {
+            name: value for name, value in step.items() if name[0] != "_" and name not in ("child", "event", "held_by", "work", "job")
+        }
         for name in ("args", "value"):
             if name in step:
                 copied[name] = await get_text(ctx, step, name)

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from interlock import AppError
+from interlock import AppError, to_text
+
+DATA_MOST = 200_000  # bytes
 
 
 class WorkflowNotFound(AppError):
@@ -91,12 +93,18 @@ def facts_of(error: Exception) -> dict[str, Any]:
     if isinstance(error, StepFailed):
         facts |= {"message": error.message, "type": error.type}
     if isinstance(error, AppError):
-        facts["data"] = error.data
+        facts["data"] = recorded_data(error.data)
         if type(error) not in (AppError, StepFailed):
             facts["class"] = f"{type(error).__module__}:{type(error).__qualname__}"
         if isinstance(error.data, dict) and isinstance(error.data.get("message"), str):
             facts["message"] = error.data["message"][:10_000]
     return facts
+
+
+def recorded_data(data: Any) -> Any:
+    """The data of an error, unless it is so large that an error would be no place for it."""
+    size = len(to_text(data).encode())
+    return data if size <= DATA_MOST else f"{size:,} bytes of data, which are too many to be recorded"
 
 
 def error_from(step: str, facts: Mapping[str, Any]) -> AppError:

@@ -27,6 +27,7 @@ from interlock import (
     reference,
     to_text,
 )
+from interlock_workflow.errors import recorded_data
 from interlock_workflow.tables import LIVE, Row
 from interlock_workflow.texts import LONG, checked, drop_texts, get_text, is_long, put_text
 
@@ -66,7 +67,9 @@ async def take_turn(ctx: MutationCtx, workflow: Row, *, most: int = STEPS_AT_ONC
         return await plan_turn(ctx, workflow["_id"], workflow["generation"], after=pause, stalls=stalls + 1)
     except (LimitExceeded, DeadlineExceeded) as error:
         if not most:
-            return await end(ctx, workflow, "failed", error=_facts(error))
+            much = "The results that a run has recorded are read whenever it goes on: keep what is large in a table or a file, "
+            facts = {"type": type(error).__name__, "message": f"{error} {much}or begin anew with step.continue_as_new(…)."}
+            return await end(ctx, workflow, "failed", error=to_text(facts))
         return await plan_turn(ctx, workflow["_id"], workflow["generation"], most=1 if most > 1 else 0)
     except Exception as error:
         return await end(ctx, workflow, "failed", error=_facts(error))
@@ -220,7 +223,7 @@ async def insert_page(ctx: MutationCtx, workflow_id: str, at: float, entries: li
 
 async def insert_step(ctx: MutationCtx, row: Row) -> str:
     """A step; what is long of it is kept apart."""
-    long = {field: row[field] for field in ("args", "value") if field in row and is_long(row[field])}
+    long = {field: row[field] for field in ("args", "value") if isinstance(row.get(field), str) and is_long(row[field])}
     if not long:
         return await ctx.db.insert("steps", row)
     id = await ctx.db.insert("steps", {**row, **dict.fromkeys(long, "")})
@@ -298,7 +301,9 @@ async def _await_event(ctx: MutationCtx, workflow: Row, row: Row, start: Row) ->
     if "error" in event:
         await insert_step(ctx, {**row, **taken, "state": "failed", "error": event["error"]})
     else:
-        await insert_step(ctx, {**row, **taken, "state": "success", "value": await get_text(ctx, event, "value")})
+        if isinstance(event["value"], int):  # it is long, and stays where it is
+            taken["held_by"] = event["_id"]
+        await insert_step(ctx, {**row, **taken, "state": "success", "value": event["value"]})
     return False
 
 
@@ -484,7 +489,7 @@ def _facts(error: Exception) -> str:
         data = error.data
         if isinstance(data, dict) and data.get("code") == "CHANGED_PAST":
             return to_text({"type": "ChangedPast", "message": data["message"]})
-        facts["data"] = data
+        facts["data"] = recorded_data(data)
         if isinstance(data, dict) and isinstance(data.get("message"), str):
-            facts["message"] = data["message"]
+            facts["message"] = data["message"][:10_000]
     return to_text(facts)

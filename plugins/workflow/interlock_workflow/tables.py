@@ -73,6 +73,7 @@ steps = (
             "at": float,
             "ended": NotRequired[float],
             "value": NotRequired[str | int],
+            "held_by": NotRequired[str],  # the event whose long value it is
             "error": NotRequired[str],
             "work": NotRequired[str],  # in the pool
             "job": NotRequired[str],  # that ends a sleep or a wait

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,5 +74,8 @@ class _Nothing:
 
     def is_full(self) -> bool:
         return False
+
+    def room(self) -> int:
+        return sys.maxsize
 
     def log(self, level: str, text: str) -> None: ...

@@ -11,7 +11,7 @@ from interlock import AppError, MutationCtx, QueryCtx, Table
 
 LONG = 8_000  # characters
 PART = 250_000  # characters, of at most four bytes: a document holds 1 MiB
-MOST = 4_000_000
+MOST = 4_000_000  # bytes
 DROPPED_AT_ONCE = 20  # of the longest parts: 10 MB read
 
 texts = Table({"owner": str, "field": str, "part": int, "text": str}).index("owner", "owner", "field", "part")
@@ -24,9 +24,15 @@ def is_long(text: str) -> bool:
 
 def checked(what: str, text: str) -> str:
     """The text, if it is not too long to be kept at all."""
-    if len(text) > MOST:
-        raise AppError({"code": "TOO_LARGE", "message": f"{what} may be {MOST:,} characters of JSON, got {len(text):,}"})
+    size = bytes_of(text)
+    if size > MOST:
+        raise AppError({"code": "TOO_LARGE", "message": f"{what} may be {MOST:,} bytes of JSON, got {size:,}"})
     return text
+
+
+def bytes_of(text: str) -> int:
+    """Its size when it is stored."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 async def put_text(ctx: MutationCtx, owner: str, field: str, text: str) -> str | int:
@@ -44,7 +50,8 @@ async def get_text(ctx: QueryCtx, row: dict[str, Any], field: str) -> str:
     stored = row[field]
     if isinstance(stored, str):
         return stored
-    rows = await ctx.db.query("texts").index("owner", owner=row["_id"], field=field).collect()
+    owner = row.get("held_by", row["_id"]) if field == "value" else row["_id"]
+    rows = await ctx.db.query("texts").index("owner", owner=owner, field=field).collect()
     return "".join([part["text"] for part in rows])
 
 

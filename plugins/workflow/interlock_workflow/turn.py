@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, NoReturn, Protocol
 
-from interlock import Reference, Validator, from_text, to_text
+from interlock import LimitExceeded, Reference, Validator, from_text, to_text
 from interlock_workflow.errors import ChangedPast, NotAStep, error_from, facts_of
 from interlock_workflow.loop import TurnLoop
 from interlock_workflow.step import Call, Options, StepCall, StepKind, WorkflowStep, check_event
+from interlock_workflow.texts import MOST, bytes_of
 from interlock_workpool.client import name_of
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
@@ -102,6 +103,9 @@ class Doing(Protocol):
     def is_full(self) -> bool:
         """Whether no more steps should be done in this turn's transaction."""
 
+    def room(self) -> int:
+        """How many bytes the record of this turn may have."""
+
     def log(self, level: str, text: str) -> None: ...
 
 
@@ -112,10 +116,9 @@ class Turn:
     (`apart`), or not at all (`later`): then nothing is done, and the function is only looked at.
     """
 
-    def __init__(
-        self, workflow_id: str, seed: str, now: float, entries: list[Entry], *, local: Local = "now", options: Options | None = None
-    ) -> None:
+    def __init__(self, workflow_id: str, seed: str, now: float, entries: list[Entry], *, local: Local = "now", starts: int = 0) -> None:
         self.workflow_id, self.now = workflow_id, now
+        self._starts = starts or STARTED_AT_ONCE
         self.random = Random(seed)
         self._turn_now = now
         self._entries = sorted(entries, key=lambda entry: entry.number)
@@ -127,10 +130,11 @@ class Turn:
         self._batch: list[Call] = []
         self._new: list[dict[str, Any]] = []
         self._lines: list[tuple[str, str]] = []
+        self._weight = 0  # bytes that the record of this turn writes
         self._local = local
         self._is_over = self.is_stopped = False
         self._continue_with: dict[str, Any] | None = None
-        self.step = WorkflowStep(self, options if options is not None else Options())
+        self.step = WorkflowStep(self, Options())
 
     async def drive(self, handler: Handler, args: Mapping[str, Any], doing: Doing, finish: Callable[[Any], Any]) -> Outcome:
         """Run the function. `finish` checks its result. Raises ChangedPast, and whatever is no failure of a step."""
@@ -165,7 +169,12 @@ class Turn:
             return _failed(self._loop.refused)
         if not task.done():
             return _failed(NotAStep("the workflow waits for something that is no step, and that nobody will ever bring. Wait for steps."))
-        return self._ended(task, [call for call in unobserved if not call.is_awaited], finish)
+        outcome = self._ended(task, [call for call in unobserved if not call.is_awaited], finish)
+        for what, text in (("result", outcome.value), ("arguments for a new beginning", outcome.args)):
+            if text is not None and bytes_of(text) > MOST:
+                return Outcome("failed", error=to_text(_too_large(f"the {what} of a workflow", text)))
+        self._weigh(doing, 2 * bytes_of(outcome.value or outcome.args or ""))  # the run that waits for it has it too
+        return outcome
 
     def _ended(self, task: asyncio.Task[Any], unobserved: list[Call], finish: Callable[[Any], Any]) -> Outcome:
         if task.cancelled():
@@ -260,7 +269,8 @@ class Turn:
             if self.is_stopped:
                 return "again"  # of a run that is canceled: nothing of it is done any more
             if call.options.inline or (self._local == "now" and _is_local(call)):
-                if doing.is_full() and not call.options.inline:
+                is_heavy = self._weight > LIGHT and self._weight + MOST > doing.room()
+                if (is_heavy or doing.is_full()) and not call.options.inline:
                     left_over = True  # it is asked for again in the next turn
                 else:
                     await self._do(call, doing)
@@ -268,10 +278,26 @@ class Turn:
                 deferred.append(call)
         if not deferred:
             return "again" if left_over else "blocked" if is_waiting else None
-        for call in deferred[:STARTED_AT_ONCE]:
+        started = 0
+        for call in deferred[: self._starts]:
             text = to_text(call.args)
+            size = 2 * bytes_of(text)  # kept here, and in the pool
+            if self._new and self._weight + size > LIGHT and self._weight + size > doing.room():
+                break  # those that are left are asked for again
+            started += 1
+            if size > 2 * MOST:
+                failed = {"args": "{}", "start": {"error": to_text(_too_large("the arguments of a step", text))}}
+                self._record(call.key, call.name, call.kind, _digest(text), failed)
+                continue
+            self._weight += size
             self._record(call.key, call.name, call.kind, _digest(text), {"args": text, "start": await doing.to_start(call)})
-        return "blocked"
+        return "blocked" if started else "again"
+
+    def _weigh(self, doing: Doing, more: int) -> None:
+        """Raises LimitExceeded when the record of this turn would not fit into its transaction."""
+        self._weight += more
+        if self._weight > LIGHT and self._weight > (room := doing.room()):
+            raise LimitExceeded("bytes_written", self._weight, room)
 
     async def _recall(self, call: Call, entry: Entry, doing: Doing) -> None:
         self._visit(entry)
@@ -288,19 +314,22 @@ class Turn:
             call.state, call.error = "failed", from_text(entry.error or "{}")
 
     async def _do(self, call: Call, doing: Doing) -> None:
-        await doing.run(call)
         text = to_text(call.args)
+        if bytes_of(text) > MOST:
+            call.state, call.error = "failed", _too_large("the arguments of a step", text)
+        else:
+            await doing.run(call)
         value = to_text(call.value) if call.state == "success" else ""
-        if len(value) > LONGEST:
-            message = f"the result of a step may be {LONGEST:,} characters of JSON, got {len(value):,}"
-            call.state, call.error = "failed", {"type": "TooLarge", "message": message}
-        outcome = {"state": call.state, "args": text}
+        if bytes_of(value) > MOST:
+            call.state, call.error = "failed", _too_large("the result of a step", value)
+        outcome = {"state": call.state, "args": text if bytes_of(text) <= MOST else "{}"}
         if call.state == "success":
             outcome["value"] = value
             call.value = from_text(outcome["value"])  # as a replay gets it
         else:
             outcome["error"] = to_text(call.error)
         self._record(call.key, call.name, call.kind, _digest(text), outcome)
+        self._weigh(doing, bytes_of(outcome["args"]) + bytes_of(outcome.get("value", outcome.get("error", ""))))
 
     def _record(self, key: str, name: str, kind: str, digest: str, outcome: dict[str, Any]) -> None:
         self._new.append({"key": key, "name": name, "kind": kind, "digest": digest, **outcome})
@@ -335,7 +364,7 @@ class Turn:
 
 
 STARTED_AT_ONCE = 200
-LONGEST = 4_000_000
+LIGHT = 1 << 20  # bytes of a record that need no look at what is left of the transaction
 _REMEDY = (
     "Let the code ask for what it has asked for before, put what is new behind `if step.patched(…)`, or give the workflow a new "
     "version and keep the old one for runs that began with it; then restart this run."
@@ -351,6 +380,10 @@ def _is_local(call: Call) -> bool:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _too_large(what: str, text: str) -> dict[str, Any]:
+    return {"type": "TooLarge", "message": f"{what} may be {MOST:,} bytes of JSON, got {bytes_of(text):,}"}
 
 
 def _short(text: str) -> str:

@@ -286,7 +286,7 @@ def _failure(error: Exception) -> Outcome:
         if isinstance(data, dict):
             facts |= {"message": str(data.get("message", facts["message"]))[:10_000], "retry": data.get("code") != "NonRetryable"}
         text = to_text({**facts, "data": data})
-        if len(text) <= 500_000:
+        if len(text.encode()) <= 500_000:
             return Outcome(kind="failed", error=text)
     return Outcome(kind="failed", error=to_text(facts))
 

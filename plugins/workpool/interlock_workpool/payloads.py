@@ -11,7 +11,7 @@ from interlock import AppError, MutationCtx, QueryCtx, Table
 
 LONG = 8_000  # characters
 PART = 250_000  # characters, of at most four bytes: a document holds 1 MiB
-MOST = 4_000_000
+MOST = 4_000_000  # bytes
 DROPPED_AT_ONCE = 20  # of the longest parts: 10 MB read
 
 payloads = Table({"work": str, "field": str, "part": int, "text": str}).index("work", "work", "field", "part")
@@ -47,6 +47,7 @@ async def drop_texts(ctx: MutationCtx, work: str, field: str | None = None) -> b
 
 def checked(what: str, text: str) -> str:
     """The text, if it is not too long for a work."""
-    if len(text) > MOST:
-        raise AppError({"code": "TOO_LARGE", "message": f"{what} of a work may be {MOST:,} characters of JSON, got {len(text):,}"})
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > MOST:
+        raise AppError({"code": "TOO_LARGE", "message": f"{what} of a work may be {MOST:,} bytes of JSON, got {size:,}"})
     return text
