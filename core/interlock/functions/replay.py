@@ -7,15 +7,20 @@ a call are those of one that asked for everything.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from interlock.errors import InterlockError
+from interlock.errors import DeadlineExceeded, InterlockError
 from interlock.functions.host import TransactionHost
 from interlock.functions.reading import find_index, interval_of
 from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import FrameError
 from interlock.sdk.host import Scan
+
+_STEPS_MAX = 50_000
+"""Above what the limits of a transaction let a function read and write."""
+_STEPS_A_TURN = 64
 
 
 class Stale(Exception):
@@ -26,7 +31,13 @@ async def replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any
     """Do these steps in the transaction. Raises Stale where the function was shown something else; FrameError for what is no step."""
     tx = call.tx
     tx.catch_up()
-    for step in steps:
+    if len(steps) > _STEPS_MAX:
+        raise FrameError(f"{len(steps):,} steps of one function")
+    for number, step in enumerate(steps, 1):
+        if number % _STEPS_A_TURN == 0:
+            await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
+            if call.is_stopped:
+                raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
         match step:
             case ["scan", told, None | int() as count, str(shown)]:
                 scan = scan_of(told)

@@ -26,11 +26,14 @@ from interlock.sandbox.frames import FrameError
 from interlock.sandbox.pool import Pool, Unhealthy
 from interlock.sandbox.process import Lost, Process, Refused, Served
 from interlock.sdk.host import Bounds, Cursor, Host, Job, Scan, Target
+from interlock.sdk.references import LABEL_MAX
 
 _LOSSES_MAX = 3
 _CURSORS_MAX = 10_000
 _LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
 _MARK_MAX = 100_000
+_MARKS_MAX = 4 * 1024 * 1024
+"""Characters of all ends of pages that one call may tell."""
 _NAME_MAX = 1_000
 
 
@@ -164,6 +167,7 @@ class _Served:
         self.cpu_max = _cpu_left(call)
         self.failure: Exception | None = None
         self._cursors: list[Cursor] = []
+        self._marks = 0
 
     def note(self, frame: list[Any]) -> None:
         """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""
@@ -177,6 +181,9 @@ class _Served:
                 except Exception as error:
                     self.failure = self.failure or error
             case ["page", int(ordinal), str(mark)] if len(mark) <= _MARK_MAX and isinstance(call, TransactionHost):
+                self._marks += len(mark) + 100
+                if self._marks > _MARKS_MAX:
+                    raise FrameError("more ends of pages than a call has")
                 call.set_page_end(ordinal, mark)
             case ["looked"]:
                 call.execution.facts[USES_TIME] = True
@@ -392,7 +399,9 @@ def _bounds(told: Any) -> Bounds:
 
 def _target(told: Any) -> Target:
     match told:
-        case [str(name), str(mount), str(handle), bool(stale), None | dict() as limits, None | str() as label] if len(name) <= _NAME_MAX:
+        case [str(name), str(mount), str(handle), bool(stale), None | dict() as limits, None | str() as label] if (
+            len(name) <= _NAME_MAX and len(label or "") <= LABEL_MAX
+        ):
             try:
                 return Target(name, mount, handle, stale, None if limits is None else Limits(**limits), label)
             except (TypeError, ValueError) as error:

@@ -25,6 +25,7 @@ FRAMES = "__interlock_frames__"
 _TEXT_MAX = 10_000
 _FRAMES_MAX = 40
 _ARGS_MAX = 16
+_ITEMS_MAX = 100
 _OWN = {
     name: kind
     for name, kind in vars(errors).items()
@@ -69,7 +70,8 @@ def make(told: Any, label: str, *, trusted: bool) -> Exception:
     match told:
         case ["own", str(name), list(args), _, frames] if name in _OWN and (trusted or name not in _HOSTS):
             try:
-                error: Exception = _OWN[name](*[_argument(argument) for argument in args])
+                plain = args if trusted or name == "AppError" else [_clean(argument) for argument in args[:_ARGS_MAX]]
+                error: Exception = _OWN[name](*[_argument(argument) for argument in plain])
                 str(error)
             except Exception:
                 error = _python("InterlockError", "Exception", [], f"{name} of {args!r}"[:_TEXT_MAX])
@@ -112,6 +114,15 @@ def frames_of(error: BaseException, own: str) -> list[str]:
 
 def _argument(argument: Any) -> Any:
     return tuple(argument) if type(argument) is list else argument
+
+
+def _clean(argument: Any) -> Any:
+    """What a component says of itself in an error that is no data of its author: it goes to logs and terminals."""
+    if isinstance(argument, str):
+        return cleaned(argument)
+    if type(argument) is list:
+        return [_clean(item) for item in argument[:_ITEMS_MAX]]
+    return argument if isinstance(argument, int | float | None) else cleaned(_said(lambda: argument))
 
 
 def _packable(argument: Any) -> Any:

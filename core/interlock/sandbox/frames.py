@@ -9,6 +9,7 @@ Start at `encode` and `Frames`. What the host reads was written by a component: 
 
 from __future__ import annotations
 
+import gc
 import re
 import reprlib
 from base64 import b64decode, b64encode
@@ -49,19 +50,31 @@ def encode(frame: list[Any]) -> bytes:
 
 def decode(body: bytes | bytearray) -> list[Any]:
     """The frame in these bytes, looked at before anything is built of it. Raises FrameError."""
-    nodes = body.count(b",") + body.count(b"[") + body.count(b"{")
-    if nodes > _NODES_FREE:
+    nodes = parts(body)
+    if nodes > _NODES_MAX:
         bare = _STRINGS.sub(b"", body)
-        nodes = bare.count(b",") + bare.count(b"[") + bare.count(b"{")
+        nodes = parts(bare)
         if nodes > _NODES_MAX:
             raise FrameError(f"a frame of {nodes:,} parts")
+    # The collector would look at everything again and again while it is built, which takes longer than building it.
+    collects = nodes > _NODES_FREE and gc.isenabled()
+    if collects:
+        gc.disable()
     try:
         frame = _undescribed(orjson.loads(body), 0) if b'{"$strange"' in body else unpack(bytes(body))
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, MemoryError, OverflowError) as error:
         raise FrameError(f"a frame that cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
+    finally:
+        if collects:
+            gc.enable()
     if type(frame) is not list or not frame or type(frame[0]) is not str:
         raise FrameError("a frame that is no list with a name")
     return frame
+
+
+def parts(body: bytes | bytearray) -> int:
+    """How many objects would be built of it, at most: commas in texts count too."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 class Frames:

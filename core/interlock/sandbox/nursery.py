@@ -102,6 +102,7 @@ class Nursery:
         self._pid = os.getpid()
         self._statuses: dict[int, socket.socket] = {}
         self._forked = 0
+        self._unread = b""
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
@@ -133,13 +134,14 @@ class Nursery:
             line, descriptors = b"", []
         if not line:
             os._exit(_HOST_GONE)
-        request = json.loads(line)
-        if "signal" in request:
-            if request["pid"] in self._statuses:  # not reaped yet, so the number is still its own
+        # Requests without descriptors are glued to what comes behind them; those with descriptors end what is read at once.
+        *lines, self._unread = (self._unread + line).split(b"\n")
+        for request in map(json.loads, lines):
+            if "signal" not in request:
+                channel, status = descriptors
+                self._fork(Plan.from_json(request), channel, socket.socket(fileno=status))
+            elif request["pid"] in self._statuses:  # not reaped yet, so the number is still its own
                 os.kill(request["pid"], request["signal"])
-            return
-        channel, status = descriptors
-        self._fork(Plan.from_json(request), channel, socket.socket(fileno=status))
 
     def _fork(self, plan: Plan, channel: int, status: socket.socket) -> None:
         self._forked += 1

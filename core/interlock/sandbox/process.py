@@ -13,9 +13,9 @@ import contextvars
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
-from interlock.errors import DeadlineExceeded, MountError
+from interlock.errors import CallRefused, DeadlineExceeded, MountError
 from interlock.sandbox.failures import FRAMES, cleaned, make, tell
-from interlock.sandbox.frames import FrameError, Frames, decode, encode
+from interlock.sandbox.frames import FrameError, Frames, decode, encode, parts
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned
 
@@ -26,6 +26,11 @@ _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _STANDING = frozenset({"metrics"})
 """What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
+_HELD_MAX = 64 * 1024 * 1024
+"""Bytes of memory, about, that operations of one worker may hold while they wait for their turn."""
+_PART_BYTES = 32
+_FAILURES_MAX = 1_024
+"""Errors of operations that are kept for one call, the newest: a worker keeps half of them, and tells anew what it has forgotten."""
 _UNREAD_MAX = 4 * 1024 * 1024
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
@@ -96,6 +101,7 @@ class Process:
         self._frozen = False
         self._leaving: dict[int, _Open] = {}
         self._late = 0
+        self._held = 0
         self._heard_at_cpu = 0.0
         self._idle: asyncio.TimerHandle | None = None
         self._flushing = False
@@ -311,7 +317,7 @@ class Process:
     def _take(self, body: bytes) -> None:
         match decode(body):
             case ["op", int(number), int(operation), str(method), int(running), list(args), list(steps)]:
-                self._operation(number, operation, method, running, args, steps)
+                self._operation(number, operation, method, running, args, steps, len(body) + _PART_BYTES * parts(body))
             case ["ret", int(number), bool(looked), value, list(steps)]:
                 opened = self._ended(number)
                 if opened is not None:
@@ -391,19 +397,37 @@ class Process:
 
     # operations
 
-    def _operation(self, number: int, operation: int, method: str, running: int, args: list[Any], steps: list[Any]) -> None:
+    def _operation(self, number: int, operation: int, method: str, running: int, args: list[Any], steps: list[Any], size: int) -> None:
         opened = self._calls.get(number)
         if opened is None or opened.future.done():
             self._count_late()
             self._send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
             return
         self.operations += 1
+        if operation in opened.tasks:
+            raise FrameError("two operations of one number")
         if len(opened.tasks) >= _OPEN_MAX:
             raise FrameError(f"more than {_OPEN_MAX:,} operations at once")
+        if self._held and self._held + size > _HELD_MAX:
+            told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
+            self._fail(opened, operation, CallRefused(opened.served.label, told))
+            return
         other = self._calls.get(running) if running else None
         work = opened.served.answer(method, args, other.served if other is not None else None, steps)
+        self._held += size
         task = self._loop.create_task(self._serve(opened, operation, work, is_waited_for=method in _STANDING))
         opened.tasks[operation] = task
+        task.add_done_callback(lambda _: self._let_go(size))
+
+    def _let_go(self, size: int) -> None:
+        self._held -= size
+
+    def _fail(self, opened: _Open, operation: int, error: Exception) -> None:
+        failures = opened.failures
+        if len(failures) >= _FAILURES_MAX:
+            del failures[next(iter(failures))]
+        failures[operation] = error
+        self._send(["err", operation, self._told(error)])
 
     async def _serve(self, opened: _Open, operation: int, work: Coroutine[Any, Any, Any], *, is_waited_for: bool) -> None:
         try:
@@ -417,8 +441,7 @@ class Process:
             self.kill(f"it broke the protocol: {cleaned(str(error))}", opened.served)
             return
         except Exception as error:
-            opened.failures[operation] = error
-            self._send(["err", operation, self._told(error)])
+            self._fail(opened, operation, error)
             return
         finally:
             work.close()  # it may not have begun

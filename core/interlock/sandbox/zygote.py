@@ -246,7 +246,7 @@ class Zygote:
 
     def _send(self, request: dict[str, object], descriptors: list[int]) -> None:
         with self._lock:
-            socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
+            socket.send_fds(self._control, [json.dumps(request).encode() + b"\n"], descriptors)
 
 
 _shared: Zygote | None = None

@@ -15,6 +15,8 @@ from interlock.limits import Limits
 from interlock.sdk.host import Target
 
 HANDLE_PREFIX = "function://"
+LABEL_MAX = 1_000
+"""Characters of the name that `options` gives a call."""
 
 
 class Reference:
@@ -35,6 +37,8 @@ class Reference:
             raise TypeError(f"options(stale=True or False, limits=Limits(documents_read=…)), not stale={stale!r}, limits={limits!r}")
         if not (name is None or isinstance(name, str)):
             raise TypeError(f"options(name=…) takes a string, not {name!r}")
+        if len(name or "") > LABEL_MAX:
+            raise ValueError(f"options(name=…) is a label of at most {LABEL_MAX:,} characters, not of {len(name or ''):,}")
         return OptionedReference(self, stale, limits, name)
 
     def __eq__(self, other: object) -> bool:

@@ -301,6 +301,87 @@ async def pretend_to_be_the_engine(ctx: MutationCtx) -> str:
     return "got through"
 
 
+# Numbers that are used twice, and more than was asked for
+
+
+@component.mutation
+async def wait_and_loot(ctx: MutationCtx, text: str) -> str:
+    await stay(0.1)
+    return await ctx.db.insert("loot", {"text": text})
+
+
+def run_op(call: int, operation: int, kind: str, name: str, **args: Any) -> None:
+    op(call, operation, "run", [kind, [name, "", "", False, None, None], args])
+
+
+@component.mutation
+async def fail_while_something_is_untold(ctx: MutationCtx, again: int) -> str:
+    """Two operations of one number, the first of which goes on while the call fails."""
+    run_op(own_number(), 900, "mutation", "wait_and_loot", text="after the failure")
+    run_op(own_number(), 900 + again, "mutation", "wait_and_loot", text="after the failure")
+    await stay(0.02)
+    raise ValueError("failed")
+
+
+@component.action
+async def hold_much(ctx: ActionCtx, count: int, size: int) -> str:
+    """Operations that wait behind others, each with large arguments."""
+    for number in range(64):
+        run_op(own_number(), 1000 + number, "query", "wait", seconds=2)
+    for number in range(count):
+        run_op(own_number(), 2000 + number, "query", "echo", text="x" * size)
+    await stay(5)
+    return "got through"
+
+
+@component.query
+async def echo(ctx: QueryCtx, text: str) -> int:
+    return len(text)
+
+
+@component.query
+async def mark_pages_without_end(ctx: QueryCtx, count: int) -> str:
+    for number in range(count):
+        frame("page", own_number(), number, "x" * 99_000)
+    return "got through"
+
+
+@component.query
+async def fail_without_end(ctx: QueryCtx, count: int) -> str:
+    """Each error that it was told of is kept, in case that it raises it."""
+    for number in range(count):
+        op(own_number(), 1000 + number, "patch", ["x" * 10_000, {}])
+        if number % 100 == 0:
+            await stay(0)
+    return "got through"
+
+
+@component.mutation
+async def step_without_end(ctx: MutationCtx, count: int, digest: str) -> str:
+    told = ["secrets", "by_creation_time", [], None, False]
+    ret(own_number(), "got through", [["scan", told, None, digest]] * count)
+    await stay(5)
+    return "got through"
+
+
+@component.mutation
+async def name_a_job_without_end(ctx: MutationCtx, size: int) -> str:
+    return await ask(ctx, "schedule", None, 3600, ["loot_something", "", "", False, None, "x" * size], {})
+
+
+@component.query
+async def log_without_end(ctx: QueryCtx, lines: int) -> str:
+    for _ in range(lines):
+        frame("log", own_number(), "ERROR", "x" * 1000)
+    return "got through"
+
+
+@component.query
+async def fail_in_colours(ctx: QueryCtx) -> None:
+    exc(own_number(), ["raised", 1, ["own", "DocumentNotFound", ["\x1b[2J\x1b[31mpatch", "\u202e" + "x" * 100_000], "", []]])
+    await stay(5)
+
+
 # What ends, blocks, or is too much
 
 
