@@ -7,8 +7,10 @@ the attack is real is shown next to it: what it is after is there, and who may h
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import re
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,12 +18,19 @@ from typing import Any
 
 import pytest
 from tests.mounting.distributions import install
-from tests.sandbox.attacks.thief.component import LIES, STEPS
+from tests.sandbox.attacks.credulous import HARM, Credulous
+from tests.sandbox.attacks.thief import component as thief
+from tests.sandbox.attacks.thief.component import ENDS, LIES, MIB, STEPS
+from tests.sandbox.forked import forked
 
-from interlock import App, ComponentCrashed, DeadlineExceeded, InterlockError, Limits
+from interlock import App, ComponentCrashed, DeadlineExceeded, InterlockError, Limits, WriteConflict
 from interlock.backend import Backend
+from interlock.functions import replay
 from interlock.functions.caller import Caller
+from interlock.sandbox import process
 from interlock.sandbox.confinement import available
+from interlock.sandbox.digests import digest
+from interlock.sandbox.failures import make
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
 HERE = Path(__file__).parent
@@ -79,7 +88,7 @@ class Scene:
 async def scene(installed: None) -> AsyncIterator[Scene]:
     app = App()
     app.use("thief", limits=Limits(deadline=DEADLINE), allow=["net:mail.example"])
-    app.use("thief", name="patient", workers=2, limits=Limits(deadline=3), allow=["net:mail.example"])
+    app.use("thief", name="patient", workers=2, limits=Limits(deadline=2), allow=["net:mail.example"])
     app.use("vault")
     async with Backend(app, data=":memory:", env={}) as backend:
         scene = Scene(backend)
@@ -170,6 +179,76 @@ async def test_a_context_has_no_more_than_its_kind(scene: Scene, name: str) -> N
     await scene.unharmed()
 
 
+OWN: dict[str, Any] = {
+    "read_by_id": lambda own: {"id": own["document"]},
+    "change_by_id": lambda own: {"id": own["document"]},
+    "replace_by_id": lambda own: {"id": own["document"]},
+    "delete_by_id": lambda own: {"id": own["document"]},
+    "scan_by_any_name": lambda own: {"table": "secrets"},
+    "go_on_with_a_cursor": lambda own: {"cursor": own["cursor"]},
+    "call_by_name": lambda own: {"name": "looted"},
+    "change_by_name": lambda own: {"name": "loot_something"},
+    "call_by_target": lambda own: {"name": "looted", "mount": "", "handle": ""},
+    "schedule_by_name": lambda own: {"name": "loot_something"},
+    "look_at_a_job": lambda own: {"id": own["job"]},
+    "cancel_a_job": lambda own: {"id": own["job"]},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+async def test_aimed_at_what_is_its_own_each_of_them_wins(scene: Scene, name: str) -> None:
+    """The canary of all that reaches for others."""
+    own = {
+        "document": await scene.thief("keep_a_secret"),
+        "cursor": await scene.thief("page_of_secrets"),
+        "job": await scene.thief("schedule_by_name", name="loot_something"),
+    }
+    answer = await scene.thief(name, **OWN[name](own))
+    if name in ("read_by_id", "scan_by_any_name"):
+        assert "kept" in str(answer)
+    elif name == "look_at_a_job":
+        assert answer is not None
+    elif name in ("change_by_id", "replace_by_id"):
+        assert await scene.thief("scan_a_table_of_the_same_name") == ["stolen"]
+    elif name == "delete_by_id":
+        assert await scene.thief("scan_a_table_of_the_same_name") == []
+
+
+async def test_what_a_component_says_that_it_is_counts_nowhere(scene: Scene) -> None:
+    caller = Caller(admin=True, source="test", request_id="r")
+    answer = await scene.backend.dispatcher.call("mutation", "claim_to_be", {"path": "vault"}, caller=caller, component_path="thief")
+    assert answer.value == "vault"  # the canary: in its own process it is believed
+    assert answer.log_lines == ["[INFO] thief: as another"]
+    assert await scene.thief("scan_a_table_of_the_same_name") == ["as another"]
+    await scene.unharmed()
+
+
+# Time of check, and time of use
+
+
+async def test_a_component_that_was_changed_on_the_disk_is_still_the_one_that_was_mounted(scene: Scene, tmp_path: Path) -> None:
+    file = tmp_path / "site" / "interlock_thief" / "component.py"
+    file.write_text(file.read_text().replace('VERSION = "one"', 'VERSION = "two"'))
+    await scene.denied("end", how="exit")  # the next worker is a new one
+    await scene.unharmed()
+    assert await scene.thief("version") == "one"
+    await scene.backend.reload()
+    assert await scene.thief("version") == "two"
+
+
+async def test_a_handle_that_was_revoked_is_worth_nothing_from_then_on(scene: Scene) -> None:
+    handle = await scene.vault("handle")
+    assert await scene.thief("call_by_name", name=handle) == ["the secret"]
+    await scene.vault("revoke", handle=handle)
+    assert "FunctionHandleNotFound" in await scene.denied("call_by_name", name=handle)
+    await scene.unharmed()
+
+
+async def test_what_is_told_after_the_answer_comes_too_late_however_close_behind_it(scene: Scene) -> None:
+    assert await scene.thief("answer_and_go_on") == 1
+    assert await scene.thief("looted") == ["before the answer"]
+
+
 # Frames that lie
 
 
@@ -183,10 +262,22 @@ async def test_a_frame_that_lies_ends_the_worker_and_nothing_else(scene: Scene, 
     await scene.unharmed()
 
 
+@pytest.mark.parametrize("name", LIES)
+def test_a_host_that_believes_is_brought_down_or_led_astray_by_each_lie(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary of each: the same bytes, read without a single check."""
+    sent = bytearray()
+    monkeypatch.setattr(thief, "write", sent.extend)
+    LIES[name](7)
+    assert re.search(HARM[name], Credulous(own=7).read(bytes(sent))), Credulous(own=7).read(bytes(sent))
+
+
 async def test_the_frames_of_an_honest_call_get_through(scene: Scene) -> None:
-    """The canary of all lies: the same way, with the truth."""
-    assert await scene.thief("loot_something", text="honest")
+    """The canary of the way itself: written by hand past the SDK, with the truth."""
+    assert await scene.thief("write_past_the_sdk", text="honest") == "done"
     assert await scene.thief("looted") == ["honest"]
+    id = await scene.thief("loot_something", text="more")
+    assert await scene.thief("step", name="an honest write", id=id) == "got through"
+    assert await scene.thief("looted") == ["honest", "stolen", "before the step"]
 
 
 async def test_a_result_is_checked_whoever_wrote_the_frame(scene: Scene) -> None:
@@ -219,7 +310,7 @@ async def test_a_query_that_is_open_beside_cannot_be_made_to_write(scene: Scene)
     await scene.unharmed()
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", [name for name in STEPS if "honest" not in name])
 async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_out(scene: Scene, name: str) -> None:
     told = await scene.denied("step", name=name, id=scene.secret)
     assert re.match("ComponentCrashed|DeadlineExceeded|DocumentNotFound", told), told
@@ -239,10 +330,97 @@ async def test_half_a_frame_ends_at_the_deadline(scene: Scene) -> None:
 async def test_an_error_of_the_engine_cannot_be_made_up(scene: Scene) -> None:
     told = await scene.denied("pretend_to_be_the_engine")
     assert not told.startswith("WriteConflict")
+    believed = make(["own", "WriteConflict", ["f", "t", ["a"], "b"], "", []], "thief/f", trusted=True)
+    assert isinstance(believed, WriteConflict)
     await scene.unharmed()
 
 
+async def test_an_error_moves_no_cursor_and_forges_no_line(scene: Scene) -> None:
+    told = await scene.denied("fail_in_colours")
+    assert told.startswith("DocumentNotFound") and len(told) < 50_000
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told)
+    believed = make(["own", "DocumentNotFound", ["\x1b[2Jpatch", "x"], "", []], "thief/f", trusted=True)
+    assert "\x1b[2J" in str(believed)
+    await scene.unharmed()
+
+
+async def test_operations_have_a_number_each(scene: Scene) -> None:
+    """Else one of two would go on unseen while the layer below it is dropped."""
+    assert (await scene.denied("fail_while_something_is_untold", again=1)).startswith("ValueError")
+    await scene.unharmed()
+    assert "two operations of one number" in await scene.denied("fail_while_something_is_untold", again=0)
+    await asyncio.sleep(0.1)
+    assert await scene.vault("texts") == ["the secret"]
+
+
 # What ends, blocks, or is too much
+
+
+async def most_held(scene: Scene) -> int:
+    """How many MiB of waiting operations the host holds at most while it is attacked."""
+    attack = asyncio.ensure_future(scene.denied("hold_much", count=40, size=MIB))
+    most = 0
+    while not attack.done():
+        pool = scene.backend.dispatcher.runners.pool("thief")
+        assert pool is not None
+        most = max([most, *(worker._held for worker in pool._processes)])
+        await asyncio.sleep(0.001)
+    assert "DeadlineExceeded" in await attack
+    return most >> 20
+
+
+async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process._HELD_MAX <= 64 * MIB
+    monkeypatch.setattr(process, "_HELD_MAX", 8 * MIB)
+    assert 2 < await most_held(scene) <= 8
+    await scene.unharmed()
+    monkeypatch.setattr(process, "_HELD_MAX", 1 << 40)
+    assert await most_held(scene) > 16
+
+
+async def stall(scene: Scene, name: str, **args: Any) -> tuple[str, float]:
+    """What an attack comes to, and for how many seconds nobody else was served."""
+    attack = asyncio.ensure_future(scene.call("patient", name, **args))
+    longest = 0.0
+    while not attack.done():
+        began = time.monotonic()
+        await asyncio.sleep(0.001)
+        longest = max(longest, time.monotonic() - began)
+    return str(attack.exception() or attack.result()), longest
+
+
+async def test_steps_without_end_stop_nobody_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = digest([])
+    assert await scene.thief("step_without_end", count=10, digest=nothing) == "got through"
+    told, others_waited = await stall(scene, "step_without_end", count=20_000, digest=nothing)
+    monkeypatch.setattr(replay, "_STEPS_A_TURN", 1 << 40)
+    _, without = await stall(scene, "step_without_end", count=20_000, digest=nothing)
+    assert others_waited < without / 2
+    monkeypatch.setattr(replay, "_STEPS_MAX", 1_000)
+    told, _ = await stall(scene, "step_without_end", count=1_001, digest=nothing)
+    assert "1,001 steps of one function" in told
+    await scene.unharmed()
+
+
+async def test_ends_of_pages_are_kept_up_to_a_size(scene: Scene) -> None:
+    assert await scene.thief("mark_pages_without_end", count=10) == "got through"
+    assert "more ends of pages than a call has" in await scene.denied("mark_pages_without_end", count=100)
+    await scene.unharmed()
+
+
+async def test_the_name_of_a_job_is_no_place_to_keep_things(scene: Scene) -> None:
+    assert await scene.thief("name_a_job_without_end", size=1_000)
+    assert "broke the protocol" in await scene.denied("name_a_job_without_end", size=1_001)
+    await scene.unharmed()
+
+
+async def test_log_lines_by_hand_are_cut_off_too(scene: Scene) -> None:
+    caller = Caller(admin=True, source="test", request_id="r")
+    for lines, kept in ((10, 10), (5_000, 257)):
+        answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": lines}, caller=caller, component_path="patient")
+        assert len(answer.log_lines) == kept
+        assert all(line.startswith("[ERROR] patient: ") for line in answer.log_lines[:256])
+    await scene.unharmed()
 
 
 @pytest.mark.parametrize(
@@ -259,6 +437,20 @@ async def test_an_error_of_the_engine_cannot_be_made_up(scene: Scene) -> None:
 async def test_a_worker_that_ends_itself_ends_its_call_alone(scene: Scene, how: str) -> None:
     assert re.match("ComponentCrashed|RecursionError|DeadlineExceeded", await scene.denied("end", how=how))
     await scene.unharmed()
+
+
+@pytest.mark.parametrize(("how", "ends"), [("exit", 0), ("abort", signal.SIGABRT), ("read nowhere", signal.SIGSEGV)])
+def test_in_the_process_of_its_host_it_would_end_that_one(how: str, ends: int) -> None:
+    """The canary."""
+
+    def host() -> str:
+        faulthandler.disable()
+        ENDS[how]()
+        return "lives"
+
+    outcome = forked(host)
+    assert outcome.value != "lives"
+    assert outcome.signal == ends
 
 
 async def test_memory_without_end_is_the_components_own_trouble(scene: Scene) -> None:
@@ -318,6 +510,25 @@ async def test_questions_whose_answers_nobody_reads_cost_the_host_little(scene: 
     assert highest - before < 100 << 20, (highest - before) >> 20
     assert slowest < 2
     await scene.unharmed()
+
+
+async def test_a_host_that_goes_on_answering_would_be_filled_by_them(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary: the same questions, and no end of what may lie unread."""
+    pool = scene.backend.dispatcher.runners.pool("patient")
+    assert pool is not None
+
+    async def most_unread() -> int:
+        attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient"))
+        most = 0
+        while not attack.done() and most < 40 * MIB:
+            most = max([most, *(len(worker._out) for worker in pool._processes)])
+            await asyncio.sleep(0.001)
+        await attack
+        return most
+
+    monkeypatch.setattr(process, "_UNREAD_MAX", 1 << 40)
+    assert await most_unread() >= 16 * MIB
+    monkeypatch.undo()
 
 
 async def test_what_is_printed_moves_no_cursor_and_forges_no_line(scene: Scene) -> None:

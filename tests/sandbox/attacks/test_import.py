@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import orjson
 import pytest
 from tests.mounting.distributions import install, write
+from tests.sandbox.forked import forked
 
 from interlock import App, MountError
+from interlock.mounting import build_tree
+from interlock.sandbox import manifests
 from interlock.sandbox.confinement import available
+from interlock.sandbox.plan import Plan
+from interlock.sandbox.sources import installed_files
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -74,23 +83,47 @@ async def test_a_payload_in_the_module_fails_and_the_start_is_refused(site: Path
 @pytest.mark.parametrize(
     "attempt",
     [
-        "import subprocess; subprocess.run(['/bin/true'])",
-        "import socket; socket.create_connection(('127.0.0.1', 9))",
+        "import subprocess; subprocess.run(['/bin/true'], check=True)",
+        "import socket; socket.create_connection(('127.0.0.1', PORT)).close()",
         "import os; os.kill(os.getppid(), 0)",
         "import os; os.listdir('/')",
-        "import threading; threading.Thread(target=print).start()",
+        "import threading; threading.Thread(target=lambda: None).start()",
     ],
 )
 async def test_an_import_may_do_no_more_than_a_function(site: Path, attempt: str) -> None:
-    put(site, f"{attempt}\n{HONEST}")
-    with pytest.raises(MountError, match="Not allowed"):
-        await mount("sandbox")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        put(site, f"PORT = {server.getsockname()[1]}\n{attempt}\n{HONEST}")
+        with pytest.raises(MountError, match="Not allowed"):
+            await mount("sandbox")
+        await mount("process")
 
 
-async def test_an_import_that_ends_its_process_is_refused(site: Path) -> None:
-    put(site, f"import os; os._exit(0)\n{HONEST}")
-    with pytest.raises(MountError, match="its process ended"):
+@pytest.mark.parametrize("how", ["exit", "spin", "hoard"])
+async def test_an_import_that_does_not_come_to_an_end_is_refused(site: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    text = {
+        "exit": "import os; os._exit(0)",
+        "spin": "while True: pass",
+        "hoard": "held = []\nwhile True: held.append(bytearray(1 << 23))",
+    }[how]
+    monkeypatch.setattr(manifests, "_SECONDS", 1.0)
+    put(site, f"{text}\n{HONEST}")
+    with pytest.raises(MountError, match=r"its process ended|took longer than 1 s|MemoryError"):
         await mount("sandbox")
+    assert imported_here(text) == {"exit": "exit code 0", "spin": "no end", "hoard": "no end"}[how]
+
+
+def imported_here(text: str) -> str:
+    """What would become of a process that imported it: the canary."""
+
+    def importing() -> str:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        exec(text, {})
+        return "imported"
+
+    outcome = forked(importing)
+    assert outcome.value != "imported"
+    return "no end" if outcome.signal == signal.SIGALRM else "exit code 0"
 
 
 async def test_a_payload_in_the_face_does_not_run_by_mounting(site: Path, mark: Path) -> None:
@@ -117,6 +150,8 @@ async def test_an_entry_point_to_something_else_is_refused(site: Path, entry: st
     put(site, HONEST, entry=entry)
     with pytest.raises(MountError):
         await mount("sandbox")
+    if entry in ("os:path", "sys:modules"):  # a loader that takes what is there gets the machine's own
+        assert EntryPoint("hostile", entry, "interlock.components").load() in (os.path, sys.modules)
 
 
 FORGED = {
@@ -138,3 +173,17 @@ os.write(3, encode(["loaded", {FORGED[name]!r}]))
     put(site, forged + HONEST)
     with pytest.raises(MountError):
         await mount("sandbox")
+
+
+async def test_a_manifest_made_by_hand_that_says_no_more_than_is_true_is_taken(site: Path) -> None:
+    """The canary: this is the way by which a forged one would come."""
+    put(site, HONEST)
+    where = "interlock_hostile.component:component"
+    told = manifests.manifest_bytes(installed_files(where, (), where="here"), Plan(), where="here", title="mounts it", version="")
+    honest = orjson.loads(told)
+    honest["functions"]["here"]["doc"] = "written by hand"
+    forged = f"import os\nfrom interlock.sandbox.frames import encode\nos.write(3, encode(['loaded', {honest!r}]))\n{HONEST}"
+    (site / "interlock_hostile" / "component.py").write_text(forged)
+    app = App()
+    app.use("hostile")
+    assert build_tree(app, env={}).get("hostile").manifest.functions["here"].doc == "written by hand"

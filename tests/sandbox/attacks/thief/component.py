@@ -18,6 +18,7 @@ component = Component(
 )
 CHANNEL = 3
 MIB = 1 << 20
+VERSION = "one"
 
 
 def write(data: bytes) -> None:
@@ -94,6 +95,21 @@ async def scan_a_table_of_the_same_name(ctx: QueryCtx) -> Any:
     return [row["text"] async for row in ctx.db.query("secrets")]
 
 
+@component.mutation
+async def keep_a_secret(ctx: MutationCtx) -> str:
+    return await ctx.db.insert("secrets", {"text": "kept"})
+
+
+@component.query
+async def page_of_secrets(ctx: QueryCtx) -> str:
+    return (await ctx.db.query("secrets").paginate(PaginationOptions(num_items=1))).continue_cursor
+
+
+@component.query
+async def version(ctx: QueryCtx) -> str:
+    return VERSION
+
+
 @component.query
 async def scan_by_any_name(ctx: QueryCtx, table: str) -> Any:
     return await ask(ctx, "scan", [table, "by_creation_time", [], None, False], None)
@@ -131,7 +147,8 @@ async def cancel_a_job(ctx: MutationCtx, id: str) -> Any:
 
 @component.query
 async def look_at_a_job(ctx: QueryCtx, id: str) -> Any:
-    return await ctx.scheduler.get(id)
+    found = await ctx.scheduler.get(id)
+    return None if found is None else found.name
 
 
 @component.query
@@ -261,6 +278,7 @@ async def wait(ctx: QueryCtx, seconds: float) -> str:
 
 
 STEPS: dict[str, Any] = {
+    "an honest write": lambda id: ["patch", id, {"text": "stolen"}],
     "a write to the document of another": lambda id: ["patch", id, {"text": "stolen"}],
     "rows that it was never shown": lambda id: ["scan", ["loot", "by_creation_time", [], None, False], None, "0" * 32],
     "rows of an index that there is not": lambda id: ["scan", ["loot", "by_nothing", [], None, False], None, "0" * 32],
@@ -299,6 +317,42 @@ async def pretend_to_be_the_engine(ctx: MutationCtx) -> str:
     exc(own_number(), ["raised", 1, ["own", "WriteConflict", ["f", "t", ["a"], "b"], "", []]])
     await stay(5)
     return "got through"
+
+
+@component.mutation
+async def write_past_the_sdk(ctx: MutationCtx, text: str) -> str:
+    """The same by hand, as it may be done: the canary of what is written by hand as it may not."""
+    op(own_number(), 900, "insert", ["loot", {"text": text}])
+    await stay(0.02)
+    return "done"
+
+
+@component.mutation
+async def answer_and_go_on(ctx: MutationCtx) -> int:
+    """Told before the answer, the answer, and told after it, in one crossing."""
+    held: list[bytes] = []
+    for parts in (
+        ["op", own_number(), 900, "insert", 0, ["loot", {"text": "before the answer"}], []],
+        ["ret", own_number(), False, 1, []],
+        ["op", own_number(), 901, "insert", 0, ["loot", {"text": "after the answer"}], []],
+    ):
+        held.append(encode(parts))
+    write(b"".join(held))
+    return 2
+
+
+@component.mutation
+async def claim_to_be(ctx: MutationCtx, path: str) -> str:
+    """Says in every place that it can reach that it is another instance."""
+    from interlock.sdk.host import FunctionInfo
+
+    worker = sys.modules["interlock.sandbox.worker.running"].Worker
+    host = worker.running()
+    host.function = FunctionInfo("put", "mutation", path)
+    host._worker.path = path
+    ctx.log.info("as another")
+    await ctx.db.insert("secrets", {"text": "as another"})
+    return ctx.function.component_path
 
 
 # Numbers that are used twice, and more than was asked for
@@ -385,35 +439,47 @@ async def fail_in_colours(ctx: QueryCtx) -> None:
 # What ends, blocks, or is too much
 
 
+def overflow_the_stack() -> str:
+    sys.setrecursionlimit(10**9)
+    nested: Any = []
+    for _ in range(300_000):
+        nested = [nested]
+    return repr(nested)
+
+
+def hoard() -> None:
+    hoard = []
+    while True:
+        hoard.append(bytearray(8 * MIB))
+
+
+def stop_itself() -> None:
+    import signal
+
+    signal.raise_signal(signal.SIGSTOP)
+
+
+def library() -> Any:
+    return sys.modules["interlock.sandbox.confinement.libc"].library()
+
+
+ENDS: dict[str, Any] = {
+    "exit": lambda: os._exit(0),
+    "abort": os.abort,
+    "close the channel": lambda: os.close(CHANNEL),
+    "stop itself": stop_itself,
+    "read nowhere": lambda: library().strlen(1),
+    "overflow the stack": overflow_the_stack,
+    "hoard": hoard,
+    "call a system call of another ABI": lambda: library().syscall(0x40000000 | 39),
+}
+
+
 @component.mutation
 async def end(ctx: MutationCtx, how: str) -> str:
     await ctx.db.insert("loot", {"text": "before the end"})
     await ctx.db.query("loot").collect()
-    if how == "exit":
-        os._exit(0)
-    if how == "abort":
-        os.abort()
-    if how == "close the channel":
-        os.close(CHANNEL)
-    if how == "stop itself":
-        import signal
-
-        signal.raise_signal(signal.SIGSTOP)
-    if how == "read nowhere":
-        library = sys.modules["interlock.sandbox.confinement.libc"].library()
-        library.strlen(1)
-    if how == "overflow the stack":
-        sys.setrecursionlimit(10**9)
-        nested: Any = []
-        for _ in range(300_000):
-            nested = [nested]
-        return repr(nested)
-    if how == "hoard":
-        hoard = []
-        while True:
-            hoard.append(bytearray(8 * MIB))
-    if how == "call a system call of another ABI":
-        sys.modules["interlock.sandbox.confinement.libc"].library().syscall(0x40000000 | 39)
+    ENDS[how]()
     return "got through"
 
 

@@ -31,6 +31,11 @@ async def handle(ctx: MutationCtx) -> str:
 
 
 @component.mutation
+async def revoke(ctx: MutationCtx, handle: str) -> None:
+    await ctx.revoke_handle(handle)
+
+
+@component.mutation
 async def later(ctx: MutationCtx) -> str:
     return await ctx.scheduler.run_after(3600, put, text="later")
 
