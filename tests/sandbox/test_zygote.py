@@ -120,6 +120,24 @@ def test_cpu_and_memory_are_read_from_outside(zygote: Zygote) -> None:
     worker.close()
 
 
+def test_requests_that_come_together_are_all_heard(zygote: Zygote) -> None:
+    """Those without a descriptor are glued to one another on the way."""
+    worker = zygote.spawn(Plan())
+    receive(worker)
+    pid = wait_pid(worker)
+    os.kill(zygote.pid, signal.SIGSTOP)
+    wait_state(zygote.pid, "T")
+    for _ in range(50):
+        zygote.send_signal(pid, 0)
+    zygote.send_signal(pid, signal.SIGSTOP)
+    another = zygote.spawn(Plan())
+    os.kill(zygote.pid, signal.SIGCONT)
+    assert receive(another)[0] == "hello"
+    wait_state(pid, "T")
+    another.close()
+    worker.close()
+
+
 def wait_state(pid: int, state: str) -> None:
     for _ in range(10_000):
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == state:

@@ -54,6 +54,9 @@ def test_options_travel_with_the_call_and_the_last_one_said_counts() -> None:
     ref = components.a.add.options(stale=True, limits=limits).options(name="twice").options(stale=False)
     assert as_target(ref) == Target(name="add", mount="a", stale=False, limits=limits, label="twice")
     assert as_target(reference("m:f").options(name="x")).label == "x"
+    assert as_target(reference("m:f").options(name="x" * 1_000)).label == "x" * 1_000
+    with pytest.raises(ValueError, match="at most 1,000 characters, not of 1,001"):
+        reference("m:f").options(name="x" * 1_001)
 
 
 def test_what_is_no_reference_says_so() -> None:

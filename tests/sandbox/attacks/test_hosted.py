@@ -378,6 +378,27 @@ async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scen
     assert await most_held(scene) > 16
 
 
+async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process._FAILURES_MAX <= 1_024
+
+    async def most_kept() -> int:
+        pool = scene.backend.dispatcher.runners.pool("thief")
+        assert pool is not None
+        attack = asyncio.ensure_future(scene.thief("fail_without_end", count=800))
+        most = 0
+        while not attack.done():
+            most = max([most, *(len(opened.failures) for worker in pool._processes for opened in worker._calls.values())])
+            await asyncio.sleep(0)
+        assert await attack == "got through"
+        return most
+
+    monkeypatch.setattr(process, "_FAILURES_MAX", 50)
+    assert 0 < await most_kept() <= 50
+    await scene.unharmed()
+    monkeypatch.setattr(process, "_FAILURES_MAX", 1 << 40)
+    assert await most_kept() > 300
+
+
 async def stall(scene: Scene, name: str, **args: Any) -> tuple[str, float]:
     """What an attack comes to, and for how many seconds nobody else was served."""
     attack = asyncio.ensure_future(scene.call("patient", name, **args))
