@@ -93,7 +93,12 @@ async def scene(installed: None) -> AsyncIterator[Scene]:
     async with Backend(app, data=":memory:", env={}) as backend:
         scene = Scene(backend)
         scene.secret = await scene.vault("put", text="the secret")
-        assert await scene.thief("looted") == []  # loaded, so that deadlines are those of calls
+        for attempt in range(20):  # loaded, so that deadlines are those of calls
+            try:
+                assert await scene.thief("looted") == []
+                break
+            except DeadlineExceeded:
+                assert attempt < 19
         yield scene
 
 
@@ -381,10 +386,10 @@ async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scen
 async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert process._FAILURES_MAX <= 1_024
 
-    async def most_kept() -> int:
+    async def most_kept(count: int) -> int:
         pool = scene.backend.dispatcher.runners.pool("thief")
         assert pool is not None
-        attack = asyncio.ensure_future(scene.thief("fail_without_end", count=800))
+        attack = asyncio.ensure_future(scene.thief("fail_without_end", count=count))
         most = 0
         while not attack.done():
             most = max([most, *(len(opened.failures) for worker in pool._processes for opened in worker._calls.values())])
@@ -393,10 +398,10 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
         return most
 
     monkeypatch.setattr(process, "_FAILURES_MAX", 50)
-    assert 0 < await most_kept() <= 50
+    assert 0 < await most_kept(800) <= 50
     await scene.unharmed()
     monkeypatch.setattr(process, "_FAILURES_MAX", 1 << 40)
-    assert await most_kept() > 300
+    assert await most_kept(801) > 300
 
 
 async def stall(scene: Scene, name: str, **args: Any) -> tuple[str, float]:
