@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from interlock import ActionCtx, AppError, Function, MutationCtx, QueryCtx, Reference, ValueRefused, reference, to_text
+from interlock import ActionCtx, AppError, Function, InterlockError, MutationCtx, QueryCtx, Reference, ValueRefused, reference, to_text
 from interlock_action_cache.keys import key_of
 
 Reader = QueryCtx | ActionCtx
@@ -229,7 +229,13 @@ class ActionCache:
                 await ctx.run_mutation(self._mount.drop, name=self.name, key=key, token=token)
             raise
         else:
-            kept = await ctx.run_mutation(self._mount.finish, value=value, noted=self._take_noted(), **place)
+            try:
+                kept = await ctx.run_mutation(self._mount.finish, value=value, noted=self._take_noted(), **place)
+            except InterlockError as error:  # the run has its result all the same
+                kept = "not kept"
+                ctx.log.warning(f"a result of {self.name} is given but not kept: {error}")
+                with suppress(InterlockError):
+                    await ctx.run_mutation(self._mount.drop, name=self.name, key=key, token=token)
             self._write_log(ctx, "miss", kept)
             return value
         finally:

@@ -13,10 +13,11 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from interlock import ActionCtx, AppError, Component, MutationCtx, QueryCtx, Range, Schema, Table, to_text
 from interlock_action_cache.keys import key_of
+from interlock_action_cache.portions import WEIGHT_MOST, Portions
 
 VALUE_MOST = 900_000  # bytes of a value as text: a document holds 1 MiB
+ERROR_MOST = 20_000  # of an error that is only told to those who wait
 AT_ONCE = 100
-EVICTED_AT_ONCE = 20
 EVICTED_MOST = 1_000
 HOUR = 3_600.0
 FAILURE_KEPT = 60_000.0  # ms in which those who waited learn of it
@@ -184,7 +185,7 @@ async def fail(
         await ctx.db.insert("flights", {field: flight[field] for field in ("name", "key", "token", "tags", "until")})
         flight = await _flight(ctx, name, key)
         assert flight is not None
-    failed = {"error": error} if len(to_text(error)) <= VALUE_MOST else {"error": {"message": "the action failed"}}
+    failed = {"error": error} if len(to_text(error)) <= ERROR_MOST else {"error": {"message": "the action failed"}}
     await ctx.db.patch(flight["_id"], {"failed": failed, "until": ctx.now() + FAILURE_KEPT})
 
 
@@ -278,10 +279,10 @@ async def remove_all(ctx: MutationCtx, name: str | None = None, batch_size: int 
         stored = ctx.db.query("entries").index("stored", stored=Range(lte=until))
     else:
         stored = ctx.db.query("entries").index("named_stored", name=name, stored=Range(lte=until))
-    rows = await stored.order("desc").take(size)
-    for row in rows:
+    rows = Portions(stored.order("desc"), size)
+    async for row in rows:
         await _delete(ctx, row)
-    if len(rows) == size:
+    if not rows.is_done:
         await ctx.scheduler.run_after(0, remove_all, name=name, batch_size=batch_size, before=until)
 
 
@@ -294,24 +295,28 @@ async def remove_tag(ctx: MutationCtx, tag: str, before: float | None = None) ->
             if tag in flight["tags"]:
                 await ctx.db.delete(flight["_id"])
     marks = await ctx.db.query("tags").index("tag", tag=tag, stored=Range(lte=until)).take(AT_ONCE)
+    weight = 0
     for mark in marks:
         row = await ctx.db.get(mark["entry"])
         if row is not None:
             await _delete(ctx, row)
-    if len(marks) == AT_ONCE:
+            weight += row["size"]
+        if weight > WEIGHT_MOST:
+            break
+    if len(marks) == AT_ONCE or weight > WEIGHT_MOST:
         await ctx.scheduler.run_after(0, remove_tag, tag=tag, before=until)
 
 
 @component.mutation(internal=True)
 async def purge(ctx: MutationCtx) -> None:
     """Remove what nobody will be given any more."""
-    rows = await ctx.db.query("entries").index("gone", gone=Range(gt=0, lte=ctx.now())).take(AT_ONCE)
-    for row in rows:
+    rows = Portions(ctx.db.query("entries").index("gone", gone=Range(gt=0, lte=ctx.now())), AT_ONCE)
+    async for row in rows:
         await _delete(ctx, row)
     late = await ctx.db.query("flights").index("until", until=Range(lte=ctx.now())).take(AT_ONCE)
     for flight in late:
         await ctx.db.delete(flight["_id"])
-    if AT_ONCE in (len(rows), len(late)):
+    if not rows.is_done or len(late) == AT_ONCE:
         await ctx.scheduler.run_after(0, purge)
 
 
@@ -365,18 +370,15 @@ async def _store(ctx: MutationCtx, name: str, key: str, kind: str, value: Any, p
 async def _evict(ctx: MutationCtx, name: str, kept: str, total: Row, policy: Policy) -> None:
     """Remove those that were not used for the longest, until the name is within its budget."""
     most_entries, most_bytes = policy.get("max_entries", math.inf), policy.get("max_bytes", math.inf)
-    evicted = 0
-    while (total["entries"] > most_entries or total["bytes"] > most_bytes) and evicted < EVICTED_MOST:
-        rows = await ctx.db.query("entries").index("used", name=name).take(EVICTED_AT_ONCE)
-        others = [row for row in rows if row["_id"] != kept]
-        if not others:
-            break
-        for row in others:
-            if total["entries"] <= most_entries and total["bytes"] <= most_bytes:
-                break
-            await _delete(ctx, row)
-            total = await _add(ctx, name, {"evicted": 1})
-            evicted += 1
+    if total["entries"] <= most_entries and total["bytes"] <= most_bytes:
+        return
+    async for row in Portions(ctx.db.query("entries").index("used", name=name), EVICTED_MOST):
+        if row["_id"] == kept:  # it is the newest: there are no others
+            return
+        await _delete(ctx, row)
+        total = await _add(ctx, name, {"evicted": 1})
+        if total["entries"] <= most_entries and total["bytes"] <= most_bytes:
+            return
 
 
 async def _delete(ctx: MutationCtx, row: Row) -> None:
