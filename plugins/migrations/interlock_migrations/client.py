@@ -32,6 +32,7 @@ from interlock import (
 RESUME = "resume"
 SAMPLE_MOST = 10
 BATCH_DEFAULT = 100
+ERROR_MOST = 2_000  # characters of what is said of a document that failed
 
 Reader = QueryCtx | ActionCtx
 Writer = MutationCtx | ActionCtx
@@ -384,7 +385,7 @@ class _Walk:
             facts = {
                 "code": "MIGRATE_ONE_FAILED",
                 "id": doc["_id"],
-                "error": f"{type(error).__name__}: {error}",
+                "error": f"{type(error).__name__}: {error}"[:ERROR_MOST],
                 "traceback": text[-10_000:],
             }
             raise AppError(facts) from error
@@ -402,8 +403,8 @@ class _Walk:
 
 def _said_by(error: Exception) -> str:
     if isinstance(error, AppError) and isinstance(error.data, dict) and error.data.get("code") == "MIGRATE_ONE_FAILED":
-        return str(error.data["error"])
-    return f"{type(error).__name__}: {error}"
+        return str(error.data["error"])[:ERROR_MOST]
+    return f"{type(error).__name__}: {error}"[:ERROR_MOST]
 
 
 def _size(what: str, size: int) -> int:

@@ -387,12 +387,17 @@ async def forget_texts(ctx: MutationCtx, owner: str) -> None:
 async def sweep(ctx: MutationCtx) -> None:
     """Remove runs that have been kept long enough."""
     rows = await ctx.db.query("expiries").index("at", at=Range(lte=ctx.now())).take(SWEPT_AT_ONCE)
+    swept = 0
     for row in rows:
         await ctx.db.delete(row["_id"])
         workflow = await ctx.db.get(row["workflow"])
         if workflow is not None and workflow["state"] in ENDED and workflow.get("expires", ctx.now()) <= ctx.now():
             await progress.delete_run(ctx, workflow)
-    if len(rows) == SWEPT_AT_ONCE:
+        swept += 1
+        metrics = ctx.metrics()
+        if any(4 * metrics.used[name] > metrics.remaining[name] for name in ("bytes_read", "documents_read", "functions_scheduled")):
+            break
+    if swept < len(rows) or len(rows) == SWEPT_AT_ONCE:
         await ctx.scheduler.run_after(0, sweep)
 
 

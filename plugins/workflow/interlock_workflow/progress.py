@@ -474,7 +474,7 @@ async def forget_some(ctx: MutationCtx, workflow_id: str, before: int | None = N
         await ctx.scheduler.run_after(0, "forget_steps", workflow_id=workflow_id, before=before)
 
 
-FORGOTTEN_AT_ONCE, PAGES_FORGOTTEN_AT_ONCE = 256, 64
+FORGOTTEN_AT_ONCE, PAGES_FORGOTTEN_AT_ONCE = 100, 25  # of the longest: 5 MB and 2 MB, read twice
 
 
 async def forget_texts_of(ctx: MutationCtx, owner: str) -> None:

@@ -35,8 +35,8 @@ OutcomeKind = Literal["success", "failed", "canceled"]
 OPEN = ("ready", "waiting", "held", "running")
 ENDED = ("succeeded", "failed", "canceled")
 CANCELED_AT_ONCE = 64
-SWEPT_AT_ONCE = 256
-REPORTED_MOST = 5_000
+SWEPT_AT_ONCE = 64
+REPORTED_MOST, REPORTED_AT_ONCE = 5_000, 250
 ACTION_SECONDS = 590.0  # so that its end can still be noted within the time of an action
 TRANSACTION = Limits(deadline=12.0, cpu=0.9, documents_read=30_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=12 << 20)
 
@@ -471,10 +471,19 @@ async def list_works(
 
 @component.query
 async def report(ctx: QueryCtx, since: float = 0.0) -> dict[str, Any]:
-    """What ended since a time and is still kept (the newest 5,000), and what is open now."""
-    rows = await ctx.db.query("works").index("ended", ended=Range(gte=since)).order("desc").take(REPORTED_MOST)
-    counts = {state: sum(row["state"] == state for row in rows) for state in ENDED}
-    retries = sum(max(0, row["attempts"] - 1) for row in rows)
+    """What ended since a time and is still kept (the newest 5,000, or as many as a query may read), and what is open now."""
+    counts, retries, seen = dict.fromkeys(ENDED, 0), 0, 0
+    ended = ctx.db.query("works").index("ended", ended=Range(gte=since)).order("desc")
+    page = await ended.paginate(PaginationOptions(num_items=REPORTED_AT_ONCE))
+    while True:
+        for row in page.page:
+            counts[row["state"]] += 1
+            retries += max(0, row["attempts"] - 1)
+        seen += len(page.page)
+        metrics = ctx.metrics()
+        if page.is_done or seen >= REPORTED_MOST or metrics.used["bytes_read"] > metrics.remaining["bytes_read"]:
+            break
+        page = await ended.paginate(PaginationOptions(num_items=REPORTED_AT_ONCE, cursor=page.continue_cursor))
     completed = counts["succeeded"] + counts["failed"] + retries
     open_now = {state: await ctx.db.query("works").index("queue", state=state).count() for state in OPEN}
     return {

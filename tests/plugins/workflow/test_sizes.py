@@ -159,3 +159,25 @@ async def test_a_run_of_which_a_job_has_failed_says_why_and_goes_on(lost: str, m
         await t.advance(620)
         found = await status(t, lab, id)
         assert (found.type, found.result, found.stalled) == ("completed", "done", None)
+
+
+@pytest.mark.parametrize("isolation", ["inline"], indirect=True)
+async def test_runs_that_were_kept_long_enough_are_removed_however_much_they_have_recorded() -> None:
+    lab = Lab()
+
+    @lab.component.query
+    async def some(ctx: Any) -> str:
+        return "x" * 7_900
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> None:
+        for _ in range(30):
+            await step.run_query(some)
+
+    async with Bench(lab.component) as t:
+        for _ in range(60):
+            await do(t, lambda ctx: lab.workflows.start(ctx, flow, {}, keep_for=60))
+        await t.finish_scheduled()
+        await t.advance(2 * 3_600)
+        for table in ("workflows", "pages", "expiries"):
+            assert await t.run(lambda ctx, table=table: ctx.db.query(table).count(), component="workflow") == 0
