@@ -21,6 +21,7 @@ THE_WORD = 1000  # the score of the word itself
 GRACE = 30  # seconds for the others, once somebody has found the word
 COUNTING = 3  # seconds between the end of a round and its results
 PAUSE = 20  # seconds between the results and the next word
+LATER = 60  # seconds between a round that failed and the next one
 SHORTEST = 3600  # seconds: a round that begins just before midnight lasts until the next one
 PODIUM = 3
 
@@ -76,13 +77,14 @@ def closing_time(now: float) -> float:
 @mutation
 async def ensure(ctx: MutationCtx) -> None:
     """See to it that there is a round, or will be. Everybody may ask; one run a number answers all."""
-    newest = await newest_round(ctx)
-    if newest is None:
+    if await newest_round(ctx) is None:
         await start(ctx, 1, after=0)
 
 
 async def start(ctx: MutationCtx, number: int, *, after: float) -> None:
-    await workflows.start(ctx, play, {"number": number}, key=f"round {number}", run_after=after, keep_for=7 * DAY)
+    await workflows.start(
+        ctx, play, {"number": number}, key=f"round {number}", run_after=after, keep_for=7 * DAY, on_complete=ended, context=number
+    )
 
 
 @mutation(internal=True)
@@ -110,13 +112,25 @@ async def close(ctx: MutationCtx, round: RoundId) -> None:
 
 @mutation(internal=True)
 async def announce(ctx: MutationCtx, round: RoundId) -> None:
-    """Tell the word and who came nearest, and plan the next round."""
+    """Tell the word and who came nearest."""
     places = await top_entries(ctx, round, PODIUM, words=True)
     results = [{"player": place["name"], "word": place["word"], "score": place["score"]} for place in places]
     await ctx.db.patch(round, {"state": "announced", "results": results})
-    document = await ctx.db.get(round)
-    assert document is not None
-    await start(ctx, document["number"] + 1, after=PAUSE)
+
+
+@mutation(internal=True)
+async def ended(ctx: MutationCtx, workflow_id: str, result: dict[str, Any], context: int) -> None:
+    """Whatever became of a round, there is another."""
+    if result["kind"] == "success":
+        await start(ctx, context + 1, after=PAUSE)
+        return
+    ctx.log.error(f"round {context} has failed: {result}")
+    round = await newest_round(ctx)
+    if round is not None and round["state"] == "open":
+        await close(ctx, round["_id"])
+    if round is not None and round["state"] != "announced":
+        await announce(ctx, round["_id"])
+    await start(ctx, context + 1, after=LATER)
 
 
 # looking

@@ -164,7 +164,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(steps=STEPS)
 async def test_standings_are_what_the_guesses_say(steps: list[Step]) -> None:
     """Model: the guesses in a list. Whoever writes them, and however they change, everything else follows."""
@@ -334,6 +334,29 @@ async def test_however_many_ask_for_a_round_there_is_one(inline: TestBackend) ->
     await inline.advance(60)
     rounds = await inline.run(lambda ctx: ctx.db.query("rounds").collect())
     assert [round["number"] for round in rounds] == [1, 2]
+
+
+@pytest.mark.parametrize("failing", ["survey", "top_entries"])
+async def test_a_round_that_fails_is_followed_by_another(inline: TestBackend, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """Before its word is looked up, or when its results are to be told."""
+    await inline.opened()
+    home = module("vectors" if failing == "survey" else "rounds")
+    works = getattr(home, failing)
+    left = [5 if failing == "survey" else 1]  # attempts
+
+    def fail_at_first(*args: Any, **named: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise OSError("it does not work")
+        return works(*args, **named)
+
+    monkeypatch.setattr(home, failing, fail_at_first)
+    await begin(inline)
+    await inline.advance(DAY + 200)
+    rounds = await inline.run(lambda ctx: ctx.db.query("rounds").collect())
+    assert left == [0]
+    assert [(round["number"], round["state"]) for round in rounds][-1] == (2 if failing == "top_entries" else 3, "open")
+    assert all(round["state"] == "announced" for round in rounds[:-1])
 
 
 # limits and caches

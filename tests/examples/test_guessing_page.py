@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from interlock import Backend
+from interlock import Backend, MutationCtx
 from interlock.functions.caller import Caller
 
 from . import chromium
@@ -110,6 +110,23 @@ async def test_a_reload_keeps_the_player_and_another_window_is_another(table: Ta
     other = await table.browser.open(table.url)
     await other.until(f"!document.getElementById('join').hidden && {lines('leaders')} === '1|Ada|{score}'")
     assert await other.evaluate("document.getElementById('name').value") == "Ada"
+
+
+async def test_a_token_of_a_game_whose_data_are_gone_is_forgotten(table: Table) -> None:
+    ada = await table.sit_down("Ada")
+    caller = Caller(admin=True, source="test", request_id="test")
+
+    async def forget(ctx: MutationCtx) -> None:
+        for player in await ctx.db.query("players").collect():
+            await ctx.db.delete(player["_id"])
+
+    await table.backend.dispatcher.run(forget, kind="mutation", caller=caller)
+    await ada.reload()
+    await ada.until("!document.getElementById('join').hidden && document.getElementById('guess').hidden")
+    assert await ada.evaluate("sessionStorage.getItem('token')") is None
+    await ada.write("#name", " again")
+    await ada.press("#enter")
+    await ada.until(f"!document.getElementById('guess').hidden && {text('who')} === 'Ada again'")
 
 
 async def test_who_guesses_too_quickly_sees_how_long_to_wait_and_then_may_again(table: Table) -> None:

@@ -193,8 +193,15 @@ setInterval(tick, 1000);
 
 // From the start.
 
+byId("name").value = localStorage.getItem("name") ?? "";
+let token = sessionStorage.getItem("token");
+if (token === null) ask("join");
+else signIn(token);
+
 watch("me", players.me, {}, (found) => {
   me = found;
+  if (me === null && token !== null) signOut(); // a token of a game whose data are gone
+  token = null;
   if (me === null) return;
   if (byId("guess").hidden) ask("guess");
   byId("who").textContent = me.name;
@@ -230,8 +237,4 @@ client.subscribeToConnectionState(({ isWebSocketConnected }) => {
   byId("live").classList.toggle("on", isWebSocketConnected);
   byId("live").textContent = isWebSocketConnected ? "live" : "connecting";
 });
-byId("name").value = localStorage.getItem("name") ?? "";
-const token = sessionStorage.getItem("token");
-if (token === null) ask("join");
-else signIn(token);
 client.mutation(rounds.ensure, {}).catch(complain);
