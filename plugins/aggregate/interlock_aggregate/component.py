@@ -31,6 +31,7 @@ for question in (
     queued.dead_letter_list,
     queued.dead_letter_get,
     upkeep.validate,
+    upkeep.inspect,
     upkeep.get_task,
 ):
     component.query(question)

@@ -11,7 +11,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.checking import Broken, Check
 from interlock_aggregate.lifetime import drop_soon
-from interlock_aggregate.positions import key_text, position
+from interlock_aggregate.positions import item_at, key_text, position
+from interlock_aggregate.tree import Node, Tree
 from interlock_aggregate.trees import Number, Trees, perform
 
 EVERY_LEAF = 1_000_000
@@ -27,6 +28,17 @@ async def validate(ctx: QueryCtx, namespace: Any = None, name: str = "") -> None
             raise AppError({"code": "INVALID_TREE", "message": f"the tree is broken: {error}"}) from error
         if check.miscounted:
             raise AppError({"code": "INVALID_TREE", "message": f"{check.miscounted} counts of the tree are wrong"})
+
+
+async def inspect(ctx: QueryCtx, namespace: Any = None, name: str = "") -> list[list[Any]]:
+    """The shape of the trees of a namespace, one for each shard: a leaf is the list of its keys, a node that of its children."""
+
+    async def shape(tree: Tree, node: Node) -> list[Any]:
+        if not node.children:
+            return [item_at(position)[0] for position in node.keys]
+        return [await shape(tree, await tree.child(node, i)) for i in range(len(node.children))]
+
+    return [await shape(tree, tree.root) for tree in await Trees(ctx, name, stale=True).of(namespace)]
 
 
 class Checked(TypedDict):

@@ -154,6 +154,8 @@ async def migrate(
         if not one_batch_only and not dry_run:
             await ctx.scheduler.run_after(0, measure, name=name, run=row["run"])
         row, answer = await _do_batch(ctx, row, dry_run=dry_run, one_batch_only=one_batch_only)
+        if cursor not in (RESUME, None) and row.get("error", "").startswith("InvalidCursor"):
+            raise AppError({"code": "INVALID_CURSOR", "message": f"{name}: {cursor!r} is no cursor of its range. Nothing has changed."})
     if dry_run:
         raise AppError({"code": "DRY_RUN", "status": _status(row), "sample": answer.get("sample", [])})
     return _status(row)

@@ -72,8 +72,8 @@ class StepInfo:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowStatus:
-    """A run. `result` is there when it is completed, `error` (`type`, `message`, `data`) when it has failed; `running` are the steps
-    in progress. `stalled` says why it cannot go on."""
+    """A run. `result` is there when it is completed, `error` (`type`, `message`, `data`, `traceback`) when it has failed; `running`
+    are the steps in progress. `stalled` says why it cannot go on."""
 
     id: WorkflowId
     type: Type

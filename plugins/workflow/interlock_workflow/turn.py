@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -364,6 +365,7 @@ class Turn:
 
 
 STARTED_AT_ONCE = 200
+TRACEBACK_MOST = 4_000  # characters
 LIGHT = 1 << 20  # bytes of a record that need no look at what is left of the transaction
 _REMEDY = (
     "Let the code ask for what it has asked for before, put what is new behind `if step.patched(…)`, or give the workflow a new "
@@ -391,4 +393,7 @@ def _short(text: str) -> str:
 
 
 def _failed(error: Exception) -> Outcome:
-    return Outcome("failed", error=to_text(facts_of(error)))
+    told = facts_of(error)
+    if error.__traceback__ is not None:
+        told["traceback"] = "".join(traceback.format_exception(error))[-TRACEBACK_MOST:]
+    return Outcome("failed", error=to_text(told))

@@ -187,6 +187,17 @@ async def test_a_rank_is_within_the_bounds() -> None:
             assert ranks == [low, high]
 
 
+async def test_the_shape_of_a_tree_can_be_looked_at() -> None:
+    async with TestBackend(app()) as t:
+        assert await t.component("aggregate").query("inspect") == []
+        await t.run(lambda ctx: scores.clear(ctx, max_node_size=4))
+        for key in range(1, 9):
+            await t.run(lambda ctx, key=key: scores.insert(ctx, key, "x"))
+        (shape,) = await t.component("aggregate").query("inspect")
+        assert len(shape) > 1 and all(len(leaf) <= 4 for leaf in shape)
+        assert [key for leaf in shape for key in leaf] == list(range(1, 9))
+
+
 async def test_with_an_eager_root_the_whole_count_reads_one_document() -> None:
     async with TestBackend(app()) as t:
         await t.run(lambda ctx: scores.clear(ctx, root_lazy=False))

@@ -388,6 +388,12 @@ async def test_what_makes_no_sense_is_refused() -> None:
             await t.component("migrations").mutation("migrate", name="x", handle="function://x", batch_size=0)
         with pytest.raises(AppError, match="INVALID_HANDLE"):
             await t.component("migrations").mutation("migrate", name="x", handle="x")
+        await shop.fill(t, range(5))
+        await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.count, delay_between_batches=10))
+        await do(t, lambda ctx: shop.migrations.pause(ctx, shop.count))
+        with pytest.raises(AppError, match="INVALID_CURSOR"):
+            await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.count, cursor="garbage"))
+        assert (await status(t, shop, shop.count)).processed == 2  # its own place is not forgotten
         with pytest.raises(AppError, match="UNKNOWN_MIGRATION"):
             await do(t, lambda ctx: shop.migrations.cancel(ctx, "nobody"))
         with pytest.raises(ValueError, match="on_error"):

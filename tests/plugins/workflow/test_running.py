@@ -186,6 +186,7 @@ async def test_a_workflow_that_raises_has_failed_and_its_callback_is_told_once()
         assert found.type == "failed"
         assert found.error is not None
         assert (found.error["type"], found.error["message"]) == ("OutOfStock", "really none")
+        assert "in flow" in found.error["traceback"]
         assert (await callbacks(t), await done(t)) == ([("failed", None)], ["kept"])
 
 
