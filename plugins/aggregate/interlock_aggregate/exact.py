@@ -7,6 +7,9 @@ number if one holds it, and otherwise as a text: the numerator in hexadecimal, `
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from json import JSONDecoder
+
+_decode = JSONDecoder().raw_decode
 
 EXACT = 2**53  # up to here every whole number is a float too
 
@@ -45,27 +48,15 @@ def rounded(value: Sum) -> int | float:
         return float("inf") if numerator > 0 else float("-inf")
 
 
-def write_sums(sums: Iterable[Sum]) -> str:
-    """Many of them as one text."""
-    return " ".join(map(str, sums))
+def write_sums(sums: list[Sum]) -> str:
+    """Many of them as one text: the inside of a list in JSON, which both sides read and write at the speed of C."""
+    return str(sums)[1:-1].replace("'", '"')
 
 
 def read_sums(text: str) -> list[Sum]:
     """What `write_sums` wrote."""
-    parts = text.split()
-    try:
-        return list(map(int, parts))
-    except ValueError:  # not all of them are integers
-        return [_read(part) for part in parts]
-
-
-def _read(part: str) -> Sum:
-    if "/" in part:
-        return part
-    try:
-        return int(part)
-    except ValueError:
-        return float(part)
+    sums: list[Sum] = _decode(f"[{text}]")[0]
+    return sums
 
 
 def _fraction(value: Sum, sign: int = 1) -> tuple[int, int]:

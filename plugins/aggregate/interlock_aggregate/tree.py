@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from itertools import pairwise
+from json import JSONDecoder
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
@@ -24,59 +25,137 @@ IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's do
 
 Place = tuple[str, Sum]
 
+_EMPTY = dict.fromkeys(("keys", "children", "counts", "sums"), "")
+_decode = JSONDecoder().raw_decode
+
 
 class Node:
     """A node as a call works on it. A leaf has no children, and its keys are the positions of its items.
 
     An inner node has one key less than children: those of child `i` are below `keys[i]`. `sums` is empty while all are 0,
     `counts` in a leaf and in a lazy root.
+
+    Each of the four is one text in the document, which is quicker checked and measured than a list. It is read when it is
+    asked for: a count needs no sums, and who only passes by needs one child of 64.
     """
 
-    __slots__ = ("_sums", "_written_sums", "changed", "children", "counts", "id", "keys")
+    __slots__ = ("_children", "_counts", "_document", "_keys", "_sums", "changed", "id")
 
-    def __init__(self, id: str, keys: list[str], children: list[str], counts: list[int], sums: list[Sum] | str) -> None:
-        self.id, self.keys, self.children, self.counts = id, keys, children, counts
-        self._sums, self._written_sums = ([], sums) if isinstance(sums, str) else (sums, "")
+    def __init__(self, id: str, document: Mapping[str, Any]) -> None:
+        self.id, self._document = id, document
+        self._keys: list[str] | None = None
+        self._children: list[str] | None = None
+        self._counts: list[int] | None = None
+        self._sums: list[Sum] | None = None
         self.changed = False
 
     @classmethod
     def stored(cls, document: Mapping[str, Any]) -> Node:
         """Out of its document."""
-        keys, counts = document["keys"], document["counts"]
-        return cls(
-            document.get("_id", ""),
-            keys.split("\n") if keys else [],
-            document["children"].split(),
-            [int(count) for count in counts.split()] if counts else [],
-            document["sums"],
-        )
+        return cls(document.get("_id", ""), document)
+
+    @classmethod
+    def made(cls, id: str, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> Node:
+        """A new one."""
+        node = cls(id, _EMPTY)
+        node._keys, node._children, node._counts, node._sums = keys, children, counts, sums
+        return node
 
     def fields(self) -> dict[str, str]:
-        """As its document. Every field is one text: a node is written with every insert, and a text is quicker checked and
-        measured than a list.
-        """
-        return {
-            "keys": "\n".join(self.keys),
-            "children": " ".join(self.children),
-            "counts": " ".join(map(str, self.counts)),
-            "sums": self._written_sums or write_sums(self._sums),
-        }
+        """As its document."""
+        return {**{name: self._document[name] for name in _EMPTY}, **self._read()}
+
+    def changes(self) -> dict[str, str]:
+        """What differs from its document."""
+        document = self._document
+        return {name: text for name, text in self._read().items() if text != document[name]}
+
+    def is_stored(self, fields: Mapping[str, Any]) -> None:
+        """Its document has these fields now."""
+        self._document = {**self._document, **fields}
+        self.changed = False
+
+    def _read(self) -> dict[str, str]:
+        """The texts of what was read, and may have been changed."""
+        texts = {}
+        if self._keys is not None:
+            texts["keys"] = "\n".join(self._keys)
+        if self._children is not None:
+            texts["children"] = " ".join(self._children)
+        if self._counts is not None:
+            texts["counts"] = str(self._counts)[1:-1]
+        if self._sums is not None:
+            texts["sums"] = write_sums(self._sums)
+        return texts
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it holds items, and not children."""
+        return not (self._document["children"] if self._children is None else self._children)
+
+    @property
+    def keys(self) -> list[str]:
+        """Positions of items, or what divides the children."""
+        keys = self._keys
+        if keys is None:
+            text = self._document["keys"]
+            keys = self._keys = text.split("\n") if text else []
+        return keys
+
+    @keys.setter
+    def keys(self, keys: list[str]) -> None:
+        self._keys = keys
+
+    @property
+    def children(self) -> list[str]:
+        """Their ids."""
+        if self._children is None:
+            self._children = self._document["children"].split()
+        return self._children
+
+    @children.setter
+    def children(self, children: list[str]) -> None:
+        self._children = children
+
+    def child_id(self, i: int) -> str:
+        """The id of one child. Most ids are equally long, so that it can be cut out where it has to be."""
+        if self._children is None:
+            text: str = self._document["children"]
+            width = (len(text) + 1) // (len(self.keys) + 1)
+            start, end = i * width, i * width + width - 1
+            id = text[start:end]
+            if text[end : end + 1] in ("", " ") and text.count(" ", 0, end) == i and " " not in id:
+                return id
+        return self.children[i]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many items are in each child and below."""
+        counts = self._counts
+        if counts is None:
+            counts = self._counts = _decode(f"[{self._document['counts']}]")[0]
+        return counts
+
+    @counts.setter
+    def counts(self, counts: list[int]) -> None:
+        self._counts = counts
 
     @property
     def sums(self) -> list[Sum]:
-        """The sum of each item or child. Read only when it is asked for: a count needs none."""
-        if self._written_sums:
-            self._sums, self._written_sums = read_sums(self._written_sums), ""
-        return self._sums
+        """The sum of each item or child."""
+        sums = self._sums
+        if sums is None:
+            sums = self._sums = read_sums(self._document["sums"])
+        return sums
 
     @sums.setter
     def sums(self, sums: list[Sum]) -> None:
-        self._sums, self._written_sums = sums, ""
+        self._sums = sums
 
     @property
     def size(self) -> int:
         """How many items are in it and below; not for a lazy root."""
-        return sum(self.counts) if self.children else len(self.keys)
+        return len(self.keys) if self.is_leaf else sum(self.counts)
 
     def sum_at(self, i: int) -> Sum:
         """The sum of an item or child."""
@@ -87,7 +166,7 @@ class Node:
         if self.sums:
             self.sums[i] = value
         elif value != 0:
-            self.sums = [0] * (len(self.children) or len(self.keys))
+            self.sums = [0] * _width(self)
             self.sums[i] = value
 
     def add_child(self, i: int, key: str, child: Node) -> None:
@@ -138,7 +217,7 @@ class Tree:
 
     async def child(self, node: Node, i: int) -> Node:
         """A child, read once in a call."""
-        id = node.children[i]
+        id = node.child_id(i)
         found = self._read.get(id)
         if found is None:
             document = await self._db.get(id)
@@ -156,7 +235,7 @@ class Tree:
 
     async def _between(self, node: Node, start: str, stop: str | None, sums: bool) -> tuple[int, Sum]:
         while True:
-            if not node.children:
+            if node.is_leaf:
                 first = bisect_left(node.keys, start) if start else 0
                 last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
                 return last - first, total(node.sums[first:last]) if sums and node.sums else 0
@@ -177,12 +256,14 @@ class Tree:
             last -= 1
         if node.counts:
             count += sum(node.counts[first : last + 1])
-            parts += node.sums[first : last + 1]
+            if sums:
+                parts += node.sums[first : last + 1]
         else:
             for i in range(first, last + 1):
                 lane = await self.child(node, i)
                 count += lane.size
-                parts += lane.sums
+                if sums:
+                    parts += lane.sums
         return count, total(parts) if sums else 0
 
     async def at(self, offset: int, stretch: Stretch) -> Place | None:
@@ -193,7 +274,7 @@ class Tree:
         if stop is not None and stop <= start:
             return None
         node = self.root
-        while node.children:
+        while not node.is_leaf:
             first = bisect_right(node.keys, start) if start else 0
             last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
             for i in range(last, first - 1, -1) if backward else range(first, last + 1):
@@ -226,7 +307,7 @@ class Tree:
         ahead = [(self.root, -1, -1)]  # nodes with the child to go on with and the last one in the stretch; -1: not looked at yet
         while ahead and len(found) < limit:
             node, i, end = ahead.pop()
-            if node.children:
+            if not node.is_leaf:
                 if i < 0:
                     first = bisect_right(node.keys, start) if start else 0
                     last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
@@ -244,7 +325,7 @@ class Tree:
     async def get(self, position: str) -> Sum | None:
         """The sum of the item at a position, or None if there is none."""
         node = self.root
-        while node.children:
+        while not node.is_leaf:
             node = await self.child(node, bisect_right(node.keys, position))
         i = bisect_left(node.keys, position)
         return node.sum_at(i) if i < len(node.keys) and node.keys[i] == position else None
@@ -295,7 +376,7 @@ class Tree:
         """The leaf where a position belongs, and the way there."""
         path = []
         node = self.root
-        while node.children:
+        while not node.is_leaf:
             i = bisect_right(node.keys, position)
             path.append((node, i))
             node = await self.child(node, i)
@@ -437,7 +518,7 @@ class Tree:
 
     def _make(self, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> Node:
         self._made += 1
-        node = Node(f"new:{self._made}", keys, children, counts, sums)
+        node = Node.made(f"new:{self._made}", keys, children, counts, sums)
         self._read[node.id] = self._new[node.id] = node
         return node
 
@@ -458,18 +539,23 @@ class Tree:
                 node.children = [ids.get(child, child) for child in node.children]
         for node in changed:
             if node is self.root:
-                options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
-                fields = {**self._identity, **options, **node.fields()}
-                if node.id:
-                    await db.replace(node.id, fields)
-                else:
-                    node.id = await db.insert("trees", fields)
-            else:
-                await db.replace(node.id, node.fields())
-            node.changed = False
+                await self._save_root(ctx)
+            elif changes := node.changes():
+                await db.patch(node.id, changes)
+                node.is_stored(changes)
         for id in self._dropped:
             await db.delete(id)
         self._dropped.clear()
+
+    async def _save_root(self, ctx: MutationCtx) -> None:
+        root = self.root
+        options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
+        fields = {**self._identity, **options, **root.fields()}
+        if root.id:
+            await ctx.db.replace(root.id, fields)
+        else:
+            root.id = await ctx.db.insert("trees", fields)
+        root.is_stored(fields)
 
     async def _insert(self, ctx: MutationCtx, node: Node, ids: dict[str, str]) -> None:
         """Store a new node, its new children first, and note its id under the name that it had so far."""
@@ -479,9 +565,10 @@ class Tree:
             if child in self._new:
                 await self._insert(ctx, self._new[child], ids)
         node.children = [ids.get(child, child) for child in node.children]
-        node.id = ids[name] = await ctx.db.insert("nodes", node.fields())
+        fields = node.fields()
+        node.id = ids[name] = await ctx.db.insert("nodes", fields)
         self._read[node.id] = self._read.pop(name)
-        node.changed = False
+        node.is_stored(fields)
 
 
 def weight_of(document: Mapping[str, Any]) -> int:
@@ -491,7 +578,7 @@ def weight_of(document: Mapping[str, Any]) -> int:
 
 
 def _width(node: Node) -> int:
-    return len(node.children) or len(node.keys)
+    return len(node.keys) if node.is_leaf else len(node.children)
 
 
 def _divider(left: str, right: str) -> str:

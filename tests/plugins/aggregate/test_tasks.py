@@ -218,8 +218,8 @@ async def test_a_damaged_tree_is_found_and_repaired(damage: str) -> None:
                 assert node is not None
                 await ctx.db.patch(child, {"keys": "\n".join(reversed(node["keys"].split("\n") * 2))})
             else:
-                width = len(tree[damage].split())
-                await ctx.db.patch(tree["_id"], {damage: " ".join(["77"] * width)})
+                width = len(tree[damage].split(","))
+                await ctx.db.patch(tree["_id"], {damage: ", ".join(["77"] * width)})
 
         await t.run(spoil, component="aggregate")
         for task in (scores.verify, scores.repair):
