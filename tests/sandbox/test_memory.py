@@ -47,6 +47,53 @@ async def test_a_function_that_finds_what_it_reads_asks_the_host_for_nothing(app
     assert await app.component("ledger").query("value", name="a") == 22
 
 
+async def id_of(app: TestBackend, name: str = "a") -> str:
+    async def find(ctx: MutationCtx) -> str:
+        row = await ctx.db.query("counts").index("by_name", name=name).unique()
+        return row["_id"] if row is not None else await ctx.db.insert("counts", {"name": name, "value": 0})
+
+    return str(await app.run(find, component="ledger"))
+
+
+async def test_a_document_is_remembered_by_its_id_and_by_queries_within_the_transaction(app: TestBackend) -> None:
+    id = await id_of(app)
+    assert await app.component("ledger").mutation("bump_at", id=id) == 1
+    before = await operations(app)
+
+    async def turns(ctx: MutationCtx) -> list[Any]:
+        return [
+            await ctx.run_query(ledger.value_at, id=id),
+            await ctx.run_mutation(ledger.bump_at, id=id),
+            await ctx.run_query(ledger.value_at, id=id),
+        ]
+
+    assert [await app.mutation(turns) for _ in range(3)] == [[1, 2, 2], [2, 3, 3], [3, 4, 4]]
+    assert await operations(app) == before
+    await set_value(app, 100)
+    assert await app.mutation(turns) == [100, 101, 101]
+
+    async def remove(ctx: MutationCtx) -> None:
+        await ctx.db.delete(id)
+
+    await app.run(remove, component="ledger")
+    assert await app.mutation(lambda ctx: ctx.run_query(ledger.value_at, id=id)) is None
+
+
+async def test_a_query_within_a_transaction_that_read_from_memory_is_depended_on(app: TestBackend) -> None:
+    id = await id_of(app)
+    assert await app.component("ledger").mutation("bump_at", id=id) == 1
+    seen = []
+
+    async def slow(ctx: MutationCtx) -> None:
+        seen.append(await ctx.run_query(ledger.value_at, id=id))
+        if len(seen) == 1:
+            await set_value(app, 50)
+        await ctx.run_mutation(ledger.bump, name="b")
+
+    await app.mutation(slow)
+    assert seen == [1, 50]
+
+
 async def test_what_another_writer_wrote_is_seen(app: TestBackend) -> None:
     assert [await bump(app) for _ in range(3)] == [1, 2, 3]
     await set_value(app, 100)
@@ -148,7 +195,7 @@ async def test_two_workers_serve_one_transaction_as_one(ledger_installed: None, 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     plan=st.lists(
-        st.sampled_from(["bump a", "bump b", "fail a", "undo a", "edit a", "edit b"]),
+        st.sampled_from(["bump a", "bump b", "at a", "fail a", "undo a", "edit a", "edit b"]),
         min_size=1,
         max_size=30,
     ),
@@ -156,7 +203,7 @@ async def test_two_workers_serve_one_transaction_as_one(ledger_installed: None, 
     workers=st.sampled_from([1, 2]),
 )
 async def test_whatever_overlaps_every_bump_counts_once(ledger_installed: None, plan: list[str], at_once: int, workers: int) -> None:
-    """The model adds up: a bump is one, an edit a hundred, what fails or is undone nothing."""
+    """The model adds up: a bump is one, by name or by id, an edit a hundred, what fails or is undone nothing."""
     made = App()
     made.use("ledger", workers=workers)
     async with TestBackend(made, isolation="process") as app:
@@ -176,6 +223,8 @@ async def test_whatever_overlaps_every_bump_counts_once(ledger_installed: None, 
             what, name = step.split()
             if what == "bump":
                 await bump(app, name)
+            elif what == "at":
+                await app.component("ledger").mutation("bump_at", id=await id_of(app, name))
             elif what == "fail":
                 with pytest.raises(AppError):
                     await app.component("ledger").mutation("bump_and_fail", name=name)
@@ -188,5 +237,5 @@ async def test_whatever_overlaps_every_bump_counts_once(ledger_installed: None, 
         for start in range(0, len(plan), at_once):
             await asyncio.gather(*[one(step) for step in plan[start : start + at_once]])
         for name in "ab":
-            expected = sum({"bump": 1, "edit": 100}.get(step.split()[0], 0) for step in plan if step.split()[1] == name)
+            expected = sum({"bump": 1, "at": 1, "edit": 100}.get(step.split()[0], 0) for step in plan if step.split()[1] == name)
             assert (await app.component("ledger").query("value", name=name) or 0) == expected

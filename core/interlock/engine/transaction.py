@@ -141,12 +141,18 @@ class Transaction:
 
     async def get(self, table: Table, id: str) -> Document | None:
         """A fresh copy of a document, or None. Depends on this one id."""
-        packed = await self._packed(table, id)
+        packed = await self.get_packed(table, id)
         if packed is None:
             return None
-        self.budget.read(len(packed))
         document: Document = unpack(packed)
         return document
+
+    async def get_packed(self, table: Table, id: str) -> bytes | None:
+        """The same as the bytes that are stored."""
+        packed = await self._packed(table, id)
+        if packed is not None:
+            self.budget.read(len(packed))
+        return packed
 
     async def _packed(self, table: Table, id: str) -> bytes | None:
         if self._records and id not in self.read_set.ids:

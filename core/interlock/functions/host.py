@@ -214,7 +214,7 @@ class TransactionHost(CallHost):
         self.state = BUSY
         self.meter.leave()
         try:
-            table = self._table_of(id)
+            table = self.table_of(id)
             return None if table is None else await self.tx.get(table, id)
         finally:
             self.meter.come_back()
@@ -286,7 +286,7 @@ class TransactionHost(CallHost):
             execution.pages = {}
         execution.pages[f"{self.path}|{ordinal}"] = mark
 
-    def _table_of(self, id: str) -> Table | None:
+    def table_of(self, id: str) -> Table | None:
         """The table of an id, if it is one of this instance's: the documents of others are not there."""
         number = table_of(id) if type(id) is str else self._number_of(id)
         if number is None:

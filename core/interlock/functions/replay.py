@@ -53,6 +53,14 @@ async def replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any
                     raise Stale from None  # the function has to meet it where it reads
                 if digest(rows) != shown:
                     raise Stale
+            case ["get", str(id), str(shown)]:
+                table = call.table_of(id)
+                try:
+                    packed = None if table is None else await tx.get_packed(table, id)
+                except InterlockError:
+                    raise Stale from None
+                if packed is None or digest([packed]) != shown:
+                    raise Stale
             case ["patch", str(id), dict(fields)]:
                 try:
                     await call.patch(id, fields)

@@ -51,7 +51,7 @@ class SandboxRunner:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = 0
-        remembers = writes
+        remembers = tx is not None and tx.writable and call.callee.kind != "action"
         while True:
             mark = tx.begin_layer() if tx is not None and writes else None
             try:
@@ -59,8 +59,8 @@ class SandboxRunner:
                 if call.state == BUSY:
                     await call.settle()
             except Stale:
-                assert tx is not None and mark is not None, "only a mutation remembers"
-                tx.drop_layer(mark)
+                if tx is not None and mark is not None:
+                    tx.drop_layer(mark)
                 call.children = 0
                 remembers = False
                 continue
@@ -224,6 +224,15 @@ class _Served:
         [id] = _some(args, 1)
         return await self._host.get(id)
 
+    async def _get_named(self, args: list[Any]) -> Any:
+        """A document that the worker will remember, with the name of its table, which an id does not tell."""
+        [id] = _some(args, 1)
+        document = await self._host.get(id)
+        if document is None or not isinstance(self.call, TransactionHost):
+            return None
+        table = self.call.table_of(id)
+        return None if table is None else [table.name, document]
+
     async def _normalize_id(self, args: list[Any]) -> Any:
         table, text = _some(args, 2)
         return await self._host.normalize_id(_name(table), text)
@@ -331,6 +340,7 @@ class _Served:
 
 _OPERATIONS: dict[str, Callable[[_Served, list[Any]], Awaitable[Any]]] = {
     "get": _Served._get,
+    "get_named": _Served._get_named,
     "normalize_id": _Served._normalize_id,
     "insert": _Served._insert,
     "patch": _Served._patch,

@@ -364,6 +364,22 @@ async def bump(ctx: MutationCtx, name: str) -> float:
 
 
 @component.mutation
+async def bump_at(ctx: MutationCtx, id: str) -> float:
+    row = await ctx.db.get(id)
+    assert row is not None
+    await ctx.db.patch(id, {"value": row["value"] + 1})
+    again = await ctx.db.get(id)
+    assert again is not None
+    return float(again["value"])
+
+
+@component.query
+async def value_at(ctx: QueryCtx, id: str) -> float | None:
+    row = await ctx.db.get(id)
+    return None if row is None else row["value"]
+
+
+@component.mutation
 async def bump_and_fail(ctx: MutationCtx, name: str) -> None:
     await bump(ctx, name)
     raise AppError("after the bump")

@@ -5,7 +5,7 @@ itself before the call counts: at its own snapshot, with its own read set, compa
 shown. If they differ, the call is undone and runs again without the cache. So a row that another writer has changed, a phantom,
 a layer that was dropped or a write that never committed cost a second run, and nothing else.
 
-Start at `Cache.scan`; `digest` is what the two sides compare.
+Start at `Cache.scan` and `Cache.document`; `digest` is what the two sides compare.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from interlock.values import UNSET, CommitTimestamp, Mismatch, compile_validator
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
+_DOCUMENT_BYTES = 8 * 1024
 _ROWS_MAX = 64
 
 
@@ -48,18 +49,34 @@ class Cache:
             return None
         return [unpack(row) for row in packed], digest(packed)
 
+    def document(self, id: Any) -> tuple[Any, str] | None:
+        """A document that was read before, fresh, and its digest."""
+        known = self._documents.get(id) if type(id) is str else None
+        return None if known is None else (unpack(known[1]), digest([known[1]]))
+
+    def keep_document(self, table: str, document: Any) -> None:
+        """What the host has answered."""
+        packed = pack(document)
+        if table not in self._checks or len(packed) > _DOCUMENT_BYTES:
+            return
+        self._make_room()
+        self._documents[document["_id"]] = (table, packed)
+
     def keep_scan(self, key: bytes, table: str, rows: list[Any]) -> None:
         """What the host has answered."""
         if len(rows) > _ROWS_MAX or table not in self._checks:
             return
-        if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX:
-            self._scans.clear()
-            self._by_table.clear()
-            self._documents.clear()
+        self._make_room()
         for row in rows:
             self._documents[row["_id"]] = (table, pack(row))
         self._scans[key] = (table, [row["_id"] for row in rows])
         self._by_table.setdefault(table, set()).add(key)
+
+    def _make_room(self) -> None:
+        if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX:
+            self._scans.clear()
+            self._by_table.clear()
+            self._documents.clear()
 
     def patch(self, id: str, fields: Any) -> tuple[str, bytes] | None:
         """Do a patch here, if its outcome is sure to be the host's; gives what to set back should the call fail."""

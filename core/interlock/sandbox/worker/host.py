@@ -160,6 +160,11 @@ class WorkerHost:
         return steps
 
     @property
+    def _keeps(self) -> bool:
+        """Whether what it reads is worth remembering: the snapshot of a mutation is a new one, that of a query may be any."""
+        return self.remembers or self.function.kind == "mutation"
+
+    @property
     def _is_by_itself(self) -> bool:
         """Nothing of it waits at the host, where operations are served in the order started."""
         return self.remembers and not self._waiting and not self.is_ended and self._worker.running() is self
@@ -191,7 +196,23 @@ class WorkerHost:
         return Metrics(used=used, remaining=remaining)
 
     def get(self, id: str) -> Awaitable[Document | None]:
-        return self.ask("get", id)
+        if not self._keeps:
+            return self.ask("get", id)
+        cache = self._worker.cache
+        if self._is_by_itself:
+            known = cache.document(id)
+            if known is not None:
+                self.steps.append(["get", id, known[1]])
+                return _Done(known[0])
+        return self._get_to_remember(id)
+
+    async def _get_to_remember(self, id: str) -> Document | None:
+        told: tuple[str, Document] | None = await self.ask("get_named", id)
+        if told is None:
+            return None
+        table, document = told
+        self._worker.cache.keep_document(table, document)
+        return document
 
     def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
         return self.ask("normalize_id", table, text)
@@ -222,7 +243,7 @@ class WorkerHost:
 
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
         told = _scan(scan)
-        if self.function.kind != "mutation":
+        if not self._keeps:
             return self.ask("scan", told, count)
         try:
             key = pack([told, count])
