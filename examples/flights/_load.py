@@ -33,6 +33,8 @@ async def load(wanted: int, data: str | None) -> str:
                     progress.advance(task, await backend.mutation("flights:load", rows=batch))
         else:
             print(f"{there:,} flights are loaded.")
+        if there < wanted or not (await backend.query("delays:ranked"))["is_done"]:
+            await backend.mutation("delays:rank_all")  # by jobs, which go on when the app is served
         first = PaginationOptions(num_items=1)
         board = await backend.query("flights:board", origin="EWR", date="2013-01-01", pagination_opts=first)
         return str(board["page"][0]["_id"])
@@ -47,11 +49,13 @@ def what_to_try(flight: str, data: str | None) -> str:
         return f"  {program} run {function} {shlex.quote(json.dumps(arguments))} {where}"
 
     return f"""
-Open http://127.0.0.1:3210 in two windows, press +15 in one, and watch the other. Or from another terminal:
+Open http://127.0.0.1:3210 in two windows, press +15 in one, and watch the other. The leaderboard of the carriers fills while the
+app is served. Or from another terminal:
 
 {command("flights:report_delay", flight=flight, minutes=95)}
 {command("flights:worst", carrier="UA", count=3)}
 {command("flights:total", carrier="UA")}
+{command("delays:leaderboard")}
 """
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import islice
+from random import Random
+from statistics import median
 from typing import Any
 
 import httpx
 import pytest
 
-from interlock import AppError, ArgumentError, Backend, PaginationOptions
+from interlock import AppError, ArgumentError, Backend, MutationCtx, PaginationOptions
 from interlock.testing import TestBackend
 
 from .source import APP, FLIGHTS, Flight, flights
@@ -45,7 +50,7 @@ class Loaded:
     """The app with its flights, and the flights as the source has them. One loop for all tests that share it."""
 
     def __init__(self, runner: asyncio.Runner, count: int) -> None:
-        self.source = flights(count)
+        self.source = list(flights(count))  # what is reported is changed here as well
         self._runner = runner
         self._backend = TestBackend(APP)
         runner.run(fill(self._backend, count))
@@ -65,8 +70,15 @@ class Loaded:
             cursor, is_done = page["continueCursor"], page["isDone"]
         return rows, sizes
 
+    def run(self, test: Callable[[TestBackend], Awaitable[None]]) -> None:
+        self._runner.run(_run(test, self._backend))
+
     def close(self) -> None:
         self._runner.run(self._backend.close())
+
+
+async def _run(test: Callable[[TestBackend], Awaitable[None]], backend: TestBackend) -> None:
+    await test(backend)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +87,43 @@ def loaded() -> Iterator[Loaded]:
         loaded = Loaded(runner, COUNT)
         yield loaded
         loaded.close()
+
+
+@pytest.fixture(scope="module")
+def ranked(loaded: Loaded) -> Loaded:
+    """With the leaderboard, which was attached to the full table while delays were reported."""
+    loaded.run(partial(rank_while_reporting, loaded=loaded))
+    return loaded
+
+
+async def rank_while_reporting(backend: TestBackend, loaded: Loaded) -> None:
+    random = Random(2013)
+    dates = sorted({flight.date for flight in loaded.source})
+    some = dates[:: len(dates) // 15 or 1]
+    boards: dict[tuple[str, str], list[Flight]] = {(random.choice(["EWR", "JFK", "LGA"]), date): [] for date in some}
+    for flight in loaded.source:
+        if (flight.origin, flight.date) in boards:
+            boards[flight.origin, flight.date].append(flight)
+    chosen: list[tuple[str, Flight]] = []
+    for (origin, date), day in boards.items():
+        board = await backend.query("flights:board", origin=origin, date=date, pagination_opts=PaginationOptions(num_items=1_000))
+        rows = zip(board["page"], sorted(day, key=in_order), strict=True)
+        chosen += random.sample([(row["_id"], flight) for row, flight in rows], k=min(12, len(day)))
+    await backend.mutation("delays:rank_all")
+    meanwhile = 0
+    for id, flight in random.sample(chosen, k=len(chosen)):
+        minutes = random.randint(-30, 300)
+        await backend.mutation("flights:report_delay", flight=id, minutes=minutes)
+        meanwhile += not (await backend.query("delays:ranked"))["is_done"]
+        departure = (await backend.run(partial(get, id=id)))["dep_time"]
+        loaded.source[flight.place] = replace(flight, delay=minutes, departure=departure)
+    assert meanwhile > 10 or len(loaded.source) < 50_000
+    while not (await backend.query("delays:ranked"))["is_done"]:
+        await backend.finish_in_progress()
+
+
+async def get(ctx: MutationCtx, id: str) -> dict[str, Any] | None:
+    return await ctx.db.get(id)
 
 
 def as_shown(flight: Flight) -> tuple[object, ...]:
@@ -169,6 +218,97 @@ def test_a_carriers_day_is_what_the_source_adds_up_to(loaded: Loaded) -> None:
                 "late": len([delay for delay in left if delay >= 15]),
                 "mean_delay": pytest.approx(sum(left) / len(left)) if left else None,
             }
+
+
+def delays_by_carrier(loaded: Loaded) -> dict[str, list[int]]:
+    """Of the flights that left."""
+    delays: dict[str, list[int]] = {}
+    for flight in loaded.source:
+        if flight.delay is not None:
+            delays.setdefault(flight.carrier, []).append(flight.delay)
+    return delays
+
+
+def test_the_leaderboard_is_what_the_source_adds_up_to(ranked: Loaded) -> None:
+    delays = delays_by_carrier(ranked)
+    cancelled = Counter(flight.carrier for flight in ranked.source if flight.delay is None)
+    order = sorted(delays, key=lambda carrier: (sum(delays[carrier]) / len(delays[carrier]), carrier))
+    assert ranked.query("delays:leaderboard") == [
+        {
+            "rank": rank,
+            "carrier": carrier,
+            "flights": len(delays[carrier]),
+            "cancelled": cancelled[carrier],
+            "total_delay": sum(delays[carrier]),
+            "mean_delay": sum(delays[carrier]) / len(delays[carrier]),
+            "median_delay": median(delays[carrier]),
+        }
+        for rank, carrier in enumerate(order, 1)
+    ]
+    assert ranked.query("delays:ranked") == {"flights": len(ranked.source), "of": len(ranked.source), "is_done": True}
+
+
+def test_a_flight_has_its_place_among_those_of_its_carrier(ranked: Loaded) -> None:
+    for carrier, delays in delays_by_carrier(ranked).items():
+        delays.sort()
+        for row in ranked.query("flights:worst", carrier=carrier, count=400)[::8]:
+            after, before = len(delays) - bisect_right(delays, row["dep_delay"]), len(delays) - bisect_left(delays, row["dep_delay"])
+            place = ranked.query("delays:place", flight=row["_id"])
+            assert place["flights"] == len(delays)
+            assert after < place["rank"] <= before
+
+
+# the leaderboard while flights are reported
+
+
+async def test_a_report_moves_its_carrier_on_the_leaderboard(interlock: TestBackend) -> None:
+    await fill(interlock, 1_500)
+    await interlock.mutation("delays:rank_all")
+    await interlock.finish_in_progress()
+    before = await interlock.query("delays:leaderboard")
+    row = await first_on_board(interlock, 0)
+    at = next(at for at, standing in enumerate(before) if standing["carrier"] == row["carrier"])
+    await interlock.mutation("flights:report_delay", flight=row["_id"], minutes=10_000)
+    after = await interlock.query("delays:leaderboard")
+    moved = next(standing for standing in after if standing["carrier"] == row["carrier"])
+    assert moved["total_delay"] == before[at]["total_delay"] - row["dep_delay"] + 10_000
+    assert moved["rank"] > before[at]["rank"]
+    assert await interlock.query("delays:place", flight=row["_id"]) == {"rank": 1, "flights": moved["flights"]}
+
+
+async def test_a_cancelled_flight_has_no_place_until_it_leaves_after_all(interlock: TestBackend) -> None:
+    await fill(interlock, 1_000)
+    await interlock.mutation("delays:rank_all")
+    await interlock.finish_in_progress()
+    board = await interlock.query("flights:board", origin="LGA", date="2013-01-01", pagination_opts=PaginationOptions(num_items=500))
+    row = next(row for row in board["page"] if row["dep_delay"] is None)
+    before = {standing["carrier"]: standing for standing in await interlock.query("delays:leaderboard")}[row["carrier"]]
+    assert await interlock.query("delays:place", flight=row["_id"]) is None
+    await interlock.mutation("flights:report_delay", flight=row["_id"], minutes=30)
+    after = {standing["carrier"]: standing for standing in await interlock.query("delays:leaderboard")}[row["carrier"]]
+    assert (after["cancelled"], after["flights"]) == (before["cancelled"] - 1, before["flights"] + 1)
+    assert (await interlock.query("delays:place", flight=row["_id"]))["flights"] == after["flights"]
+
+
+async def test_table_and_leaderboard_agree_whatever_is_written_before_while_and_after_it_is_made(interlock: TestBackend) -> None:
+    await fill(interlock, 2_500)
+    rows = await interlock.query("flights:worst", carrier="UA", count=60)
+
+    async def report(rows: list[dict[str, Any]], minutes: int) -> None:
+        for row in rows:
+            await interlock.mutation("flights:report_delay", flight=row["_id"], minutes=minutes)
+
+    await report(rows[:20], 5)
+    await interlock.mutation("delays:rank_all")
+    await report(rows[20:40], -5)
+    await interlock.run(lambda ctx: ctx.db.delete(rows[0]["_id"]))
+    await interlock.finish_in_progress()
+    await report(rows[40:], 50)
+    await fill(interlock, 500)  # more are loaded, and ranked
+    await interlock.mutation("delays:rank_all")
+    await interlock.mutation("delays:verify")
+    await interlock.finish_in_progress()
+    assert await interlock.query("delays:differences") == 0
 
 
 # reporting a delay

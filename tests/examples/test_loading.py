@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ async def test_loading_goes_on_where_it_stopped_and_what_is_loaded_is_not_loaded
     assert "4,500 flights are loaded." in third.stdout
     assert await loaded(tmp_path) == (4_500, source)
 
+    # It is ranked when the app runs.
+    async with Backend(APP, data=tmp_path) as backend:
+        async for ranked in backend.subscribe("delays:ranked"):
+            if ranked["is_done"]:
+                break
+        assert ranked["flights"] == ranked["of"] == 4_500
+        left = Counter(flight.carrier for flight in flights(4_500) if flight.delay is not None)
+        assert {standing["carrier"]: standing["flights"] for standing in await backend.query("delays:leaderboard")} == left
+
 
 async def test_a_batch_that_fails_leaves_neither_flights_nor_counts(tmp_path: Path) -> None:
     async with Backend(APP, data=tmp_path) as backend:
@@ -66,6 +76,7 @@ def test_what_it_says_to_try_works_as_it_is_pasted(tmp_path: Path) -> None:
     assert "http://127.0.0.1:3210" in told
     commands = [shlex.split(line) for line in told.splitlines() if " run flights:" in line]
     assert [command[2] for command in commands] == ["flights:report_delay", "flights:worst", "flights:total"]
+    assert any(" run delays:leaderboard " in line for line in told.splitlines())
     delayed, worst, total = (run(sys.executable, "-m", "interlock.cli", *command[1:]) for command in commands)
     assert delayed.returncode == 0, delayed.stderr
     assert re.search(r'"dep_delay": 95\b', worst.stdout), worst.stdout + worst.stderr

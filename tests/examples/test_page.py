@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -30,18 +30,17 @@ def program() -> str:
     return chromium.program()
 
 
-@asynccontextmanager
-async def served() -> AsyncIterator[str]:
-    """The app with some flights, at a URL."""
+@pytest.fixture
+async def backend() -> AsyncIterator[Backend]:
+    """The app with some flights."""
     async with Backend(APP, data=":memory:") as backend:
         await backend.mutation("flights:load", rows=list(islice(documents(), COUNT)))
-        async with serving(backend) as url:
-            yield url
+        yield backend
 
 
 @pytest.fixture
-async def url() -> AsyncIterator[str]:
-    async with served() as url:
+async def url(backend: Backend) -> AsyncIterator[str]:
+    async with serving(backend) as url:
         yield url
 
 
@@ -131,6 +130,39 @@ async def test_the_page_goes_through_a_day_and_to_other_airports_and_days(browse
     assert await tab.evaluate("location.search") == "?origin=JFK&date=2013-01-02&carrier=UA"
     await tab.press("#before")
     await until_board(tab, names(board_of("JFK"))[:25])
+
+
+LEADERBOARD = "[...document.querySelectorAll('#leaderboard li')].map((row) => [...row.children].map((part) => part.textContent))"
+
+
+def standings(delays: dict[str, list[int]]) -> list[list[str]]:
+    """As the page shows them."""
+    means = sorted((sum(minutes) / len(minutes), carrier) for carrier, minutes in delays.items())
+    return [
+        [f"{rank}. {carrier}", f"median {median(delays[carrier]):g}", f"{mean:.2f} min"] for rank, (mean, carrier) in enumerate(means, 1)
+    ]
+
+
+async def test_the_leaderboard_fills_on_the_open_page_and_follows_a_report(browser: Chromium, backend: Backend, url: str) -> None:
+    delays: dict[str, list[int]] = {}
+    for flight in flights(COUNT):
+        if flight.delay is not None:
+            delays.setdefault(flight.carrier, []).append(flight.delay)
+    tab = await browser.open(url)
+    await tab.until(f"document.getElementById('ranked').textContent === '0 of {COUNT:,} flights so far'")
+    assert await tab.evaluate(LEADERBOARD) == []
+
+    await backend.mutation("delays:rank_all")
+
+    await tab.until(f"JSON.stringify({LEADERBOARD}) === JSON.stringify({json.dumps(standings(delays))})")
+    await tab.until("document.getElementById('ranked').hidden")
+    assert await tab.evaluate("document.querySelector('#leaderboard .chosen span').textContent.endsWith(' UA')")
+
+    row = await first_flight(url)
+    await call(url, "mutation", "flights:reportDelay", flight=row["_id"], minutes=1_500)
+    delays[row["carrier"]].remove(row["dep_delay"])
+    delays[row["carrier"]].append(1_500)
+    await tab.until(f"JSON.stringify({LEADERBOARD}) === JSON.stringify({json.dumps(standings(delays))})")
 
 
 async def test_a_day_without_flights_says_so(browser: Chromium, url: str) -> None:

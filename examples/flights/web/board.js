@@ -6,7 +6,7 @@ const CARRIERS = {
   HA: "Hawaiian", MQ: "Envoy", OO: "SkyWest", UA: "United", US: "US Airways", VX: "Virgin America", WN: "Southwest", YV: "Mesa",
 };
 
-const { flights } = convex.anyApi;
+const { flights, delays } = convex.anyApi;
 const client = new convex.ConvexClient(location.origin);
 const byId = (id) => document.getElementById(id);
 const choice = byId("choice").elements;
@@ -126,6 +126,25 @@ function watchAircraft(tailNumber) {
     make("li", {}, make("span", { textContent: `${row.date.slice(5)} ${clock(row.sched_dep_time)}` }), make("span", { textContent: `${row.origin} → ${row.destination}` })))));
 }
 
+function drawLeaderboard(standings) {
+  const isChosen = (carrier) => carrier === byId("carrier").value;
+  byId("leaderboard").replaceChildren(...standings.map(({ rank, carrier, flights, mean_delay, median_delay }) =>
+    make("li", { className: isChosen(carrier) ? "chosen" : "", title: `${CARRIERS[carrier] ?? carrier}: ${figure(flights)} flights left` },
+      make("span", { textContent: `${rank}. ${carrier}` }),
+      make("span", { className: "median", textContent: `median ${median_delay}` }),
+      make("span", { textContent: `${mean_delay.toFixed(2)} min` }))));
+}
+
+let standings = [];
+
+function watchLeaderboard() {
+  watch("leaderboard", delays.leaderboard, {}, (found) => drawLeaderboard((standings = found)));
+  watch("ranked", delays.ranked, {}, ({ flights, of, is_done }) => {
+    byId("ranked").hidden = is_done || of === 0;
+    byId("ranked").textContent = `${figure(flights)} of ${figure(of)} flights so far`;
+  });
+}
+
 // What is chosen is kept in the address, so that it can be sent to somebody.
 
 function choose() {
@@ -134,6 +153,7 @@ function choose() {
   if (choice.date.validity.valid) {
     watchBoard();
     watchCarrier();
+    drawLeaderboard(standings);
     if (!byId("aircraft").hidden) watchAircraft(byId("tail").textContent);
   }
 }
@@ -159,4 +179,5 @@ client.subscribeToConnectionState(({ isWebSocketConnected }) => {
   byId("live").textContent = isWebSocketConnected ? "live" : "connecting";
 });
 watch("total", flights.total, {}, (total) => (byId("total").textContent = figure(total)));
+watchLeaderboard();
 choose();
