@@ -110,6 +110,20 @@ async def test_who_has_not_joined_cannot_guess(inline: TestBackend) -> None:
         assert await nobody.query("players:me") is None
 
 
+async def test_many_who_guess_at_once_are_all_counted_and_ranked(game: TestBackend) -> None:
+    round = await begin(game)
+    players = [await game.run(lambda ctx, n=n: ctx.db.insert("players", {"name": f"p{n}", "total": 0})) for n in range(12)]
+    words = [word for word in WORDS if word != round["word"]][:3]
+    clients = [game.with_identity(subject=player, issuer=ISSUER) for player in players]
+    outcomes = await asyncio.gather(*(guess(client, word) for client in clients for word in words))
+    assert (await clients[0].query("guesses:totals")) == {"guesses": 36, "players": 0, "of_round": 36, "mine": 3}
+    score = max(outcome["score"] for outcome in outcomes)
+    leaders = await game.query("rounds:leaders", round=round["_id"], count=100)
+    assert [(line["rank"], line["score"]) for line in leaders] == [(rank, score) for rank in range(1, 13)]
+    assert {line["player"] for line in leaders} == set(players)
+    assert sorted([await client.query("rounds:place", round=round["_id"]) for client in clients]) == list(range(1, 13))
+
+
 # one transaction
 
 

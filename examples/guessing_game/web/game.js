@@ -65,7 +65,8 @@ function complain(error, button) {
   else byId("notice").textContent = error ? data?.message ?? error.message : "";
 }
 
-const isShut = () => round?.state !== "open" || (round.proposer !== null && round.proposer === me?.player);
+const isOwn = () => me !== null && round?.proposer === me.player;
+const isShut = () => round?.state !== "open" || isOwn();
 
 function wait(button, until) {
   const text = button.dataset.text ??= button.textContent;
@@ -74,6 +75,7 @@ function wait(button, until) {
   button.textContent = left > 0 ? `in ${left} s` : text;
   byId("notice").textContent = left > 0 ? "That was quick! Take a breath." : "";
   clearTimeout(button.timer);
+  button.timer = null;
   if (left > 0) button.timer = setTimeout(() => wait(button, until), Math.min(250, until - Date.now()));
 }
 
@@ -169,7 +171,7 @@ function showRound(found) {
   }
   round = found;
   byId("number").textContent = `word no. ${round.number}${round.proposed_by === null ? "" : `, by ${round.proposed_by}`}`;
-  if (byId("submit").textContent === "Guess") byId("submit").disabled = isShut();
+  showTurn();
   byId("hint").hidden = round.hint === null || round.state !== "open";
   byId("hint").replaceChildren("It looks like", make("b", { textContent: round.hint ?? "" }));
   const isOver = round.state === "announced";
@@ -179,6 +181,11 @@ function showRound(found) {
   watch("leaders", rounds.leaders, { round: round.id }, (rows) => board("leaders", rows));
   watch("place", rounds.place, { round: round.id }, (place) => (byId("place").textContent = place ?? "–"));
   tick();
+}
+
+function showTurn() {
+  if (!byId("submit").timer) byId("submit").disabled = isShut();
+  byId("word").placeholder = isOwn() ? "this word is yours: watch the others" : "any English word";
 }
 
 function tick() {
@@ -206,13 +213,14 @@ watch("me", players.me, {}, (found) => {
   if (byId("guess").hidden) ask("guess");
   byId("who").textContent = me.name;
   byId("rank").textContent = me.rank;
+  showTurn();
 });
 watch("round", rounds.current, {}, showRound);
 watch("totals", guesses.totals, {}, (totals) => {
   byId("total").textContent = figure(totals.guesses);
   byId("of-round").textContent = figure(totals.of_round);
   byId("players").textContent = figure(totals.players);
-  byId("mine").textContent = totals.mine ? `of ${figure(totals.mine)} in all` : "";
+  byId("mine").textContent = totals.mine ? `${figure(totals.mine)} ever` : "";
 });
 watch("recent", guesses.recent, { count: 8 }, (rows) => {
   draw(byId("recent"), rows, (row) => row.id, (row) => bar(recentLabel(row), row.score));
