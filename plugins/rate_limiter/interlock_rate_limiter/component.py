@@ -30,6 +30,7 @@ from interlock_rate_limiter.limits import ConcurrencyLimit, Config, FixedWindow,
 from interlock_rate_limiter.rows import Holder, Rows, events_of, holders_of, now_of, rate_limits, state_of
 
 PURGED_AT_ONCE = 100
+EVENTS_MOST = 4_000  # of a sliding window that is reserved far ahead: what one row holds
 HOUR = 3_600.0
 
 component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits, pending_updates=pending_updates, workers=workers))
@@ -370,7 +371,10 @@ async def _slide(ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: S
             return _Decision(False, wait)
         if room_at > now:
             return _Decision(False, (min(room_at, opens) - ctx.now()) / 1000)
-    rows.put_events(name, key, limit, with_event(events, limit, opens, count), now)
+    after = with_event(events, limit, opens, count)
+    if len(after) > EVENTS_MOST:  # wait until as many as are too many have passed
+        return _Decision(False, (after[-EVENTS_MOST - 1].ts + seconds(limit.period) * 1000 - ctx.now()) / 1000)
+    rows.put_events(name, key, limit, after, now)
     return _Decision(True, wait)
 
 

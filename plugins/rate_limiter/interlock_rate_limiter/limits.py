@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 SECOND, MINUTE, HOUR, DAY, WEEK = 1.0, 60.0, 3_600.0, 86_400.0, 604_800.0
 SHARDS_MOST = 1_000
-HOLDERS_MOST = 10_000
+HOLDERS_MOST = 8_000  # in one document: a list has at most 8,192 elements
 
 
 class Config(TypedDict):

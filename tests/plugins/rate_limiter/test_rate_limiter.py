@@ -33,6 +33,7 @@ from interlock_rate_limiter import (
     TokenBucket,
     Value,
     calculate_rate_limit,
+    component,
 )
 from interlock_rate_limiter.arithmetic import on_whole_ms
 
@@ -212,6 +213,34 @@ async def test_a_sliding_window_reserves_ahead() -> None:
         assert full == Status(False, near(50), "x")  # when the first of those reserved has happened
         await t.advance(50)
         assert await take(t, limit, 1, reserve=True) == Status(True, near(120), "x")
+
+
+@pytest.mark.parametrize("isolation", ["inline"], indirect=True)
+async def test_a_row_holds_so_many_moments_that_were_reserved_and_says_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(component, "EVENTS_MOST", 3)
+    async with backend() as t:
+        limit = SlidingWindow(1, 60)
+        assert [(await take(t, limit, reserve=True)).retry_after for _ in range(3)] == [None, near(60), near(120)]
+        full = await take(t, limit, reserve=True)
+        assert (full.ok, full.retry_after) == (False, near(60))
+        await t.advance(60)
+        assert (await take(t, limit, reserve=True)).retry_after == near(120)
+
+
+async def test_as_many_places_as_a_limit_may_have_fit_into_its_row() -> None:
+    most = ConcurrencyLimit(8_000, HOUR)
+
+    async def all_but_one(ctx: MutationCtx) -> None:
+        until = ctx.now() + HOUR * 1000
+        holders = [{"lease": str(ctx.uuid4()), "count": 1.0, "until": until} for _ in range(7_999)]
+        row = {"name": "x", "shard": 0, "value": 1.0, "ts": ctx.now(), "full_at": until, "holders": holders}
+        await ctx.db.insert("rate_limits", row)
+
+    async with backend() as t:
+        await t.run(all_but_one, component="rate_limiter")
+        assert [(await take(t, most)).ok for _ in range(2)] == [True, False]
+    with pytest.raises(ValueError, match="8,000"):
+        ConcurrencyLimit(8_001)
 
 
 async def test_without_a_bound_any_number_may_be_reserved_and_who_does_not_reserve_waits_longer() -> None:
