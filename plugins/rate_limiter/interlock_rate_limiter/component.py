@@ -32,6 +32,7 @@ from interlock_rate_limiter.rows import Holder, Rows, events_of, holders_of, now
 PURGED_AT_ONCE = 100
 EVENTS_MOST = 4_000  # of a sliding window that is reserved far ahead: what one row holds
 HOUR = 3_600.0
+FORGOTTEN_AFTER_MS = 600_000.0
 
 component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits, pending_updates=pending_updates, workers=workers))
 
@@ -139,6 +140,17 @@ async def apply_updates(ctx: MutationCtx) -> None:
         await sleep(ctx)
         return
     await ctx.scheduler.run_after(0, apply_updates)
+
+
+@component.mutation(internal=True)
+async def apply_forgotten(ctx: MutationCtx) -> None:
+    """Go on with updates that have waited for long: their job has failed."""
+    oldest = await ctx.db.query("pending_updates").first()
+    if oldest is not None and oldest["_creationTime"] < ctx.now() - FORGOTTEN_AFTER_MS:
+        await ctx.scheduler.run_after(0, apply_updates)
+
+
+component.cron("apply forgotten", every=HOUR)(apply_forgotten)
 
 
 @component.mutation

@@ -37,6 +37,7 @@ ENDED = ("succeeded", "failed", "canceled")
 CANCELED_AT_ONCE = 64
 SWEPT_AT_ONCE = 64
 REPORTED_MOST, REPORTED_AT_ONCE = 5_000, 250
+MENDED_EVERY, MENDED_FOR_MS = 300.0, 3_600_000.0
 ACTION_SECONDS = 590.0  # so that its end can still be noted within the time of an action
 TRANSACTION = Limits(deadline=12.0, cpu=0.9, documents_read=30_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=12 << 20)
 
@@ -193,6 +194,21 @@ async def promote(ctx: MutationCtx, work_id: str) -> None:
 async def dispatch(ctx: MutationCtx) -> None:
     """Start what there is room for."""
     await start_due(ctx)
+
+
+@component.mutation(internal=True)
+async def mend(ctx: MutationCtx) -> None:
+    """Plan again what has failed of the jobs that start work, as when a worker crashed over one."""
+    since = ctx.now() - MENDED_FOR_MS
+    failed = [job for job in await ctx.scheduler.list("failed") if job.scheduled_time >= since]
+    for job in failed:
+        if job.name.rpartition("/")[2] == "promote":
+            await ctx.scheduler.run_after(0, promote, **job.args)
+    if failed:
+        await ctx.scheduler.run_after(0, dispatch)
+
+
+component.cron("mend", every=MENDED_EVERY)(mend)
 
 
 # running

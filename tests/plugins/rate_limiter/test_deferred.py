@@ -181,6 +181,22 @@ async def test_callers_of_one_deferred_limit_do_not_conflict() -> None:
         assert await left(t, "x") == near(5)
 
 
+async def test_updates_whose_job_has_failed_are_gone_on_with_by_themselves() -> None:
+    async def cut_off(ctx: MutationCtx) -> int:
+        update = {"kind": "consume", "name": "x", "config": BUCKET.to_config(), "count": 2}
+        await ctx.run_mutation("enqueue_updates", updates=[update])
+        jobs = [job for job in await ctx.scheduler.list("pending") if job.name.endswith("apply_updates")]
+        return sum([await ctx.scheduler.cancel(job.id) is not False for job in jobs])
+
+    async with backend() as t:
+        assert await t.run(cut_off, component="rate_limiter") == 1
+        await t.run(_limit("x"))
+        await t.finish_scheduled()
+        assert await left(t, "x") == near(20)
+        await t.advance(2 * HOUR)
+        assert await left(t, "x") == near(17, abs=0.01)
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     calls=st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 4), st.sampled_from(["stand", "drop", "fail"])), max_size=14),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from interlock import ActionCtx, AppError, Component, MutationCtx, PaginationOptions, QueryCtx, Schema, Table, components
 from interlock.testing import TestBackend
-from interlock_workpool import DAY, HOUR, NonRetryable, Retry, Workpool, WorkStatus
+from interlock_workpool import DAY, HOUR, NonRetryable, Retry, Workpool, WorkStatus, component
 from interlock_workpool.component import failure_rates
 
 pool = Workpool(components.workpool)
@@ -579,6 +579,27 @@ async def test_an_attempt_whose_job_was_ended_by_others_is_found() -> None:
         office.gates["a"].set()
         await t.finish_in_progress()
         assert [row["kind"] for row in await ended(t)] == ["success"]
+
+
+@pytest.mark.parametrize("isolation", ["inline"], indirect=True)
+async def test_work_whose_start_was_lost_is_started_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a worker crashes over the job that starts what is due."""
+    office, failures, whole = Office(), [2], component.start_due
+
+    async def fails_twice(ctx: MutationCtx) -> None:
+        if failures[0]:
+            failures[0] -= 1
+            raise RuntimeError("the worker is gone")
+        await whole(ctx)
+
+    async with Bench(office.component) as t:
+        monkeypatch.setattr(component, "start_due", fails_twice)
+        now = await do(t, lambda ctx: pool.enqueue_action(ctx, office.act, {"name": "now"}))
+        later = await do(t, lambda ctx: pool.enqueue_action(ctx, office.act, {"name": "later"}, run_after=60))
+        await t.advance(61)
+        assert [(await status(t, id)).state for id in (now, later)] == ["pending", "pending"]
+        await t.advance(310)
+        assert [(await status(t, id)).state for id in (now, later)] == ["finished", "finished"]
 
 
 # a model
