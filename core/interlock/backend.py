@@ -24,6 +24,7 @@ from interlock.errors import CallRefused, InterlockError, MountError, StorageUna
 from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
+from interlock.functions.fetch import Fetcher, Responder
 from interlock.functions.slices import CpuMeter
 from interlock.mounting import Tree, build_tree, load_plugins
 from interlock.mounting.app_package import undone_if_refused
@@ -52,7 +53,7 @@ class Backend:
 
     `app` is an app's directory, an `App`, or a component on its own. `data` is a directory, `:memory:` or a URL; by default
     `.interlock/` beside `app.py`. `settings` are by default what the environment says. With `dev`, callers are told errors whole.
-    `plugins` are asked along with the installed ones.
+    `plugins` are asked along with the installed ones. `fetch` answers every `ctx.fetch` in the place of the network.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Backend:
         storage: Storage | None = None,
         plugins: Mapping[str, object] | None = None,
         meter: CpuMeter | None = None,
+        fetch: Responder | None = None,
     ) -> None:
         self._source = app if isinstance(app, App | Component) else Path(app)
         self._data = os.fspath(data) if data is not None else None
@@ -81,6 +83,7 @@ class Backend:
         self._storage = storage
         self._plugins = dict(plugins or {})
         self._meter = meter
+        self._fetch = fetch
         self._tree: Tree | None = None
         self._engine: Engine | None = None
         self._dispatcher: Dispatcher | None = None
@@ -114,7 +117,8 @@ class Backend:
             facts = _missing_facts(engine, tree, entropy)
             await engine.deploy(_tables(tree), facts=facts, moves=dict(tree.moves))
             secret = bytes.fromhex(engine.facts[_SECRET])
-            dispatcher = Dispatcher(engine, tree, secret=secret, env=self._env, entropy=entropy, meter=self._meter)
+            fetcher = Fetcher(self._env, secret, responder=self._fetch)
+            dispatcher = Dispatcher(engine, tree, secret=secret, env=self._env, fetcher=fetcher, entropy=entropy, meter=self._meter)
             scheduler = Scheduler(engine, dev=self.dev)
             dispatcher.attach(scheduling=scheduler.jobs)
             await scheduler.start(dispatcher, tree)

@@ -19,6 +19,7 @@
     ├── LimitExceeded            which limit, how much, the limit
     ├── DeadlineExceeded         a function took longer than it may
     ├── FunctionAborted          a function tried to end more than itself
+    ├── FetchFailed              a fetch that no whole response came to
     ├── PermissionDenied         what was tried, what would allow it
     ├── Unauthenticated          a token or key that was refused
     ├── ComponentCrashed         the process of a component ended under a call
@@ -248,6 +249,17 @@ class PermissionDenied(InterlockError):
 
     def __str__(self) -> str:
         return f"Not allowed: {self.tried}. {self.remedy}"
+
+
+class FetchFailed(InterlockError):
+    """A fetch that no whole response came to: no connection, no answer in time, or one that cannot be read. It may have been received."""
+
+    def __init__(self, request: str, reason: str) -> None:
+        super().__init__(request, reason)
+        self.request, self.reason = request, reason
+
+    def __str__(self) -> str:
+        return f"{self.request}: {self.reason}"
 
 
 class Unauthenticated(InterlockError):

@@ -128,7 +128,7 @@ class FakeHost:
         self.calls.append(("revoke", handle))
 
     async def fetch(
-        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None, whole: bool
     ) -> Any:
         self.calls.append(("fetch", url, method, headers, body, timeout))
         return None

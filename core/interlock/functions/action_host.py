@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from interlock.engine import Transaction
-from interlock.errors import CallRefused, PermissionDenied
+from interlock.errors import CallRefused
 from interlock.functions.call import Call, Execution
 from interlock.functions.calling import DEPTH_MAX, check_kind, too_deep
+from interlock.functions.fetch.fetched import HostFetched
 from interlock.functions.host import CallHost
 from interlock.functions.scope import Callee
 from interlock.sdk.host import Cursor, Document, Job, Kind, Metrics, Scan, Target
@@ -23,7 +24,7 @@ T = TypeVar("T")
 class ActionHost(CallHost):
     """An action. What it starts together runs together."""
 
-    __slots__ = ("_loop", "_random")
+    __slots__ = ("_loop", "_random", "fetched")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class ActionHost(CallHost):
         super().__init__(execution, callee, args, parent, depth, identity)
         self._random: random.Random | None = None
         self._loop = asyncio.get_running_loop()
+        self.fetched: list[HostFetched] = []
 
     def refuse_misuse(self) -> None:
         """Besides a context that is used too late: one whose operation is run by another thread, in an event loop of its own."""
@@ -95,13 +97,20 @@ class ActionHost(CallHost):
         await self._write(lambda tx: self._revoke_handle(tx, handle))
 
     async def fetch(
-        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
-    ) -> Any:
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None, whole: bool
+    ) -> HostFetched:
         self.refuse_misuse()
-        fetching = self.execution.services.fetching
-        if fetching is None:
-            raise PermissionDenied(f"{self.callee.label} fetches {url}", "This backend was given no network for ctx.fetch.")
-        return await fetching(self.callee.scope.path, url, method=method, headers=headers, body=body, timeout=timeout)
+        fetched = await self.execution.services.fetcher.open(
+            self.callee.scope.instance, self.callee.label, url, method=method, headers=headers, body=body, timeout=timeout, whole=whole
+        )
+        self.fetched = [one for one in self.fetched if not one.is_closed]
+        self.fetched.append(fetched)
+        return fetched
+
+    async def close_fetched(self) -> None:
+        """It has ended: responses that it has not read are let go of."""
+        for fetched in self.fetched:
+            await fetched.close()
 
     async def _read(self, operation: Callable[[Transaction], Awaitable[T]]) -> T:
         self.refuse_misuse()

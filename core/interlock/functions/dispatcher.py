@@ -34,6 +34,7 @@ from interlock.functions.action_host import ActionHost
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import OUTSIDE_PYTHON, Answer, Caller, QueryResult, keep_log_lines, log_lines_of
 from interlock.functions.calling import perform, perform_within, plain
+from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
 from interlock.functions.live_query import LiveQuery, Prepared
@@ -43,7 +44,7 @@ from interlock.functions.runners import Runners
 from interlock.functions.scheduling import Scheduling
 from interlock.functions.scope import Callee, Directory, Handler, holds_commit_timestamp
 from interlock.functions.sealing import Seal
-from interlock.functions.services import Fetching, Services
+from interlock.functions.services import Services
 from interlock.functions.slices import CpuMeter
 from interlock.hooks import Call as ObservedCall
 from interlock.hooks import Outcome
@@ -76,12 +77,13 @@ class Dispatcher:
         secret: bytes,
         env: Mapping[str, str] | None = None,
         scheduling: Scheduling | None = None,
-        fetching: Fetching | None = None,
+        fetcher: Fetcher | None = None,
         entropy: random.Random | None = None,
         meter: CpuMeter | None = None,
     ) -> None:
         self._engine = engine
-        self.runners = Runners(env if env is not None else {})
+        env = env if env is not None else {}
+        self.runners = Runners(env, secret)
         self._generation = 0
         self._watched: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
         self._requests: dict[RequestKey, asyncio.Future[None]] = {}  # those that run
@@ -94,19 +96,17 @@ class Dispatcher:
             entropy=entropy if entropy is not None else random.SystemRandom(),
             meter=meter if meter is not None else CpuMeter(),
             top_level=self,
-            env=env if env is not None else {},
-            secrets=_secrets(tree, env if env is not None else {}),
+            env=env,
+            secrets=_secrets(tree, env),
+            key=secret,
+            fetcher=fetcher if fetcher is not None else Fetcher(env, secret),
             scheduling=scheduling,
-            fetching=fetching,
             observers=tree.hooks if tree.hooks.observes_calls else None,
         )
 
-    def attach(self, *, scheduling: Scheduling | None = None, fetching: Fetching | None = None) -> None:
-        """Say who schedules and who fetches, where those are made after the dispatcher, which they call."""
-        if scheduling is not None:
-            self._services.scheduling = scheduling
-        if fetching is not None:
-            self._services.fetching = fetching
+    def attach(self, *, scheduling: Scheduling) -> None:
+        """Say who schedules, where that is made after the dispatcher, which it calls."""
+        self._services.scheduling = scheduling
 
     def adopt(self, tree: Tree) -> None:
         """Go on with other code. What runs keeps the code that it began with; every live query is run again."""
@@ -137,6 +137,7 @@ class Dispatcher:
         """Let go of workers and threads: of plain actions, and of the one that watches."""
         self.runners.close()
         self._services.meter.close()
+        self._services.fetcher.close()
 
     def _directory(self, tree: Tree) -> Directory:
         self.runners.keep(tree)
@@ -438,6 +439,9 @@ class Dispatcher:
                 watched.finish(error)
             keep_log_lines(error, execution.finish_log())
             raise
+        finally:
+            if call.fetched:
+                await call.close_fetched()
         if watched is not None:
             watched.finish(None)
         return Answer(value, 0, execution.finish_log())

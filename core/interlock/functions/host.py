@@ -52,7 +52,8 @@ class CallHost(Call):
 
     @property
     def env(self) -> Mapping[str, Any]:
-        return self.callee.scope.instance.env_values(self.execution.services.env)
+        services = self.execution.services
+        return self.callee.scope.instance.env_values(services.env, services.key)
 
     @property
     def random(self) -> random.Random:

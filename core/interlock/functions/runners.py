@@ -17,10 +17,10 @@ from interlock.sandbox.pool import Pool
 
 
 class Runners:
-    """Those of one backend. `env` are the app's own variables."""
+    """Those of one backend. `env` are the app's own variables, `key` makes the placeholders of secrets."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
+    def __init__(self, env: Mapping[str, str], key: bytes) -> None:
+        self._env, self._key = env, key
         self._inline = InlineRunner()
         self._pools: dict[str, Pool] = {}
 
@@ -34,7 +34,7 @@ class Runners:
             if pool is not None:
                 pool.retire()
             pool = self._pools[instance.path] = Pool(instance.source, plan, instance.path, instance.workers)
-        return SandboxRunner(instance, pool, self._inline, partial(instance.env_values, self._env))
+        return SandboxRunner(instance, pool, self._inline, partial(instance.env_values, self._env, self._key))
 
     def pool(self, component_path: str) -> Pool | None:
         """The workers of one instance; None where it has none."""

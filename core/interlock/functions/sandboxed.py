@@ -15,7 +15,9 @@ from typing import Any, cast
 from interlock.clock import SystemClock
 from interlock.engine.live import USES_TIME
 from interlock.errors import CallRefused, ComponentCrashed, DeadlineExceeded
+from interlock.functions.action_host import ActionHost
 from interlock.functions.call import BUSY, Call, current
+from interlock.functions.fetch.fetched import HostFetched
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.replay import Stale, replay
@@ -168,6 +170,8 @@ class _Served:
         self.failure: Exception | None = None
         self._cursors: list[Cursor] = []
         self._marks = 0
+        self._fetched: dict[int, HostFetched] = {}
+        self._responses = 0
 
     def note(self, frame: list[Any]) -> None:
         """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""
@@ -333,9 +337,40 @@ class _Served:
         await self._host.revoke_handle(_name(handle))
 
     async def _fetch(self, args: list[Any]) -> Any:
-        url, method, headers, body, timeout = _some(args, 5)
-        response = await self._host.fetch(url, method=method, headers=headers, body=body, timeout=timeout)
-        return [response.body, response.status, dict(response.headers)]
+        """The head of a response, and of one that is wanted whole the first part of its body: mostly there is no more."""
+        url, method, headers, body, timeout, whole = _some(args, 6)
+        host = self.call
+        if not isinstance(host, ActionHost):
+            raise FrameError("a fetch in a transaction")
+        fetched = await host.fetch(url, method=method, headers=headers, body=body, timeout=timeout, whole=bool(whole))
+        first = await fetched.some() if whole else b""
+        self._responses += 1
+        if not fetched.is_closed:
+            self._fetched[self._responses] = fetched
+        return [self._responses, fetched.status, dict(fetched.headers), first, fetched.is_closed]
+
+    async def _fetch_piece(self, args: list[Any]) -> Any:
+        [number] = _some(args, 1)
+        fetched = self._response(number)
+        if fetched is None:
+            return [b"", True]
+        piece = await fetched.piece()
+        if fetched.is_closed:
+            self._fetched.pop(number, None)
+        return [piece, fetched.is_closed]
+
+    async def _fetch_close(self, args: list[Any]) -> Any:
+        [number] = _some(args, 1)
+        fetched = self._response(number)
+        if fetched is not None:
+            del self._fetched[number]
+            await fetched.close()
+
+    def _response(self, number: Any) -> HostFetched | None:
+        """An open response of this call; None for one that is over."""
+        if type(number) is not int or not 0 < number <= self._responses:
+            raise FrameError("a response that there is not")
+        return self._fetched.get(number)
 
 
 _OPERATIONS: dict[str, Callable[[_Served, list[Any]], Awaitable[Any]]] = {
@@ -361,6 +396,8 @@ _OPERATIONS: dict[str, Callable[[_Served, list[Any]], Awaitable[Any]]] = {
     "function_handle": _Served._function_handle,
     "revoke_handle": _Served._revoke_handle,
     "fetch": _Served._fetch,
+    "fetch_piece": _Served._fetch_piece,
+    "fetch_close": _Served._fetch_close,
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from interlock.clock import Clock
 from interlock.engine import Engine
+from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles
 from interlock.functions.scheduling import Scheduling
 from interlock.functions.sealing import Seal
@@ -27,25 +28,10 @@ class TopLevel(Protocol):
     async def call_from_action(self, callee: Callee, args: Mapping[str, Any], action: Call, limits: Limits | None) -> Any: ...
 
 
-class Fetching(Protocol):
-    """The network, as an action of one instance reaches it."""
-
-    async def __call__(
-        self,
-        component_path: str,
-        url: str,
-        *,
-        method: str,
-        headers: Mapping[str, str] | None,
-        body: bytes | str | None,
-        timeout: float | None,
-    ) -> Any: ...
-
-
 @dataclass(slots=True)
 class Services:
     """`entropy` is where all randomness comes from; in a test it is seeded. `env` holds the app's variables, `secrets` those that must
-    not be read in any log.
+    not be read in any log, and `key` is what placeholders of secrets are made with.
 
     An optional one that is None is not there to be asked; `observers` are told of calls only if somebody listens.
     """
@@ -60,6 +46,7 @@ class Services:
     top_level: TopLevel
     env: Mapping[str, str]
     secrets: tuple[str, ...]
+    key: bytes
+    fetcher: Fetcher
     scheduling: Scheduling | None = None
-    fetching: Fetching | None = None
     observers: Hooks | None = None

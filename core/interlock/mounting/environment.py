@@ -8,9 +8,11 @@ component holds is a placeholder, which the host replaces in the headers of its 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from hashlib import sha256
+from hmac import digest
+from typing import Any, NamedTuple
 
 from interlock.errors import MountError
 from interlock.sdk.declarations import Mount
@@ -20,6 +22,14 @@ from interlock.values import describe, is_subset, union_of
 Json = dict[str, Any]
 _NULL: Json = {"type": "null"}
 _STRING: Json = {"type": "string"}
+_PROOF_DIGITS = 24
+
+
+class HeldSecret(NamedTuple):
+    """A value that a component holds a placeholder of: the variable's name, and the value. Never for a message or a log."""
+
+    name: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +40,22 @@ class Environment:
     bindings: Mapping[str, EnvValue] = field(default_factory=dict)
     parent: Environment | None = None
 
-    def values(self, app_env: Mapping[str, str]) -> dict[str, str | None]:
-        """What `ctx.env` holds: every declared variable; None for one that is not set, a placeholder for a secret."""
-        return {name: value for name in self.declared for value in [self._shown(name, app_env)]}
+    def values(self, app_env: Mapping[str, str], held: Callable[[str], str]) -> dict[str, str | None]:
+        """What `ctx.env` holds: every declared variable; None for one that is not set, `held(name)` for a secret."""
+        return {name: self._shown(name, app_env, held) for name in self.declared}
 
-    def secrets(self, app_env: Mapping[str, str]) -> dict[str, str]:
-        """The value behind each placeholder that this instance holds. For the host alone: to fill in headers, and to mask text."""
-        found: dict[str, str] = {}
+    def secrets(self, app_env: Mapping[str, str]) -> list[HeldSecret]:
+        """The secrets of this instance that are set. For the host alone: to fill in headers, and to mask text."""
+        found = []
         for name in self.declared:
             value, is_secret = self._value(name, app_env)
             if is_secret and value:
-                found[placeholder(name)] = value
+                found.append(HeldSecret(name, value))
         return found
 
-    def _shown(self, name: str, app_env: Mapping[str, str]) -> str | None:
+    def _shown(self, name: str, app_env: Mapping[str, str], held: Callable[[str], str]) -> str | None:
         value, is_secret = self._value(name, app_env)
-        return placeholder(name) if is_secret and value is not None else value
+        return held(name) if is_secret and value is not None else value
 
     def _value(self, name: str, app_env: Mapping[str, str]) -> tuple[str | None, bool]:
         if self.parent is None:
@@ -62,9 +72,13 @@ class Environment:
         return self.parent._value(bound.name, app_env)
 
 
-def placeholder(name: str) -> str:
-    """What a component holds of a secret: a name, in characters that a header may have."""
-    return f"{{{{secret:{name}}}}}"
+def placeholder(component_path: str, name: str, key: bytes) -> str:
+    """What an instance holds of a secret: a name, in characters that a header may have.
+
+    Nobody who does not hold it can make it up: who may only choose the text of a header cannot have a secret put into it.
+    """
+    proof = digest(key, f"placeholder\0{component_path}\0{name}".encode(), sha256).hex()[:_PROOF_DIGITS]
+    return f"{{{{secret:{name}:{proof}}}}}"
 
 
 def check_root(declared: Mapping[str, Json], app_env: Mapping[str, str], *, where: str) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Self
 
 from interlock.errors import MountError
 from interlock.limits import Limits
 from interlock.mounting.code import Code
 from interlock.mounting.discovery import Plugin
-from interlock.mounting.environment import Environment
+from interlock.mounting.environment import Environment, HeldSecret, placeholder
 from interlock.mounting.manifest import Manifest
+from interlock.mounting.network import Network
 from interlock.sandbox.sources import Source
 from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, Isolation, Mount, RouteDeclaration, TableDeclaration
 from interlock.values import is_identifier
@@ -80,9 +82,28 @@ class Instance:
         """For people: `the app`, or the path."""
         return f'"{self.path}"' if self.path else "the app"
 
-    def env_values(self, app_env: Mapping[str, str]) -> dict[str, str | None]:
-        """What `ctx.env` holds here, when the app's own variables are `app_env`."""
-        return self.environment.values(app_env)
+    def env_values(self, app_env: Mapping[str, str], key: bytes = b"") -> dict[str, str | None]:
+        """What `ctx.env` holds here, when the app's own variables are `app_env`. Placeholders are made with `key`, the backend's secret."""
+        return self.environment.values(app_env, partial(self._placeholder, key=key))
+
+    def secrets(self, app_env: Mapping[str, str], key: bytes = b"") -> dict[str, HeldSecret]:
+        """The secrets that this instance may have put into headers, by their placeholders."""
+        return {self._placeholder(held.name, key=key): held for held in self.environment.secrets(app_env)}
+
+    def _placeholder(self, name: str, *, key: bytes) -> str:
+        return placeholder(self.path, name, key)
+
+    @cached_property
+    def network(self) -> Network | None:
+        """What its fetches may reach; None for the app, which may do what its process may."""
+        if self.parent is None and not self.manifest.name:
+            return None
+        return Network.of(self.manifest.permissions, self.allow)
+
+    @property
+    def loads_native(self) -> bool:
+        """Whether it loads native code of its own: it asks to, and may."""
+        return "native" in self.manifest.permissions and "native" in self.allow
 
     def __repr__(self) -> str:
         return f"<Instance {self.title}>"

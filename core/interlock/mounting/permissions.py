@@ -1,4 +1,5 @@
-"""What a mount allows, against what its component asks for. Enforcing it is the sandbox's work; here a start is refused or warned about."""
+"""What a mount allows, against what its component asks for. A start is refused or warned about here; `network` says what a fetch may reach,
+and the worker's plan what a process may."""
 
 from __future__ import annotations
 
@@ -8,19 +9,24 @@ from typing import TYPE_CHECKING
 
 from interlock.errors import MountError
 from interlock.limits import LIMITS
+from interlock.mounting.network import NetPermission
 from interlock.sdk.declarations import Mount
 
 if TYPE_CHECKING:
     from interlock.mounting.instance import Instance
 
-_HOST = r"\*|(\*\.)?[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"
+_HOST = r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\]"
 _PERMISSION = re.compile(rf"http|files|native|net:({_HOST})(:\d{{1,5}})?")
+_LENGTH_MAX = 300
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
 
 
 def is_permission(text: str) -> bool:
     """`net:host` (`net:*.host`, `net:*`; with a port or not), `http`, `files` or `native`."""
-    return _PERMISSION.fullmatch(text) is not None
+    if len(text) > _LENGTH_MAX or _PERMISSION.fullmatch(text) is None:
+        return False
+    net = NetPermission.parse(text)
+    return net is None or ((net.port is None or 0 < net.port < 65_536) and ("[" not in text or net.address is not None))
 
 
 def allowed_by(mount: Mount) -> frozenset[str]:
@@ -36,7 +42,7 @@ def check_permissions(mount: Mount, asked: Sequence[str]) -> list[str]:
             problem = f"{title} with allow={permission!r}, which is no permission."
             raise MountError(mount.where, problem, 'A permission is "net:host", "http", "files" or "native".')
     allowed = allowed_by(mount)
-    missing = [permission for permission in asked if permission not in allowed]
+    missing = [permission for permission in asked if not any(_covers(given, permission) for given in allowed)]
     if missing:
         problem = f"{title}, which asks for {_listed(missing)}, and that is not allowed."
         lines = []
@@ -46,7 +52,7 @@ def check_permissions(mount: Mount, asked: Sequence[str]) -> list[str]:
             lines.append(f"allow=[{_listed([*mount.allow, *further])}]")
         raise MountError(mount.where, problem, f"If you want that, write {' and '.join(lines)} in this line.")
     warnings = []
-    if in_vain := sorted(set(mount.allow) - set(asked)):
+    if in_vain := sorted({given for given in mount.allow if not _is_of_use(given, asked)}):
         warnings.append(f"{mount.where} {title} and allows {_listed(in_vain)}, which it does not ask for.")
     if mount.http_prefix is not None and "http" not in asked:
         warnings.append(f'{mount.where} {title} with http_prefix="{mount.http_prefix}", and it has no HTTP routes.')
@@ -67,19 +73,18 @@ def check_allowed_above(mount: Mount, parent: Instance) -> None:
 
 
 def _covers(given: str, asked: str) -> bool:
-    if given == asked or given == "net:*":
-        return given == asked or asked.startswith("net:")
-    if not (given.startswith("net:") and asked.startswith("net:")):
-        return False
-    (given_host, given_port), (host, port) = _host_and_port(given), _host_and_port(asked)
-    fits = given_host == host or (given_host.startswith("*.") and host.endswith(given_host[1:])) or given_host == "*"
-    return fits and given_port in ("", port)
+    if given == asked:
+        return True
+    wide, narrow = NetPermission.parse(given), NetPermission.parse(asked)
+    return wide is not None and narrow is not None and wide.covers(narrow)
 
 
-def _host_and_port(permission: str) -> tuple[str, str]:
-    place = permission.removeprefix("net:")
-    host, colon, port = place.rpartition(":")
-    return (host, port) if colon and port.isdigit() and not host.endswith(":") else (place, "")
+def _is_of_use(given: str, asked: Sequence[str]) -> bool:
+    """An address is also allowed for the sake of a name that leads to it."""
+    net = NetPermission.parse(given)
+    if net is not None and net.address is not None:
+        return any(permission.startswith("net:") for permission in asked)
+    return any(_covers(given, permission) for permission in asked)
 
 
 def check_limits(mount: Mount) -> list[str]:

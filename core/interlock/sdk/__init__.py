@@ -12,6 +12,7 @@ from interlock.sdk.auth import JWT, OIDC, Identity
 from interlock.sdk.component import Component
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.env import secret
+from interlock.sdk.fetch import ResponseStream
 from interlock.sdk.functions import Function, action, mutation, query
 from interlock.sdk.host import FunctionInfo, Job, Metrics
 from interlock.sdk.http import Request, Response
@@ -44,6 +45,7 @@ __all__ = [
     "Reference",
     "Request",
     "Response",
+    "ResponseStream",
     "Schema",
     "Table",
     "Validator",

@@ -10,14 +10,15 @@ import math
 import random
 from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from uuid import UUID
 
 from interlock.errors import ContextError, QueryError, ScheduleError, SchemaError
 from interlock.sdk.auth import Identity
 from interlock.sdk.conversion import lower_arguments
+from interlock.sdk.fetch import Fetch
 from interlock.sdk.host import Document, FunctionInfo, Host, Job, Metrics
-from interlock.sdk.http import Response
 from interlock.sdk.log import Log
 from interlock.sdk.query import Query
 from interlock.sdk.references import Reference, as_target
@@ -318,9 +319,14 @@ class ActionCtx(Context):
         headers: Mapping[str, str] | None = None,
         body: bytes | str | None = None,
         timeout: float | None = None,
-    ) -> Awaitable[Response]:
-        """Send an HTTP request. It is the only network of a sandboxed component, and reaches allowed hosts alone."""
-        return self._host.fetch(url, method=method, headers=headers, body=body, timeout=timeout)
+    ) -> Fetch:
+        """Send an HTTP request: `response = await ctx.fetch(url)`, or `async with ctx.fetch(url) as response` to read the body in pieces.
+
+        It is the only network of a sandboxed component, and reaches allowed hosts alone. Redirects are followed. `timeout` in
+        seconds is for all of it, and in pieces for each. A `body` that is a `str` is sent in UTF-8. Raises PermissionDenied,
+        FetchFailed for a response that does not come, LimitExceeded for one that is too large; not for its status.
+        """
+        return Fetch(partial(self._host.fetch, url, method=method, headers=headers, body=body, timeout=timeout))
 
     def _make(self, name: str) -> Any:
         return Scheduler(self._host) if name == "scheduler" else super()._make(name)

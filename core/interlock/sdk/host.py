@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from interlock.limits import Limits
+from interlock.sdk.fetch import Fetched
 
 Document = dict[str, Any]
 Kind = Literal["query", "mutation", "action"]
@@ -169,5 +170,6 @@ class Host(Protocol):
     def function_handle(self, target: Target) -> Awaitable[str]: ...
     def revoke_handle(self, handle: str) -> Awaitable[None]: ...
     def fetch(
-        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
-    ) -> Awaitable[Any]: ...
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None, whole: bool
+    ) -> Awaitable[Fetched]:
+        """Send a request. With `whole` the body is wanted at once: then it is short, and all of it is there within `timeout`."""

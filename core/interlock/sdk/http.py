@@ -37,7 +37,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response: `Response("hello")`, `Response(status=404)`. A `str` as its body is sent in UTF-8."""
+    """A response: `Response("hello")`, `Response(status=404)`. A `str` as its body is sent in UTF-8.
+
+    Of a fetch the body is `bytes`, and header names are in lower case; a header that came several times is one, with commas.
+    """
 
     body: bytes | str = b""
     status: int = 200

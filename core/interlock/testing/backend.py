@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,6 +27,7 @@ from interlock.sdk.component import Component
 from interlock.sdk.declarations import Isolation
 from interlock.sdk.functions import Function
 from interlock.sdk.host import Job, Kind, Target
+from interlock.sdk.http import Request, Response
 from interlock.sdk.references import Reference, as_target
 from interlock.storage.memory import MemoryStorage
 from interlock.testing.isolation import default
@@ -118,7 +119,8 @@ class TestBackend(TestClient):
 
     `isolation` is for all mounts, whatever they say: "inline" unless `--interlock-isolation` says otherwise, "sandbox" as in production.
     `limits` lowers the limits of every function that the test calls. With `seed` 0 it is what `--interlock-seed` says. `start` is
-    the time at the beginning: milliseconds since the epoch, or a datetime with a time zone.
+    the time at the beginning: milliseconds since the epoch, or a datetime with a time zone. `fetch` answers every `ctx.fetch` in the
+    place of the network: it is given the request as it would be sent, secrets included, once the mount allows its host.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class TestBackend(TestClient):
         seed: int = 0,
         start: float | datetime = START_MS,
         env: Mapping[str, str] | None = None,
+        fetch: Callable[[Request], Response | Awaitable[Response]] | None = None,
     ) -> None:
         super().__init__(self, "", None)
         if isinstance(start, datetime):
@@ -142,7 +145,14 @@ class TestBackend(TestClient):
         self.seed = seeds.take(seed)
         storage = MemoryStorage(clock_ns=lambda: int(self.now() * 1e6))
         self._backend = Backend(
-            source, storage=storage, dev=True, env=env, clock=self.clock, seed=self.seed, isolation=isolation or default.isolation
+            source,
+            storage=storage,
+            dev=True,
+            env=env,
+            clock=self.clock,
+            seed=self.seed,
+            isolation=isolation or default.isolation,
+            fetch=fetch,
         )
         self._is_open = False
         self._ran: list[Ran] = []

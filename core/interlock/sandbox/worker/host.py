@@ -18,7 +18,6 @@ from uuid import UUID
 
 from interlock.errors import CallRefused
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
-from interlock.sdk.http import Response
 from interlock.values import pack
 
 if TYPE_CHECKING:
@@ -290,11 +289,36 @@ class WorkerHost:
         return self.ask("revoke_handle", handle)
 
     async def fetch(
-        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
-    ) -> Response:
-        told = await self.ask("fetch", url, method, None if headers is None else dict(headers), body, timeout)
-        content, status, found = told
-        return Response(content, status, found)
+        self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None, whole: bool
+    ) -> WorkerFetched:
+        told = await self.ask("fetch", url, method, _plain(headers), _sendable(body), timeout, whole)
+        return WorkerFetched(self, *told)
+
+
+class WorkerFetched:
+    """A response of the host's, as `sdk.fetch.Fetched` says."""
+
+    __slots__ = ("_first", "_host", "_is_over", "_number", "headers", "status")
+
+    def __init__(self, host: WorkerHost, number: int, status: int, headers: Mapping[str, str], first: bytes, is_over: bool) -> None:
+        self._host, self._number = host, number
+        self.status, self.headers = status, headers
+        self._first, self._is_over = first, is_over
+
+    async def piece(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        if self._is_over:
+            return b""
+        piece: bytes
+        piece, self._is_over = await self._host.ask("fetch_piece", self._number)
+        return piece
+
+    async def close(self) -> None:
+        if not self._is_over and not self._host.is_ended:
+            self._is_over = True
+            await self._host.ask("fetch_close", self._number)
 
 
 class WorkerCursor:
@@ -335,6 +359,10 @@ class _Done:
 
 def _plain(document: Any) -> Any:
     return dict(document) if isinstance(document, Mapping) else document
+
+
+def _sendable(body: Any) -> Any:
+    return bytes(body) if isinstance(body, bytearray | memoryview) else body
 
 
 def _scan(scan: Scan) -> list[Any]:
