@@ -3,7 +3,7 @@ from typing import Any, Literal
 import pytest
 
 from interlock.errors import MountError
-from interlock.mounting.environment import Environment, check_bindings, check_root, placeholder
+from interlock.mounting.environment import Environment, HeldSecret, check_bindings, check_root, placeholder
 from interlock.sdk.declarations import Mount
 from interlock.sdk.env import Env, EnvReference, Secret, env_declarations, secret
 
@@ -97,14 +97,14 @@ def test_a_reference_is_looked_up_each_time() -> None:
     root = Environment(declare(APP_KEY=str))
     child = Environment(declare(KEY=str), {"KEY": EnvReference("APP_KEY")}, root)
     grandchild = Environment(declare(K=str, FIXED=str), {"K": EnvReference("KEY"), "FIXED": "f"}, child)
-    assert grandchild.values({"APP_KEY": "one"}) == {"K": "one", "FIXED": "f"}
-    assert grandchild.values({"APP_KEY": "two"}) == {"K": "two", "FIXED": "f"}
+    assert grandchild.values({"APP_KEY": "one"}, str.lower) == {"K": "one", "FIXED": "f"}
+    assert grandchild.values({"APP_KEY": "two"}, str.lower) == {"K": "two", "FIXED": "f"}
 
 
 def test_a_component_sees_what_is_bound_and_nothing_else() -> None:
     root = Environment(declare(APP_KEY=str, OTHER=str))
     child = Environment(declare(KEY=str, DEBUG=str | None), {"KEY": "k"}, root)
-    assert child.values({"APP_KEY": "a", "OTHER": "o", "DEBUG": "1"}) == {"KEY": "k", "DEBUG": None}
+    assert child.values({"APP_KEY": "a", "OTHER": "o", "DEBUG": "1"}, str.lower) == {"KEY": "k", "DEBUG": None}
 
 
 def test_a_secret_is_a_placeholder_all_the_way_down() -> None:
@@ -113,16 +113,21 @@ def test_a_secret_is_a_placeholder_all_the_way_down() -> None:
     child = Environment(declare(KEY=str), {"KEY": Secret(EnvReference("APP_KEY"))}, root)
     grandchild = Environment(declare(TOKEN=str), {"TOKEN": EnvReference("KEY")}, child)
     for environment, name in ((child, "KEY"), (grandchild, "TOKEN")):
-        assert environment.values(app_env) == {name: placeholder(name)}
-        assert environment.secrets(app_env) == {placeholder(name): "s3cret"}
-    assert root.secrets(app_env) == {}
+        assert environment.values(app_env, str.lower) == {name: name.lower()}
+        assert environment.secrets(app_env) == [HeldSecret(name, "s3cret")]
+    assert root.secrets(app_env) == []
 
 
 def test_a_secret_that_is_not_set_is_none() -> None:
     child = Environment(declare(KEY=str | None), {"KEY": Secret(EnvReference("APP_KEY"))}, Environment(declare(APP_KEY=str | None)))
-    assert (child.values({}), child.secrets({})) == ({"KEY": None}, {})
+    assert (child.values({}, str.lower), child.secrets({})) == ({"KEY": None}, [])
 
 
 def test_a_placeholder_may_stand_in_a_header() -> None:
-    assert placeholder("API_KEY").isascii()
-    assert placeholder("API_KEY").isprintable()
+    held = placeholder("mailer", "API_KEY", b"key")
+    assert held.isascii() and held.isprintable()
+
+
+def test_every_instance_variable_and_backend_has_a_placeholder_of_its_own() -> None:
+    made = {placeholder(path, name, key) for path in ("a", "a/b") for name in ("A", "B") for key in (b"1", b"2")}
+    assert len(made) == 8
