@@ -45,10 +45,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict
     return app, env
 
 
-@pytest.mark.parametrize("command", [["check"], ["components"], ["dev", "--once"], ["run", "calls:write"]], ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command", [["check"], ["components"], ["dev", "--once"], ["run", "calls:write"], ["new"]], ids=lambda command: command[0]
+)
 def test_no_command_imports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     app, env = project(tmp_path, monkeypatch)
     name, *more = command
+    if name == "new":
+        app = tmp_path / "another"
     program = [sys.executable, "-m", "interlock.cli", name, *(more if name == "run" else [str(app), *more])]
     if name == "run":
         program += ["--app", str(app)]
@@ -171,6 +175,25 @@ def test_where_nothing_can_be_confined_a_start_says_what_is_missing(ledger_insta
         build_tree(app, env={})
     assert 'isolation="process"' in str(refused.value)
     assert build_tree(app, env={}, isolation="process").get("ledger").isolation == "process"
+
+
+def test_a_start_says_aloud_what_is_not_confined_or_by_less(ledger_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from interlock.mounting import sealing
+    from interlock.sandbox.confinement import available
+
+    app = App()
+    app.use("ledger")
+    app.use("ledger", name="other")
+    here = available()
+    monkeypatch.setattr(sealing, "available", lambda: replace(here, landlock=7))
+    assert build_tree(app, env={}).warnings == ()
+    monkeypatch.setattr(sealing, "available", lambda: replace(here, landlock=0))
+    assert build_tree(app, env={}).warnings == ("This kernel has no Landlock: sandboxed components are held by seccomp alone.",)
+    warnings = build_tree(app, env={}, isolation="process").warnings
+    assert [warning.split('"')[1] for warning in warnings] == ["ledger", "child", "other", "child"]
+    assert all("NOT confined" in warning for warning in warnings)
 
 
 def test_the_name_of_a_source_is_that_of_its_bytes() -> None:

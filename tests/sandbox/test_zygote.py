@@ -55,6 +55,28 @@ def test_a_worker_has_nothing_of_the_host(zygote: Zygote) -> None:
     worker.close()
 
 
+def test_sets_of_strings_have_one_order_in_every_life_of_the_host(zygote: Zygote, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = "(list({'one', 'two', 'three', 'four', 'five', 'six'}) + [hash('seven')])"
+    monkeypatch.setenv("PYTHONHASHSEED", "12345")
+    later = Zygote.launch(worker=WORKER, path=[str(ROOT)])
+    try:
+        answers = []
+        for one in (zygote, later):
+            worker = one.spawn(Plan())
+            receive(worker)
+            answers.append(ask(worker, shown))
+            worker.close()
+    finally:
+        later.close()
+    assert answers[0] == answers[1]
+    program = f"import json; print(json.dumps({shown}))"
+    plain = {
+        subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True).stdout
+        for seed in "12"
+    }
+    assert len(plain) == 2  # the canary: elsewhere they have not
+
+
 def test_two_workers_share_no_globals(zygote: Zygote) -> None:
     one, two = zygote.spawn(Plan()), zygote.spawn(Plan())
     for worker in (one, two):

@@ -6,6 +6,7 @@ Start at `source_of` and `ask_manifest`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 
 from interlock.errors import MountError
@@ -76,6 +77,16 @@ def plan_of(isolation: Isolation, name: str, limits: Limits | None) -> Plan:
     """How the workers of a mount are to be confined."""
     assert isolation != "inline"
     return Plan(isolation, name) if limits is None or limits.memory is None else Plan(isolation, name, limits.memory)
+
+
+def notices_of(isolation: Isolation, mount: Mount, told: Collection[str]) -> list[str]:
+    """What every start says aloud of how a mount is held, but for what it has `told` already."""
+    if isolation == "process":
+        return [
+            f'{mount.where}: "{mount.name}" has a process of its own and is NOT confined: '
+            'it may do whatever the user of this server may. Where Linux can confine it, write isolation="sandbox".'
+        ]
+    return [notice for notice in available().notices if notice not in told]
 
 
 def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation: Isolation) -> Manifest:

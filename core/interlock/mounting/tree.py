@@ -27,7 +27,7 @@ from interlock.mounting.instance import ComponentPath, Instance
 from interlock.mounting.manifest import Manifest, check_cron_target, manifest_of
 from interlock.mounting.permissions import allowed_by, check_allowed_above, check_limits, check_permissions, prefix_below
 from interlock.mounting.plugin import InstancePlugin
-from interlock.mounting.sealing import ask_manifest, has_place, is_place, isolation_below, source_of
+from interlock.mounting.sealing import ask_manifest, has_place, is_place, isolation_below, notices_of, source_of
 from interlock.sandbox.sources import Source
 from interlock.sdk.app import App
 from interlock.sdk.auth import AuthProvider
@@ -198,6 +198,7 @@ class _Builder:
         else:
             source = source_of(mount.component, plugin, parent.source, where=mount.where)
             manifest, code = ask_manifest(source, plugin, mount, isolation), None
+            self._warnings.extend(notices_of(isolation, mount, self._warnings))
         check_allowed_above(mount, parent)
         check_bindings(mount, manifest.env, parent.manifest.env, env=_env_of(parent))
         self._warnings.extend(check_permissions(mount, manifest.permissions))

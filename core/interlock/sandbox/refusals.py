@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import _thread
 import errno
+import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from interlock.errors import PermissionDenied
 
@@ -53,6 +55,20 @@ _WHAT = {
 _READING = frozenset(("open", "os.listdir", "os.scandir", "ctypes.dlopen", "_thread.start_new_thread", "_thread.start_joinable_thread"))
 
 
+# What Python says nothing of to a hook. `os.access` is left alone: it answers False, which is true here.
+_WITHOUT_EVENT = {
+    "stat": ("looking at a file", _FILES),
+    "lstat": ("looking at a file", _FILES),
+    "statvfs": ("looking at a file system", _FILES),
+    "readlink": ("following a link", _FILES),
+    "getcwd": ("asking for the directory", _FILES),
+    "mkfifo": ("making a pipe", _FILES),
+    "mknod": ("making a device", _FILES),
+    "pipe": ("making a pipe", _PROCESSES),
+    "memfd_create": ("making a file in memory", _FILES),
+}
+
+
 class RefusedInSandbox(PermissionDenied, PermissionError):
     """A PermissionDenied that libraries which look whether something is allowed take for the PermissionError that they expect."""
 
@@ -65,6 +81,19 @@ class RefusedInSandbox(PermissionDenied, PermissionError):
         return PermissionDenied.__name__
 
 
+def _refusing(what: str, remedy: str) -> Callable[..., NoReturn]:
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        named = f" {args[0]!r}"[:120] if args and isinstance(args[0], str | bytes) else ""
+        raise RefusedInSandbox(f"{what}{named} in a sandboxed component", remedy)
+
+    return refuse
+
+
+def refuse_network(tried: str) -> NoReturn:
+    """What the event loop of a worker says to those who want a connection of it. Raises RefusedInSandbox."""
+    raise RefusedInSandbox(f"{tried} in a sandboxed component", _NETWORK)
+
+
 class Refusals:
     """The hook of one process: put in place once, before any code of a component; armed when the process is locked down."""
 
@@ -74,9 +103,11 @@ class Refusals:
 
     def arm(self, *, reads_files: bool) -> None:
         """From now on refuse. With `reads_files` what reads is left to the kernel."""
-        if not reads_files and sys.version_info < (3, 12):
-            # Threads have no audit event yet.
-            threading._start_new_thread = _thread.start_new_thread = self._refuse_thread  # type: ignore[attr-defined, assignment]
+        if not reads_files:
+            for name, (what, remedy) in _WITHOUT_EVENT.items():
+                setattr(os, name, _refusing(what, remedy))
+            if sys.version_info < (3, 12):
+                threading._start_new_thread = _thread.start_new_thread = self._refuse_thread  # type: ignore[attr-defined, assignment]
         self._armed = {event: told for event, told in _WHAT.items() if not (reads_files and event in _READING)}
 
     def _refuse_thread(self, *_: Any) -> None:

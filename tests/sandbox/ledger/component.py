@@ -168,6 +168,15 @@ async def measure_beside_many(ctx: QueryCtx, count: int) -> float:
 
 
 @component.query
+async def attempt(ctx: QueryCtx, code: str) -> str:
+    """Runs what it is given, with `await` in it or not."""
+    lines = "\n".join([f"    {line}" for line in code.split("; ")])
+    made: dict[str, Any] = {}
+    exec(f"async def attempted():\n{lines}\n", made)
+    return str(await made["attempted"]())
+
+
+@component.query
 async def handle(ctx: QueryCtx) -> str:
     return await ctx.function_handle(write)
 

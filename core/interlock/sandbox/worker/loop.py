@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
+from interlock.sandbox.refusals import refuse_network
 from interlock.sandbox.worker.channel import Channel
 
 _monotonic = time.monotonic
@@ -27,6 +28,18 @@ class WorkerLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         pass
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> NoReturn:
+        refuse_network(f"resolving the name {host!r}"[:120])
+
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> NoReturn:
+        refuse_network(f"connecting to {host!r}"[:120])
+
+    async def create_datagram_endpoint(self, protocol_factory: Any, *args: Any, **options: Any) -> NoReturn:
+        refuse_network("opening a socket")
+
+    async def create_server(self, protocol_factory: Any, *args: Any, **options: Any) -> NoReturn:
+        refuse_network("listening")
 
     def time(self) -> float:
         return _monotonic()

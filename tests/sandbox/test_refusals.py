@@ -1,0 +1,54 @@
+"""What a component may not do is refused in words, which say what to use instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from interlock import App, PermissionDenied
+from interlock.sandbox.confinement import available
+from interlock.testing import TestBackend
+
+pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
+
+TABLES = "Keep data in tables"
+FETCH = r"Use ctx\.fetch in an action"
+ACTIONS = "Split long work into actions and scheduled functions"
+LATER = r"ctx\.scheduler\.run_after"
+ATTEMPTS = {
+    "open('/etc/passwd')": TABLES,
+    "open('x', 'w')": TABLES,
+    "import os; os.listdir('/')": TABLES,
+    "import os; os.stat('/etc')": TABLES,
+    "import os; os.getcwd()": TABLES,
+    "import os; os.readlink('/proc/self/exe')": TABLES,
+    "import pathlib; pathlib.Path('/etc/passwd').exists()": TABLES,
+    "import pathlib; pathlib.Path('/etc').iterdir().__next__()": TABLES,
+    "import os; os.remove('/etc/passwd')": TABLES,
+    "import socket; socket.socket()": FETCH,
+    "import socket; socket.getaddrinfo('a.example', 80)": FETCH,
+    "import asyncio; await asyncio.open_connection('a.example', 80)": FETCH,
+    "import asyncio; await asyncio.get_running_loop().getaddrinfo('a.example', 80)": FETCH,
+    "import asyncio; await asyncio.start_server(print, '127.0.0.1', 0)": FETCH,
+    "import http.client; http.client.HTTPConnection('a.example').connect()": FETCH,
+    "import subprocess; subprocess.run(['/bin/true'])": ACTIONS,
+    "import os; os.system('true')": ACTIONS,
+    "import os; os.fork()": ACTIONS,
+    "import os; os.kill(1, 9)": ACTIONS,
+    "import os; os.pipe()": ACTIONS,
+    "import threading; threading.Thread(target=print).start()": ACTIONS,
+    "import asyncio; await asyncio.to_thread(print)": ACTIONS,
+    "import time; time.sleep(1)": LATER,
+    "import asyncio; await asyncio.sleep(1)": LATER,
+}
+
+
+async def test_each_says_what_to_use_instead(ledger_installed: None) -> None:
+    made = App()
+    made.use("ledger")
+    async with TestBackend(made, isolation="sandbox") as backend:
+        at = backend.component("ledger")
+        for code, remedy in ATTEMPTS.items():
+            with pytest.raises(PermissionDenied, match=remedy):
+                await at.query("attempt", code=code)
+                pytest.fail(f"{code} was done")
+        assert await at.query("attempt", code="import os; return os.access('/etc/passwd', os.R_OK)") == "False"
