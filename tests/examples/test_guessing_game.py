@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -35,8 +36,12 @@ async def game(request: pytest.FixtureRequest) -> AsyncIterator[TestBackend]:
 
 
 @pytest.fixture
-async def inline() -> AsyncIterator[TestBackend]:
+async def inline(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestBackend]:
+    """With the words that come with the game, also where all of GloVe is installed."""
     async with TestBackend(APP) as backend:
+        vectors = module("vectors")
+        monkeypatch.setattr(vectors, "is_whole", lambda: False)
+        monkeypatch.setattr(vectors, "model", cache(vectors.model.__wrapped__))
         yield backend
 
 
@@ -261,6 +266,15 @@ def test_nearness_goes_down_a_step_for_each_time_that_twice_as_many_words_are_ne
     falling = [vectors.nearness(similarity, scale) for similarity in (1.0, *ranked, -1.0)]
     assert falling[0] == 1 and falling[-1] == 0
     assert all(higher >= lower for higher, lower in pairwise(falling))
+
+
+async def test_without_the_extra_the_game_uses_its_own_table_and_says_so(inline: TestBackend) -> None:
+    assert await inline.query("embeddings:model") == {"name": "glove-small", "words": 12_020, "is_whole": False}
+    await begin(inline)
+    _, ada = await join(inline, "Ada")
+    assert (await guess(ada, "winter"))["word"] == "winter"
+    with pytest.raises(AppError, match="UnknownWord"):
+        await guess(ada, "iguanodon")
 
 
 def test_the_table_is_the_whole_of_glove_but_for_rounding(vectors: ModuleType) -> None:
