@@ -25,7 +25,7 @@ from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
 from interlock.functions.fetch import Fetcher, Responder
-from interlock.functions.slices import CpuMeter
+from interlock.functions.meter import CpuMeter
 from interlock.mounting import Tree, build_tree, load_plugins
 from interlock.mounting.app_package import undone_if_refused
 from interlock.scheduler import Scheduler, check_crons

@@ -11,7 +11,7 @@ from interlock import App, Component
 from interlock.engine import Engine
 from interlock.functions.caller import Answer, Caller
 from interlock.functions.dispatcher import Dispatcher, system_tables
-from interlock.functions.slices import CpuMeter
+from interlock.functions.meter import CpuMeter
 from interlock.mounting import build_tree
 from interlock.scheduler import Scheduler
 from interlock.scheduler import system_tables as scheduler_tables
@@ -24,18 +24,18 @@ START_MS = 1_760_000_000_000.0
 SECRET = b"a secret of the tests"
 
 
-class FakeMeter(CpuMeter):
-    """CPU time that a function says it has used."""
+class FakeClock:
+    """CPU time that a function says it has used, and the meter that believes it."""
 
     def __init__(self) -> None:
         self.used = 0.0
-        super().__init__(seconds=lambda: self.used, cpu_seconds=lambda: self.used, tick_seconds=None)
+        self.meter = CpuMeter(seconds=lambda: self.used, cpu_seconds=lambda: self.used, tick_seconds=None)
 
 
 class Rooms:
     """One backend. `query`, `mutation` and `action` call as an admin in Python would; `client` as anybody from outside."""
 
-    def __init__(self, engine: Engine, dispatcher: Dispatcher, clock: VirtualClock, meter: FakeMeter, scheduler: Scheduler) -> None:
+    def __init__(self, engine: Engine, dispatcher: Dispatcher, clock: VirtualClock, meter: FakeClock, scheduler: Scheduler) -> None:
         self.engine, self.dispatcher, self.clock, self.meter, self.scheduler = engine, dispatcher, clock, meter, scheduler
 
     async def query(self, name: str, /, component_path: str = "", **args: Any) -> Any:
@@ -78,9 +78,11 @@ async def running(
     tree = build_tree(source, env=env or {}, isolation=default.isolation)
     jobs = [spec for path in tree.by_path for spec in scheduler_tables(path)]
     await engine.deploy([*tree.table_specs(), *system_tables(), *jobs], moves=dict(tree.moves))
-    fake = FakeMeter()
+    fake = FakeClock()
     scheduler = Scheduler(engine)
-    dispatcher = Dispatcher(engine, tree, secret=SECRET, env=env, entropy=random.Random(7), meter=meter or fake, scheduling=scheduler.jobs)
+    dispatcher = Dispatcher(
+        engine, tree, secret=SECRET, env=env, entropy=random.Random(7), meter=meter or fake.meter, scheduling=scheduler.jobs
+    )
     try:
         yield Rooms(engine, dispatcher, clock, fake, scheduler)
     finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from interlock import ActionCtx, Component, DeadlineExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
-from interlock.functions.slices import CpuMeter
+from interlock.functions.call import Payer
+from interlock.functions.meter import CpuMeter
 from interlock.storage.memory import MemoryStorage
 
 from .rooms import Rooms, running
@@ -344,8 +344,8 @@ async def test_what_the_engine_does_is_not_the_functions_time_and_what_its_calls
 def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> None:
     now, cpu = [0.0], [0.0]
     meter = CpuMeter(seconds=lambda: now[0], cpu_seconds=lambda: cpu[0], tick_seconds=None)
-    call = SimpleNamespace(cpu=0.0)
-    slice = meter.start(call)  # type: ignore[arg-type]
+    call = Payer()
+    slice = meter.start(call)
     now[0], cpu[0] = 2.0, 0.5  # other processes had the rest
     meter.leave()
     now[0], cpu[0] = 4.0, 1.0  # the engine

@@ -12,7 +12,7 @@ from interlock.engine import Engine
 from interlock.functions.caller import Caller
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as calling_tables
-from interlock.functions.slices import CpuMeter
+from interlock.functions.meter import CpuMeter
 from interlock.mounting import build_tree
 from interlock.scheduler import Ran, Scheduler, check_crons, system_tables
 from interlock.storage.memory import MemoryStorage

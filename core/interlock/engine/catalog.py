@@ -16,7 +16,7 @@ BY_ID = "by_id"
 BY_CREATION_TIME = "by_creation_time"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableSpec:
     """A table as a deploy wants it. `validator` None takes any document; `strict` False keeps the indexes and checks nothing."""
 

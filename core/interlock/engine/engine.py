@@ -36,7 +36,7 @@ _LOAD_CHUNK = 2_000
 _COMMITS_BETWEEN_LOOKS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineSettings:
     """`memory_bytes`: packed documents of tables kept in memory, smallest tables first. `history_seconds`: how much of the log is kept."""
 
@@ -62,15 +62,13 @@ class EngineSettings:
         return cls(**given)  # type: ignore[arg-type]  # a budget of bytes is compared, and may be any number
 
 
-@dataclass(slots=True)
 class Outcome(Generic[T]):
     """What a transaction gave: its value, the timestamp it is true at (of its commit if it wrote), that commit's place or its snapshot."""
 
-    value: T
-    ts: int
-    place: int
-    read_set: ReadSet
-    runs: int = 1
+    __slots__ = ("place", "read_set", "runs", "ts", "value")
+
+    def __init__(self, value: T, ts: int, place: int, read_set: ReadSet, runs: int = 1) -> None:
+        self.value, self.ts, self.place, self.read_set, self.runs = value, ts, place, read_set, runs
 
 
 class Engine:

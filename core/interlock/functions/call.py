@@ -94,16 +94,24 @@ class Share:
         self.is_open = False
 
 
-class Call:
+class Payer:
+    """Whose time is counted: seconds of CPU used and allowed, when (ms) and after how many seconds it is stopped. None: not at all."""
+
+    __slots__ = ("cpu", "cpu_max", "deadline_ms", "wall_max")
+
+    def __init__(self) -> None:
+        self.cpu = self.wall_max = 0.0
+        self.cpu_max: float | None = None
+        self.deadline_ms: float | None = None
+
+
+class Call(Payer):
     """A function that is running. `parent` is the call that it was called by, also where that one is another execution (an action)."""
 
     __slots__ = (
         "args",
         "callee",
         "children",
-        "cpu",
-        "cpu_max",
-        "deadline_ms",
         "depth",
         "execution",
         "identity_fields",
@@ -112,7 +120,6 @@ class Call:
         "parent",
         "queue",
         "state",
-        "wall_max",
     )
 
     def __init__(
@@ -124,14 +131,11 @@ class Call:
         depth: int,
         identity: Mapping[str, Any] | None,
     ) -> None:
+        super().__init__()
         self.execution, self.callee, self.args = execution, callee, args
         self.parent, self.depth, self.identity_fields = parent, depth, identity
         self.children = 0
         self.ordinal = 0
-        self.deadline_ms: float | None = None  # when and after how long it is stopped; None leaves that to the call below
-        self.wall_max = 0.0
-        self.cpu = 0.0
-        self.cpu_max: float | None = None
         self.is_stopped = False  # its deadline has passed, and it was told so
         self.state = IDLE
         self.queue: deque[asyncio.Future[None]] | None = None

@@ -154,8 +154,10 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
 
 
 def plain(error: AppError) -> AppError:
-    """An author's error as it crosses a component boundary: its data, copied, and nothing of its class."""
-    return AppError(normalize(error.data))
+    """An author's error as it crosses a component boundary: its data, copied, and nothing of its class. Its cause is for the log."""
+    crossed = AppError(normalize(error.data))
+    crossed.__cause__ = error  # said here too: compiled code does not know `raise … from`
+    return crossed
 
 
 async def perform_within(call: CallHost, tx: Transaction | None, share: Limits | None, limits: Limits | None) -> Any:

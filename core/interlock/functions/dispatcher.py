@@ -38,6 +38,7 @@ from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
 from interlock.functions.live_query import LiveQuery, Prepared
+from interlock.functions.meter import CpuMeter
 from interlock.functions.redaction import is_told, log_failure
 from interlock.functions.requests import KEPT_MS, Bracket, KeptAnswer, RequestKey, forget_requests, requests_table
 from interlock.functions.runners import Runners
@@ -45,7 +46,6 @@ from interlock.functions.scheduling import Scheduling
 from interlock.functions.scope import Callee, Directory, Handler, holds_commit_timestamp
 from interlock.functions.sealing import Seal
 from interlock.functions.services import Services
-from interlock.functions.slices import CpuMeter
 from interlock.hooks import Call as ObservedCall
 from interlock.hooks import Outcome
 from interlock.limits import LIMITS, Limits

@@ -11,7 +11,8 @@ from types import CoroutineType
 from typing import Any
 
 from interlock.functions.host import CallHost
-from interlock.functions.slices import Suspended, at_once, begin
+from interlock.functions.slices import at_once, begin
+from interlock.functions.suspended import Suspended
 from interlock.limits import LIMITS
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.triggers import Change
@@ -37,9 +38,10 @@ class InlineRunner:
             made = self._in_thread(function) if callee.kind == "action" else at_once(function, call)
         else:
             made = handler(context, Change(**args)) if callee.is_trigger else handler(context, **args)
-        if type(made) is not CoroutineType and hasattr(made, "__await__"):
-            made = _await(made)
-        if type(made) is CoroutineType:
+        is_coroutine = type(made) is CoroutineType
+        if not is_coroutine and hasattr(made, "__await__"):
+            is_coroutine, made = True, made if hasattr(made, "send") else _await(made)
+        if is_coroutine:
             made = begin(made, call)
             if type(made) is Suspended:
                 made = await made

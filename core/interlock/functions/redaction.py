@@ -7,6 +7,7 @@ everything else                     "Server Error" and the request id; the log h
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,7 +41,8 @@ _TOLD = (
     errors.Unauthenticated,
     errors.QueryError,
 )
-_OWN_FILES = str(Path(errors.__file__).parent)
+_OWN_FILES = (str(Path(errors.__file__).parent), f"interlock{os.sep}")
+"""What is compiled names its files from where it was built."""
 _RESTART = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
 
 

@@ -11,9 +11,9 @@ from interlock.clock import Clock
 from interlock.engine import Engine
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles
+from interlock.functions.meter import CpuMeter
 from interlock.functions.scheduling import Scheduling
 from interlock.functions.sealing import Seal
-from interlock.functions.slices import CpuMeter
 from interlock.hooks import Hooks
 from interlock.limits import Limits
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 _HOME = Path(__file__).parent
 _OWN = str(_HOME.parent) + "/"
-_READY = (str(_HOME / "slices.py"), str(_HOME.parent / "sdk") + "/")
+_READY = (str(_HOME / "slices.py"), str(_HOME / "suspended.py"), str(_HOME.parent / "sdk") + "/")
 _LIBRARIES = str(Path(threading.__file__).parent) + "/"
 _QUIET_TICKS = 50
 _PATIENCE_SECONDS = 1.0
@@ -39,6 +39,10 @@ class Watched(Protocol):
 
     @property
     def is_running(self) -> bool: ...
+
+    @property
+    def is_interruptible(self) -> bool:
+        """Whether the function's own code runs, not the engine's."""
 
     def overrun(self, cpu_seconds: Callable[[], float]) -> float: ...
 
@@ -93,7 +97,7 @@ class Watchdog:
         self._is_collecting = phase == "start"
 
     def _between_instructions(self, signal_number: int, frame: FrameType | None) -> Any:
-        overrun = 0.0 if self._is_collecting else self._watched.overrun(time.thread_time)
+        overrun = self._watched.overrun(time.thread_time) if self._watched.is_interruptible and not self._is_collecting else 0.0
         if overrun > 0 and frame is not None and _expects_errors(frame) and (not _is_library(frame) or overrun > _PATIENCE_SECONDS):
             raise Overtime
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Literal
 from urllib.parse import parse_qs
@@ -56,14 +55,15 @@ _PREFLIGHT = [
 ]
 
 
-@dataclass(slots=True)
 class Reply:
     """What goes back. `headers` are those beside the type and length of the body, mostly none."""
 
-    body: bytes
-    status: int = 200
-    content_type: bytes = JSON
-    headers: list[tuple[bytes, bytes]] | None = None
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self, body: bytes, status: int = 200, content_type: bytes = JSON, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        self.body, self.status, self.content_type, self.headers = body, status, content_type, headers
 
 
 class _Refusal(Exception):
@@ -74,16 +74,15 @@ class _Refusal(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-@dataclass(slots=True)
 class _Request:
     """`rest` is what follows the prefix of a route that has one."""
 
-    method: str
-    headers: Headers
-    query_string: bytes
-    body: bytes
-    request_id: str
-    rest: str = ""
+    __slots__ = ("body", "headers", "method", "query_string", "request_id", "rest")
+
+    def __init__(self, method: str, headers: Headers, query_string: bytes, body: bytes, request_id: str) -> None:
+        self.method, self.headers, self.query_string = method, headers, query_string
+        self.body, self.request_id = body, request_id
+        self.rest = ""
 
     def parameter(self, name: str) -> str | None:
         if not self.query_string:

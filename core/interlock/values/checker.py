@@ -292,9 +292,9 @@ class _Compiler:
                     raise
                 raise _missing(name, validator, value) from None
             if len(out) != len(value):
-                for name, item in value.items():
-                    if name not in fields and item is not UNSET:
-                        raise _unknown(name, validator, item)
+                for other, item in value.items():
+                    if other not in fields and item is not UNSET:
+                        raise _unknown(other, validator, item)
             return out
 
         return check

@@ -108,7 +108,7 @@ def _encode_text(value: str) -> bytes:
     return b"".join((_TEXT, raw.replace(b"\0", b"\0\xff"), _END))
 
 
-def _encode_number(value: float) -> bytes:
+def _encode_number(value: Any) -> bytes:
     if type(value) is int and not -LARGEST_INT <= value <= LARGEST_INT:
         raise ValueRefused("", f"{show(value)} is beyond 2**53; wrap it in Int64(…)")
     if not value:

@@ -16,8 +16,8 @@ from interlock.engine import Engine
 from interlock.errors import AppError
 from interlock.functions.caller import Caller
 from interlock.functions.dispatcher import Dispatcher
+from interlock.functions.meter import CpuMeter
 from interlock.functions.requests import KeptAnswer
-from interlock.functions.slices import CpuMeter
 from interlock.mounting import Tree
 from interlock.scheduler import Scheduler
 from interlock.scheduler.rows import ENDED, JOBS, RUNNING

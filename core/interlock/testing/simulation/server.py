@@ -11,7 +11,7 @@ from typing import Any
 
 from interlock.backend import Backend
 from interlock.engine import EngineSettings
-from interlock.functions.slices import CpuMeter
+from interlock.functions.meter import CpuMeter
 from interlock.sdk.app import App
 from interlock.sdk.component import Component
 from interlock.server import ServerApp

@@ -1,0 +1,35 @@
+"""The hot path compiled: `INTERLOCK_COMPILE=1 pip wheel --no-build-isolation ./core`, with mypy and a C compiler at hand.
+
+Without the variable the wheel is pure Python, which is the same program and half as fast. What is compiled is listed here and
+nowhere else; docs/decisions/0021 says what it gains, and what compiled code must not do.
+"""
+
+import os
+
+from setuptools import setup
+
+COMPILED = {
+    "engine": "budget catalog committer engine interval_index live memory_table read_set transaction turns write_log",
+    "functions": "action_host call calling dispatcher host inline meter reading scope triggers",
+    "sdk": "conversion",
+    "server": "binding decoding http_api",
+    "storage": "batch log_body",
+    "values": "checker ids keys normal pack wire",
+}
+
+
+def modules() -> list[str]:
+    """The files of the compiled modules."""
+    return [f"interlock/{room}/{name}.py" for room, names in COMPILED.items() for name in names.split()]
+
+
+if os.environ.get("INTERLOCK_COMPILE") == "1":
+    from mypyc.build import mypycify
+
+    setup(
+        # Each module is an extension of its own: so they are compiled side by side.
+        ext_modules=mypycify(["--config-file=", "--strict", *modules()], opt_level="2", debug_level="0", separate=True),
+        options={"build_ext": {"parallel": os.cpu_count() or 1}},
+    )
+else:
+    setup()
