@@ -37,7 +37,7 @@ help:
 	@echo "make test     everything that is tested (TESTS=tests/engine for a part)"
 	@echo "make simulate the simulations under every kind of fault (SEEDS=100 of each)"
 	@echo "make check    format, lint, types, layers"
-	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: .venv/bin/python -m bench --only counters)"
+	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: PYTHONPATH=$(COMPILED) $(BIN)/python -m bench --only counters)"
 	@echo "make torture  kill the server again and again (KILLS=300, MINUTES=60, SEED=1)"
 	@echo "make fuzz     attack it with whatever clients could send (ATTACKS=5000, SEED=1)"
 	@echo "make soak     a mixed load with reloads, and what the process holds meanwhile (MINUTES=60, SEED=1)"
@@ -84,7 +84,7 @@ COMPILED := $(VENV)/compiled
 $(COMPILED)/.made: $(VENV)/.developing core/setup.py $(shell find core/interlock -name '*.py')
 	rm -rf $(COMPILED) $(VENV)/compiling
 	cp -r core $(VENV)/compiling
-	INTERLOCK_COMPILE=1 $(PIP) install --no-compile --no-deps --no-build-isolation --target $(COMPILED) ./$(VENV)/compiling
+	INTERLOCK_COMPILE=1 $(PIP) install --no-compile --no-deps --no-build-isolation --target $(COMPILED) $(abspath $(VENV)/compiling)
 	rm -rf $(COMPILED)/*.dist-info $(COMPILED)/bin $(VENV)/compiling
 	@touch $@
 
@@ -133,7 +133,7 @@ $(VENV)/.peers: $(VENV)/.developing bench/peers/originals/node_modules/.installe
 	@touch $@
 
 bench: env compiled $(VENV)/.peers
-	$(BIN)/python -m bench --write
+	PYTHONPATH=$(abspath $(COMPILED)) $(BIN)/python -m bench --write
 
 # For as long as it takes: the limit that keeps a hanging test from holding up the others is off.
 LONG := $(BIN)/python -m pytest -s -o timeout=0 --interlock-seed=$(SEED)
@@ -147,7 +147,8 @@ fuzz: env
 soak: env
 	INTERLOCK_SOAK_MINUTES=$(if $(filter-out 0,$(MINUTES)),$(MINUTES),2) $(LONG) tests/fire/test_soak.py
 
-wheels: $(VENV)/.tools
+# INTERLOCK_COMPILE=1 make wheels: the core's wheel is one for this platform and this Python, with the hot path compiled.
+wheels: $(if $(filter 1,$(INTERLOCK_COMPILE)),$(VENV)/.developing,$(VENV)/.tools)
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(addprefix ./,$(DISTRIBUTIONS))
 
 # For the tests that open a page. Root on a Debian gets it; for everybody else they are skipped, and say so.

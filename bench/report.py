@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.rows import UNITS, Result
+from interlock.engine import transaction
 
 _HEAD = """<!-- Made by `make bench`. -->
 # Performance
@@ -25,6 +26,7 @@ They are medians of {rounds} rounds in which everybody has a turn of {seconds:g}
 with what else it does.
 
 Measured on {date}: {cpu}, {cores} cores (one for the server, one for the load), CPython {python}, SQLite {sqlite}, {system}.
+Interlock's core is {core}.
 When it ended, {load:.1f} programs wanted to run at once: above {cores}, others were in the way, and times and rates say little.
 {reached} of {rows} goals are reached.
 
@@ -82,6 +84,7 @@ def page(results: Sequence[Result], rounds: int, seconds: float) -> str:
             cpu=_cpu(),
             cores=os.cpu_count(),
             python=platform.python_version(),
+            core=_core(),
             sqlite=sqlite3.sqlite_version,
             system=platform.system(),
             load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
@@ -105,6 +108,11 @@ def page(results: Sequence[Result], rounds: int, seconds: float) -> str:
             figures = _figures(result, name)
             lines.append(f"| {name} | {' | '.join(figures.get(heading, '') for heading in headings)} |")
     return "\n".join(lines) + "\n"
+
+
+def _core() -> str:
+    file = transaction.__file__ or ""
+    return "pure Python" if file.endswith(".py") else "compiled, as in its wheel for this platform"
 
 
 def _counted(results: Sequence[Result]) -> tuple[int, int]:
