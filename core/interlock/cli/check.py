@@ -136,7 +136,14 @@ def check_package(package: Path) -> Report:
             # Where the kernel cannot confine, a process of its own still keeps it out of this one.
             isolation: Isolation = "process" if available().missing else "sandbox"
             source = folder_files(value, folder, _requirements(package), where="pyproject.toml")
-            report.warnings += build_tree(source, isolation=isolation).warnings
+            try:
+                tree = build_tree(source, isolation=isolation)
+            except InterlockError:
+                if not source.left_out:
+                    raise
+                source = folder_files(value, folder, _requirements(package), where="pyproject.toml", native=True)
+                tree = build_tree(source, isolation=isolation)
+            report.warnings += tree.warnings
         except InterlockError as error:
             report.refused = error
     return report

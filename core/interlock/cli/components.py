@@ -54,4 +54,5 @@ def _isolation(mount: dict[str, Any]) -> str:
     """What was asked for, and the layers of the kernel that make it true."""
     if mount["isolation"] == "inline":
         return "inline"
-    return f"{mount['isolation']}: {', '.join(mount['layers']) or 'not confined'}"
+    native = ", native code" if mount["native"] else ""
+    return f"{mount['isolation']}{native}: {', '.join(mount['layers']) or 'not confined'}"

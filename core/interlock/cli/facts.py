@@ -25,6 +25,7 @@ def mounts(backend: Backend) -> list[Json]:
             "version": instance.manifest.version,
             "distribution": instance.plugin.distribution if instance.plugin is not None else None,
             "isolation": instance.isolation,
+            "native": instance.source is not None and bool(instance.source.native),
             "layers": _layers(instance),
             "permissions": {"asked": list(instance.manifest.permissions), "allowed": sorted(instance.allow)},
             "functions": sorted(instance.functions),
@@ -77,7 +78,11 @@ def _layers(instance: Instance) -> list[str]:
     from interlock.mounting.sealing import plan_of
     from interlock.sandbox.confinement import available
 
-    return [] if instance.source is None else list(available().layers(plan_of(instance.isolation, instance.path, instance.limits)))
+    return (
+        []
+        if instance.source is None
+        else list(available().layers(plan_of(instance.isolation, instance.path, instance.limits, instance.source)))
+    )
 
 
 def _tables_of(backend: Backend, component: str) -> list[Table]:

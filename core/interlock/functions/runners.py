@@ -28,7 +28,7 @@ class Runners:
         """The runner of an instance; one that stands in a new tree takes over the workers of the one before."""
         if instance.source is None:
             return self._inline
-        plan = plan_of(instance.isolation, instance.path or instance.name, instance.limits)
+        plan = plan_of(instance.isolation, instance.path or instance.name, instance.limits, instance.source)
         pool = self._pools.get(instance.path)
         if pool is None or (pool.source.key, pool.plan, pool.size) != (instance.source.key, plan, instance.workers):
             if pool is not None:

@@ -100,10 +100,5 @@ class Instance:
             return None
         return Network.of(self.manifest.permissions, self.allow)
 
-    @property
-    def loads_native(self) -> bool:
-        """Whether it loads native code of its own: it asks to, and may."""
-        return "native" in self.manifest.permissions and "native" in self.allow
-
     def __repr__(self) -> str:
         return f"<Instance {self.title}>"

@@ -17,11 +17,13 @@ from interlock.mounting.manifest import Manifest, needed_interlock
 from interlock.mounting.manifest_reader import parse_manifest
 from interlock.sandbox.confinement import available
 from interlock.sandbox.manifests import manifest_bytes
+from interlock.sandbox.native import readable_for
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.sources import Source, installed_files, local_files
 from interlock.sdk.component import Component
 from interlock.sdk.declarations import Isolation, Mount
 
+_NATIVE = 'permissions=["native"] in the component, and allow=["native"] in this line.'
 _STRENGTH: dict[Isolation, int] = {"inline": 0, "process": 1, "sandbox": 2}
 
 
@@ -37,13 +39,16 @@ def is_place(component: str | Component, parent: Source | None) -> bool:
     return isinstance(component, str) and ":" in component and parent is not None
 
 
-def source_of(component: str | Component, plugin: Plugin | None, parent: Source | None, *, where: str) -> Source:
-    """What a worker loads. `parent` is the source of the sealed component that mounts it. Raises MountError."""
+def source_of(component: str | Component, plugin: Plugin | None, parent: Source | None, *, where: str, native: bool = False) -> Source:
+    """What a worker loads. `parent` is the source of the sealed component that mounts it; `native` code only where it is allowed.
+
+    Raises MountError.
+    """
     if plugin is not None:
-        return installed_files(plugin.entry_point.value, plugin.requires, where=where)
+        return installed_files(plugin.entry_point.value, plugin.requires, where=where, native=native)
     if isinstance(component, str):
         assert parent is not None
-        return Source.of(component, parent.files)
+        return Source.of(component, parent.files, parent.native if native else None)
     return local_files(_place_of(component, where), where=where)
 
 
@@ -73,10 +78,11 @@ def _place_of(component: Component, where: str) -> str:
     )
 
 
-def plan_of(isolation: Isolation, name: str, limits: Limits | None) -> Plan:
-    """How the workers of a mount are to be confined."""
+def plan_of(isolation: Isolation, name: str, limits: Limits | None, source: Source) -> Plan:
+    """How the workers of a mount are to be confined. One that loads native code may read that, and nothing else."""
     assert isolation != "inline"
-    return Plan(isolation, name) if limits is None or limits.memory is None else Plan(isolation, name, limits.memory)
+    plan = Plan(isolation, name, files=readable_for(source.native))
+    return plan if limits is None or limits.memory is None else replace(plan, memory=limits.memory)
 
 
 def notices_of(isolation: Isolation, mount: Mount, told: Collection[str]) -> list[str]:
@@ -91,7 +97,7 @@ def notices_of(isolation: Isolation, mount: Mount, told: Collection[str]) -> lis
 
 def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation: Isolation) -> Manifest:
     """What a component says that it is, looked at in every part. Raises MountError, also where its workers could not be confined."""
-    plan = plan_of(isolation, mount.name, mount.limits)
+    plan = plan_of(isolation, mount.name, mount.limits, source)
     missing = available().missing_for(plan)
     if missing:
         raise MountError(
@@ -100,7 +106,14 @@ def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation:
             'Write isolation="process" (a process of its own, not confined) or isolation="inline" where you trust the component.',
         )
     title = f'mounts "{mount.name}"' + (f" of {plugin.distribution} {plugin.version}" if plugin is not None else "")
-    data = manifest_bytes(source, plan, where=mount.where, title=title, version=interlock_version() or "")
+    try:
+        data = manifest_bytes(source, plan, where=mount.where, title=title, version=interlock_version() or "")
+    except MountError as error:
+        if not source.left_out:
+            raise
+        named = ", ".join(source.left_out)
+        remedy = f"It needs {named}, which is native code, and that loads only where it is allowed. If you want that: {_NATIVE}"
+        raise MountError(error.where, error.problem, remedy) from None
     manifest = parse_manifest(data, where=mount.where)
     if plugin is None:
         return manifest

@@ -151,7 +151,11 @@ class _Builder:
     def _sealed_root(self, source: Source, name: str, where: str, above: list[object]) -> Instance:
         isolation: Isolation = "process" if self._isolation == "process" else "sandbox"
         mount = Mount(name, name, isolation=isolation, where=where)
-        return self._root(ask_manifest(source, None, mount, isolation), None, where, above, source, isolation)
+        manifest = ask_manifest(source, None, mount, isolation)
+        if source.native and "native" not in manifest.permissions:
+            problem = f"imports native code ({', '.join(source.native)}), and does not ask for it."
+            raise MountError(where, problem, f'Write Component("{manifest.name}", …, permissions=["native"]).')
+        return self._root(manifest, None, where, above, source, isolation)
 
     def _root(
         self,
@@ -196,8 +200,12 @@ class _Builder:
             component = mount.component if isinstance(mount.component, Component) else import_component(_given(plugin), where=mount.where)
             manifest, code, source = manifest_of(component, plugin), code_of(component), None
         else:
-            source = source_of(mount.component, plugin, parent.source, where=mount.where)
+            native = "native" in mount.allow
+            source = source_of(mount.component, plugin, parent.source, where=mount.where, native=native)
             manifest, code = ask_manifest(source, plugin, mount, isolation), None
+            if native and "native" not in manifest.permissions:  # allowed in vain: it is sealed like any other
+                source = source_of(mount.component, plugin, parent.source, where=mount.where)
+                manifest = ask_manifest(source, plugin, mount, isolation)
             self._warnings.extend(notices_of(isolation, mount, self._warnings))
         check_allowed_above(mount, parent)
         check_bindings(mount, manifest.env, parent.manifest.env, env=_env_of(parent))

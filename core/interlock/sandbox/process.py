@@ -523,6 +523,7 @@ def load_frame(source: Source, path: str, env: Mapping[str, Any], *, manifest: b
         "module": source.module,
         "object": source.name,
         "files": dict(source.files),
+        "native": dict(source.native),
         "env": dict(env),
         "manifest": manifest,
     }

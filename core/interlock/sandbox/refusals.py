@@ -18,7 +18,10 @@ from interlock.errors import PermissionDenied
 _FILES = "Keep data in tables, and what belongs to the component in its Python modules."
 _NETWORK = "Use ctx.fetch in an action, with the host in the component's permissions and in allow= at the mount."
 _PROCESSES = "A component runs in one process. Split long work into actions and scheduled functions."
-_NATIVE = "A sealed component is pure Python; of native packages it has pydantic and what Python brings."
+_NATIVE = (
+    "A sealed component is pure Python; of native packages it has pydantic and what Python brings. "
+    'Others load with permissions=["native"] in the component and allow=["native"] at the mount.'
+)
 _WHAT = {
     "open": ("opening a file", _FILES),
     "os.listdir": ("listing a directory", _FILES),

@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from interlock.errors import MountError
+from interlock.sandbox.native import is_native, places_of
 
 _FILES_MAX = 4_000
 _BYTES_MAX = 32 * 1024 * 1024
@@ -31,43 +32,65 @@ _PRELOADED = frozenset({"interlock", "orjson", "pydantic", "pydantic-core", "typ
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A component's object, `module:name`, and the files that importing it may need. `key` names these bytes."""
+    """A component's object, `module:name`, and the files that importing it may need. `key` names these bytes.
+
+    `native` says where packages lie that are read from disk, by top-level name; `left_out` names distributions whose native code
+    would not load.
+    """
 
     module: str
     name: str
     files: Mapping[str, bytes]
     key: str
+    native: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, place: str, files: Mapping[str, bytes]) -> Source:
+    def of(cls, place: str, files: Mapping[str, bytes], native: Mapping[str, str] | None = None, left_out: tuple[str, ...] = ()) -> Source:
         module, _, name = place.partition(":")
         digest = hashlib.sha256(place.encode())
+        for top, folder in sorted((native or {}).items()):
+            digest.update(f"\0native {top} {folder}".encode())
         for path in sorted(files):
             digest.update(f"\0{path}\0{len(files[path])}\0".encode())
             digest.update(files[path])
-        return cls(module.strip(), name.strip(), files, digest.hexdigest())
+        return cls(module.strip(), name.strip(), files, digest.hexdigest(), dict(native or {}), left_out)
 
 
-def installed_files(place: str, requires: Iterable[str], *, where: str) -> Source:
-    """The source of an installed component: `place` is the value of its entry point, `requires` what its distribution needs."""
+def installed_files(place: str, requires: Iterable[str], *, where: str, native: bool = False) -> Source:
+    """The source of an installed component: `place` is the value of its entry point, `requires` what its distribution needs.
+
+    With `native`, packages that bring native code are read from where they lie.
+    """
     top = place.partition(":")[0].strip().partition(".")[0]
     folder = _folder_of(top)
     if folder is None:
         raise MountError(where, f"there is no package {top}, in which {place} should be.", "Is it installed as a whole?")
-    return folder_files(place, folder, requires, where=where)
+    return folder_files(place, folder, requires, where=where, native=native)
 
 
-def folder_files(place: str, folder: Path, requires: Iterable[str] = (), *, where: str) -> Source:
+def folder_files(place: str, folder: Path, requires: Iterable[str] = (), *, where: str, native: bool = False) -> Source:
     """The same of a package in a folder, installed or not."""
     module = place.partition(":")[0].strip()
     top = module.partition(".")[0]
     files = dict(_files_below(folder, top, where))
     if "." in module:
         files[f"{top}/__init__.py"] = b""
+    places: dict[str, str] = {}
+    left_out = []
     for name in _required(requires):
-        for path, content in _files_of_distribution(name, where):
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if is_native(distribution):
+            if native:
+                places.update((found, at) for found, at in places_of(distribution).items() if found != top)
+                continue
+            left_out.append(name)
+        for path, content in _files_of_distribution(distribution, where):
             files.setdefault(path, content)
-    return Source.of(place, files)
+    return Source.of(place, files, places, tuple(left_out))
 
 
 def local_files(place: str, *, where: str) -> Source:
@@ -139,11 +162,7 @@ def _required(requires: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _files_of_distribution(name: str, where: str) -> Iterator[tuple[str, bytes]]:
-    try:
-        distribution = metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return
+def _files_of_distribution(distribution: metadata.Distribution, where: str) -> Iterator[tuple[str, bytes]]:
     tops = {str(file).partition("/")[0].removesuffix(".py") for file in distribution.files or () if str(file).endswith(".py")}
     for top in sorted(tops):
         folder = _folder_of(top)

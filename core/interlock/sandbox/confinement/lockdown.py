@@ -18,6 +18,9 @@ Layers = dict[str, str]
 """What holds a worker: the name of each layer, and a few words on it, in the order of their weight."""
 
 
+_DESCRIPTORS = 64  # of a worker that reads files
+
+
 class Lockdown:
     """What can be made ready once, in the nursery: the filters, and the size that every worker starts with."""
 
@@ -63,8 +66,7 @@ class Lockdown:
         if self._namespaces:
             layers["namespaces"] = self._namespaces
         layers["rlimits"] = _told(plan)
-        if plan.is_sealed:
-            rlimits.limit_descriptors(seccomp.CHANNEL + 1)
+        rlimits.limit_descriptors(seccomp.CHANNEL + 1 if plan.is_sealed else _DESCRIPTORS)
         seccomp.install(self._filters[plan.is_sealed])
         _verify()
         return layers

@@ -37,10 +37,13 @@ def limit_process(plan: Plan, *, size_now: int | None) -> None:
 
 
 def limit(plan: Plan, *, size_now: int | None) -> None:
-    """The shares, and nothing at all of what a component has no use for: files written, processes, dumps, locked memory, queues."""
+    """The shares, and nothing at all of what a component has no use for: files written, processes, dumps, locked memory, queues.
+
+    Where native code is loaded, threads are left to the call filter: libraries that find none at hand wait for them for ever.
+    """
     limit_process(plan, size_now=size_now)
     for name in ("RLIMIT_CORE", "RLIMIT_FSIZE", "RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE", "RLIMIT_NPROC", "RLIMIT_SIGPENDING"):
-        if hasattr(resource, name):
+        if hasattr(resource, name) and (plan.is_sealed or name != "RLIMIT_NPROC"):
             _lower(getattr(resource, name), 0)
 
 

@@ -6,7 +6,8 @@ Sealed: some thirty harmless calls; read and write on the channel alone. What is
 - `sendmsg` (passes descriptors), `socket`, `clone` in every form (processes and threads), `prctl`, `prlimit`, `kill`;
 - futexes with priority inheritance, and advice that merges memory with other processes.
 
-With files ("fsread"): reading by path, mapping of native code from files, and threads as pthread_create makes them.
+With files ("fsread"): reading by path, mapping of native code from files, and threads as pthread_create makes them. Not the calls
+that Landlock has no rule for and that importing does without: where a link leads, and where the process stands.
 
 A refused call fails with EPERM rather than killing, so a library that probes goes on; only a foreign ABI kills.
 """
@@ -31,7 +32,7 @@ _CLOCKS = "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday tim
 _OWN = "getpid gettid getrandom sched_yield exit exit_group"
 _CHANNEL = "poll ppoll close fstat lseek"
 ALWAYS = tuple(f"{_MEMORY} {_SIGNALS} {_CLOCKS} {_OWN} {_CHANNEL}".split())
-_BY_PATH = "stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getdents64 getcwd"
+_BY_PATH = "stat lstat newfstatat statx access faccessat faccessat2 getdents64"
 _OF_FILES = "readv writev pread64"
 _OF_LIBRARIES = "getuid geteuid getgid getegid uname set_robust_list rseq sched_getaffinity"
 WITH_FILES = tuple(f"{_BY_PATH} {_OF_FILES} {_OF_LIBRARIES}".split())

@@ -46,7 +46,8 @@ class Support:
         if plan.isolation == "process" or self.missing_for(plan):
             return ()
         landlock = ("landlock",) if self.landlock else ()
-        return ("seccomp", *landlock, *(("uid",) if self.leaves_root and plan.is_sealed else ()), "capabilities", "rlimits")
+        leaves_root = self.leaves_root and (plan.is_sealed or credentials.is_readable_by_all(plan.files))
+        return ("seccomp", *landlock, *(("uid",) if leaves_root else ()), "capabilities", "rlimits")
 
 
 @cache

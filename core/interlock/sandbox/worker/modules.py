@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import io
 import sys
 from collections.abc import Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any
+
+_FILES = (".py", ".so", ".pyd", ".dylib")
+
+
+class NativePackages(importlib.abc.MetaPathFinder):
+    """Finds packages with native code where they lie. What is inside them, Python finds itself by their folder."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = dict(places)
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        place = self._places.get(fullname)
+        if place is None or path is not None:
+            return None
+        if place.endswith(_FILES):
+            return importlib.util.spec_from_file_location(fullname, place)
+        return importlib.util.spec_from_file_location(fullname, f"{place}/__init__.py", submodule_search_locations=[place])
 
 
 class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):

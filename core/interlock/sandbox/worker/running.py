@@ -24,7 +24,7 @@ from interlock.sandbox.worker.determinism import Still, stand_still
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.loop import WorkerLoop
 from interlock.sandbox.worker.manifest import manifest_json
-from interlock.sandbox.worker.modules import ComponentFiles
+from interlock.sandbox.worker.modules import ComponentFiles, NativePackages
 from interlock.sandbox.worker.output import Output
 from interlock.sdk.component import Component
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
@@ -131,6 +131,8 @@ class Worker:
     def _load(self, described: dict[str, Any]) -> None:
         self.path, self.env = described["path"], described["env"]
         files = ComponentFiles(described["files"])
+        if described["native"]:
+            sys.meta_path.append(NativePackages(described["native"]))
         sys.meta_path.append(files)
         try:
             module = importlib.import_module(described["module"])
