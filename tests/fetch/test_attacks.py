@@ -281,6 +281,47 @@ async def test_a_head_without_end_is_left(mounted: Mounted, web: Web) -> None:
             await courier.action("get", url=web.url("/head"), timeout=5)
 
 
+async def test_heads_before_the_head_have_an_end(mounted: Mounted, web: Web) -> None:
+    async def endless(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+            await writer.drain()
+
+    web.at["/early"] = endless
+    async with mounted(*LOCAL) as courier:
+        with pytest.raises(FetchFailed, match="head has more than"):
+            await courier.action("get", url=web.url("/early"))
+
+
+async def test_a_body_in_crumbs_is_left(mounted: Mounted, web: Web) -> None:
+    async def crumbs(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"1\r\nx\r\n" * 1_000)
+            await writer.drain()
+
+    web.at["/crumbs"] = crumbs
+    async with mounted(*LOCAL) as courier:
+        with pytest.raises(FetchFailed, match="parts of few bytes each"):
+            await courier.action("get", url=web.url("/crumbs"))
+
+
+async def test_a_fetch_that_outlives_its_call_is_let_go_of(mounted: Mounted, web: Web) -> None:
+    go_on = asyncio.Event()
+
+    async def wait(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await answer(bytes(1 << 20))(heard, writer)
+
+    web.at["/late"] = wait
+    async with mounted(*LOCAL) as courier:
+        assert await courier.action("not_awaited", url=web.url("/late")) == "done"
+        go_on.set()
+        async with asyncio.timeout(10):
+            await web.all_closed.wait()
+        assert (await courier.action("get", url=web.url()))["status"] == 200
+
+
 async def test_a_proxy_of_the_environment_is_not_asked(mounted: Mounted, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

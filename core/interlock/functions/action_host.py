@@ -24,7 +24,7 @@ T = TypeVar("T")
 class ActionHost(CallHost):
     """An action. What it starts together runs together."""
 
-    __slots__ = ("_loop", "_random", "fetched")
+    __slots__ = ("_is_over", "_loop", "_random", "fetched")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class ActionHost(CallHost):
         self._random: random.Random | None = None
         self._loop = asyncio.get_running_loop()
         self.fetched: list[HostFetched] = []
+        self._is_over = False
 
     def refuse_misuse(self) -> None:
         """Besides a context that is used too late: one whose operation is run by another thread, in an event loop of its own."""
@@ -103,12 +104,16 @@ class ActionHost(CallHost):
         fetched = await self.execution.services.fetcher.open(
             self.callee.scope.instance, self.callee.label, url, method=method, headers=headers, body=body, timeout=timeout, whole=whole
         )
+        if self._is_over:
+            await fetched.close()  # nobody reads it any more
+            raise CallRefused(self.callee.label, "its fetch went on after the call had ended. Await everything that it starts.")
         self.fetched = [one for one in self.fetched if not one.is_closed]
         self.fetched.append(fetched)
         return fetched
 
     async def close_fetched(self) -> None:
         """It has ended: responses that it has not read are let go of."""
+        self._is_over = True
         for fetched in self.fetched:
             await fetched.close()
 

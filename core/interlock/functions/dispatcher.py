@@ -440,8 +440,7 @@ class Dispatcher:
             keep_log_lines(error, execution.finish_log())
             raise
         finally:
-            if call.fetched:
-                await call.close_fetched()
+            await call.close_fetched()
         if watched is not None:
             watched.finish(None)
         return Answer(value, 0, execution.finish_log())

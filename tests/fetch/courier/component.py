@@ -75,3 +75,12 @@ async def caught(ctx: ActionCtx, url: str) -> str:
     except Exception as error:
         return type(error).__name__
     return "nothing"
+
+
+@component.action
+async def not_awaited(ctx: ActionCtx, url: str) -> str:
+    """It has begun, and nobody waits for it."""
+    left = asyncio.ensure_future(ctx.fetch(url))
+    await asyncio.sleep(0.1)
+    assert not left.done()
+    return "done"

@@ -16,6 +16,10 @@ _WHOLE_MAX = int(LIMITS["fetch_body"].value)
 _STREAM_MAX = int(LIMITS["fetch_stream"].value)
 
 
+_PARTS_FREE, _PART_BYTES = 20_000, 16
+"""Parts that a body may come in whatever their size, and what each has to have on average after these: every one costs work here."""
+
+
 class HostFetched:
     """As `sdk.fetch.Fetched` says. `deadline` is of the loop, and for all of the body; None gives each piece `timeout` seconds."""
 
@@ -87,9 +91,12 @@ class HostFetched:
         await self._hop.close()
 
     async def _read(self, unpacker: Unpacker) -> AsyncGenerator[bytes]:
-        size = 0
+        size = parts = 0
         try:
             async for data in self._hop.body:
+                parts += 1
+                if parts > _PARTS_FREE and size < parts * _PART_BYTES:
+                    raise FetchFailed(self._request, f"the response comes in {parts:,} parts of few bytes each")
                 for piece in unpacker.feed(data):
                     size += len(piece)
                     self._refuse_over(size)

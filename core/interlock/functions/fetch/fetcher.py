@@ -196,7 +196,7 @@ def _is_near(place: Place) -> bool:
 
 def _checked_method(method: Any, who: str) -> str:
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
-        raise ArgumentError("ctx.fetch", ".method", "a method like POST", repr(method)[:100])
+        raise ArgumentError("ctx.fetch", ".method", "a method like POST", http_headers.shown(method))
     if method.upper() in _NO_METHODS:
         raise PermissionDenied(f"{who} fetches with {method.upper()}", "Use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS.")
     return method.upper()
@@ -206,8 +206,12 @@ def _checked_seconds(timeout: Any) -> float:
     if timeout is None:
         return _SECONDS
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
-        raise ArgumentError("ctx.fetch", ".timeout", "a number of seconds above 0", repr(timeout)[:100])
+        raise ArgumentError("ctx.fetch", ".timeout", "a number of seconds above 0", _shown_number(timeout))
     return min(float(timeout), _SECONDS_MAX)
+
+
+def _shown_number(value: Any) -> str:
+    return str(value) if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**9) else http_headers.shown(value)
 
 
 def _checked_body(body: Any, headers: dict[str, str]) -> bytes:

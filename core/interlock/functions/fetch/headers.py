@@ -42,18 +42,25 @@ def check(headers: Any, *, who: str) -> dict[str, str]:
     if not isinstance(headers, Mapping):
         raise ArgumentError("ctx.fetch", ".headers", "a dict of strings", f"a {type(headers).__name__}")
     found: dict[str, str] = {}
+    size = 0
     for name, value in headers.items():
+        size += len(name) + len(value) if isinstance(name, str) and isinstance(value, str) else 1
+        if size > _BYTES_MAX:
+            raise ArgumentError("ctx.fetch", ".headers", f"at most {_BYTES_MAX:,} bytes", "more")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ArgumentError("ctx.fetch", ".headers", "a dict with names of headers", repr(name)[:200])
+            raise ArgumentError("ctx.fetch", ".headers", "a dict with names of headers", shown(name))
         if not isinstance(value, str):
             raise ArgumentError("ctx.fetch", f".headers[{name!r}]", "a string", f"a {type(value).__name__}")
         if name.lower() in _OWN:
             raise PermissionDenied(f"{who} sets the header {name} of a fetch", "It follows from the URL and the body. Leave it out.")
-        _check_value(name, value, repr(value)[:200])
+        _check_value(name, value, shown(value))
         found[name.lower()] = value.strip(" \t")
-    if sum(len(name) + len(value) for name, value in found.items()) > _BYTES_MAX:
-        raise ArgumentError("ctx.fetch", ".headers", f"at most {_BYTES_MAX:,} bytes", "more")
     return found
+
+
+def shown(value: object) -> str:
+    """What was given instead, short: it may be a text of megabytes, or a list of lists of lists."""
+    return repr(value[:100]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def fill(headers: Mapping[str, str], secrets: Mapping[str, HeldSecret]) -> Headers:

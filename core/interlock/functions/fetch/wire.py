@@ -33,7 +33,10 @@ Responder = Callable[[Request], "Response | Awaitable[Response]"]
 Check = Callable[[Address], None]
 """Raises PermissionDenied for an address that must not be connected to."""
 
-_LOOKUPS_AT_ONCE = 16
+_LOOKUPS_AT_ONCE = 64  # more than one mount has fetches
+_HEAD_MAX = 128 * 1024
+_HEAD_READ = 4 * 1024
+"""What is read of a head at once: heads before the head (1xx) are read without a break."""
 _ADDRESSES_MAX = 8
 _PATIENCE_SECONDS = 5.0
 """How long one of several addresses is tried."""
@@ -74,11 +77,12 @@ class Wire:
         import httpcore
 
         addresses = await self._addresses(place, check)
+        heads = _Heads()
         pool = httpcore.AsyncConnectionPool(
             ssl_context=self._trust() if place.scheme == "https" else None,
             max_connections=1,
             max_keepalive_connections=0,
-            network_backend=_to(addresses),
+            network_backend=_to(addresses, heads),
         )
         url = httpcore.URL(scheme=place.scheme, host=place.host, port=place.port, target=place.target)
         sent = [("Host", place.authority), *headers.items()]
@@ -95,6 +99,7 @@ class Wire:
         except BaseException:
             await pool.aclose()
             raise
+        heads.are_read = True
 
         async def read() -> AsyncIterator[bytes]:
             try:
@@ -152,12 +157,47 @@ class Wire:
         return self._tls
 
 
-def _to(addresses: Iterable[Address]) -> httpcore.AsyncNetworkBackend:
-    """Connects to these addresses, whatever it is asked for: they have been looked at."""
+class _Heads:
+    """How much has come before the body."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.are_read = False
+
+
+def _to(addresses: Iterable[Address], heads: _Heads) -> httpcore.AsyncNetworkBackend:
+    """Connects to these addresses, whatever it is asked for: they have been looked at. What comes before a body is counted."""
     import httpcore
 
     real = httpcore.AnyIOBackend()
     at = list(addresses)
+
+    class Counted(httpcore.AsyncNetworkStream):
+        def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+            self._stream = stream
+
+        async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            if heads.are_read:
+                return await self._stream.read(max_bytes, timeout)
+            data = await self._stream.read(min(max_bytes, _HEAD_READ), timeout)
+            heads.size += len(data)
+            if heads.size > _HEAD_MAX:
+                raise httpcore.RemoteProtocolError(f"its head has more than {_HEAD_MAX:,} bytes")
+            return data
+
+        async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            await self._stream.write(buffer, timeout)
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+        async def start_tls(
+            self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        ) -> httpcore.AsyncNetworkStream:
+            return Counted(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+        def get_extra_info(self, info: str) -> Any:
+            return self._stream.get_extra_info(info)
 
     class ToChecked(httpcore.AsyncNetworkBackend):
         async def connect_tcp(
@@ -171,10 +211,10 @@ def _to(addresses: Iterable[Address]) -> httpcore.AsyncNetworkBackend:
             for address in at[:-1]:
                 try:
                     async with asyncio.timeout(_PATIENCE_SECONDS):
-                        return await real.connect_tcp(str(address), port)
+                        return Counted(await real.connect_tcp(str(address), port))
                 except (httpcore.ConnectError, TimeoutError):
                     continue
-            return await real.connect_tcp(str(at[-1]), port)
+            return Counted(await real.connect_tcp(str(at[-1]), port))
 
         async def sleep(self, seconds: float) -> None:
             await real.sleep(seconds)
@@ -211,11 +251,10 @@ class Answering:
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}
 
 
 def _told(error: Exception) -> str:
