@@ -23,6 +23,8 @@ Writer = MutationCtx | ActionCtx
 Tags = Iterable[str] | Callable[[Mapping[str, Any]], Iterable[str]]
 
 LOOK_FIRST, LOOK_MOST, LOOK_GROWTH = 0.005, 0.25, 1.5  # seconds between two looks at a run that another process has begun
+KEYS_KEPT, KEY_KEPT = 1_000, 200  # keys that are remembered, and of how many characters at most
+_EXACT = frozenset({str, int, bool, type(None)})  # what can be looked up as it is: 0.0 and -0.0 are equal
 TOUCHED_EVERY = 60_000.0  # ms: how exactly it is known which entry was used last
 
 
@@ -100,6 +102,8 @@ class ActionCache:
                 if isinstance(most, bool) or not isinstance(most, int) or most < 1:
                     raise ValueError(f"{field} must be a whole number from 1, got {most!r}")
                 self._policy[field] = most
+        self._defaults: dict[str, Any] | None = None  # of the action's parameters
+        self._keys: dict[tuple[Any, ...], str] = {}  # of arguments that were given lately
         # Hits are counted here and written along with the next write, so that a hit writes nothing.
         self._noted: Counter[str] = Counter()
         # Those in this process who wait for a run of this process: they look again as soon as it has ended. A hint, nothing more.
@@ -108,10 +112,10 @@ class ActionCache:
     @property
     def name(self) -> str:
         """Under which name the results are kept: the action's own, unless another was given."""
-        if self._name is not None:
-            return self._name
-        target = (reference(self._action) if isinstance(self._action, str) else self._action).target
-        return f"{target.mount}/{target.name}" if target.mount else target.name
+        if self._name is None:
+            target = (reference(self._action) if isinstance(self._action, str) else self._action).target
+            self._name = f"{target.mount}/{target.name}" if target.mount else target.name
+        return self._name
 
     async def fetch(
         self,
@@ -128,10 +132,10 @@ class ActionCache:
         result may be and how long a new one holds; None is for ever. `force` runs the action and replaces what is there.
         """
         key, seconds_ = self._key(args), self._ttl if isinstance(ttl, _Default) else _seconds("ttl", ttl)
-        policy = self._policy_for(args, seconds_)
         found = None if force else await ctx.run_query(self._mount.entry, name=self.name, key=key)
         if found is not None and self._holds(found, seconds_, ctx.now()):
             return await self._hit(ctx, key, found, "hit")
+        policy = self._policy_for(args, seconds_)
         if found is not None and found["kind"] == "value" and self._may_be_stale(found, seconds_, ctx.now()):
             noted = self._take_noted()
             handle = await ctx.function_handle(self._action)
@@ -309,9 +313,24 @@ class ActionCache:
 
     def _key(self, args: Mapping[str, Any] | None) -> str:
         """The same for arguments that the action cannot tell apart: checked, coerced, with defaults filled in."""
+        if not args or not all([type(value) in _EXACT for value in args.values()]):
+            return self._made_key(args)
+        mark = (*args.items(), *map(type, args.values()))  # 1 and True are equal, and two values
+        key = self._keys.get(mark)
+        if key is None:
+            key = self._made_key(args)
+            if len(key) <= KEY_KEPT:
+                if len(self._keys) >= KEYS_KEPT:
+                    self._keys.clear()
+                self._keys[mark] = key
+        return key
+
+    def _made_key(self, args: Mapping[str, Any] | None) -> str:
         given = dict(args or {})
         if isinstance(self._action, Function):
-            given = {**_defaults(self._action.handler), **self._action.check_arguments(given)}
+            if self._defaults is None:
+                self._defaults = _defaults(self._action.handler)
+            given = {**self._defaults, **self._action.check_arguments(given)}
         return key_of(to_text(given))
 
 
