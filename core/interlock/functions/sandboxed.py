@@ -53,7 +53,8 @@ class SandboxRunner:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = 0
-        remembers = tx is not None and tx.writable and call.callee.kind != "action"
+        # None: it has been mistaken, so it asks for everything, and remembers that instead.
+        remembers: bool | None = tx is not None and tx.writable and call.callee.kind != "action"
         while True:
             mark = tx.begin_layer() if tx is not None and writes else None
             try:
@@ -64,7 +65,7 @@ class SandboxRunner:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
                 call.children = 0
-                remembers = False
+                remembers = None
                 continue
             except Lost as lost:
                 if tx is not None and mark is not None:
@@ -82,7 +83,7 @@ class SandboxRunner:
                 tx.fold_layer(mark)
             return value
 
-    async def _attempt(self, call: CallHost, *, alone: bool, remembers: bool) -> Any:
+    async def _attempt(self, call: CallHost, *, alone: bool, remembers: bool | None) -> Any:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
@@ -95,7 +96,7 @@ class SandboxRunner:
             facts[self._key] = process
         if self._has_env and process.env != env:
             process.set_env(env)
-        served = _Served(call, process, remembers=remembers)
+        served = _Served(call, process, remembers=bool(remembers))
         is_action = callee.kind == "action"
         frame = [
             callee.name,

@@ -5,7 +5,7 @@ itself before the call counts: at its own snapshot, with its own read set, compa
 shown. If they differ, the call is undone and runs again without the cache. So a row that another writer has changed, a phantom,
 a layer that was dropped or a write that never committed cost a second run, and nothing else.
 
-Start at `Cache.scan` and `Cache.document`; `digest` is what the two sides compare.
+Start at `Cache.scan` and `Cache.document`. The two sides compare digests.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from interlock.sandbox.digests import digest
 from interlock.sdk.schema import Schema
 from interlock.values import UNSET, CommitTimestamp, Mismatch, compile_validator, pack, unpack
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
 _DOCUMENT_BYTES = 8 * 1024
-_ROWS_MAX = 64
+SCAN_ROWS_MAX = 64
 
 
 class Cache:
-    """Rows by id as the host packs them, and ids by scan. `tables` without a trigger can be patched here."""
+    """Rows by id as the host packs them, and ids by scan. `tables` without a trigger can be patched here.
+
+    `changes` counts the patches: whoever asks the host notes it, and an answer does not take the place of what was patched since.
+    """
 
     def __init__(self, schema: Schema | None, triggered: set[str]) -> None:
+        self.changes = 0
         self._scans: dict[bytes, tuple[str, list[str]]] = {}
         self._by_table: dict[str, set[bytes]] = {}
-        self._documents: dict[str, tuple[str, bytes]] = {}
+        self._documents: dict[str, tuple[str, bytes, int]] = {}  # table, packed, when it was patched last
         self._checks: dict[str, Any] = {}
         self._indexed: dict[str, set[str]] = {}
         for name, table in schema.declarations().items() if schema is not None and schema.strict else ():
@@ -37,53 +40,59 @@ class Cache:
                 self._checks[name] = compile_validator(table.validator, lambda _: None)
                 self._indexed[name] = {field.partition(".")[0] for fields in table.indexes.values() for field in fields}
 
-    def scan(self, key: bytes) -> tuple[list[Any], str] | None:
-        """The rows of a scan that was made before, fresh, and their digest."""
+    def document(self, id: Any) -> bytes | None:
+        """A document that was read before, packed."""
+        known = self._documents.get(id) if type(id) is str else None
+        return None if known is None else known[1]
+
+    def scan(self, key: bytes) -> dict[str, bytes] | None:
+        """The rows of a scan that was made before, packed, by their ids."""
         known = self._scans.get(key)
         if known is None:
             return None
         documents = self._documents
         try:
-            packed = [documents[id][1] for id in known[1]]
+            return {id: documents[id][1] for id in known[1]}
         except KeyError:
             return None
-        return [unpack(row) for row in packed], digest(packed)
 
-    def document(self, id: Any) -> tuple[Any, str] | None:
-        """A document that was read before, fresh, and its digest."""
-        known = self._documents.get(id) if type(id) is str else None
-        return None if known is None else (unpack(known[1]), digest([known[1]]))
+    def keep_document(self, table: str, id: str, packed: bytes, since: int) -> None:
+        """What the host has answered to a question that was asked when there had been so many `changes`."""
+        if table in self._checks and len(packed) <= _DOCUMENT_BYTES:
+            self._make_room()
+            self._keep(table, id, packed, since)
 
-    def keep_document(self, table: str, document: Any) -> None:
-        """What the host has answered."""
-        packed = pack(document)
-        if table not in self._checks or len(packed) > _DOCUMENT_BYTES:
+    def keep_scan(self, key: bytes, table: str, rows: Mapping[str, bytes], since: int) -> None:
+        """The same, the rows in their order."""
+        if table not in self._checks:
             return
         self._make_room()
-        self._documents[document["_id"]] = (table, packed)
-
-    def keep_scan(self, key: bytes, table: str, rows: list[Any]) -> None:
-        """What the host has answered."""
-        if len(rows) > _ROWS_MAX or table not in self._checks:
-            return
-        self._make_room()
-        for row in rows:
-            self._documents[row["_id"]] = (table, pack(row))
-        self._scans[key] = (table, [row["_id"] for row in rows])
+        for id, packed in rows.items():
+            self._keep(table, id, packed, since)
+        self._scans[key] = (table, list(rows))
         self._by_table.setdefault(table, set()).add(key)
+
+    def _keep(self, table: str, id: str, packed: bytes, since: int) -> None:
+        known = self._documents.get(id)
+        if known is None or known[2] <= since:
+            self._documents[id] = (table, packed, 0 if known is None else known[2])
 
     def _make_room(self) -> None:
         if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX:
-            self._scans.clear()
-            self._by_table.clear()
-            self._documents.clear()
+            self.clear()
 
-    def patch(self, id: str, fields: Any) -> tuple[str, bytes] | None:
-        """Do a patch here, if its outcome is sure to be the host's; gives what to set back should the call fail."""
+    def clear(self) -> None:
+        """Forget everything: it was wrong somewhere, and what was built on that is wrong as well."""
+        self._scans.clear()
+        self._by_table.clear()
+        self._documents.clear()
+
+    def patch(self, id: Any, fields: Any) -> tuple[bytes, bytes] | None:
+        """Do a patch here, if its outcome is sure to be the host's; gives the document before and after."""
         known = self._documents.get(id) if type(id) is str else None
         if known is None or not isinstance(fields, Mapping):
             return None
-        table, packed = known
+        table, packed, _ = known
         check = self._checks.get(table)
         if check is None or any(
             [type(name) is not str or name[:1] == "_" or type(value) is CommitTimestamp for name, value in fields.items()]
@@ -97,14 +106,22 @@ class Cache:
             after = pack(new)
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None  # the host says what is wrong with it
-        self._documents[id] = (table, after)
+        self._put(table, id, after)
         if not self._indexed[table].isdisjoint(fields):
             self.forget_scans(table)
-        return known
+        return packed, after
 
-    def restore(self, id: str, before: tuple[str, bytes]) -> None:
-        """The call that patched it has failed."""
-        self._documents[id] = before
+    def restore(self, id: str, before: bytes, after: bytes) -> None:
+        """The call that patched it has failed. What others have built on that is forgotten with it."""
+        known = self._documents.get(id)
+        if known is not None and known[1] == after:
+            self._put(known[0], id, before)
+        else:
+            self.forget(id)
+
+    def _put(self, table: str, id: str, packed: bytes) -> None:
+        self.changes += 1
+        self._documents[id] = (table, packed, self.changes)
 
     def forget(self, id: Any) -> None:
         """Somebody else writes this document."""

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from interlock.errors import CallRefused
+from interlock.sandbox.digests import digest
+from interlock.sandbox.worker.cache import SCAN_ROWS_MAX
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
-from interlock.values import pack
+from interlock.values import pack, unpack
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -33,12 +35,16 @@ class WorkerHost:
     __slots__ = (
         "_consumed",
         "_generator",
+        "_keeps",
+        "_later",
         "_logs",
         "_moment",
         "_pages",
+        "_shown",
         "_undo",
         "_waiting",
         "_worker",
+        "_written",
         "cpu_max",
         "function",
         "is_ended",
@@ -62,7 +68,7 @@ class WorkerHost:
         pages: Mapping[str, str] | None,
         moment: float | None,
         cpu_max: float | None,
-        remembers: bool,
+        remembers: bool | None,
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
@@ -71,9 +77,16 @@ class WorkerHost:
         self.cpu_max = cpu_max
         self.looked_at_time = False
         self.is_ended = False
-        self.remembers = remembers  # whether it may read what the worker has read before
+        # Whether it may read what the worker has read before; None: it did, and was mistaken.
+        self.remembers = bool(remembers)
+        self._keeps = remembers is not False
+        if remembers is None:
+            worker.cache.clear()
+        self._shown: dict[str, bytes] = {}  # documents that it has read, as they were
+        self._written: set[str] = set()  # documents that the host was asked to write
+        self._later: list[tuple[str, dict[str, Any], bytes]] = []
         self.steps: list[Any] = []  # what it did by itself, and the host has not been told
-        self._undo: list[tuple[str, tuple[str, bytes]]] = []
+        self._undo: list[tuple[str, bytes, bytes]] = []
         self._waiting = 0
         self._logs = 0
         self._generator: random.Random | None = None
@@ -159,19 +172,23 @@ class WorkerHost:
         return steps
 
     @property
-    def _keeps(self) -> bool:
-        """Whether what it reads is worth remembering: the snapshot of a mutation is a new one, that of a query may be any."""
-        return self.remembers or self.function.kind == "mutation"
-
-    @property
     def _is_by_itself(self) -> bool:
         """Nothing of it waits at the host, where operations are served in the order started."""
         return self.remembers and not self._waiting and not self.is_ended and self._worker.running() is self
 
     def undo(self) -> None:
         """It has failed: what it wrote by itself never was."""
-        for id, before in reversed(self._undo):
-            self._worker.cache.restore(id, before)
+        for id, before, after in reversed(self._undo):
+            self._worker.cache.restore(id, before, after)
+
+    def remember_writes(self) -> None:
+        """It has ended well. What the host was asked to write is remembered from now on: before, others would have run on it
+        who commit earlier. Where another has patched the document meanwhile, one of the two will be run again.
+        """
+        cache = self._worker.cache
+        for id, fields, shown in self._later:
+            if cache.document(id) == shown:
+                cache.patch(id, fields)
 
     def ask_now(self, method: str, *args: Any) -> Any:
         """The same where there is no await: the worker stands still until the answer is there."""
@@ -197,21 +214,26 @@ class WorkerHost:
     def get(self, id: str) -> Awaitable[Document | None]:
         if not self._keeps:
             return self.ask("get", id)
-        cache = self._worker.cache
-        if self._is_by_itself:
-            known = cache.document(id)
-            if known is not None:
-                self.steps.append(["get", id, known[1]])
-                return _Done(known[0])
+        if self._is_by_itself and id not in self._written:
+            packed = self._worker.cache.document(id)
+            if packed is not None:
+                self._shown[id] = packed
+                self.steps.append(["get", id, digest([packed])])
+                return _Done(unpack(packed))
         return self._get_to_remember(id)
 
     async def _get_to_remember(self, id: str) -> Document | None:
-        told: tuple[str, Document] | None = await self.ask("get_named", id)
-        if told is None:
-            return None
-        table, document = told
-        self._worker.cache.keep_document(table, document)
-        return document
+        cache = self._worker.cache
+        since = cache.changes
+
+        def keep(told: list[Any] | None) -> None:
+            if told is not None and id not in self._written:
+                table, document = told
+                self._shown[id] = packed = pack(document)
+                cache.keep_document(table, id, packed, since)
+
+        told = await self.ask("get_named", id, keep=keep)
+        return None if told is None else told[1]
 
     def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
         return self.ask("normalize_id", table, text)
@@ -223,22 +245,33 @@ class WorkerHost:
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
         cache = self._worker.cache
-        if self._is_by_itself:
-            before = cache.patch(id, fields)
-            if before is not None:
-                self._undo.append((id, before))
+        known, shown = cache.document(id), self._shown.get(id)
+        if self._is_by_itself and id not in self._written and shown in (None, known):
+            patched = cache.patch(id, fields)
+            if patched is not None:
+                self._undo.append((id, *patched))
+                self._shown[id] = patched[1]
                 self.steps.append(["patch", id, dict(fields)])
                 return _Done(None)
-        cache.forget(id)
+        if known is not None and known == shown and id not in self._written and isinstance(fields, Mapping):
+            self._later.append((id, dict(fields), known))
+        elif known == shown:
+            cache.forget(id)
+        self._written.add(id)
         return self.ask("patch", id, _plain(fields))
 
     def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
-        self._worker.cache.forget(id)
+        self._forget(id)
         return self.ask("replace", id, _plain(document))
 
     def delete(self, id: str) -> Awaitable[None]:
-        self._worker.cache.forget(id)
+        self._forget(id)
         return self.ask("delete", id)
+
+    def _forget(self, id: Any) -> None:
+        if type(id) is str:
+            self._worker.cache.forget(id)
+            self._written.add(id)
 
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
         told = _scan(scan)
@@ -251,10 +284,21 @@ class WorkerHost:
         cache = self._worker.cache
         if self._is_by_itself:
             known = cache.scan(key)
-            if known is not None:
-                self.steps.append(["scan", told, count, known[1]])
-                return _Done(known[0])
-        return self.ask("scan", told, count, keep=lambda rows: cache.keep_scan(key, scan.table, rows))
+            if known is not None and self._written.isdisjoint(known):
+                self._shown.update(known)
+                rows = list(known.values())
+                self.steps.append(["scan", told, count, digest(rows)])
+                return _Done([unpack(row) for row in rows])
+        since = cache.changes
+
+        def keep(rows: list[Any]) -> None:
+            if len(rows) <= SCAN_ROWS_MAX:
+                packed = {row["_id"]: pack(row) for row in rows}
+                if self._written.isdisjoint(packed):
+                    self._shown.update(packed)
+                    cache.keep_scan(key, scan.table, packed, since)
+
+        return self.ask("scan", told, count, keep=keep)
 
     def count(self, scan: Scan) -> Awaitable[int]:
         return self.ask("count", _scan(scan))

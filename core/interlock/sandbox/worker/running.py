@@ -174,7 +174,7 @@ class Worker:
         transaction: str,
         pages: dict[str, str] | None,
         cpu_max: float | None,
-        remembers: bool,
+        remembers: bool | None,
     ) -> None:
         info = FunctionInfo(name, kind, self.path)  # type: ignore[arg-type]
         host = WorkerHost(self, number, info, now_ms, seed, transaction, pages, _monotonic() if is_real else None, cpu_max, remembers)
@@ -220,6 +220,7 @@ class Worker:
         host.tell_consumed()
         steps = host.take_steps()
         if failed is None:
+            host.remember_writes()
             self.send(["ret", host.number, host.looked_at_time, value, steps])
             return
         host.undo()
