@@ -10,7 +10,7 @@ Start at `Cache.scan` and `Cache.document`. The two sides compare digests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from interlock.sdk.schema import Schema
@@ -87,13 +87,12 @@ class Cache:
         self._by_table.clear()
         self._documents.clear()
 
-    def patch(self, id: Any, fields: Any) -> tuple[bytes, bytes] | None:
-        """Do a patch here, if its outcome is sure to be the host's; gives the document before and after."""
-        known = self._documents.get(id) if type(id) is str else None
+    def patched(self, id: Any, packed: bytes, fields: Any) -> bytes | None:
+        """What a document becomes by a patch, if that is sure to be the host's outcome too."""
+        known = self._documents.get(id)
         if known is None or not isinstance(fields, Mapping):
             return None
-        table, packed, _ = known
-        check = self._checks.get(table)
+        check = self._checks.get(known[0])
         if check is None or any(
             [type(name) is not str or name[:1] == "_" or type(value) is CommitTimestamp for name, value in fields.items()]
         ):
@@ -103,25 +102,25 @@ class Cache:
         try:
             new = check(merged)
             new["_id"], new["_creationTime"] = old["_id"], old["_creationTime"]
-            after = pack(new)
+            return pack(new)
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None  # the host says what is wrong with it
-        self._put(table, id, after)
+
+    def put(self, id: str, before: bytes, after: bytes, fields: Set[str]) -> None:
+        """A call has patched these fields of a document. Where another has patched it meanwhile, one of the two will be run again."""
+        known = self._documents.get(id)
+        if known is None or known[1] != before:
+            return
+        table = known[0]
+        self.changes += 1
+        self._documents[id] = (table, after, self.changes)
         if not self._indexed[table].isdisjoint(fields):
             self.forget_scans(table)
-        return packed, after
 
-    def restore(self, id: str, before: bytes, after: bytes) -> None:
-        """The call that patched it has failed. What others have built on that is forgotten with it."""
-        known = self._documents.get(id)
-        if known is not None and known[1] == after:
-            self._put(known[0], id, before)
-        else:
-            self.forget(id)
-
-    def _put(self, table: str, id: str, packed: bytes) -> None:
-        self.changes += 1
-        self._documents[id] = (table, packed, self.changes)
+    def moves(self, table: str, own: Mapping[str, tuple[bytes, bytes, Set[str]]]) -> bool:
+        """Whether patches that are not remembered yet change what a scan of the table finds."""
+        indexed = self._indexed.get(table)
+        return indexed is not None and any([not indexed.isdisjoint(fields) for _, _, fields in own.values()])
 
     def forget(self, id: Any) -> None:
         """Somebody else writes this document."""

@@ -35,13 +35,13 @@ class WorkerHost:
     __slots__ = (
         "_consumed",
         "_generator",
+        "_handed_on",
         "_keeps",
-        "_later",
         "_logs",
         "_moment",
+        "_own",
         "_pages",
-        "_shown",
-        "_undo",
+        "_read",
         "_waiting",
         "_worker",
         "_written",
@@ -82,11 +82,11 @@ class WorkerHost:
         self._keeps = remembers is not False
         if remembers is None:
             worker.cache.clear()
-        self._shown: dict[str, bytes] = {}  # documents that it has read, as they were
+        self._read: dict[str, bytes] = {}  # documents that it has read, as they were
+        self._handed_on: set[str] = set()
         self._written: set[str] = set()  # documents that the host was asked to write
-        self._later: list[tuple[str, dict[str, Any], bytes]] = []
+        self._own: dict[str, tuple[bytes, bytes, set[str]]] = {}  # what it has patched by itself: before, after, fields
         self.steps: list[Any] = []  # what it did by itself, and the host has not been told
-        self._undo: list[tuple[str, bytes, bytes]] = []
         self._waiting = 0
         self._logs = 0
         self._generator: random.Random | None = None
@@ -176,19 +176,23 @@ class WorkerHost:
         """Nothing of it waits at the host, where operations are served in the order started."""
         return self.remembers and not self._waiting and not self.is_ended and self._worker.running() is self
 
-    def undo(self) -> None:
-        """It has failed: what it wrote by itself never was."""
-        for id, before, after in reversed(self._undo):
-            self._worker.cache.restore(id, before, after)
-
     def remember_writes(self) -> None:
-        """It has ended well. What the host was asked to write is remembered from now on: before, others would have run on it
-        who commit earlier. Where another has patched the document meanwhile, one of the two will be run again.
+        """It ends well, or hands on to another call: what it has patched is remembered from here on. Before, while it waits for
+        an answer, others would run on that who commit earlier.
         """
         cache = self._worker.cache
-        for id, fields, shown in self._later:
-            if cache.document(id) == shown:
-                cache.patch(id, fields)
+        # Where another has patched what it has read, it will be run again.
+        if not any([cache.document(id) not in (None, packed) for id, packed in self._read.items()]):
+            for id, (before, after, fields) in self._own.items():
+                cache.put(id, before, after, fields)
+                self._read[id] = after
+                self._handed_on.add(id)
+        self._own.clear()
+
+    def undo(self) -> None:
+        """It has failed: what it wrote by itself never was."""
+        for id in self._handed_on:
+            self._worker.cache.forget(id)
 
     def ask_now(self, method: str, *args: Any) -> Any:
         """The same where there is no await: the worker stands still until the answer is there."""
@@ -215,9 +219,11 @@ class WorkerHost:
         if not self._keeps:
             return self.ask("get", id)
         if self._is_by_itself and id not in self._written:
-            packed = self._worker.cache.document(id)
+            own = self._own.get(id) if type(id) is str else None
+            packed = own[1] if own is not None else self._worker.cache.document(id)
             if packed is not None:
-                self._shown[id] = packed
+                if own is None:
+                    self._read[id] = packed
                 self.steps.append(["get", id, digest([packed])])
                 return _Done(unpack(packed))
         return self._get_to_remember(id)
@@ -227,9 +233,9 @@ class WorkerHost:
         since = cache.changes
 
         def keep(told: list[Any] | None) -> None:
-            if told is not None and id not in self._written:
+            if told is not None and id not in self._written and id not in self._own:
                 table, document = told
-                self._shown[id] = packed = pack(document)
+                self._read[id] = packed = pack(document)
                 cache.keep_document(table, id, packed, since)
 
         told = await self.ask("get_named", id, keep=keep)
@@ -245,19 +251,21 @@ class WorkerHost:
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
         cache = self._worker.cache
-        known, shown = cache.document(id), self._shown.get(id)
-        if self._is_by_itself and id not in self._written and shown in (None, known):
-            patched = cache.patch(id, fields)
-            if patched is not None:
-                self._undo.append((id, *patched))
-                self._shown[id] = patched[1]
-                self.steps.append(["patch", id, dict(fields)])
-                return _Done(None)
-        if known is not None and known == shown and id not in self._written and isinstance(fields, Mapping):
-            self._later.append((id, dict(fields), known))
-        elif known == shown:
-            cache.forget(id)
-        self._written.add(id)
+        if self._keeps and type(id) is str and id not in self._written:
+            own = self._own.get(id)
+            known = own[1] if own is not None else cache.document(id)
+            if known is not None and (own is not None or self._read.get(id, known) == known):
+                after = cache.patched(id, known, fields)
+                if after is not None:
+                    before, changed = (known, set(fields)) if own is None else (own[0], own[2] | set(fields))
+                    self._own[id] = (before, after, changed)
+                    self._read.setdefault(id, before)
+                    if self._is_by_itself:
+                        self.steps.append(["patch", id, dict(fields)])
+                        return _Done(None)
+                    return self.ask("patch", id, _plain(fields))
+                cache.forget(id)
+            self._written.add(id)
         return self.ask("patch", id, _plain(fields))
 
     def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
@@ -284,9 +292,13 @@ class WorkerHost:
         cache = self._worker.cache
         if self._is_by_itself:
             known = cache.scan(key)
-            if known is not None and self._written.isdisjoint(known):
-                self._shown.update(known)
-                rows = list(known.values())
+            if known is not None and self._written.isdisjoint(known) and not cache.moves(scan.table, self._own):
+                rows = []
+                for id, packed in known.items():
+                    own = self._own.get(id)
+                    if own is None:
+                        self._read[id] = packed
+                    rows.append(packed if own is None else own[1])
                 self.steps.append(["scan", told, count, digest(rows)])
                 return _Done([unpack(row) for row in rows])
         since = cache.changes
@@ -294,8 +306,8 @@ class WorkerHost:
         def keep(rows: list[Any]) -> None:
             if len(rows) <= SCAN_ROWS_MAX:
                 packed = {row["_id"]: pack(row) for row in rows}
-                if self._written.isdisjoint(packed):
-                    self._shown.update(packed)
+                if self._written.isdisjoint(packed) and self._own.keys().isdisjoint(packed):
+                    self._read.update(packed)
                     cache.keep_scan(key, scan.table, packed, since)
 
         return self.ask("scan", told, count, keep=keep)
@@ -308,6 +320,7 @@ class WorkerHost:
         return WorkerCursor(self, number, exhausted, open_ended)
 
     def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
+        self.remember_writes()
         return self.ask("run", kind, _target(target), dict(args))
 
     def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> Awaitable[str]:
