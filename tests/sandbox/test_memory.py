@@ -100,6 +100,15 @@ async def test_what_another_writer_wrote_is_seen(app: TestBackend) -> None:
     assert await bump(app) == 101
 
 
+async def test_many_at_once_are_over_a_mistake_after_one_round(app: TestBackend) -> None:
+    await asyncio.gather(*[bump(app) for _ in range(16)])
+    await set_value(app, 100)
+    await asyncio.gather(*[bump(app) for _ in range(16)])
+    before = await operations(app)
+    assert sorted(await asyncio.gather(*[bump(app) for _ in range(16)])) == list(range(117, 133))
+    assert await operations(app) == before
+
+
 async def test_a_phantom_in_a_remembered_range_is_seen(app: TestBackend) -> None:
     for name in "ac":
         await bump(app, name)
