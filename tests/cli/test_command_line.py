@@ -17,7 +17,7 @@ from interlock.cli.main import app as command_line
 from interlock.hooks import Hooks, hookimpl
 from interlock.limits import LIMITS
 
-COMMANDS = ["new", "dev", "serve", "run", "components", "check", "data", "limits"]
+COMMANDS = ["new", "dev", "serve", "run", "components", "check", "data", "env", "limits"]
 
 
 def invoke(*arguments: str) -> Result:

@@ -10,6 +10,7 @@ from interlock.cli.check import check
 from interlock.cli.components import components
 from interlock.cli.data import data
 from interlock.cli.dev import dev
+from interlock.cli.env import env
 from interlock.cli.exits import Exit
 from interlock.cli.limits import limits
 from interlock.cli.migrate import migrate
@@ -50,5 +51,5 @@ def interlock(
     """
 
 
-for command in (new, dev, serve, run, migrate, components, check, data, limits):
+for command in (new, dev, serve, run, migrate, components, check, data, env, limits):
     app.command()(command)
