@@ -109,7 +109,7 @@ def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation:
     try:
         data = manifest_bytes(source, plan, where=mount.where, title=title, version=interlock_version() or "")
     except MountError as error:
-        if not source.left_out:
+        if not source.left_out or not any(kind in error.problem for kind in ("ImportError", "ModuleNotFoundError")):
             raise
         named = ", ".join(source.left_out)
         remedy = f"It needs {named}, which is native code, and that loads only where it is allowed. If you want that: {_NATIVE}"

@@ -22,6 +22,7 @@ from interlock import (
     QueryCtx,
     Reference,
     Response,
+    ResponseStream,
     action,
     components,
     mutation,
@@ -134,6 +135,10 @@ async def outside(ctx: ActionCtx, url: str) -> int:
         assert_type(identity["role"], Any)
     response = await ctx.fetch(url, method="POST", headers={"x": "y"}, body=b"", timeout=5)
     assert_type(response, Response)
+    async with ctx.fetch(url) as stream:
+        assert_type(stream, ResponseStream)
+        assert_type([piece async for piece in stream], list[bytes])
+        assert_type([line async for line in stream.lines()], list[str])
     await ctx.run_action(outside, url=url)
     await ctx.run_mutation(guesses.submit, game="g")
     _ = ctx.db  # type: ignore[attr-defined]
