@@ -22,6 +22,7 @@ WORKS = [
             Row("× diskcache's memoize", "hits/s", over=DISKCACHE, at_least=1.3),
             Row("sandboxed : inline", "hits/s", of=SANDBOXED, over=INTERLOCK, at_least=0.65),
         ],
+        rounds=2,
         warm_up=False,
     )
 ]

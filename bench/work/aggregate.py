@@ -22,7 +22,7 @@ WORKS = [
             *(Row(f"{name} : the original", f"{name}/s", over=ORIGINAL, at_least=_AT_LEAST[name], decimals=1) for name in OPERATIONS),
             *(Row(f"{name}, sandboxed : inline", f"{name}/s", of=SANDBOXED, over=INTERLOCK, at_least=0.65) for name in OPERATIONS),
         ],
-        rounds=2,
+        rounds=1,
         warm_up=False,
     ),
     Work(
@@ -43,7 +43,7 @@ WORKS = [
             Row("mutations run again, a mutation", "run again", at_most=0.02),
             Row("sandboxed : inline", "scored/s", of=SANDBOXED, over=INTERLOCK, at_least=0.65),
         ],
-        rounds=2,
+        rounds=1,
         warm_up=False,
     ),
 ]

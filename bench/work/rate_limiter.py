@@ -34,6 +34,7 @@ WORKS = [
             Row("sandboxed : inline, in memory", "memory/s", of=SANDBOXED, over=INTERLOCK, at_least=0.65),
             Row("sandboxed : inline, durable", "durable/s", of=SANDBOXED, over=INTERLOCK, at_least=0.65),
         ],
+        rounds=2,
         warm_up=False,
     )
 ]

@@ -32,6 +32,7 @@ WORKS = [
             Row("sandboxed : inline, 8 callers", "per_second", of=SANDBOXED, over=INTERLOCK, at_least=0.65),
             Row("sandboxed : inline, at once", "drained/s", of=SANDBOXED, over=INTERLOCK, at_least=0.65),
         ],
+        rounds=2,
         warm_up=False,
     )
 ]
