@@ -97,6 +97,11 @@ def refuse_network(tried: str) -> NoReturn:
     raise RefusedInSandbox(f"{tried} in a sandboxed component", _NETWORK)
 
 
+def refuse_thread() -> NoReturn:
+    """The same for threads. Raises RefusedInSandbox."""
+    raise RefusedInSandbox("starting a thread in a sandboxed component", _PROCESSES)
+
+
 class Refusals:
     """The hook of one process: put in place once, before any code of a component; armed when the process is locked down."""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from interlock.sandbox.refusals import refuse_network
+from interlock.sandbox.refusals import RefusedInSandbox, refuse_network, refuse_thread
 from interlock.sandbox.worker.channel import Channel
 
 _monotonic = time.monotonic
@@ -28,6 +28,14 @@ class WorkerLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         pass
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        try:
+            return super().run_in_executor(executor, func, *args)
+        except RefusedInSandbox:
+            raise
+        except PermissionError:  # since Python 3.13 a pool of threads asks first how many processors it may use
+            refuse_thread()
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> NoReturn:
         refuse_network(f"resolving the name {host!r}"[:120])
