@@ -134,7 +134,7 @@ def pass_a_descriptor_to_the_host(prey: Any) -> Any:
     return LOOT if call(44, 3, buffer(b""), 0, 0x40, 0, 0) >= 0 else None  # sendto on the channel; sendmsg is refused alike
 
 
-@attack("Operation not permitted")
+@attack("Operation not permitted|RefusedInSandbox")
 def make_a_pipe(prey: Any) -> Any:
     return LOOT if os.pipe() else None
 
