@@ -146,7 +146,9 @@ class Catalog:
         return table.number if table is not None else None
 
     def of_component(self, component: str) -> Iterator[Table]:
-        return (table for table in self.by_number.values() if table.component == component)
+        for table in self.by_number.values():
+            if table.component == component:
+                yield table
 
     def components(self) -> set[str]:
         return {table.component for table in self.by_number.values()}

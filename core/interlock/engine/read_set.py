@@ -63,7 +63,9 @@ class ReadSet:
         return len(self.ids) + sum(map(len, self.intervals.values())) + len(self.names)
 
     def __iter__(self) -> Iterator[tuple[int, Interval]]:
-        return ((index, interval) for index, intervals in self.intervals.items() for interval in intervals)
+        for index, intervals in self.intervals.items():
+            for interval in intervals:
+                yield index, interval
 
     def is_touched_by(self, changes: Changes) -> bool:
         """Whether the changes could alter anything that was read."""

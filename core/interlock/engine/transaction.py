@@ -237,27 +237,32 @@ class Transaction:
     def _rows_at_hand(
         self, index: Index, interval: Interval, descending: bool, limit: int | None
     ) -> tuple[list[tuple[bytes, bytes]], bool] | None:
-        """`_rows` in the common case: nothing newer than the snapshot, no own write that moved a key, rows in memory. None otherwise."""
+        """`_rows` in the common case: nothing newer than the snapshot, rows in memory. None otherwise."""
         table = index.table
         memory = table.memory
-        if (
-            memory is None
-            or index.is_by_id
-            or table.last_place > self.snapshot
-            or table.unsealed
-            or index.number in self._overlay
-            or (limit is not None and limit <= 0)
-        ):
+        if memory is None or index.is_by_id or table.last_place > self.snapshot or table.unsealed or (limit is not None and limit <= 0):
             return None
         start, end = interval
         if end is not None and start >= end:
             return [], True
-        found = memory.entries[index.number].range(start, end, descending, limit)
-        exhausted = limit is None or len(found) < limit
+        own = self._overlay.get(index.number)
+        moved = [key for key in own if start <= key and (end is None or key < end)] if own else ()
+        if own and moved:
+            # So many rows that enough are left when all that have moved are taken out; those that came go to their places.
+            found = memory.entries[index.number].range(start, end, descending, None if limit is None else limit + len(moved))
+            found = [row for row in found if row[0] not in own]
+            found += [(key, id) for key in moved if (id := own[key]) is not None]
+            found.sort(reverse=descending)
+            exhausted = limit is None or len(found) < limit
+            if not exhausted:
+                del found[limit:]
+        else:
+            found = memory.entries[index.number].range(start, end, descending, limit)
+            exhausted = limit is None or len(found) < limit
         documents = memory.documents
         if not self._pending:
             return [(key, documents[id]) for key, id in found], exhausted
-        return [(key, self._own(id, documents)) for key, id in found], exhausted
+        return [(key, self._own_or(id, documents)) for key, id in found], exhausted
 
     async def _rows(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[tuple[bytes, bytes]], bool]:
         """(key, packed document) pairs at the snapshot with own writes, and whether the interval ended."""
@@ -277,13 +282,13 @@ class Transaction:
         self._check_snapshot()
         base: Iterator[tuple[bytes, str]]
         if index.is_by_id:
-            base = ((id_key(id), id) for id in memory.ids_in_order(interval, descending))
+            base = _by_id(memory.ids_in_order(interval, descending))
         else:
             entries = memory.entries[index.number]
-            base = ((key, entries[key]) for key in memory.keys(index.number, interval, descending))
+            base = _by_key(memory.keys(index.number, interval, descending), entries)
         return self._merged(index, base, memory.documents, self._memory_correction(table), interval, descending, limit)
 
-    def _own(self, id: str, documents: dict[str, bytes]) -> bytes:
+    def _own_or(self, id: str, documents: dict[str, bytes]) -> bytes:
         pending = self._pending.get(id)
         packed = documents[id] if pending is None else pending.new
         assert packed is not None, "a deleted document's keys are in the overlay"
@@ -714,6 +719,16 @@ def _up_to(rows: list[tuple[bytes, bytes]], room: int) -> tuple[list[tuple[bytes
         if size > room:
             return rows[:at], size
     return rows, size
+
+
+def _by_id(ids: Iterator[str]) -> Iterator[tuple[bytes, str]]:
+    for id in ids:
+        yield id_key(id), id
+
+
+def _by_key(keys: Iterator[bytes], ids: Mapping[bytes, str]) -> Iterator[tuple[bytes, str]]:
+    for key in keys:
+        yield key, ids[key]
 
 
 def _merge(

@@ -32,11 +32,15 @@ class Caller(NamedTuple):
 
 @dataclass(slots=True)
 class Answer:
-    """What a top-level call gave. `ts` is its commit timestamp, or that of the snapshot it rests on; 0 for an action."""
+    """What a top-level call gave. `ts` is its commit timestamp, or that of the snapshot it rests on; 0 for an action.
+
+    `encoded` is the value as wire JSON, where it was needed on the way.
+    """
 
     value: Any
     ts: int = 0
     log_lines: list[str] = field(default_factory=list)
+    encoded: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

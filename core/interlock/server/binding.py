@@ -79,7 +79,11 @@ class DispatcherService:
                 component_path=component_path,
                 session=session,
             )
-            return Answer(dumps(answer.value), answer.ts or self._begun_ts, self._lines(answer.log_lines))
+            return Answer(
+                dumps(answer.value) if answer.encoded is None else answer.encoded,
+                answer.ts or self._begun_ts,
+                self._lines(answer.log_lines),
+            )
         except Exception as error:
             if session is not None and self._engine.committer.fatal is not None:
                 raise OutcomeUnknown from error
