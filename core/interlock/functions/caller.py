@@ -40,7 +40,7 @@ class Answer:
     value: Any
     ts: int = 0
     log_lines: list[str] = field(default_factory=list)
-    encoded: bytes | None = None
+    encoded: bytes | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
