@@ -29,19 +29,23 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One goal: a figure of a contestant is at least or at most so much; or its ratio to `over_figure` of `over`, by default the same."""
+    """One goal: a figure of a contestant is at least or at most so much; or its ratio to `over_figure` of `over`, by default the same;
+    or by how much it is more than that of `minus`."""
 
     says: str
     figure: str
     of: str = INTERLOCK
     over: str | None = None
     over_figure: str | None = None
+    minus: str | None = None
     at_least: float | None = None
     at_most: float | None = None
     decimals: int = 2
 
     def value(self, rounds: Sequence[Mapping[str, Figures]]) -> float:
         """The median over the rounds. Raises KeyError where a contestant is missing."""
+        if self.minus is not None:
+            return statistics.median(done[self.of][self.figure] - done[self.minus][self.figure] for done in rounds)
         if self.over is None and self.over_figure is None:
             return statistics.median(done[self.of][self.figure] for done in rounds)
         over, over_figure = self.over or self.of, self.over_figure or self.figure
@@ -83,7 +87,7 @@ class Result:
 
     def verdict(self, row: Row) -> tuple[str, bool]:
         """What the table says of a row, and whether it is reached."""
-        for name in (row.of, row.over or row.of):
+        for name in (row.of, row.over or row.of, row.minus or row.of):
             if name in self.missing:
                 return "MISSING", False
             if name in self.failed:

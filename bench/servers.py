@@ -188,11 +188,11 @@ def answers(path: str, port: int) -> bool:
 
 
 @contextmanager
-def interlock(data: Path | None = None, poll_s: float = 0.05) -> Iterator[Server]:
-    """The app of the benchmarks, as `interlock serve` serves it, by default on new data."""
+def interlock(data: Path | None = None, poll_s: float = 0.05, app: str = "app") -> Iterator[Server]:
+    """An app of the benchmarks, as `interlock serve` serves it, by default on new data."""
     with ExitStack() as stack:
         data = data or stack.enter_context(new_data())
-        command = [sys.executable, "-m", "interlock.cli", "serve", str(HERE / "app"), "--data", "{data}", "--port", "{port}"]
+        command = [sys.executable, "-m", "interlock.cli", "serve", str(HERE / app), "--data", "{data}", "--port", "{port}"]
         yield stack.enter_context(running(INTERLOCK, command, data, partial(answers, "/version"), poll_s=poll_s))
 
 

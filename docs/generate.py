@@ -35,8 +35,8 @@ await ctx.run_query(components.sharded_counter.count.options(limits=Limits(docum
 ```
 
 `Limits` takes {shares}.
-`cpu` and `deadline` are seconds, `memory` is bytes (it counts once components run in processes of their own), `logs` are lines; the
-others are the limits of the same name.
+`cpu` and `deadline` are seconds, `memory` is bytes of each worker of an isolated mount, `logs` are lines; the
+others are the limits of the same name. `memory` and `calls_open` are a mount's, and say nothing at a call.
 """
 
 ERRORS_PAGE = """\

@@ -45,6 +45,6 @@ async def total_sharded(ctx: QueryCtx, name: str) -> float:
 
 
 @query
-async def total_of_mount(ctx: QueryCtx, is_sealed: bool, names: int) -> float:
+async def total_of_mount(ctx: QueryCtx, is_sealed: bool, first: int, names: int) -> float:
     counter = sealed if is_sealed else sharded
-    return float(sum([await counter.count(ctx, f"c{n}") for n in range(names)]))
+    return float(sum([await counter.count(ctx, f"c{n}") for n in range(first, first + names)]))

@@ -1,21 +1,37 @@
-"""A component in the sandbox and the same one inline: the same calls through HTTP, in turns."""
+"""Components in the sandbox: beside the same ones inline, on their own, and as neighbours of whom the app is to feel nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
-from bench.rows import Row, Run, Work
-from bench.servers import INTERLOCK, Server
-from bench.work.http import calls, interlock_body
+from bench.rows import Figures, Row, Run, Work
+from bench.servers import INTERLOCK, Server, Servers, interlock, on_load_core
+from bench.work.http import calls, figures, interlock_body
 
 INLINE = "Interlock, inline"
+ALONE = "nobody beside it"
+ATTACKS = ("cpu", "memory", "frames", "logs")
+_COUNTED_AT_ONCE = 250
+_SAMPLE_SECONDS = 0.02
+_BETWEEN_SECONDS = 0.05
+_MIB = "memory growth MiB"
 
 
 def total(is_sealed: bool, names: int) -> Callable[[Server], float]:
     def of(server: Server) -> float:
-        value = server.call("query", "counters:total_of_mount", is_sealed=is_sealed, names=names)
-        assert isinstance(value, float)
-        return value
+        found = 0.0
+        for first in range(0, names, _COUNTED_AT_ONCE):
+            some = min(_COUNTED_AT_ONCE, names - first)
+            value = server.call("query", "counters:total_of_mount", is_sealed=is_sealed, first=first, names=some)
+            assert isinstance(value, float)
+            found += value
+        return found
 
     return of
 
@@ -31,7 +47,7 @@ def sharded_counter(names: int, callers: int) -> Work:
     if callers > 1:
         rows.append(Row("sandboxed : inline", "per_second", over=INLINE, at_least=0.7))
     else:
-        rows.append(Row("p50, sandboxed : inline", "p50_ms", over=INLINE, at_most=1.5))
+        rows.append(Row("p50, sandboxed - inline, ms", "p50_ms", minus=INLINE, at_most=0.12))
     many = "one name" if names == 1 else f"{names:,} names"
     return Work(
         f"sharded_counter in the sandbox, {many}, {callers} caller{'s' * (callers > 1)}",
@@ -40,4 +56,128 @@ def sharded_counter(names: int, callers: int) -> Work:
     )
 
 
-WORKS = [sharded_counter(1, 1), sharded_counter(1, 64), sharded_counter(500, 64)]
+def embedded(what: str) -> Run:
+    """What `bench.sandboxes` measures in a process of its own."""
+
+    def run(servers: Servers, seconds: float) -> Figures:
+        figures: Figures = json.loads(on_load_core([sys.executable, "-m", "bench.sandboxes", what]).splitlines()[-1])
+        return figures
+
+    return run
+
+
+def beside(attack: str | None) -> Run:
+    """The app's own mutations, one caller, while a component of its does its worst; and by how much the server's memory grows."""
+
+    def run(servers: Servers, seconds: float) -> Figures:
+        server = servers.get_or("Interlock, with a hostile component", partial(interlock, app="sandbox_app"))
+        bodies = [interlock_body("calls:add", name="a")]
+        server.load("/api/mutation", bodies, 1, 0.2, expected='"success"')
+        before = server.memory_mib()
+        with attacked(server, attack), sampled(server) as sizes:
+            time.sleep(0.1)
+            report = server.load("/api/mutation", bodies, 1, seconds, expected='"success"')
+        return {**figures(report), _MIB: max(sizes) - before}
+
+    return run
+
+
+@contextmanager
+def attacked(server: Server, attack: str | None) -> Iterator[None]:
+    """Somebody calls the hostile function, again and again, until the block ends."""
+    over = threading.Event()
+    heard: list[object] = []
+
+    def go_on() -> None:
+        while not over.wait(_BETWEEN_SECONDS if heard else 0.0):  # the caller is honest, and no load itself
+            heard.append(server.call("action", "calls:attack", how=attack, seconds=2.0))
+
+    thread = threading.Thread(target=go_on)
+    if attack is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if attack is not None:
+            thread.join()
+            assert heard, "there was no attack"
+            assert "it came back" not in heard, heard
+
+
+@contextmanager
+def sampled(server: Server) -> Iterator[list[float]]:
+    """The server's memory, MiB, every so often until the block ends."""
+    over = threading.Event()
+    sizes = [server.memory_mib()]
+
+    def sample() -> None:
+        while not over.wait(_SAMPLE_SECONDS):
+            sizes.append(server.memory_mib())
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        over.set()
+        thread.join()
+
+
+def neighbour(attack: str) -> Work:
+    """A component that burns, hoards or floods, and the app beside it."""
+    return Work(
+        f"the app's own mutations beside a component that floods the host with {attack}"
+        if attack in ("frames", "logs")
+        else f"the app's own mutations beside a component that burns {attack}",
+        {INTERLOCK: beside(attack), ALONE: beside(None)},
+        [
+            Row("p99 : p99 when quiet", "p99_ms", over=ALONE, at_most=1.2),
+            Row("memory growth of the host, MiB", _MIB, at_most=32, decimals=0),
+        ],
+    )
+
+
+WORKS = [
+    sharded_counter(1, 1),
+    sharded_counter(1, 64),
+    sharded_counter(1_000, 64),
+    Work(
+        "call of a sandboxed component that does nothing",
+        {INTERLOCK: embedded("calls")},
+        [Row("p50, ms", "p50_ms", at_most=0.2, decimals=3), Row("p99, ms", "p99_ms", at_most=0.5, decimals=3)],
+        warm_up=False,
+    ),
+    Work(
+        "a worker, from nothing to the first answer of its component",
+        {INTERLOCK: embedded("start")},
+        [
+            Row("p50, ms", "quiet, p50 ms", at_most=6, decimals=1),
+            Row("p50 with pydantic models, ms", "modelled, p50 ms", at_most=60, decimals=1),
+        ],
+        warm_up=False,
+    ),
+    Work(
+        "memory of 50 sandboxed mounts",
+        {INTERLOCK: embedded("memory")},
+        [
+            Row("own memory of an idle worker, MiB", "own MiB", at_most=4),
+            Row("backend, zygote and 50 workers, MiB", "in all MiB", at_most=300, decimals=0),
+        ],
+        warm_up=False,
+    ),
+    Work(
+        "a component that spins past its deadline of 200 ms",
+        {INTERLOCK: embedded("deadline")},
+        [
+            row
+            for how, says in (("cpu", "in Python"), ("regex", "in C"))
+            for row in (
+                Row(f"{says}: answered after, ms", f"{how}: answered ms", at_most=220, decimals=1),
+                Row(f"{says}: the next call, ms", f"{how}: next ms", at_most=20, decimals=1),
+            )
+        ],
+        warm_up=False,
+    ),
+    *map(neighbour, ATTACKS),
+]

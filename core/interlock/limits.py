@@ -55,6 +55,7 @@ _ROWS = (
     Limit("fetch_request", 8 * MIB, "bytes", "functions", "body of a request of ctx.fetch"),
     Limit("fetch_redirects", 10, "count", "functions", "redirects that a fetch follows"),
     Limit("fetches_running", 32, "count", "functions", "fetches of one mount at once; more wait, within their time"),
+    Limit("calls_open", 4_096, "count", "functions", "calls into one isolated mount that are open at once; a further one is refused"),
     Limit("log_lines", 256, "count", "functions", "log lines of an execution, sub-calls included"),
     Limit("log_line_bytes", 32 * 1024, "bytes", "functions", "one log line; the rest is cut, and says so"),
     Limit("time_bound_result", 17, "seconds", "functions", "how long a result that looked at ctx.now() is shared"),
@@ -87,6 +88,7 @@ class Limits:
     memory: int | None = None
     deadline: float | None = None
     logs: int | None = None
+    calls_open: int | None = None
     documents_read: int | None = None
     bytes_read: int | None = None
     intervals_read: int | None = None

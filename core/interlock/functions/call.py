@@ -229,7 +229,7 @@ class Call(Payer):
         if self.queue is None:
             self.queue = deque()
         self.queue.append(turn)
-        deadline = self._nearest_deadline()
+        deadline = self.nearest_deadline()
         timer = None
         if deadline is not None:
             when_ms, seconds = deadline
@@ -245,7 +245,8 @@ class Call(Payer):
             if timer is not None:
                 timer.cancel()
 
-    def _nearest_deadline(self) -> tuple[float, float] | None:
+    def nearest_deadline(self) -> tuple[float, float] | None:
+        """The first deadline of this call and of those that wait for it: when, and after how long."""
         call: Call | None = self
         found: tuple[float, float] | None = None
         while call is not None:

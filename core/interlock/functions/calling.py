@@ -28,6 +28,7 @@ from interlock.values import normalize
 
 if TYPE_CHECKING:
     from interlock.functions.host import CallHost, TransactionHost
+    from interlock.functions.runner import Begun
     from interlock.functions.scope import Callee
 
 DEPTH_MAX = int(LIMITS["call_depth"].value)
@@ -113,14 +114,15 @@ async def perform_below(call: CallHost) -> Any:
         hooks.call_finished(facts, Outcome((time.perf_counter() - started) * 1000.0, error))
 
 
-async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str, Any], target: Target) -> Any:
-    """A query or mutation called by another one, in its transaction."""
+async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str, Any], target: Target, begun: Begun | None = None) -> Any:
+    """A query or mutation called by another one, in its transaction; `begun` if it was sent off before its turn."""
     if caller.depth >= DEPTH_MAX:
         raise too_deep(caller, callee)
     is_mutation = callee.kind == "mutation"
     if is_mutation and (target.stale or caller.is_stale):
         raise CallRefused(callee.label, "it is a mutation, and a stale snapshot cannot be written to. stale=True is for queries.")
     call = caller.below(callee, callee.check_args(args), stale=target.stale and caller.tx.writable)
+    call.begun = begun
     limits = callee.scope.limits if callee.scope is not caller.callee.scope else None
     if not is_mutation:
         try:

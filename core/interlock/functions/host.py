@@ -20,6 +20,7 @@ from interlock.errors import (
     CallRefused,
     DocumentNotFound,
     FunctionHandleNotFound,
+    InterlockError,
     LimitExceeded,
     PermissionDenied,
     ScheduleError,
@@ -29,6 +30,7 @@ from interlock.errors import (
 from interlock.functions.call import BUSY, ENDED, IDLE, Call, Execution
 from interlock.functions.calling import call_below, check_kind
 from interlock.functions.reading import Pages, ScanCursor, find_index, interval_of
+from interlock.functions.runner import Begun
 from interlock.functions.scheduling import Plan, Scheduling
 from interlock.functions.scope import Callee, holds_commit_timestamp
 from interlock.functions.triggers import run_triggers
@@ -149,7 +151,7 @@ class CallHost(Call):
 class TransactionHost(CallHost):
     """A query or a mutation. `tx` is what it reads and writes: its transaction, or the stale view of it that the caller asked for."""
 
-    __slots__ = ("_random", "is_stale", "meter", "tx")
+    __slots__ = ("_random", "begun", "is_stale", "meter", "tx")
 
     def __init__(
         self,
@@ -173,6 +175,7 @@ class TransactionHost(CallHost):
         self.queue = None
         self.tx, self.is_stale = tx, is_stale
         self.meter = execution.services.meter
+        self.begun: Begun | None = None
         self._random: random.Random | None = None
 
     @property
@@ -434,20 +437,40 @@ class TransactionHost(CallHost):
     # calls
 
     async def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
+        begun: Begun | None = None
         if self.state:
-            await self.take_turn()
+            if self.state == BUSY and not target.handle and target.limits is None:
+                begun = self._begin(kind, target, args)
+            try:
+                await self.take_turn()
+            except BaseException:
+                if begun is not None:
+                    begun.give_up()
+                raise
         self.state = BUSY
         self.meter.leave()
         try:
             callee = await self.held(self.tx, target.handle) if target.handle else self.named(target)
             check_kind(self.callee, callee, kind)
-            return await call_below(self, callee, args, target)
+            return await call_below(self, callee, args, target, begun)
         finally:
+            if begun is not None:
+                begun.give_up()
             self.meter.come_back()
             if self.queue or self.state != BUSY:
                 self.end_turn()
             else:
                 self.state = IDLE
+
+    def _begin(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Begun | None:
+        """Send a call off that has to wait for its turn. What is wrong with it is told when that comes."""
+        self.refuse_misuse()
+        try:
+            callee = self.named(target)
+            check_kind(self.callee, callee, kind)
+        except InterlockError:
+            return None
+        return callee.scope.runner.begin(self, callee, args)
 
     async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
         if not self.tx.writable:

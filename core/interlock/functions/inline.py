@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import CoroutineType
 from typing import Any
 
-from interlock.functions.host import CallHost
+from interlock.functions.host import CallHost, TransactionHost
+from interlock.functions.scope import Callee
 from interlock.functions.slices import at_once, begin
 from interlock.functions.suspended import Suspended
 from interlock.limits import LIMITS
@@ -25,6 +26,9 @@ class InlineRunner:
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
+
+    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any]) -> None:
+        """What runs in this process has nothing to cross."""
 
     async def run(self, call: CallHost) -> Any:
         callee = call.callee

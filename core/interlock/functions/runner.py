@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from interlock.functions.host import CallHost
+if TYPE_CHECKING:
+    from interlock.functions.host import CallHost, TransactionHost
+    from interlock.functions.scope import Callee
+
+
+class Begun(Protocol):
+    """A call that was sent off before its turn."""
+
+    def give_up(self) -> None:
+        """Its turn never came; or it came, and was used, or another way was taken. May be called again."""
 
 
 class Runner(Protocol):
     """Runs functions of one or more instances. Arguments are validated before, the result after."""
+
+    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any]) -> Begun | None:
+        """Send a call off whose turn among the operations of `caller` has not come yet: what is gathered crosses together.
+
+        Nothing of it counts before its turn, when `run` finds it as `call.begun`. None where there is nothing to be gained.
+        """
 
     async def run(self, call: CallHost) -> Any:
         """Run `call.callee` with `call.args`; what the function asks for, `call` answers. Gives its result as plain values, or raises."""

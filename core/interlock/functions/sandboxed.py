@@ -14,14 +14,15 @@ from typing import Any, cast
 
 from interlock.clock import SystemClock
 from interlock.engine.live import USES_TIME
-from interlock.errors import CallRefused, ComponentCrashed, DeadlineExceeded
+from interlock.errors import CallRefused, ComponentCrashed, DeadlineExceeded, InterlockError, LimitExceeded
 from interlock.functions.action_host import ActionHost
-from interlock.functions.call import BUSY, Call, current
+from interlock.functions.call import BUSY, Call, Execution, current
 from interlock.functions.fetch.fetched import HostFetched
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.replay import Stale, replay
-from interlock.limits import Limits
+from interlock.functions.scope import Callee
+from interlock.limits import LIMITS, Limits
 from interlock.mounting import Instance
 from interlock.sandbox.failures import cleaned
 from interlock.sandbox.frames import FrameError
@@ -30,13 +31,18 @@ from interlock.sandbox.process import Lost, Process, Refused, Served
 from interlock.sdk.host import Bounds, Cursor, Host, Job, Scan, Target
 from interlock.sdk.references import LABEL_MAX
 
+_OPEN_MAX = int(LIMITS["calls_open"].value)
 _LOSSES_MAX = 3
+_LATER_SECONDS = 0.003
+"""How much later than here a deadline passes in the worker: the caller is answered by the host."""
 _CURSORS_MAX = 10_000
 _LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
 _MARK_MAX = 100_000
 _MARKS_MAX = 4 * 1024 * 1024
 """Characters of all ends of pages that one call may tell."""
 _NAME_MAX = 1_000
+_SAID_MAX = 1_000
+"""How much of what a call says before its turn is kept."""
 
 
 class SandboxRunner:
@@ -46,10 +52,22 @@ class SandboxRunner:
         self._instance, self.pool, self._inline, self._env = instance, pool, inline, env
         self._has_env = bool(instance.manifest.env)
         self._key = f"worker of {instance.path}"
+        share = None if instance.limits is None else instance.limits.calls_open
+        self._open_max = _OPEN_MAX if share is None else min(share, _OPEN_MAX)
 
     async def run(self, call: CallHost) -> Any:
         if call.callee.handler is not None:
             return await self._inline.run(call)
+        pool = self.pool
+        if pool.calls_open >= self._open_max:
+            raise LimitExceeded("calls_open", pool.calls_open + 1, self._open_max)
+        pool.calls_open += 1
+        try:
+            return await self._run(call)
+        finally:
+            pool.calls_open -= 1
+
+    async def _run(self, call: CallHost) -> Any:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = 0
@@ -83,43 +101,105 @@ class SandboxRunner:
                 tx.fold_layer(mark)
             return value
 
+    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any]) -> _Begun | None:
+        execution, pool = caller.execution, self.pool
+        env = self._env() if self._has_env else {}
+        if callee.handler is not None or execution.journal or pool.calls_open >= self._open_max:
+            return None
+        kept = execution.facts.get(self._key)
+        try:
+            checked = callee.check_args(args)
+            process = pool.process(env, kept)
+            if process.is_stuck or (self._has_env and process.env != env):
+                return None
+            served = _Served(callee.label, process, self._cpu_left(caller), remembers=callee.kind == "mutation")
+            frame = self._frame(callee, checked, execution, served, None, _seconds_left(caller), served.remembers)
+            number = process.begin(served, frame)
+        except (InterlockError, OSError, Unhealthy, Lost):
+            return None
+        if pool.size > 1:
+            execution.facts[self._key] = process
+        pool.calls_open += 1
+        return _Begun(pool, process, served, number)
+
+    def _cpu_left(self, caller: TransactionHost) -> float | None:
+        """What a call of `caller` will have: what is left to that, and of the mount's share."""
+        limits, left = self._instance.limits, _cpu_left(caller)
+        if limits is None or limits.cpu is None:
+            return left
+        share = (caller.execution.shares or {}).get(self._instance.path)
+        rest = max(0.0, limits.cpu - (share.cpu if share is not None else 0.0))
+        return rest if left is None else min(left, rest)
+
+    @staticmethod
+    def _frame(
+        callee: Callee,
+        args: dict[str, Any],
+        execution: Execution,
+        served: _Served,
+        call: CallHost | None,
+        seconds_left: float | None,
+        remembers: bool | None,
+    ) -> list[Any]:
+        """A call as it is sent; `call` where its turn has come."""
+        services = execution.services
+        is_action = call is not None and callee.kind == "action"
+        return [
+            callee.name,
+            callee.kind,
+            callee.ordinal if callee.is_trigger else None,
+            args,
+            call.now() if call is not None and is_action else execution.now_ms,
+            is_action and isinstance(services.clock, SystemClock),
+            services.entropy.getrandbits(63),
+            execution.name,
+            _pages_of(call) if call is not None and execution.journal else None,
+            served.cpu_max,
+            seconds_left,
+            remembers,
+        ]
+
     async def _attempt(self, call: CallHost, *, alone: bool, remembers: bool | None) -> Any:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
-        env = self._env() if self._has_env else {}
-        try:
-            process = self.pool.alone(env) if alone else self.pool.process(env, facts.get(self._key))
-        except (OSError, Unhealthy) as error:
-            raise ComponentCrashed(self._instance.path, callee.name, f"no worker can be made: {error}") from None
-        if alone or self.pool.size > 1:
-            facts[self._key] = process
-        if self._has_env and process.env != env:
-            process.set_env(env)
-        served = _Served(call, process, remembers=bool(remembers))
-        is_action = callee.kind == "action"
-        frame = [
-            callee.name,
-            callee.kind,
-            callee.ordinal if callee.is_trigger else None,
-            call.args,
-            call.now() if is_action else execution.now_ms,
-            is_action and isinstance(services.clock, SystemClock),
-            services.entropy.getrandbits(63),
-            execution.name,
-            _pages_of(call) if execution.journal else None,
-            served.cpu_max,
-            remembers,
-        ]
+        begun = None
+        if isinstance(call, TransactionHost):
+            begun, call.begun = call.begun, None
+        if isinstance(begun, _Begun) and not begun.process.is_over and begun.served.remembers is remembers:
+            begun.take()
+            process, served, number = begun.process, begun.served, begun.number
+        else:
+            env = self._env() if self._has_env else {}
+            try:
+                process = self.pool.alone(env) if alone else self.pool.process(env, facts.get(self._key))
+                if process.is_stuck:
+                    process = await self.pool.mended(process, env)
+            except (OSError, Unhealthy) as error:
+                raise ComponentCrashed(self._instance.path, callee.name, f"no worker can be made: {error}") from None
+            if alone or self.pool.size > 1:
+                facts[self._key] = process
+            if self._has_env and process.env != env:
+                process.set_env(env)
+            served = _Served(callee.label, process, _cpu_left(call), remembers=bool(remembers))
+            number = process.begin(served, self._frame(callee, call.args, execution, served, call, _seconds_left(call), remembers))
+        served.bind(call)
         timer = None
         if call.deadline_ms is not None:
-            timer = services.clock.call_at(call.deadline_ms, lambda: self._expire(process, served))
+            timer = services.clock.call_at(call.deadline_ms, lambda: self._expire(process, served, call))
         try:
             try:
-                value = await process.call(served, frame)
+                value = await process.end(number)
             finally:
                 if served.steps:  # before its result counts, or its error
                     await served.take_over(served.steps)
+        except DeadlineExceeded:
+            if served.has_spun:
+                self.pool.let_go(process)  # it was interrupted, in whatever that was
+            raise
+        except MemoryError:
+            self.pool.let_go(process)  # it is too full to be of use
+            raise
         except Refused as refused:
             raise ComponentCrashed(self._instance.path, callee.name, str(refused)) from None
         except FrameError as error:
@@ -130,14 +210,16 @@ class SandboxRunner:
                 timer.cancel()
             if alone:
                 process.retire()
+            over = _charge(call, served.cpu)
         if served.failure is not None:
             raise served.failure
+        if over is not None:
+            raise over
         self.pool.succeeded()
         return value
 
     @staticmethod
-    def _expire(process: Process, served: _Served) -> None:
-        call = served.call
+    def _expire(process: Process, served: _Served, call: CallHost) -> None:
         call.is_stopped = True
         process.expire(served, DeadlineExceeded(call.callee.label, "wall time", call.wall_max))
 
@@ -156,27 +238,93 @@ def _cpu_left(call: Call) -> float | None:
     return None if above is None or above.cpu_max is None else max(0.0, above.cpu_max - above.cpu)
 
 
+def _charge(call: Call, seconds: float) -> DeadlineExceeded | None:
+    """Count CPU time for a call and for those that wait for it. Gives the error of the nearest that has used up its own."""
+    over = None
+    above: Call | None = call
+    while above is not None:
+        if above.cpu_max is not None:
+            above.cpu += seconds
+            if above.cpu > above.cpu_max and over is None:
+                over = DeadlineExceeded(above.callee.label, "CPU time", above.cpu_max)
+        above = above.parent
+    return over
+
+
+def _seconds_left(call: Call) -> float | None:
+    """Until the nearest deadline of those that wait for it; None where time is not the machine's."""
+    clock = call.execution.services.clock
+    nearest = call.nearest_deadline() if isinstance(clock, SystemClock) else None
+    return None if nearest is None else max(0.0, (nearest[0] - clock.now_ms()) / 1000.0) + _LATER_SECONDS
+
+
+class _Begun:
+    """A call that runs in its worker before its turn has come."""
+
+    def __init__(self, pool: Pool, process: Process, served: _Served, number: int) -> None:
+        self._pool, self.process, self.served, self.number = pool, process, served, number
+        self._is_open = True
+
+    def take(self) -> None:
+        """Its turn has come: somebody waits for its end."""
+        self._is_open = False
+        self._pool.calls_open -= 1
+
+    def give_up(self) -> None:
+        """Its turn never came. Nothing, where it did."""
+        if self._is_open:
+            self.take()
+            self.process.give_up(self.number)
+
+
 class _Served:
     """One call, as its worker may speak of it."""
 
-    def __init__(self, call: CallHost, process: Process, *, remembers: bool) -> None:
-        self.call = call
-        self._remembers = remembers
+    def __init__(self, label: str, process: Process, cpu_max: float | None, *, remembers: bool) -> None:
+        self.label, self._process = label, process
+        self.cpu, self.cpu_max = 0.0, cpu_max
+        self.remembers = remembers
         self.steps: list[Any] = []
-        self._process = process
-        self._taking_over: asyncio.Future[None] | None = None
-        self._host = cast("Host", call)
-        self.label = call.callee.label
-        self.cpu_max = _cpu_left(call)
         self.failure: Exception | None = None
+        self._bound: CallHost | None = None
+        self._turn: asyncio.Future[None] | None = None
+        self._said: list[list[Any]] = []
+        self._taking_over: asyncio.Future[None] | None = None
         self._cursors: list[Cursor] = []
         self._marks = 0
         self._fetched: dict[int, HostFetched] = {}
         self._responses = 0
 
+    def bind(self, call: CallHost) -> None:
+        """Its turn has come: what it asks for is answered from now on, and what it has said is noted."""
+        self._bound = call
+        if self._turn is not None:
+            self._turn.set_result(None)
+        said, self._said = self._said, []
+        for frame in said:
+            self.note(frame)
+
+    @property
+    def call(self) -> CallHost:
+        assert self._bound is not None, "its turn has come"
+        return self._bound
+
+    @property
+    def _host(self) -> Host:
+        return cast("Host", self._bound)
+
+    @property
+    def has_spun(self) -> bool:
+        """Whether it has used up its CPU time, as far as the clocks of both sides agree."""
+        return self.cpu_max is not None and self.cpu > self.cpu_max / 2
+
     def note(self, frame: list[Any]) -> None:
         """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""
-        call = self.call
+        call = self._bound
+        if call is None:
+            if len(self._said) < _SAID_MAX:
+                self._said.append(frame)
+            return
         match frame:
             case ["log", str(level), str(text)]:
                 call.log(level if level in _LEVELS else "INFO", cleaned(text))
@@ -197,12 +345,16 @@ class _Served:
 
     async def take_over(self, steps: list[Any]) -> None:
         """Do what the function did by itself. Raises Stale where it was mistaken."""
-        if not self._remembers or not isinstance(self.call, TransactionHost):
+        if not self.remembers or not isinstance(self.call, TransactionHost):
             raise FrameError("steps of a function that was to ask for everything")
         await replay(self.call, steps, _scan)
 
     async def answer(self, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Any:
         """One operation."""
+        if self._bound is None:
+            if self._turn is None:
+                self._turn = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._turn)
         if self._taking_over is not None:
             await self._taking_over
         if steps:
@@ -220,7 +372,7 @@ class _Served:
             raise FrameError("an operation that there is not")
         if self.failure is not None:
             raise self.failure
-        current.set(running.call if isinstance(running, _Served) else self.call)
+        current.set(running._bound or self.call if isinstance(running, _Served) else self.call)
         return await operation(self, args)
 
     # operations, by name on the channel

@@ -25,6 +25,8 @@ from interlock.values import pack, unpack
 
 FRAME_MAX = 48 * 1024 * 1024
 """Above what any limit lets through: a value of 16 MiB whose bytes are written in base64, and its neighbours."""
+OPERATIONS_MAX = 1_000
+"""How many operations of one call may wait for their answers. An honest worker keeps the others to itself until then."""
 _NODES_FREE = 40_000
 _NODES_MAX = 4_000_000
 _DEPTH_MAX = 200

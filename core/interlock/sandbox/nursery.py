@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -16,8 +17,10 @@ import socket
 import struct
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import NoReturn
 
 from interlock.sandbox import memory_imports
@@ -37,6 +40,8 @@ tokenize traceback types typing unicodedata unittest urllib.error urllib.parse u
 xml.etree.ElementTree zipfile zlib zoneinfo"""
 _NATIVE_SKIPPED = "_test xx _tkinter _curses readline _dbm _gdbm nis ossaudiodev spwd _crypt _posixshmem _multiprocessing _sqlite3 _interp"
 _REQUEST_MAX = 1 << 16
+_POOL, _POOL_HEADER, _HOLES_MAX = 1 << 14, 48, 4_000  # of CPython's allocator
+_BYTES_HEADER = sys.getsizeof(b"")
 _HOST_GONE, _REFUSED, _RETURNED = 0, 93, 97
 
 Worker = Callable[[int, Layers], object]
@@ -62,6 +67,7 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     prepare = getattr(worker, "prepare", None)
     if prepare is not None:
         prepare()
+    process.forget_environment()
     nursery = Nursery(socket.socket(fileno=control), worker.main)
     # From here on nothing is imported from a file, neither here nor in a worker, and nothing compiled is written.
     sys.dont_write_bytecode = True
@@ -69,7 +75,33 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     sys.path_importer_cache.clear()
     gc.collect()
     gc.freeze()
+    _fork_without_repairs()
+    filling = list(_fill_holes())
     nursery.serve()
+    del filling
+
+
+def _fork_without_repairs() -> None:
+    """What `threading` and `logging` do in every child is for locks that another thread may have held. Here there is none.
+
+    It costs a child half a MiB of pages.
+    """
+    for repair in (getattr(threading, "_after_fork", None), getattr(logging, "_after_at_fork_child_reinit_locks", None)):
+        if isinstance(repair, FunctionType):
+            repair.__code__ = (lambda: None).__code__
+
+
+def _fill_holes() -> Iterator[object]:
+    """Small objects into every hole that earlier ones have left in Python's heap, so that those of a worker lie together on new pages.
+
+    In a hole they would each cost it a copy of a page that is shared.
+    """
+    for size in range(16, 513, 16):
+        for _ in range(_HOLES_MAX):
+            made: object = object() if size == 16 else 0.5 * size if size == 32 else bytes(size - _BYTES_HEADER)
+            yield made
+            if id(made) % _POOL == _POOL_HEADER:  # the first of a new pool: no older one has room
+                break
 
 
 def _import_standard() -> None:
@@ -98,6 +130,7 @@ class Nursery:
     def __init__(self, control: socket.socket, worker: Worker) -> None:
         self._control, self._worker = control, worker
         self._lockdown, self._refusals = Lockdown(), Refusals()
+        self._native = _native()  # found before the fork: to look through all modules costs a worker 0.7 MiB of pages of its own
         self._null = os.open(os.devnull, os.O_RDWR)
         self._pid = os.getpid()
         self._statuses: dict[int, socket.socket] = {}
@@ -162,12 +195,12 @@ class Nursery:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 process.keep_only(channel, self._null)
                 channel = CHANNEL
-                process.forget_environment()
                 process.stand_behind(plan.nice)
                 layers = self._lockdown.apply(plan, number=self._forked, parent=self._pid)
                 if plan.isolation == "sandbox":
                     self._refusals.arm(reads_files=not plan.is_sealed)
-                _put_away()
+                for name in self._native:  # tidiness alone: whoever looks for ctypes finds it, and the filter holds all the same
+                    sys.modules.pop(name, None)
             except BaseException as error:
                 _refuse(channel, f"{type(error).__name__}: {error}")
                 os._exit(_REFUSED)
@@ -202,10 +235,9 @@ def _tell(status: socket.socket, what: dict[str, float], descriptors: list[int])
         pass  # the host has let go of this worker
 
 
-def _put_away() -> None:
-    """Tidiness alone: whoever looks for ctypes finds it, and the filter holds all the same."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
-        del sys.modules[name]
+def _native() -> tuple[str, ...]:
+    """The modules with which Python code calls any other."""
+    return tuple(name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes"))
 
 
 def _refuse(channel: int, why: str) -> None:

@@ -33,36 +33,56 @@ class Pool:
         self._next = 0
         self._failures = 0
         self._closed_until = 0.0
-        self.spawned = 0
+        self.spawned = self.calls_open = 0
         self.is_closed = False
         shared()  # it warms up while the rest of the backend starts
 
     def process(self, env: Mapping[str, Any], kept: Process | None = None) -> Process:
         """The worker for a call: the one that its transaction has, or the next in turn. Raises OSError where none can be made."""
-        if kept is not None and not kept.is_over:
+        if kept is not None and not kept.is_over and not kept.is_retired:
             return kept
         loop = asyncio.get_running_loop()
-        live = [one for one in self._processes if not one.is_over and one.loop is loop]
+        live = [one for one in self._processes if not one.is_over and not one.is_retired and one.loop is loop]
         if len(live) < self.size:
             if self._failures >= _FAILURES_MAX and loop.time() < self._closed_until:
                 raise Unhealthy(f"its workers have ended {self._failures} times in a row; the next is made in a second")
-            made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end)
+            made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end, self._on_stuck)
             self.spawned += 1
+            for one in self._processes:
+                if one.is_retired:
+                    one.retire()
             self._processes = [*live, made]
             return made
         self._next += 1
         chosen = live[self._next % len(live)] if len(live) > 1 else live[0]
         if chosen.calls_made % _LOOK_EVERY == _LOOK_EVERY - 1 and self._is_worn(chosen):
-            # New calls go to a fresh one; this one ends with the last that is open on it.
-            self._processes.remove(chosen)
-            chosen.retire()
+            self.let_go(chosen)
             return self.process(env)
         return chosen
+
+    async def mended(self, process: Process, env: Mapping[str, Any]) -> Process:
+        """The worker itself, when it has stopped to run a call that is over; or another one, where that takes too long."""
+        await process.wait_mended()
+        if not process.is_stuck and not process.is_over:
+            return process
+        self.let_go(process)
+        return self.process(env)
+
+    def let_go(self, process: Process) -> None:
+        """New calls go to a fresh one; this one ends with the last that is open on it."""
+        if process in self._processes:
+            self._processes.remove(process)
+        process.retire()
 
     @property
     def operations(self) -> int:
         """How many operations its live workers have asked for."""
         return sum(process.operations for process in self._processes)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of its live workers, as far as they are known."""
+        return [process.pid for process in self._processes if process.pid is not None]
 
     def cpu_seconds(self) -> list[float]:
         """What each of its live workers has used of a processor."""
@@ -70,7 +90,7 @@ class Pool:
 
     def alone(self, env: Mapping[str, Any]) -> Process:
         """A worker for one call that was open when another one ended: if this ends too, it is known whose doing it was."""
-        made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end)
+        made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end, self._on_stuck)
         self.spawned += 1
         return made
 
@@ -80,6 +100,15 @@ class Pool:
     def succeeded(self) -> None:
         """A call has come back: whatever ended workers before is over."""
         self._failures = 0
+
+    def _on_stuck(self, process: Process) -> None:
+        """It runs on past the deadline of a call: the next call is not to wait for it, nor for the start of another."""
+        if process in self._processes:
+            self.let_go(process)
+            try:
+                self.process(process.env)
+            except (OSError, Unhealthy):
+                pass  # the next call says so
 
     def _on_end(self, process: Process) -> None:
         if process in self._processes:

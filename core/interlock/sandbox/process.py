@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Mapping
+from time import perf_counter
 from typing import Any, Protocol
 
 from interlock.errors import CallRefused, DeadlineExceeded, MountError
 from interlock.sandbox.failures import FRAMES, cleaned, make, tell
-from interlock.sandbox.frames import FrameError, Frames, decode, encode, parts
+from interlock.sandbox.frames import OPERATIONS_MAX, FrameError, Frames, decode, encode, parts
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned
 
 _PIECE = 1 << 18
-_FRAMES_A_TURN = 128
-_OPEN_MAX = 10_000
+_FRAMES_A_TURN, _TURN_SECONDS = 128, 0.0004
+"""For how long frames of one worker are read before the loop does something else."""
 _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _STANDING = frozenset({"metrics"})
@@ -38,7 +39,15 @@ _PATIENCE_SECONDS = 2.0
 _LOAD_SECONDS = 10.0
 _IDLE_SECONDS = 0.02
 _LATE_MAX = 1_000
-_TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.02
+_BEHIND_SECONDS = 0.01
+"""After so much CPU time without a word a worker stands behind every other process."""
+_SPINS_SECONDS = 0.005
+_MEND_SECONDS, _MEND_LOOKS = 0.005, 20
+"""How often it is looked whether a worker has stopped to run a call that is over, while a new one waits for it."""
+_NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 16
+"""How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
+_PAUSE_SECONDS = 0.02
 _OVER_CPU = 0.3
 """How many seconds of CPU time over its limit a call may be before its worker is ended from outside."""
 
@@ -63,6 +72,8 @@ class Served(Protocol):
 
     label: str
     cpu_max: float | None
+    cpu: float
+    """The CPU seconds that it has used so far."""
     steps: list[Any]
     """What the function did by itself since it last asked for something, and is to be done before its end counts."""
 
@@ -76,33 +87,46 @@ class Served(Protocol):
 class _Open:
     """One open call."""
 
-    __slots__ = ("at_once", "cpu_before", "failures", "future", "has_answered", "served", "tasks")
+    __slots__ = ("at_once", "failures", "future", "has_answered", "notes", "operations", "served", "share_at", "tasks")
 
-    def __init__(self, served: Served, future: asyncio.Future[Any]) -> None:
-        self.served, self.future = served, future
+    def __init__(self, served: Served, future: asyncio.Future[Any], share_at: float) -> None:
+        self.served, self.future, self.share_at = served, future, share_at
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.at_once = asyncio.Semaphore(_AT_ONCE)
         self.failures: dict[int, BaseException] = {}
-        self.cpu_before = 0.0
         self.has_answered = False
+        self.notes = self.operations = 0
 
 
 class Process:
     """One worker of one instance, on the running loop."""
 
-    def __init__(self, spawned: Spawned, source: Source, path: str, env: Mapping[str, Any], on_end: Callable[[Process], None]) -> None:
+    def __init__(
+        self,
+        spawned: Spawned,
+        source: Source,
+        path: str,
+        env: Mapping[str, Any],
+        on_end: Callable[[Process], None],
+        on_stuck: Callable[[Process], None],
+    ) -> None:
         self.loop = self._loop = asyncio.get_running_loop()
-        self._spawned, self._path, self._on_end = spawned, path, on_end
+        self._spawned, self._path, self._on_end, self._on_stuck = spawned, path, on_end, on_stuck
         self._frames = Frames()
         self._calls: dict[int, _Open] = {}
         self._numbers = 0
         self._out = bytearray()
         self._waits_to_write = self._is_reading = self._pumping = False
+        self._pause: asyncio.TimerHandle | None = None
         self._frozen = False
         self._leaving: dict[int, _Open] = {}
         self._late = 0
         self._held = 0
-        self._heard_at_cpu = 0.0
+        self._mended: asyncio.Future[None] | None = None
+        self._is_behind = False
+        # CPU seconds: at the last look, what no call has been charged for, of it what is older than these frames, claimed in these
+        # frames, and what each open call has borne of the rest since the beginning.
+        self._cpu = self._unclaimed = self._carried = self._claimed = self._share = 0.0
         self._idle: asyncio.TimerHandle | None = None
         self._flushing = False
         self._ticking: asyncio.TimerHandle | None = None
@@ -144,19 +168,38 @@ class Process:
 
     async def call(self, served: Served, frame: list[Any]) -> Any:
         """Run one function there: `frame` is the call after its number. Gives the result as it was sent; raises what it raised, or Lost."""
+        return await self.end(self.begin(served, frame))
+
+    def begin(self, served: Served, frame: list[Any]) -> int:
+        """Send a call. Its number is what `end` takes, or `give_up`. Raises Lost."""
         if self.is_over:
             raise Lost(self._why or "it has ended", is_culprit=False)
         self._numbers += 1
         number = self._numbers
-        opened = self._calls[number] = _Open(served, self._loop.create_future())
+        self._calls[number] = _Open(served, self._loop.create_future(), self._share)
         self.calls_made += 1
         if self._frozen:
             self._frozen = False
             self._spawned.cont()
         if self._ticking is None and served.cpu_max is not None:
             self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
-        opened.cpu_before = self._spawned.cpu_seconds() if served.cpu_max is not None else 0.0
         self._send(["call", number, *frame])
+        return number
+
+    def give_up(self, number: int) -> None:
+        """A call that was begun is wanted by nobody any more."""
+        opened = self._calls.get(number)
+        if opened is None:
+            return
+        if not opened.future.done():
+            opened.future.set_exception(CallRefused(opened.served.label, "its caller has ended."))
+        ended = self._loop.create_task(self.end(number))
+        ended.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def end(self, number: int) -> Any:
+        """Wait for the end of a call that was begun, as `call` does."""
+        opened = self._calls[number]
+        served = opened.served
         try:
             return await opened.future
         except BaseException as error:
@@ -164,6 +207,7 @@ class Process:
             raise
         finally:
             self._calls.pop(number, None)
+            served.cpu += self._share - opened.share_at
             if not self._calls:
                 self._rest()
 
@@ -172,6 +216,8 @@ class Process:
         for opened in self._calls.values():
             if opened.served is served and not opened.future.done():
                 opened.future.set_exception(error)
+                if isinstance(error, DeadlineExceeded) and self._spins:
+                    self._on_stuck(self)
 
     async def _abandon(self, number: int, opened: _Open, error: BaseException) -> None:
         """A call has ended that may still have operations open: they end first, since their layers lie above its own."""
@@ -187,6 +233,29 @@ class Process:
             _, pending = await asyncio.wait(tasks)
             tasks = list(pending)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a call is over that it has not stopped running, as far as is known: a new call may have to wait for that."""
+        return bool(self._leaving) and not self.is_over
+
+    async def wait_mended(self) -> None:
+        """Wait until it is not stuck, or for as long as a new call can afford."""
+        if self._mended is None or self._mended.done():
+            self._mended = self._loop.create_future()
+        for _ in range(_MEND_LOOKS):
+            await asyncio.wait([self._mended], timeout=_MEND_SECONDS)
+            if not self.is_stuck or self._spins:
+                return
+
+    @property
+    def _spins(self) -> bool:
+        """Whether it has run for so long without a word that it will not stop by itself."""
+        return self._is_loaded and self._spawned.cpu_seconds() - self._cpu > _SPINS_SECONDS
+
+    def _mend(self) -> None:
+        if self._mended is not None and not self._mended.done() and not self.is_stuck:
+            self._mended.set_result(None)
+
     def _grace(self, number: int) -> None:
         if number in self._leaving and not self._is_loaded:
             self._loop.call_later(_GRACE_SECONDS, self._grace, number)  # it has not begun; the import has a deadline of its own
@@ -196,10 +265,18 @@ class Process:
             self.kill(f"{opened.served.label} did not stop when it was told to", opened.served)
 
     def _rest(self) -> None:
+        if self._is_behind and not self._retired:
+            self._is_behind = False
+            self._retired = not self._spawned.stand_as_before()
         if self._retired:
             self.close()
         elif self._idle is None and not self.is_over:
             self._idle = self._loop.call_later(_IDLE_SECONDS, self._freeze)
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether no new call may come."""
+        return self._retired
 
     def _freeze(self) -> None:
         """Nothing of the component runs while nobody has called it."""
@@ -208,19 +285,48 @@ class Process:
             self._frozen = True
             self._spawned.stop()
 
+    def _look_at_cpu(self) -> float:
+        """What it has used since this was last asked. Whose it was, the frames that come now may say."""
+        before, self._cpu = self._cpu, self._spawned.cpu_seconds()
+        return max(0.0, self._cpu - before)
+
+    def _claim(self, opened: _Open, told: list[Any]) -> None:
+        """A worker says how long a call has run. It cannot say more than it has used, nor leave anything out: the rest is everybody's."""
+        if not told:
+            return
+        seconds = told[0]
+        if type(seconds) not in (float, int) or not seconds >= 0 or len(told) > 1:
+            raise FrameError("a time that is none")
+        seconds = min(seconds, self._unclaimed)
+        self._unclaimed -= seconds
+        self._claimed += seconds
+        opened.served.cpu += seconds
+
+    def _divide(self) -> None:
+        """Share out what nobody has claimed: at once where it can only have been one call's, otherwise after another reading.
+
+        A reading may come late, and count what its frames could not know of.
+        """
+        count = len(self._calls)  # those that have just ended are among them
+        rest = self._unclaimed if count <= 1 else max(0.0, self._carried - self._claimed)
+        self._unclaimed = max(0.0, self._unclaimed - rest)
+        self._share += rest / max(1, count)
+
     def _tick(self) -> None:
         """Looks from outside at the CPU time of the worker: one that spins is ended, since only the spinning call could stop itself."""
         self._ticking = None
         if self.is_over or not self._calls:
             return
-        used = self._spawned.cpu_seconds()
-        spent = used - self._heard_at_cpu  # since it last said anything
+        # Since it last said anything. To load a component has a deadline of its own.
+        spent = self._spawned.cpu_seconds() - self._cpu if self._is_loaded else 0.0
+        if spent > _BEHIND_SECONDS and not self._is_behind:
+            self._is_behind = self._spawned.stand_behind()
         running = [opened for opened in self._calls.values() if not opened.future.done() and not opened.tasks]
         limits = [opened.served.cpu_max for opened in running if opened.served.cpu_max is not None]
         if len(running) == 1:
             [opened] = running
             limit = opened.served.cpu_max
-            if limit is not None and max(spent, used - opened.cpu_before if len(self._calls) == 1 else 0.0) > limit + _OVER_CPU:
+            if limit is not None and opened.served.cpu + self._share - opened.share_at + self._unclaimed + spent > limit + _OVER_CPU:
                 opened.future.set_exception(DeadlineExceeded(opened.served.label, "CPU time", limit))
         elif limits and spent > max(limits) + _OVER_CPU:
             self.kill("one of its calls used up its CPU time", None)
@@ -271,7 +377,7 @@ class Process:
         has_room = len(self._out) < _UNREAD_MAX
         if has_room:
             self._has_room.set()
-        wanted = not self._pumping and has_room
+        wanted = not self._pumping and has_room and self._pause is None
         if wanted != self._is_reading and not self.is_over:
             self._is_reading = wanted
             if wanted:
@@ -292,42 +398,61 @@ class Process:
             self._end(None)
             return
         self._frames.feed(data)
-        if self._ticking is not None:
-            self._heard_at_cpu = self._spawned.cpu_seconds()
+        self._carried, self._claimed = self._unclaimed, 0.0
+        self._unclaimed += self._look_at_cpu()
         self._pump()
 
     def _pump(self) -> None:
         self._pumping = False
         try:
+            until = perf_counter() + _TURN_SECONDS
             for _ in range(_FRAMES_A_TURN):
                 if self.is_over:
                     return
-                body = self._frames.next()
+                body = self._frames.next() if self._pause is None else None
                 if body is None:
                     break
                 self._context.run(self._take, body)
+                if perf_counter() > until:
+                    self._pumping = True
+                    self._loop.call_soon(self._pump)
+                    break
             else:
                 self._pumping = True
                 self._loop.call_soon(self._pump)
         except FrameError as error:
             self.kill(f"it broke the protocol: {cleaned(str(error))}", None)
             return
+        if not self._pumping:
+            self._divide()
         self._follow()
+
+    def _slow_down(self) -> None:
+        """Something is said that no honest worker says: the host's time is not for that."""
+        if self._pause is None:
+            self._pause = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        if not self.is_over:
+            self._pump()
 
     def _take(self, body: bytes) -> None:
         match decode(body):
-            case ["op", int(number), int(operation), str(method), int(running), list(args), list(steps)]:
-                self._operation(number, operation, method, running, args, steps, len(body) + _PART_BYTES * parts(body))
-            case ["ret", int(number), bool(looked), value, list(steps)]:
+            case ["op", int(number), int(operation), str(method), int(running), list(args), list(steps), *spent]:
+                self._operation(number, operation, method, running, args, steps, spent, len(body) + _PART_BYTES * parts(body))
+            case ["ret", int(number), bool(looked), value, list(steps), *spent]:
                 opened = self._ended(number)
                 if opened is not None:
+                    self._claim(opened, spent)
                     if looked:
                         opened.served.note(["looked"])
                     opened.served.steps = steps
                     opened.future.set_result(value)
-            case ["exc", int(number), bool(looked), list(told), list(steps)]:
+            case ["exc", int(number), bool(looked), list(told), list(steps), *spent]:
                 opened = self._ended(number)
                 if opened is not None:
+                    self._claim(opened, spent)
                     if looked:
                         opened.served.note(["looked"])
                     opened.served.steps = steps
@@ -335,6 +460,9 @@ class Process:
             case ["log" | "use" | "page", int(number), *_] as frame:
                 opened = self._calls.get(number)
                 if opened is not None and not opened.future.done():
+                    opened.notes += 1
+                    if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
+                        self._slow_down()
                     opened.served.note([frame[0], *frame[2:]])
                 else:
                     self._count_late()
@@ -358,6 +486,7 @@ class Process:
         if self._is_loaded:
             raise FrameError("loaded twice")
         self._is_loaded = True
+        self._unclaimed = 0.0  # it was no call's
         self._load_timer.cancel()
         if not self._calls:
             self._rest()
@@ -372,8 +501,10 @@ class Process:
             self._count_late()
             return None
         opened.has_answered = True
-        if self._leaving.pop(number, None) is not None and not self._calls:
-            self._rest()
+        if self._leaving.pop(number, None) is not None:
+            self._mend()
+            if not self._calls:
+                self._rest()
         return None if opened.future.done() else opened
 
     def _count_late(self) -> None:
@@ -397,17 +528,21 @@ class Process:
 
     # operations
 
-    def _operation(self, number: int, operation: int, method: str, running: int, args: list[Any], steps: list[Any], size: int) -> None:
+    def _operation(
+        self, number: int, operation: int, method: str, running: int, args: list[Any], steps: list[Any], spent: list[Any], size: int
+    ) -> None:
         opened = self._calls.get(number)
         if opened is None or opened.future.done():
             self._count_late()
             self._send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
             return
         self.operations += 1
+        opened.operations += 1
+        self._claim(opened, spent)
         if operation in opened.tasks:
             raise FrameError("two operations of one number")
-        if len(opened.tasks) >= _OPEN_MAX:
-            raise FrameError(f"more than {_OPEN_MAX:,} operations at once")
+        if len(opened.tasks) >= OPERATIONS_MAX:
+            raise FrameError(f"more than {OPERATIONS_MAX:,} operations at once")
         if self._held and self._held + size > _HELD_MAX:
             told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
             self._fail(opened, operation, CallRefused(opened.served.label, told))
@@ -480,12 +615,13 @@ class Process:
         if self.is_over:
             return
         self.is_over = True
+        self._mend()
         self._why = why
         self._spawned.kill()  # it may only have closed its socket
         loop, sock = self._loop, self._spawned.sock
         loop.remove_reader(sock.fileno())
         loop.remove_writer(sock.fileno())
-        for timer in (self._load_timer, self._idle, self._ticking):
+        for timer in (self._load_timer, self._idle, self._ticking, self._pause):
             if timer is not None:
                 timer.cancel()
         self._on_end(self)

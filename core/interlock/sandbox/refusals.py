@@ -107,6 +107,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._armed: dict[str, tuple[str, str]] = {}
+        self._if_reading = {event: told for event, told in _WHAT.items() if event not in _READING}
         sys.addaudithook(self._look)
 
     def arm(self, *, reads_files: bool) -> None:
@@ -116,7 +117,7 @@ class Refusals:
                 setattr(os, name, _refusing(what, remedy))
             if sys.version_info < (3, 12):
                 threading._start_new_thread = _thread.start_new_thread = self._refuse_thread  # type: ignore[attr-defined, assignment]
-        self._armed = {event: told for event, told in _WHAT.items() if not (reads_files and event in _READING)}
+        self._armed = self._if_reading if reads_files else _WHAT
 
     def _refuse_thread(self, *_: Any) -> None:
         self._look("_thread.start_new_thread", ())

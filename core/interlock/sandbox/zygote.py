@@ -115,6 +115,23 @@ class Spawned:
         """Let it run on."""
         self._signal(signal.SIGCONT)
 
+    def stand_behind(self) -> bool:
+        """Let every other process go first from now on, where the system has a way to say so."""
+        return self._schedule(getattr(os, "SCHED_IDLE", None))
+
+    def stand_as_before(self) -> bool:
+        """False where it was put behind for good: only a privileged process may bring another one back."""
+        return self._schedule(getattr(os, "SCHED_OTHER", None))
+
+    def _schedule(self, policy: int | None) -> bool:
+        if policy is None or self.pid is None or self.exit is not None:
+            return False
+        try:
+            os.sched_setscheduler(self.pid, policy, os.sched_param(0))
+        except OSError:
+            return False
+        return True
+
     def cpu_seconds(self) -> float:
         """CPU that it has used so far, read from outside; 0.0 where that cannot be read."""
         if self.pid is None or self.exit is not None or sys.platform != "linux":

@@ -71,7 +71,8 @@ def stand_behind(nice: int) -> None:
     if nice:
         os.nice(nice)
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
-            file.write("1000")
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)  # less than a file object of Python's makes of it
+        os.write(file, b"1000")
+        os.close(file)
     except OSError:
         pass  # no /proc here: what the nursery has taken on itself holds

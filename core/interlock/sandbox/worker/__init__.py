@@ -9,18 +9,26 @@ import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.worker import determinism
+from interlock.sandbox.worker.rehearsal import rehearse
 from interlock.sandbox.worker.running import Worker
+
+_made: list[Worker] = []
+"""The one object of every worker, made before the fork: so it lies on pages that are shared."""
 
 
 def prepare() -> None:
     """What is done once in the zygote, for every worker that is forked from it."""
     determinism.install()
+    rehearse()
+    _made.append(Worker(CHANNEL))
 
 
 def main(fd: int, layers: Mapping[str, Any]) -> NoReturn:
     """Serve the host at the other end of `fd` until it goes away."""
     try:
-        Worker(fd, layers).run()
+        assert fd == CHANNEL
+        _made.pop().run(layers)
     finally:
         os._exit(70)

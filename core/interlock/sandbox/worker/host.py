@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from uuid import UUID
 
 from interlock.errors import CallRefused
 from interlock.sandbox.digests import digest
+from interlock.sandbox.frames import OPERATIONS_MAX
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.values import pack, unpack
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
 
 _monotonic = time.monotonic
-_LOGS_MAX = 2_000
+_LOGS_MAX = 400
 
 
 class WorkerHost:
@@ -37,22 +39,28 @@ class WorkerHost:
         "_generator",
         "_handed_on",
         "_keeps",
+        "_kept_back",
         "_logs",
         "_moment",
         "_own",
         "_pages",
         "_read",
+        "_spent",
+        "_told",
         "_waiting",
         "_worker",
         "_written",
+        "cpu",
         "cpu_max",
         "function",
         "is_ended",
         "looked_at_time",
         "now_ms",
         "number",
+        "over_at",
         "remembers",
         "seed",
+        "since",
         "steps",
         "transaction",
     )
@@ -68,13 +76,17 @@ class WorkerHost:
         pages: Mapping[str, str] | None,
         moment: float | None,
         cpu_max: float | None,
+        seconds_left: float | None,
         remembers: bool | None,
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
         self.transaction = transaction
         self._moment = moment  # when `now_ms` was right, for a call whose time goes on
-        self.cpu_max = cpu_max
+        self.cpu, self.cpu_max = 0.0, cpu_max
+        self.over_at = None if seconds_left is None else _monotonic() + seconds_left
+        self.since = 0.0  # when its code began to run that runs now
+        self._spent = self._told = 0.0
         self.looked_at_time = False
         self.is_ended = False
         # Whether it may read what the worker has read before; None: it did, and was mistaken.
@@ -88,6 +100,7 @@ class WorkerHost:
         self._own: dict[str, tuple[bytes, bytes, set[str]]] = {}  # what it has patched by itself: before, after, fields
         self.steps: list[Any] = []  # what it did by itself, and the host has not been told
         self._waiting = 0
+        self._kept_back: deque[list[Any]] | None = None
         self._logs = 0
         self._generator: random.Random | None = None
         self._consumed: dict[int, int] = {}
@@ -129,7 +142,7 @@ class WorkerHost:
 
     def log(self, level: str, text: str) -> None:
         self._logs += 1
-        if self._logs <= _LOGS_MAX:  # far beyond what the host keeps
+        if self._logs <= _LOGS_MAX:  # beyond what the host keeps
             self._worker.send(["log", self.number, level, text])
 
     def set_page_end(self, ordinal: int, mark: str) -> None:
@@ -158,13 +171,34 @@ class WorkerHost:
         worker.asked[number] = (future, self, keep)
         running = worker.running()
         others = 0 if running is self or running is None else running.number
-        worker.send(["op", self.number, number, method, others, list(args), self.take_steps()])
         self._waiting += 1
+        if self._waiting > OPERATIONS_MAX:
+            if self._kept_back is None:
+                self._kept_back = deque()
+            self._kept_back.append(["op", self.number, number, method, others, list(args), [], 0])
+        else:
+            worker.send(["op", self.number, number, method, others, list(args), self.take_steps(), self.take_spent()])
         return future
 
     def answered(self) -> None:
         """One of its operations is done."""
         self._waiting -= 1
+        if self._kept_back and not self.is_ended:
+            self._worker.send(self._kept_back.popleft())
+
+    def take_spent(self) -> float:
+        """For how many seconds its code has run since this was last asked, in the middle of that."""
+        now = _monotonic()
+        self._spent += now - self.since
+        self.since = now
+        # What runs in tasks that it has made is counted by the timer alone.
+        spent = max(self._spent, self.cpu)
+        told, self._told = self._told, spent
+        return round(spent - told, 6)
+
+    def rests(self) -> None:
+        """It waits for something."""
+        self._spent += _monotonic() - self.since
 
     def take_steps(self) -> list[Any]:
         """What the host is to do before anything else of this call."""
@@ -202,7 +236,7 @@ class WorkerHost:
         if self._consumed:
             self.tell_consumed()
         number = worker.take_number()
-        worker.send(["op", self.number, number, method, 0, list(args), self.take_steps()])
+        worker.send(["op", self.number, number, method, 0, list(args), self.take_steps(), self.take_spent()])
         frame = worker.channel.wait_for("res", number)
         if frame[0] == "err":
             raise worker.failure(frame[2])

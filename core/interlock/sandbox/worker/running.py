@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import interlock.errors
+from interlock.errors import DeadlineExceeded
 from interlock.sandbox.failures import frames_of, make, tell
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.determinism import Still, stand_still
 from interlock.sandbox.worker.host import WorkerHost
+from interlock.sandbox.worker.interruption import Interruption, Overtime
 from interlock.sandbox.worker.loop import WorkerLoop
 from interlock.sandbox.worker.manifest import manifest_json
 from interlock.sandbox.worker.modules import ComponentFiles, NativePackages
@@ -44,14 +46,13 @@ _running: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("in
 class Worker:
     """One instance's code. `asked` are operations that the host has not answered yet."""
 
-    def __init__(self, fd: int, layers: Mapping[str, Any]) -> None:
+    def __init__(self, fd: int) -> None:
         self.channel = Channel(fd)
         self.loop = WorkerLoop(self.channel, self.take)
         self.env: dict[str, Any] = {}
         self.path = ""
         self.asked: dict[int, tuple[asyncio.Future[Any], WorkerHost, Callable[[Any], None] | None]] = {}
         self.cache = Cache(None, set())
-        self._layers = dict(layers)
         self._numbers = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._functions: dict[str, Function[..., Any]] = {}
@@ -59,11 +60,13 @@ class Worker:
         self._failed: BaseException | None = None
         self._answered: dict[int, BaseException] = {}
         self._raised: dict[int, BaseException] = {}
+        self.interruption = Interruption(self.running, _OWN_FILES)
 
-    def run(self) -> None:
-        """Until the host goes away."""
+    def run(self, layers: Mapping[str, Any]) -> None:
+        """Until the host goes away. `layers` are what holds this process, for the host to show."""
         sys.stdout = sys.stderr = Output(self)
-        self.send(["hello", self._layers, os.getpid()])
+        self.send(["hello", dict(layers), os.getpid()])
+        self.interruption.watch()
         self.loop.run_forever()
 
     def send(self, frame: list[Any]) -> None:
@@ -134,6 +137,7 @@ class Worker:
         if described["native"]:
             sys.meta_path.append(NativePackages(described["native"]))
         sys.meta_path.append(files)
+        self.interruption.files = described["files"].keys()
         try:
             module = importlib.import_module(described["module"])
             component: Any = module
@@ -152,6 +156,7 @@ class Worker:
             self.send(["failed", "import", *self._told(error)])
             return
         self.send(["loaded", manifest])
+        self.channel.flush()  # a call that does not come back would hold it up
 
     @staticmethod
     def _told(error: BaseException) -> list[Any]:
@@ -174,10 +179,12 @@ class Worker:
         transaction: str,
         pages: dict[str, str] | None,
         cpu_max: float | None,
+        seconds_left: float | None,
         remembers: bool | None,
     ) -> None:
         info = FunctionInfo(name, kind, self.path)  # type: ignore[arg-type]
-        host = WorkerHost(self, number, info, now_ms, seed, transaction, pages, _monotonic() if is_real else None, cpu_max, remembers)
+        moment = _monotonic() if is_real else None
+        host = WorkerHost(self, number, info, now_ms, seed, transaction, pages, moment, cpu_max, seconds_left, remembers)
         if self._failed is not None:
             self._finish(host, None, self._failed)
             return
@@ -185,21 +192,25 @@ class Worker:
         context.run(_running.set, host)
         running = self._run(host, ordinal, args)
         if kind == "action":
-            self._tasks[number] = self.loop.create_task(running, context=context)
+            self._tasks[number] = self.loop.create_task(_go_on(host, running, None), context=context)
             return
         stand_still(context, Still(host.label, now_ms, seed, host.look_at_time))
         # Its first part without a task: where it finds what it reads here, there is no other.
+        host.since = _monotonic()
         try:
             pending = context.run(running.send, None)
         except StopIteration:
             return
-        self._tasks[number] = self.loop.create_task(_go_on(running, pending), context=context)
+        host.rests()
+        self._tasks[number] = self.loop.create_task(_go_on(host, running, _Told(pending)), context=context)
 
     async def _run(self, host: WorkerHost, ordinal: int | None, args: dict[str, Any]) -> None:
         value: Any = None
         failed: BaseException | None = None
         try:
             value = await self._perform(host, ordinal, args)
+        except Overtime as over:
+            failed = DeadlineExceeded(host.label, over.what, over.seconds).with_traceback(over.__traceback__)
         except BaseException as error:
             failed = error
         self._finish(host, value, failed)
@@ -218,55 +229,63 @@ class Worker:
         host.is_ended = True
         self._tasks.pop(host.number, None)
         host.tell_consumed()
-        steps = host.take_steps()
+        steps, spent = host.take_steps(), host.take_spent()
         if failed is None:
             host.remember_writes()
-            self.send(["ret", host.number, host.looked_at_time, value, steps])
+            self.send(["ret", host.number, host.looked_at_time, value, steps, spent])
             return
         host.undo()
         for number, answered in self._answered.items():
             if answered is failed:
                 # The host has the error itself: it goes on as it came.
-                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, _OWN_FILES)], steps])
+                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, _OWN_FILES)], steps, spent])
                 return
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
             self._raised.clear()
         self._raised[reference] = failed
-        self.send(["exc", host.number, host.looked_at_time, ["raised", reference, self._told(failed)], steps])
+        self.send(["exc", host.number, host.looked_at_time, ["raised", reference, self._told(failed)], steps, spent])
 
 
 def _is_async(function: Function[..., Any]) -> bool:
     return not function.declaration().plain
 
 
+class _Told(NamedTuple):
+    """What a coroutine waits for that has suspended once already."""
+
+    pending: Any
+
+
 class _GoOn:
-    """A coroutine that has suspended once, as something to await: what it waits for first was told already."""
+    """The coroutine of a call as something to await, begun or not: for how long each of its parts runs is counted."""
 
-    __slots__ = ("_coroutine", "_pending")
+    __slots__ = ("_coroutine", "_host", "_told")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], pending: Any) -> None:
-        self._coroutine, self._pending = coroutine, pending
+    def __init__(self, host: WorkerHost, coroutine: Coroutine[Any, Any, Any], told: _Told | None) -> None:
+        self._host, self._coroutine, self._told = host, coroutine, told
 
     def __await__(self) -> Generator[Any, Any, None]:
-        coroutine, pending = self._coroutine, self._pending
+        host, coroutine, told = self._host, self._coroutine, self._told
+        error: BaseException | None = None
+        sent: Any = None
         while True:
+            if told is not None:
+                error = None
+                try:
+                    sent = yield told.pending
+                except BaseException as thrown:
+                    error = thrown
+            host.since = _monotonic()
             try:
-                sent = yield pending
-            except BaseException as error:
-                try:
-                    pending = coroutine.throw(error)
-                except StopIteration:
-                    return
-            else:
-                try:
-                    pending = coroutine.send(sent)
-                except StopIteration:
-                    return
+                told = _Told(coroutine.send(sent) if error is None else coroutine.throw(error))
+            except StopIteration:
+                return
+            host.rests()
 
 
-async def _go_on(coroutine: Coroutine[Any, Any, Any], pending: Any) -> None:
-    await _GoOn(coroutine, pending)
+async def _go_on(host: WorkerHost, coroutine: Coroutine[Any, Any, Any], told: _Told | None) -> None:
+    await _GoOn(host, coroutine, told)
 
 
 async def _awaited(made: Any) -> Any:

@@ -1,0 +1,58 @@
+"""A component that uses up what it can get. It goes past the SDK, straight to its worker's channel, where that is worse."""
+
+import re
+import sys
+from typing import Any
+
+from interlock import ActionCtx, Component, QueryCtx
+
+hostile = Component("hostile")
+hoard: list[bytearray] = []
+
+
+def worker() -> Any:
+    """The object that runs calls here."""
+    stdout: Any = sys.stdout
+    return stdout._worker
+
+
+@hostile.query
+async def nothing(ctx: QueryCtx) -> None:
+    """An honest call."""
+
+
+@hostile.action
+async def cpu(ctx: ActionCtx) -> None:
+    while True:
+        pass
+
+
+@hostile.action
+async def regex(ctx: ActionCtx) -> None:
+    """It never comes back to Python, where it could be interrupted."""
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+@hostile.action
+async def memory(ctx: ActionCtx) -> None:
+    while True:
+        try:
+            hoard.append(bytearray(1 << 20))
+        except MemoryError:
+            hoard.clear()
+
+
+@hostile.action
+async def logs(ctx: ActionCtx) -> None:
+    """As many lines as the channel takes, past the limit that the SDK keeps."""
+    found, running = worker(), worker().running()
+    while True:
+        found.send(["log", running.number, "INFO", "x" * 1_000])
+
+
+@hostile.action
+async def frames(ctx: ActionCtx) -> None:
+    """Operations without end, whose answers nobody waits for."""
+    found, running = worker(), worker().running()
+    while True:
+        found.send(["op", running.number, found.take_number(), "run", 0, ["query", ["nothing", "", "", False, None, None], {}], []])

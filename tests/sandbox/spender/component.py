@@ -1,0 +1,95 @@
+"""Uses up what it is given, in every way that there is a share of."""
+
+import asyncio
+import re
+from typing import Any
+
+from interlock import ActionCtx, Component, MutationCtx, QueryCtx, Schema, Table
+
+component = Component("spender", schema=Schema(rows=Table({"n": int}).index("by_n", "n")))
+hoard: list[bytearray] = []
+
+
+@component.query
+async def echo(ctx: QueryCtx, value: Any = None) -> Any:
+    return value
+
+
+@component.mutation
+async def pid(ctx: MutationCtx) -> int:
+    import os
+
+    return os.getpid()
+
+
+@component.query
+async def burn(ctx: QueryCtx, rounds: int) -> None:
+    for _ in range(rounds):
+        pass
+
+
+@component.query
+async def spin(ctx: QueryCtx, how: str) -> None:
+    if how == "gathered":
+        await asyncio.gather(deeper(), deeper())
+    elif how == "caught":
+        while True:
+            try:
+                await deeper()
+            except BaseException:
+                continue
+    elif how == "regex":
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    else:
+        await deeper()
+
+
+async def deeper() -> None:
+    while True:
+        pass
+
+
+@component.action
+async def spin_in_an_action(ctx: ActionCtx, how: str) -> None:
+    if how == "regex":
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    await deeper()
+
+
+@component.mutation
+async def keep(ctx: MutationCtx, mib: int) -> int:
+    hoard.append(bytearray(mib << 20))
+    return len(hoard)
+
+
+@component.mutation
+async def put(ctx: MutationCtx, n: int) -> None:
+    await ctx.db.insert("rows", {"n": n})
+
+
+@component.query
+async def rows(ctx: QueryCtx) -> list[int]:
+    return [row["n"] for row in await ctx.db.query("rows").index("by_n").collect()]
+
+
+@component.query
+async def talk(ctx: QueryCtx, lines: int) -> None:
+    for line in range(lines):
+        ctx.log.info("line %d", line)
+
+
+@component.action
+async def wait(ctx: ActionCtx) -> None:
+    await asyncio.sleep(1_000)
+
+
+@component.mutation
+async def put_many(ctx: MutationCtx, count: int) -> int:
+    """All at once, more than may wait at the host at a time."""
+    await asyncio.gather(*[ctx.db.insert("rows", {"n": n}) for n in range(count)])
+    return await ctx.db.query("rows").count()
+
+
+@component.query
+async def get_many(ctx: QueryCtx, count: int) -> list[Any]:
+    return await asyncio.gather(*[ctx.db.get(f"none{n}") for n in range(count)])

@@ -1,0 +1,247 @@
+"""Fair shares: a component that goes beyond what its mount has is stopped with the error that says so, and its neighbours go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.mounting.distributions import install
+
+from interlock import App, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, QueryCtx, components
+from interlock.backend import Backend
+from interlock.functions.caller import Caller
+from interlock.sandbox import pool as pools
+from interlock.sandbox import process as processes
+from interlock.sandbox.failures import FRAMES
+from interlock.sandbox.process import Process
+from interlock.testing import TestBackend
+
+SPENDER = Path(__file__).with_name("spender") / "component.py"
+spender, other = components.spender, components.other
+Running = Callable[[Limits], Any]
+
+
+@pytest.fixture(autouse=True)
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = {"interlock_spender/__init__.py": "", "interlock_spender/component.py": SPENDER.read_text()}
+    install(tmp_path / "site", "interlock-spender", components={"spender": "interlock_spender.component:component"}, files=files)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+
+def mounted(limits: Limits | None) -> App:
+    """The spender with limits, and another one without."""
+    app = App()
+    app.use("spender", limits=limits)
+    app.use("spender", name="other")
+    return app
+
+
+@asynccontextmanager
+async def running(limits: Limits | None) -> AsyncIterator[TestBackend]:
+    async with TestBackend(mounted(limits), isolation="sandbox") as backend:
+        yield backend
+
+
+async def test_cpu_time_adds_up_over_all_calls_of_an_execution() -> None:
+    async with running(Limits(cpu=0.2)) as app:
+
+        async def many(ctx: QueryCtx) -> int:
+            for count in range(1_000):
+                try:
+                    await ctx.run_query(spender.burn, rounds=300_000)
+                except DeadlineExceeded as error:
+                    assert error.what == "CPU time"
+                    assert await ctx.run_query(other.echo, value=count) == count
+                    return count
+            raise AssertionError("it never ended")
+
+        assert await app.query(many) >= 2
+        assert await app.component("spender").query("burn", rounds=10) is None  # another execution has a share of its own
+
+
+async def test_calls_side_by_side_do_not_pay_for_each_other() -> None:
+    """Each runs for itself, and waits for the others: that is not its own time."""
+    async with running(Limits(cpu=0.4)) as app:
+        at = app.component("spender")
+        await asyncio.gather(*[at.query("burn", rounds=300_000 + n) for n in range(60)])
+
+
+@pytest.mark.parametrize("how", ["plain", "gathered", "regex"])
+async def test_a_function_that_spins_is_interrupted_and_says_where_it_was(how: str) -> None:
+    async with running(Limits(cpu=0.1)) as app:
+        at = app.component("spender")
+        before = await at.mutation("pid")
+        spinning = asyncio.ensure_future(at.query("spin", how=how))
+        beside = [asyncio.ensure_future(at.query("echo", value=n)) for n in range(5)]
+        with pytest.raises(DeadlineExceeded, match=r"spender/spin took more than its 0\.1 s of CPU time") as raised:
+            await spinning
+        frames = getattr(raised.value, FRAMES)
+        place = {"regex": "spin"}.get(how, "deeper")
+        assert any(frame.startswith(f"{place} (interlock_spender/component.py:") for frame in frames), frames
+        assert await asyncio.gather(*beside) == [0, 1, 2, 3, 4]
+        assert await at.mutation("pid") != before, "what was interrupted anywhere is not used again"
+        assert await app.component("other").query("echo", value=1) == 1
+
+
+async def test_one_that_does_not_let_itself_be_interrupted_is_ended() -> None:
+    async with running(Limits(cpu=0.1)) as app:
+        with pytest.raises(DeadlineExceeded, match=r"0\.1 s of CPU time"):
+            await app.component("spender").query("spin", how="caught")
+        assert await app.component("spender").query("echo", value=1) == 1
+
+
+@pytest.mark.parametrize("how", ["python", "regex"])
+async def test_the_call_after_one_that_met_its_deadline_does_not_wait_for_it(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_GRACE_SECONDS", 30.0)  # nobody kills it in time
+    async with Backend(mounted(Limits(deadline=0.3)), data=":memory:", env={}) as backend:
+        for attempt in range(20):  # the first start of all takes longer
+            try:
+                await call(backend, "echo")
+            except DeadlineExceeded:
+                assert attempt < 19
+        with pytest.raises(DeadlineExceeded, match="wall time"):
+            await call(backend, "spin_in_an_action", how=how)
+        for attempt in range(20):
+            try:
+                assert await call(backend, "echo", value=how) == how
+            except DeadlineExceeded:
+                assert attempt < 19, "it waits for the one that spins"
+            else:
+                break
+
+
+async def call(backend: Backend, name: str, /, **args: Any) -> Any:
+    caller = Caller(admin=True, source="test", request_id="r")
+    return (await backend.dispatcher.call(None, name, args, caller=caller, component_path="spender")).value
+
+
+async def test_memory_beyond_its_share_is_an_error_of_the_call_and_the_next_has_a_fresh_worker() -> None:
+    async with running(Limits(memory=64 << 20)) as app:
+        at = app.component("spender")
+        assert await at.mutation("keep", mib=30) == 1
+        with pytest.raises(MemoryError):
+            await at.mutation("keep", mib=50)
+        assert await at.mutation("keep", mib=30) == 1
+        assert await app.component("other").mutation("keep", mib=50) == 1
+
+
+async def test_a_worker_that_grows_is_replaced_before_it_meets_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "_LOOK_EVERY", 2)
+    async with running(Limits(memory=64 << 20)) as app:
+        at = app.component("spender")
+        kept = [await at.mutation("keep", mib=8) for _ in range(20)]
+        assert max(kept) < 8
+        assert kept.count(1) >= 2
+
+
+async def test_a_worker_is_replaced_after_so_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "_LOOK_EVERY", 2)
+    monkeypatch.setattr(pools, "_CALLS_MAX", 5)
+    async with running(None) as app:
+        pids = [await app.component("spender").mutation("pid") for _ in range(14)]
+        assert len(set(pids)) >= 2
+        assert pids[0] == pids[3]
+
+
+async def test_what_a_transaction_may_do_is_shared_by_all_calls_of_a_mount() -> None:
+    async with running(Limits(documents_written=3)) as app:
+
+        async def many(ctx: MutationCtx) -> str:
+            for n in range(3):
+                await ctx.run_mutation(spender.put, n=n)
+            with pytest.raises(LimitExceeded) as raised:
+                await ctx.run_mutation(spender.put, n=3)
+            await ctx.run_mutation(other.put, n=4)
+            return raised.value.limit
+
+        assert await app.mutation(many) == "documents_written"
+        assert await app.component("spender").query("rows") == [0, 1, 2]
+        assert await app.component("other").query("rows") == [4]
+
+
+async def test_lines_beyond_its_share_are_dropped_and_those_of_others_are_not() -> None:
+    async with running(Limits(logs=3)) as app:
+
+        async def loud(ctx: QueryCtx) -> None:
+            await ctx.run_query(spender.talk, lines=2)
+            await ctx.run_query(spender.talk, lines=1_000)
+            await ctx.run_query(other.talk, lines=2)
+
+        backend = await app.opened()
+        answer = await backend.dispatcher.run(loud, kind="query", caller=Caller(admin=True, source="test", request_id="r"))
+        kept = [line for line in answer.log_lines if "spender: " in line]
+        assert kept == [f"[INFO] spender: line {n}" for n in (0, 1, 0)]
+        assert [line for line in answer.log_lines if "other: " in line] == ["[INFO] other: line 0", "[INFO] other: line 1"]
+
+
+async def test_calls_that_do_not_come_back_are_not_piled_up_without_end() -> None:
+    async with running(Limits(calls_open=2)) as app:
+        at = app.component("spender")
+        waiting = [asyncio.ensure_future(at.action("wait")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(LimitExceeded, match="calls_open exceeded: 3 of at most 2"):
+            await at.query("echo")
+        assert await app.component("other").query("echo", value=1) == 1
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert await at.query("echo", value=2) == 2
+
+
+async def test_more_operations_than_may_wait_at_the_host_are_kept_back_and_done() -> None:
+    async with running(None) as app:
+        assert await app.component("spender").mutation("put_many", count=1_500) == 1_500
+
+
+# What is gathered crosses together
+
+
+@pytest.fixture
+def crossings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes the host has sent in each crossing; empty it to begin."""
+    sent: list[int] = []
+    flush = Process._flush
+
+    def counted(self: Process) -> None:
+        if self._out and not self.is_over:
+            sent.append(len(self._out))
+        flush(self)
+
+    monkeypatch.setattr(Process, "_flush", counted)
+    return sent
+
+
+@pytest.mark.parametrize("kind", ["query", "mutation", "action"])
+async def test_calls_into_one_mount_that_are_gathered_cross_together(crossings: list[int], kind: str) -> None:
+    async def gather(ctx: Any) -> list[Any]:
+        return await asyncio.gather(*[ctx.run_query(spender.echo, value=n) for n in range(20)])
+
+    async def in_turn(ctx: Any) -> list[Any]:
+        return [await ctx.run_query(spender.echo, value=n) for n in range(20, 40)]
+
+    async def something(ctx: Any) -> Any:
+        return await ctx.run_query(spender.echo, value="a")
+
+    async with running(None) as app:
+        run: dict[str, Callable[[Any], Awaitable[Any]]] = {"query": app.query, "mutation": app.mutation, "action": app.action}
+        await run[kind](something)
+        crossings.clear()
+        assert await run[kind](gather) == list(range(20))
+        together = len(crossings)
+        crossings.clear()
+        assert await run[kind](in_turn) == list(range(20, 40))
+        assert (together, len(crossings)) == (1, 20)
+
+
+async def test_operations_of_a_component_that_are_gathered_cross_together(crossings: list[int]) -> None:
+    async with running(None) as app:
+        at = app.component("spender")
+        await at.query("echo")
+        crossings.clear()
+        assert await at.query("get_many", count=50) == [None] * 50
+        assert len(crossings) < 10, "the call, and the answers in a few pieces"
