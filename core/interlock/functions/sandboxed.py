@@ -112,7 +112,7 @@ class SandboxRunner:
             process = pool.process(env, kept)
             if process.is_stuck or (self._has_env and process.env != env):
                 return None
-            served = _Served(callee.label, process, self._cpu_left(caller), remembers=callee.kind == "mutation")
+            served = _Served(callee.label, process, self._cpu_left(caller), remembers=caller.tx.writable)
             frame = self._frame(callee, checked, execution, served, None, _seconds_left(caller), served.remembers)
             number = process.begin(served, frame)
         except (InterlockError, OSError, Unhealthy, Lost):

@@ -45,9 +45,9 @@ _BEHIND_SECONDS = 0.01
 _SPINS_SECONDS = 0.005
 _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 """How often it is looked whether a worker has stopped to run a call that is over, while a new one waits for it."""
-_NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 16
+_NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 64
 """How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.01
 _OVER_CPU = 0.3
 """How many seconds of CPU time over its limit a call may be before its worker is ended from outside."""
 

@@ -98,7 +98,14 @@ def rehearse() -> None:
 
 def _play(worker: Worker, host: socket.socket) -> None:
     files = {f"{_NAME}/__init__.py": b"", f"{_NAME}/component.py": _COMPONENT.encode()}
-    described = {"path": "rehearsal", "module": f"{_NAME}.component", "object": "component", "files": files, "env": {"A": "b"}}
+    described = {
+        "path": "rehearsal",
+        "module": f"{_NAME}.component",
+        "object": "component",
+        "files": files,
+        "env": {"A": "b"},
+        "native": {},
+    }
     worker.send(["hello", {}, 1])
     host.sendall(encode(["load", {**described, "manifest": False}]))
     frames = Frames()
