@@ -553,6 +553,7 @@ async def test_a_host_that_goes_on_answering_would_be_filled_by_them(scene: Scen
         return most
 
     monkeypatch.setattr(process, "_UNREAD_MAX", 1 << 40)
+    monkeypatch.setattr(process, "OPERATIONS_MAX", 1 << 40)
     assert await most_unread() >= 16 * MIB
     monkeypatch.undo()
 
