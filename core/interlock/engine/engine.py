@@ -228,6 +228,7 @@ class Engine:
                 snapshot = log.validated
                 transaction = Transaction(self, snapshot, True, limits)
                 log.pin(snapshot)
+                lost: Lost | SnapshotGone
                 try:
                     failure: BaseException | None = None
                     value: Any = None
@@ -257,11 +258,12 @@ class Engine:
                     if failure is not None:
                         raise failure
                     return Outcome(value, log.ts_at(seen), seen, transaction.read_set, losses + 1)
-                except (Lost, SnapshotGone) as lost:
-                    losses += 1
-                    turn = await self._lost(lost, transaction, turn, losses, label, deadline_ms)
+                except (Lost, SnapshotGone) as again:
+                    lost = again
                 finally:
                     log.unpin(snapshot)
+                losses += 1
+                turn = await self._lost(lost, transaction, turn, losses, label, deadline_ms)
         finally:
             if turn is not None:
                 committer.turns.end(turn)

@@ -52,7 +52,7 @@ class MemoryTable:
         """Ids in the key interval of `by_id`. Keys of ids keep the order of their text."""
         if self.by_id is None:
             self.by_id = SortedList(self.documents)
-        start, end = (_id_bound(bound) for bound in interval)
+        start, end = [_id_bound(bound) for bound in interval]
         return self.by_id.irange(start, end, (True, False), descending)  # type: ignore[no-any-return]
 
     def count(self, index: int, interval: Interval) -> int:

@@ -61,6 +61,8 @@ def too_deep(caller: Call, callee: Callee) -> CallRefused:
 async def perform(call: CallHost) -> Any:
     """Run a function and give its result, validated. When it is over, so is its context."""
     callee = call.callee
+    raised: BaseException | None = None
+    result: Any = None
     try:
         result = await callee.scope.runner.run(call)
         if call.state == BUSY:
@@ -69,14 +71,16 @@ async def perform(call: CallHost) -> Any:
         call.end()  # whoever drove it is gone: nothing can be waited for
         raise
     except BaseException as error:
+        raised = error
+    if raised is not None:
         try:
             if call.state == BUSY:
                 await call.settle()
         finally:
             call.end()
-        if _is_own_doing(error, call):
-            raise FunctionAborted(callee.label, repr(error)) from error
-        raise
+        if _is_own_doing(raised, call):
+            raise FunctionAborted(callee.label, repr(raised)) from raised
+        raise raised
     if call.queue:
         call.end()
     else:

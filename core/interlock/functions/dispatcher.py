@@ -303,12 +303,14 @@ class Dispatcher:
             await asyncio.shield(earlier)
         ended = self._requests[key] = asyncio.get_running_loop().create_future()
         try:
-            return await self._mutation(callee, args, caller, kept, limits, None)
-        except StorageUnavailable:
+            try:
+                return await self._mutation(callee, args, caller, kept, limits, None)
+            except StorageUnavailable as error:
+                unavailable = error
             # It was refused before it could look whether an earlier attempt stands, perhaps one of another process.
             known = (await self._engine.query(kept.before)).value
             if known is None:
-                raise
+                raise unavailable
             return known
         finally:
             del self._requests[key]
@@ -437,17 +439,21 @@ class Dispatcher:
         watched = None if services.observers is None else _Observed(services, callee, caller, parent)
         if watched is not None:
             watched.start()
+        raised: BaseException | None = None
+        value: Any = None
         try:
             value = await perform_within(call, None, callee.scope.limits, limits)
             if holds_commit_timestamp(value):
                 raise ReturnError(callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
-        except Exception as error:
-            if watched is not None:
-                watched.finish(error)
-            keep_log_lines(error, execution.finish_log())
-            raise
-        finally:
-            await call.close_fetched()
+        except BaseException as error:
+            raised = error
+        await call.close_fetched()
+        if raised is not None:
+            if isinstance(raised, Exception):
+                if watched is not None:
+                    watched.finish(raised)
+                keep_log_lines(raised, execution.finish_log())
+            raise raised
         if watched is not None:
             watched.finish(None)
         return Answer(value, 0, execution.finish_log())

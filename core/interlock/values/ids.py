@@ -25,7 +25,7 @@ def _lanes(width: int) -> int:
 
 
 # Each step moves the upper half of every lane to where it belongs when each number has eight bits instead of five.
-_HALF_16, _HALF_8, _HALF_4, _HALF_2, _HALF_1 = (_lanes(width) for width in (32, 16, 8, 4, 2))
+_HALF_16, _HALF_8, _HALF_4, _HALF_2, _HALF_1 = [_lanes(width) for width in (32, 16, 8, 4, 2)]
 
 
 def _spread(number: int) -> int:
