@@ -105,7 +105,7 @@ run: $(VENV)/.installed $(if $(WORDS),$(VENV)/.$(WORDS)) $(EXAMPLE_NODE)
 test: env browser $(VENV)/.glove
 ifeq ($(TESTS),)
 	nice -n 19 $(MAKE) --no-print-directory compiled & compiling=$$!; \
-	$(BIN)/python -m pytest || { kill $$compiling; exit 1; }; \
+	$(BIN)/python -m pytest || { kill $$compiling 2>/dev/null; exit 1; }; \
 	wait $$compiling && PYTHONPATH=$(COMPILED) $(BIN)/python -m pytest $(TESTS_OF_COMPILED)
 else
 	$(BIN)/python -m pytest $(TESTS)

@@ -39,8 +39,15 @@ def wait_pid(worker: Spawned) -> int:
     return worker.pid
 
 
+def comes(descriptor: int, seconds: float) -> bool:
+    """Whether something can be read within so many seconds. `select` knows no descriptor above 1,023."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 def readable(descriptor: int) -> None:
-    assert select.select([descriptor], [], [], SECONDS_MAX)[0], "nothing came"
+    assert comes(descriptor, SECONDS_MAX), "nothing came"
 
 
 def _exactly(worker: Spawned, length: int) -> bytes:

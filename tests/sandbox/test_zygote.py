@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.sandbox.spawning import ask, receive, wait_exit, wait_pid
+from tests.sandbox.spawning import ask, comes, receive, wait_exit, wait_pid
 
 from interlock.sandbox.confinement import available
 from interlock.sandbox.plan import Plan
@@ -200,17 +200,11 @@ def test_workers_die_with_a_zygote_that_is_killed_also_frozen_ones() -> None:
     os.kill(zygote.pid, signal.SIGKILL)
     for worker in workers:
         assert wait_exit(worker).code is None
-        assert worker.sock.recv(1) == b"" if select_readable(worker.sock.fileno()) else False
+        assert worker.sock.recv(1) == b"" if comes(worker.sock.fileno(), 10) else False
     zygote.close()
     assert not zygote.is_alive
     with pytest.raises(OSError):
         zygote.spawn(Plan())
-
-
-def select_readable(descriptor: int) -> bool:
-    import select
-
-    return bool(select.select([descriptor], [], [], 10)[0])
 
 
 def test_zygote_and_workers_die_with_a_host_that_is_killed() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import select
 import signal
 import socket
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 from tests.sandbox.attacks import bombs, files, kernel, processes, sockets
 from tests.sandbox.attacks.attack import LOOT, Attack
-from tests.sandbox.spawning import receive, wait_exit, wait_pid
+from tests.sandbox.spawning import comes, receive, wait_exit, wait_pid
 
 from interlock.sandbox.confinement import available
 from interlock.sandbox.plan import Plan
@@ -122,7 +121,7 @@ def outlasts(worker: Spawned, cpu: float) -> bool:
     until = time.monotonic() + 20
     while worker.cpu_seconds() < cpu:
         worker.read_status()
-        if worker.exit is not None or select.select([worker.sock], [], [], 0.02)[0] or time.monotonic() > until:
+        if worker.exit is not None or comes(worker.sock.fileno(), 0.02) or time.monotonic() > until:
             return False
     return True
 
