@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -549,3 +550,30 @@ async def test_observers_are_told_of_every_call() -> None:
         ("started", "fail", "client", 0),
         ("finished", "fail", False, False),
     ]
+
+
+@pytest.mark.parametrize("kind", ["mutation", "action"])
+async def test_a_call_that_failed_leaves_nothing_for_the_collector(kind: Any) -> None:
+    """The server lets the collector come seldom: what a client can provoke again and again has to go by itself."""
+    component = Component("failing")
+
+    @getattr(component, kind)
+    async def fail(ctx: Any) -> None:
+        raise AppError("no")
+
+    async def attempt(rooms: Rooms) -> None:
+        try:
+            await rooms.client(kind, "fail")
+        except AppError:
+            pass
+
+    async with running(component) as rooms:
+        await attempt(rooms)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await attempt(rooms)
+            assert gc.collect() < 20
+        finally:
+            gc.enable()

@@ -228,10 +228,10 @@ class Engine:
                 snapshot = log.validated
                 transaction = Transaction(self, snapshot, True, limits)
                 log.pin(snapshot)
-                lost: Lost | SnapshotGone
+                winner: LogEntry | None = None
+                failure: BaseException | None = None
+                value: Any = None
                 try:
-                    failure: BaseException | None = None
-                    value: Any = None
                     try:
                         value = await run(transaction)
                     except SnapshotGone:
@@ -258,21 +258,26 @@ class Engine:
                     if failure is not None:
                         raise failure
                     return Outcome(value, log.ts_at(seen), seen, transaction.read_set, losses + 1)
-                except (Lost, SnapshotGone) as again:
-                    lost = again
+                except Lost as lost:
+                    winner = lost.entry
+                except SnapshotGone:
+                    pass
                 finally:
+                    failure = None  # its traceback holds this frame: together they would wait for the collector
                     log.unpin(snapshot)
                 losses += 1
-                turn = await self._lost(lost, transaction, turn, losses, label, deadline_ms)
+                turn = await self._lost(winner, transaction, turn, losses, label, deadline_ms)
         finally:
             if turn is not None:
                 committer.turns.end(turn)
 
     async def _lost(
-        self, lost: Lost | SnapshotGone, transaction: Transaction, turn: Turn | None, losses: int, label: str, deadline_ms: float
+        self, entry: LogEntry | None, transaction: Transaction, turn: Turn | None, losses: int, label: str, deadline_ms: float
     ) -> Turn | None:
-        """What a loser does before it runs again: nothing at first, then it takes its turn and waits for earlier ones."""
-        entry = lost.entry if isinstance(lost, Lost) else None
+        """What a loser does before it runs again: nothing at first, then it takes its turn and waits for earlier ones.
+
+        `entry` is what won, None where the snapshot was gone.
+        """
         if self.clock.now_ms() >= deadline_ms:
             raise self._conflict(entry, transaction, label)
         turns = self.committer.turns

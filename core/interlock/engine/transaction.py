@@ -262,7 +262,7 @@ class Transaction:
         documents = memory.documents
         if not self._pending:
             return [(key, documents[id]) for key, id in found], exhausted
-        return [(key, self._own_or(id, documents)) for key, id in found], exhausted
+        return [(key, self._own(id, documents)) for key, id in found], exhausted
 
     async def _rows(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[tuple[bytes, bytes]], bool]:
         """(key, packed document) pairs at the snapshot with own writes, and whether the interval ended."""
@@ -288,7 +288,7 @@ class Transaction:
             base = _by_key(memory.keys(index.number, interval, descending), entries)
         return self._merged(index, base, memory.documents, self._memory_correction(table), interval, descending, limit)
 
-    def _own_or(self, id: str, documents: dict[str, bytes]) -> bytes:
+    def _own(self, id: str, documents: dict[str, bytes]) -> bytes:
         pending = self._pending.get(id)
         packed = documents[id] if pending is None else pending.new
         assert packed is not None, "a deleted document's keys are in the overlay"

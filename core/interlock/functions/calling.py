@@ -78,9 +78,12 @@ async def perform(call: CallHost) -> Any:
                 await call.settle()
         finally:
             call.end()
-        if _is_own_doing(raised, call):
-            raise FunctionAborted(callee.label, repr(raised)) from raised
-        raise raised
+        try:
+            if _is_own_doing(raised, call):
+                raise FunctionAborted(callee.label, repr(raised)) from raised
+            raise raised
+        finally:
+            raised = None  # its traceback holds this frame: together they would wait for the collector
     if call.queue:
         call.end()
     else:

@@ -181,10 +181,10 @@ class Dispatcher:
                 return await self._mutation(callee, args, caller, bracket, limits, None)
             return await self._other(callee, args, caller, at, limits, None)
         except Exception as error:
-            outside = self._to_outside(error, callee, caller)
-            if outside is error:
+            crossed = self._to_outside(error, callee, caller)
+            if crossed is None:
                 raise
-            raise outside from error
+            raise crossed from error
 
     async def run(
         self,
@@ -205,10 +205,10 @@ class Dispatcher:
             if kind == "action":
                 return await self._action(callee, {}, caller, None, None)
         except Exception as error:
-            outside = self._to_outside(error, callee, caller)
-            if outside is error:
+            crossed = self._to_outside(error, callee, caller)
+            if crossed is None:
                 raise
-            raise outside from error
+            raise crossed from error
         # Not through the cache: a function that is made anew each time has no name to keep a result under.
         outcome = await self._engine.query(self._prepare(callee, {}, caller, None).run)
         result = outcome.value
@@ -283,15 +283,15 @@ class Dispatcher:
             return await self._query(callee, args, caller, at, limits, parent)
         return await self._action(callee, args, caller, limits, parent)
 
-    def _to_outside(self, error: Exception, callee: Callee, caller: Caller) -> Exception:
-        """An error as it leaves: logged if nobody else will see it whole, and plain where it crosses a component's boundary."""
+    def _to_outside(self, error: Exception, callee: Callee, caller: Caller) -> Exception | None:
+        """Log an error that nobody else will see whole. Gives what leaves in its place where it crosses a component's boundary."""
         if not is_told(error) and caller.source not in _IN_PYTHON:
             log_failure(error, caller.request_id, callee.scope.path, callee.name, self._services.secrets)
         if callee.scope.path and isinstance(error, AppError):
             crossed = plain(error)
             keep_log_lines(crossed, log_lines_of(error))
             return crossed
-        return error
+        return None
 
     async def _request(self, key: RequestKey, callee: Callee, args: Mapping[str, Any], caller: Caller, limits: Limits | None) -> Answer:
         """A mutation that may be sent again. What an attempt is answered holds for the request, so attempts take turns.
@@ -453,7 +453,10 @@ class Dispatcher:
                 if watched is not None:
                     watched.finish(raised)
                 keep_log_lines(raised, execution.finish_log())
-            raise raised
+            try:
+                raise raised
+            finally:
+                raised = None  # its traceback holds this frame: together they would wait for the collector
         if watched is not None:
             watched.finish(None)
         return Answer(value, 0, execution.finish_log())
