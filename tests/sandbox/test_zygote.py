@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import statistics
@@ -205,6 +206,20 @@ def test_workers_die_with_a_zygote_that_is_killed_also_frozen_ones() -> None:
     assert not zygote.is_alive
     with pytest.raises(OSError):
         zygote.spawn(Plan())
+
+
+def test_a_worker_that_is_forgotten_gives_its_descriptors_back(zygote: Zygote) -> None:
+    def held() -> int:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = held()
+    worker = zygote.spawn(Plan())
+    wait_pid(worker)
+    worker.kill()
+    assert held() > before
+    del worker
+    assert held() == before
 
 
 def test_zygote_and_workers_die_with_a_host_that_is_killed() -> None:

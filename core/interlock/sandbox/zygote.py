@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ class Spawned:
         self._pid_there = int(told["pid"])
         if descriptors:
             self._pidfd = descriptors.pop()
+            # Also where nobody hears of its end any more: a loop may be closed before.
+            self._close_pidfd = weakref.finalize(self, os.close, self._pidfd)
         self.pid = self._pid_there if self._pidfd is None else _pid_behind(self._pidfd)
         self._resident_at_start = self._resident()
         if self._killed:
@@ -172,7 +175,7 @@ class Spawned:
 
     def _let_go(self) -> None:
         if self._pidfd is not None:
-            os.close(self._pidfd)
+            self._close_pidfd()
             self._pidfd = None
 
 
