@@ -6,11 +6,13 @@ Start at `main`.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
 import logging
 import os
+import random
 import select
 import signal
 import socket
@@ -19,14 +21,17 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType
 from typing import NoReturn
 
 from interlock.sandbox import memory_imports
 from interlock.sandbox.confinement import process
-from interlock.sandbox.confinement.lockdown import Layers, Lockdown
+from interlock.sandbox.confinement.libc import library
+from interlock.sandbox.confinement.lockdown import Layers, Lockdown, Prepared
 from interlock.sandbox.confinement.seccomp import CHANNEL
+from interlock.sandbox.confinement.steps import Step, take
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.refusals import Refusals
 
@@ -41,7 +46,10 @@ xml.etree.ElementTree zipfile zlib zoneinfo"""
 _NATIVE_SKIPPED = "_test xx _tkinter _curses readline _dbm _gdbm nis ossaudiodev spwd _crypt _posixshmem _multiprocessing _sqlite3 _interp"
 _REQUEST_MAX = 1 << 16
 _POOL, _POOL_HEADER, _HOLES_MAX = 1 << 14, 48, 4_000  # of CPython's allocator
+_LARGER = (*(1 << power for power in range(16, 9, -1)), *range(1000, 8, -16))  # sizes of what the C library gives out
 _BYTES_HEADER = sys.getsizeof(b"")
+_ROUNDS = 20
+_PREPARED_MAX = 64  # plans whose lock-down is kept ready
 _HOST_GONE, _REFUSED, _RETURNED = 0, 93, 97
 
 Worker = Callable[[int, Layers], object]
@@ -64,11 +72,13 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     sys.meta_path.append(memory_imports.packages({name.partition(".")[0] for name in preload}))
     sys.meta_path.append(memory_imports.unloaded(kept))
     _be_first_to_go()
+    _forget_lookups()
     prepare = getattr(worker, "prepare", None)
     if prepare is not None:
         prepare()
     process.forget_environment()
     nursery = Nursery(socket.socket(fileno=control), worker.main)
+    nursery.rehearse()
     # From here on nothing is imported from a file, neither here nor in a worker, and nothing compiled is written.
     sys.dont_write_bytecode = True
     sys.path.clear()
@@ -77,8 +87,16 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     gc.freeze()
     _fork_without_repairs()
     filling = list(_fill_holes())
+    _fill_larger_holes()
     nursery.serve()
     del filling
+
+
+def _forget_lookups() -> None:
+    """Empty the interpreter's cache of attributes of types: to take the place of a name there writes to that name, wherever it lies."""
+    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
+    if clear is not None:
+        clear()
 
 
 def _fork_without_repairs() -> None:
@@ -102,6 +120,28 @@ def _fill_holes() -> Iterator[object]:
             yield made
             if id(made) % _POOL == _POOL_HEADER:  # the first of a new pool: no older one has room
                 break
+
+
+def _fill_larger_holes() -> None:
+    """The same for what the C library allocates: it takes from the end of its heap once nothing before that is free. Never given back."""
+    try:
+        end, malloc, free = _end_of_heap(), library().malloc, library().free
+    except (AttributeError, OSError, ValueError):
+        return  # another C library, or system
+    malloc.restype, free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    for size in _LARGER:
+        for _ in range(_HOLES_MAX):
+            made = malloc(size)
+            if made > end:
+                free(made)  # it came from the end
+                break
+
+
+def _end_of_heap() -> int:
+    for line in Path("/proc/self/maps").read_text(encoding="ascii").splitlines():
+        if line.endswith("[heap]"):
+            return int(line.partition("-")[2].split()[0], 16)
+    raise ValueError("no heap")
 
 
 def _import_standard() -> None:
@@ -130,8 +170,9 @@ class Nursery:
     def __init__(self, control: socket.socket, worker: Worker) -> None:
         self._control, self._worker = control, worker
         self._lockdown, self._refusals = Lockdown(), Refusals()
+        self._prepared: dict[Plan, Prepared] = {}
         self._native = _native()  # found before the fork: to look through all modules costs a worker 0.7 MiB of pages of its own
-        self._null = os.open(os.devnull, os.O_RDWR)
+        self._null = process.out_of_the_way(os.open(os.devnull, os.O_RDWR))
         self._pid = os.getpid()
         self._statuses: dict[int, socket.socket] = {}
         self._forked = 0
@@ -140,9 +181,17 @@ class Nursery:
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
 
+    def rehearse(self) -> None:
+        """Run what every child runs, without the steps: what Python makes when code runs for the first time is then there for all."""
+        random.seed()
+        nothing = [Step("nothing", os.getpid)] * _ROUNDS
+        for number in range(_ROUNDS):
+            take(nothing)
+            Prepared(nothing, nothing).apply(number)
+
     def serve(self) -> NoReturn:
         """Fork when asked, tell of those that end, and end with the host."""
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGCHLD, _woken)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -177,10 +226,22 @@ class Nursery:
                 os.kill(request["pid"], request["signal"])
 
     def _fork(self, plan: Plan, channel: int, status: socket.socket) -> None:
+        """All that can be made is made before: in the child it would be written to pages of its own."""
         self._forked += 1
+        os.set_blocking(channel, False)
+        channel = process.out_of_the_way(channel)
+        try:
+            prepared = self._prepared_for(plan)
+            first = [*process.descriptor_steps(channel, self._null, *prepared.kept), *process.priority_steps(plan.nice)]
+        except BaseException as error:
+            _refuse(channel, f"{type(error).__name__}: {error}")
+            os.close(channel)
+            _tell(status, {"exit": _REFUSED, "cpu": 0.0, "memory_max": 0}, [])
+            status.close()
+            return
         pid = os.fork()
         if pid == 0:
-            self._become_worker(plan, channel)
+            self._become_worker(first, prepared, arms=plan.isolation == "sandbox", reads_files=not plan.is_sealed)
         os.close(channel)
         self._statuses[pid] = status
         handle = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
@@ -188,23 +249,31 @@ class Nursery:
         for descriptor in handle:
             os.close(descriptor)
 
-    def _become_worker(self, plan: Plan, channel: int) -> NoReturn:
+    def _prepared_for(self, plan: Plan) -> Prepared:
+        """The lock-down of such a plan, whatever its worker is called."""
+        plan = replace(plan, name="")
+        prepared = self._prepared.get(plan)
+        if prepared is None:
+            if len(self._prepared) >= _PREPARED_MAX:
+                for descriptor in self._prepared.pop(next(iter(self._prepared))).kept:
+                    os.close(descriptor)
+            prepared = self._prepared[plan] = self._lockdown.prepare(plan, parent=self._pid)
+        return prepared
+
+    def _become_worker(self, first: list[Step], prepared: Prepared, *, arms: bool, reads_files: bool) -> NoReturn:
         try:
             try:
                 signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                process.keep_only(channel, self._null)
-                channel = CHANNEL
-                process.stand_behind(plan.nice)
-                layers = self._lockdown.apply(plan, number=self._forked, parent=self._pid)
-                if plan.isolation == "sandbox":
-                    self._refusals.arm(reads_files=not plan.is_sealed)
+                take(first)
+                layers = prepared.apply(self._forked)
+                if arms:
+                    self._refusals.arm(reads_files=reads_files)
                 for name in self._native:  # tidiness alone: whoever looks for ctypes finds it, and the filter holds all the same
                     sys.modules.pop(name, None)
             except BaseException as error:
-                _refuse(channel, f"{type(error).__name__}: {error}")
+                _refuse(CHANNEL, f"{type(error).__name__}: {error}")
                 os._exit(_REFUSED)
-            self._worker(channel, layers)
+            self._worker(CHANNEL, layers)
         finally:  # whatever it raises: nobody is here to be told, and no code of the nursery may run on
             os._exit(_RETURNED)
 
@@ -218,6 +287,10 @@ class Nursery:
                 code = os.waitstatus_to_exitcode(status)
                 _tell(told, {"exit": code, "cpu": usage.ru_utime + usage.ru_stime, "memory_max": usage.ru_maxrss << 10}, [])
                 told.close()
+
+
+def _woken(number: int, frame: object) -> None:
+    """The wake-up descriptor says it all. Workers keep this handler: they have no children."""
 
 
 def _watched_parent() -> int | None:

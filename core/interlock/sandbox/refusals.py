@@ -108,13 +108,14 @@ class Refusals:
     def __init__(self) -> None:
         self._armed: dict[str, tuple[str, str]] = {}
         self._if_reading = {event: told for event, told in _WHAT.items() if event not in _READING}
+        # Made before the fork, as all that a child would otherwise have to make.
+        self._of_os = {name: _refusing(what, remedy) for name, (what, remedy) in _WITHOUT_EVENT.items() if hasattr(os, name)}
         sys.addaudithook(self._look)
 
     def arm(self, *, reads_files: bool) -> None:
         """From now on refuse. With `reads_files` what reads is left to the kernel."""
         if not reads_files:
-            for name, (what, remedy) in _WITHOUT_EVENT.items():
-                setattr(os, name, _refusing(what, remedy))
+            vars(os).update(self._of_os)
             if sys.version_info < (3, 12):
                 threading._start_new_thread = _thread.start_new_thread = self._refuse_thread  # type: ignore[attr-defined, assignment]
         self._armed = self._if_reading if reads_files else _WHAT

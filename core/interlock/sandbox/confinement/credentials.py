@@ -7,17 +7,18 @@ import os
 import stat
 import struct
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from interlock.sandbox.confinement.libc import (
     PR_CAP_AMBIENT,
     PR_CAPBSET_DROP,
+    PR_CAPBSET_READ,
     PR_SET_SECUREBITS,
-    last_error,
     library,
     prctl,
+    prctl_arguments,
 )
+from interlock.sandbox.confinement.steps import Step, take
 
 # A range that neither systemd nor Debian gives out, inside what the usual user namespaces map.
 FIRST_UID, LAST_UID = 60706, 61183
@@ -29,22 +30,37 @@ _NEEDED = 1 << 5 | 1 << 6 | 1 << 7  # CAP_KILL, CAP_SETGID, CAP_SETUID
 _SECUREBITS = 0b11101111
 
 
-def forbid_capabilities() -> None:
+def forbid_steps() -> list[Step]:
     """No program and no change of user gives a capability from now on. Without the right to say so: no_new_privs has to do."""
-    with suppress(OSError):
-        for capability in range(64):  # until the first that this kernel does not know
-            prctl(PR_CAPBSET_DROP, capability)
-    for option, argument in ((PR_SET_SECUREBITS, _SECUREBITS), (PR_CAP_AMBIENT, _CLEAR_ALL_AMBIENT)):
-        with suppress(OSError):
-            prctl(option, argument)
+    options: list[tuple[int, int]] = [(PR_CAPBSET_DROP, capability) for capability in range(_capabilities())]
+    options += [(PR_SET_SECUREBITS, _SECUREBITS), (PR_CAP_AMBIENT, _CLEAR_ALL_AMBIENT)]
+    return [Step("forbid capabilities", library().prctl, prctl_arguments(*option), must=False) for option in options]
+
+
+def _capabilities() -> int:
+    """How many this kernel knows."""
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_READ, capability)
+        except OSError:
+            return capability
+    return 64
+
+
+def forbid_capabilities() -> None:
+    """Go through `forbid_steps`."""
+    take(forbid_steps())
+
+
+def drop_steps() -> list[Step]:
+    """Give up every capability. Harmless for who has none."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION, 0), 8)
+    return [Step("capset", library().capset, (header, ctypes.create_string_buffer(24)))]
 
 
 def drop_capabilities() -> None:
-    """Give up every capability. Harmless for who has none. Raises OSError."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION, 0), 8)
-    none = ctypes.create_string_buffer(24)
-    if library().capset(header, none) != 0:
-        raise last_error("capset")
+    """Go through `drop_steps`. Raises OSError."""
+    take(drop_steps())
 
 
 def can_leave_root() -> bool:

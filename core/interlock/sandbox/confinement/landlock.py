@@ -13,7 +13,8 @@ import stat
 import struct
 from collections.abc import Iterable
 
-from interlock.sandbox.confinement.libc import IS_LINUX, last_error, syscall
+from interlock.sandbox.confinement.libc import IS_LINUX, last_error, library, syscall
+from interlock.sandbox.confinement.steps import Step, take
 from interlock.sandbox.confinement.syscall_numbers import X86_64
 
 # The same on every architecture.
@@ -39,27 +40,37 @@ def _handled(version: int) -> bytes:
     return struct.pack("=QQQ", files, network, scopes)[: 8 if version < 4 else 16 if version < 6 else 24]
 
 
-def restrict(readable: Iterable[str] = ()) -> int:
-    """Deny this process and its children all that Landlock can, but reading what lies in `readable`. Gives the version.
+def ruleset(readable: Iterable[str] = ()) -> int:
+    """A descriptor of what denies all that Landlock can, but reading what lies in `readable`.
 
-    Needs no_new_privs. Raises OSError, also where there is no Landlock or a path of `readable` is missing.
+    Raises OSError, also where there is no Landlock or a path of `readable` is missing.
     """
     version = abi()
     if version < 1:
         raise OSError(errno.EOPNOTSUPP, "Landlock is not available")
     attributes = _handled(version)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    ruleset = syscall(_CREATE, buffer, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
-    if ruleset < 0:
+    made = syscall(_CREATE, buffer, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
+    if made < 0:
         raise last_error("landlock_create_ruleset")
     try:
         for path in readable:
-            _allow_reading(ruleset, path)
-        if syscall(_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0)) < 0:
-            raise last_error("landlock_restrict_self")
-    finally:
-        os.close(ruleset)
-    return version
+            _allow_reading(made, path)
+    except OSError:
+        os.close(made)
+        raise
+    return made
+
+
+def steps(ruleset: int) -> list[Step]:
+    """Put it over this process and its children, for good, and close it. Needs no_new_privs."""
+    arguments = (ctypes.c_long(_RESTRICT), ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    return [Step("landlock_restrict_self", library().syscall, arguments), Step("close", os.close, (ruleset,))]
+
+
+def restrict(readable: Iterable[str] = ()) -> None:
+    """Both at once."""
+    take(steps(ruleset(readable)))
 
 
 def _allow_reading(ruleset: int, path: str) -> None:

@@ -9,18 +9,22 @@ import ctypes
 import os
 import platform
 import sys
+from typing import Any
 
 MACHINE = platform.machine()
 IS_LINUX = sys.platform == "linux"
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_SET_MDWE = 65
+PR_GET_MDWE = 66
 
+_NOTHING = ctypes.c_ulong(0)
 _libc = ctypes.CDLL(None, use_errno=True) if IS_LINUX else None
 
 
@@ -39,11 +43,15 @@ def last_error(what: str) -> OSError:
 
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2). Raises OSError."""
-    padded = (*arguments, 0, 0, 0, 0)[:4]
-    result: int = library().prctl(ctypes.c_int(option), *(ctypes.c_ulong(value) for value in padded))
+    result: int = library().prctl(*prctl_arguments(option, *arguments))
     if result < 0:
         raise last_error(f"prctl({option})")
     return result
+
+
+def prctl_arguments(option: int, *arguments: int) -> tuple[Any, ...]:
+    """The five that prctl(2) takes."""
+    return (ctypes.c_int(option), *map(ctypes.c_ulong, arguments), *(_NOTHING,) * (4 - len(arguments)))
 
 
 def syscall(number: int, *arguments: object) -> int:

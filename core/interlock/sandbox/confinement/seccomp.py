@@ -21,7 +21,8 @@ import struct
 
 from interlock.sandbox.confinement import bpf
 from interlock.sandbox.confinement.bpf import Where
-from interlock.sandbox.confinement.libc import MACHINE, last_error, syscall
+from interlock.sandbox.confinement.libc import MACHINE, library, syscall
+from interlock.sandbox.confinement.steps import Step, take
 from interlock.sandbox.confinement.syscall_numbers import AUDIT_ARCH, NUMBERS
 
 CHANNEL = 3
@@ -104,15 +105,24 @@ def why_not() -> str | None:
     return None if number == errno.EFAULT else f"the kernel answers {errno.errorcode.get(number, number)}"
 
 
-def install(packed: bytes) -> None:
-    """Put the filter over this thread, which must be the only one, for good. Needs no_new_privs. Raises OSError."""
-    ready = bytearray(packed)
-    place = struct.pack("=I", _PID_PLACE)
-    at = ready.find(place)
+def steps(packed: bytes) -> list[Step]:
+    """Put the filter over this thread, which must be the only one, for good. Needs no_new_privs."""
+    at = packed.find(struct.pack("=I", _PID_PLACE))
     assert at % 8 == 4, "the place is the constant of an instruction"
-    ready[at : at + 4] = struct.pack("=I", os.getpid())
-    instructions = ctypes.create_string_buffer(bytes(ready), len(ready))
-    header = struct.pack("=HxxxxxxQ", len(ready) // 8, ctypes.addressof(instructions))
+    instructions = ctypes.create_string_buffer(packed, len(packed))
+    header = struct.pack("=HxxxxxxQ", len(packed) // 8, ctypes.addressof(instructions))
     argument = ctypes.create_string_buffer(header, len(header))
-    if syscall(NUMBERS[MACHINE]["seccomp"], ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(0), argument) != 0:
-        raise last_error("seccomp")
+    call = (ctypes.c_long(NUMBERS[MACHINE]["seccomp"]), ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(0), argument)
+    return [
+        Step("say who may be signalled", _write_pid, (ctypes.c_uint32.from_buffer(instructions, at),)),
+        Step("seccomp", library().syscall, call),
+    ]
+
+
+def _write_pid(place: ctypes.c_uint32) -> None:
+    place.value = os.getpid()
+
+
+def install(packed: bytes) -> None:
+    """Go through `steps`. Raises OSError."""
+    take(steps(packed))

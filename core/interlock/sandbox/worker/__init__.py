@@ -22,7 +22,9 @@ def prepare() -> None:
     """What is done once in the zygote, for every worker that is forked from it."""
     determinism.install()
     rehearse()
-    _made.append(Worker(CHANNEL))
+    worker = Worker(CHANNEL)
+    worker.interruption.listen()
+    _made.append(worker)
 
 
 def main(fd: int, layers: Mapping[str, Any]) -> NoReturn:

@@ -4,7 +4,7 @@ A timer of the worker's own CPU time ticks while it runs. Each tick counts for t
 its CPU time or its deadline, `Overtime` rises between two instructions of the component; never in code of the SDK, which others
 rely on. It is no boundary: code that takes the signal away, or stays in C, is ended by the host, from outside.
 
-Start at `watch`.
+Start at `listen`.
 """
 
 from __future__ import annotations
@@ -45,12 +45,16 @@ class Interruption:
         self._looked = 0.0
         self.files: Collection[str] = ()
 
+    def listen(self) -> None:
+        """Take the signal of the timer. What is forked from this process takes it too."""
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGPROF, self._tick)
+
     def watch(self) -> None:
-        """From now on. Once a process, since timers are not inherited."""
+        """From now on. Once a process, since timers are not inherited. Needs `listen`."""
         if not hasattr(signal, "setitimer"):
             return
         self._looked = _process_time()
-        signal.signal(signal.SIGPROF, self._tick)
         signal.setitimer(signal.ITIMER_PROF, TICK_SECONDS, TICK_SECONDS)
 
     def _tick(self, number: int, frame: FrameType | None) -> Any:
