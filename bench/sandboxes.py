@@ -121,8 +121,10 @@ async def memory() -> Figures:
             await asyncio.sleep(0.3)  # they are frozen by then
             pids = [pid for n in range(MOUNTS) for pid in pool_of(backend, f"quiet_{n}").pids]
             own = [sum(rolled_up(pid, "Private_Clean", "Private_Dirty")) for pid in pids]
-            whole = sum(sum(rolled_up(pid, "Pss")) for pid in (os.getpid(), shared().pid, *pids))
-            assert len(own) == MOUNTS
+            zygote = shared().pid
+            children = [int(pid) for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]
+            assert len(own) == MOUNTS and set(pids) <= set(children)  # and one that stands ready
+            whole = sum(sum(rolled_up(pid, "Pss")) for pid in (os.getpid(), zygote, *children))
     return {"own MiB": statistics.median(own) / 1024, "in all MiB": whole / 1024}
 
 

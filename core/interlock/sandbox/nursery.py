@@ -49,6 +49,7 @@ _POOL, _POOL_HEADER, _HOLES_MAX = 1 << 14, 48, 4_000  # of CPython's allocator
 _LARGER = (*(1 << power for power in range(16, 9, -1)), *range(1000, 8, -16))  # sizes of what the C library gives out
 _BYTES_HEADER = sys.getsizeof(b"")
 _ROUNDS = 20
+_IDLE_MS = 5  # without a request: then what is not needed yet is done
 _PREPARED_MAX = 64  # plans whose lock-down is kept ready
 _HOST_GONE, _REFUSED, _RETURNED = 0, 93, 97
 
@@ -175,6 +176,7 @@ class Nursery:
         self._null = process.out_of_the_way(os.open(os.devnull, os.O_RDWR))
         self._pid = os.getpid()
         self._statuses: dict[int, socket.socket] = {}
+        self._spares: list[tuple[Plan, int, socket.socket]] = []
         self._forked = 0
         self._unread = b""
         self._wake_read, self._wake_write = socket.socketpair()
@@ -200,7 +202,10 @@ class Nursery:
         if host is not None:
             poll.register(host, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll():
+            ready = poll.poll(_IDLE_MS if self._spares else None)
+            if not ready:
+                self._fork_spares()
+            for descriptor, _ in ready:
                 if descriptor == self._control.fileno():
                     self._take_request()
                 elif descriptor == self._wake_read.fileno():
@@ -221,9 +226,18 @@ class Nursery:
         for request in map(json.loads, lines):
             if "signal" not in request:
                 channel, status = descriptors
-                self._fork(Plan.from_json(request), channel, socket.socket(fileno=status))
+                self._fork_spares()
+                self._spares.append((Plan.from_json(request["plan"]), channel, socket.socket(fileno=status)))
+                if request["at_once"]:
+                    self._fork_spares()
             elif request["pid"] in self._statuses:  # not reaped yet, so the number is still its own
                 os.kill(request["pid"], request["signal"])
+
+    def _fork_spares(self) -> None:
+        """Those that were to be forked when there is time. When another one is asked for, one of them may be needed."""
+        spares, self._spares = self._spares, []
+        for spare in spares:
+            self._fork(*spare)
 
     def _fork(self, plan: Plan, channel: int, status: socket.socket) -> None:
         """All that can be made is made before: in the child it would be written to pages of its own."""

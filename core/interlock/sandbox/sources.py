@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -30,7 +31,7 @@ _KINDS = frozenset({".py", ".json", ".txt", ".toml", ".csv", ".html", ".md", ".t
 _PRELOADED = frozenset({"interlock", "orjson", "pydantic", "pydantic-core", "typing-extensions", "annotated-types", "typing-inspection"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Source:
     """A component's object, `module:name`, and the files that importing it may need. `key` names these bytes.
 
@@ -54,7 +55,12 @@ class Source:
         for path in sorted(files):
             digest.update(f"\0{path}\0{len(files[path])}\0".encode())
             digest.update(files[path])
-        return cls(module.strip(), name.strip(), files, digest.hexdigest(), dict(native or {}), left_out)
+        made = cls(module.strip(), name.strip(), files, digest.hexdigest(), dict(native or {}), left_out)
+        return _alive.setdefault((made.key, left_out), made)
+
+
+_alive: WeakValueDictionary[tuple[str, tuple[str, ...]], Source] = WeakValueDictionary()
+"""Mounts of one component hold its files once."""
 
 
 def installed_files(place: str, requires: Iterable[str], *, where: str, native: bool = False) -> Source:

@@ -18,7 +18,7 @@ import time
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from interlock.errors import MountError
@@ -186,6 +186,8 @@ class Zygote:
         self._process, self._control = process, control
         self._lock = threading.Lock()
         self._owner = os.getpid()
+        self._spare: Spawned | None = None
+        self._spare_lock = threading.Lock()
 
     @classmethod
     def launch(cls, *, worker: str = _WORKER, preload: Iterable[str] = (), path: Iterable[str] = (), hash_seed: int = 0) -> Zygote:
@@ -233,15 +235,33 @@ class Zygote:
     def spawn(self, plan: Plan) -> Spawned:
         """Ask for a worker. What is written to its `sock` waits there until it is confined.
 
+        One more of that plan is made when the zygote has nothing else to do, and stands ready: confined, and without a component.
         A refusal to confine comes as the first frame on `sock`, and the worker is gone. Raises OSError when the zygote is.
         """
+        if plan.isolation != "sandbox":
+            return self._ask(plan, at_once=True)
+        with self._spare_lock:
+            spare, self._spare = self._spare, None
+            if spare is not None and not _fits(spare, plan):
+                spare.close()
+                spare = None
+            made = spare or self._ask(plan, at_once=True)
+            made.plan = plan
+            try:
+                self._spare = self._ask(plan, at_once=False)
+            except OSError:
+                made.close()
+                raise
+        return made
+
+    def _ask(self, plan: Plan, *, at_once: bool) -> Spawned:
         channel, worker_channel = socket.socketpair()
         status, worker_status = socket.socketpair()
         channel.setblocking(False)
         status.setblocking(False)
         with worker_channel, worker_status:
             try:
-                self._send(plan.to_json(), [worker_channel.fileno(), worker_status.fileno()])
+                self._send({"plan": plan.to_json(), "at_once": at_once}, [worker_channel.fileno(), worker_status.fileno()])
             except OSError:
                 channel.close()
                 status.close()
@@ -255,6 +275,10 @@ class Zygote:
 
     def close(self) -> None:
         """End it, and with it every worker."""
+        with self._spare_lock:
+            if self._spare is not None:
+                self._spare.close()
+                self._spare = None
         self._control.close()
         if self._owner != os.getpid():
             return
@@ -267,6 +291,12 @@ class Zygote:
     def _send(self, request: dict[str, object], descriptors: list[int]) -> None:
         with self._lock:
             socket.send_fds(self._control, [json.dumps(request).encode() + b"\n"], descriptors)
+
+
+def _fits(spare: Spawned, plan: Plan) -> bool:
+    """Whether it is confined as the plan says, and lives: where memory runs out it is the first to go."""
+    spare.read_status()
+    return spare.exit is None and replace(spare.plan, name="") == replace(plan, name="")
 
 
 _shared: Zygote | None = None

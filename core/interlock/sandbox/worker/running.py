@@ -21,6 +21,7 @@ from interlock.errors import DeadlineExceeded
 from interlock.sandbox.failures import frames_of, make, tell
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
+from interlock.sandbox.worker.heap import trim
 from interlock.sandbox.worker.determinism import Still, stand_still
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.interruption import Interruption, Overtime
@@ -157,6 +158,7 @@ class Worker:
             return
         self.send(["loaded", manifest])
         self.channel.flush()  # a call that does not come back would hold it up
+        trim()
 
     @staticmethod
     def _told(error: BaseException) -> list[Any]:
