@@ -122,10 +122,14 @@ async def memory() -> Figures:
             pids = [pid for n in range(MOUNTS) for pid in pool_of(backend, f"quiet_{n}").pids]
             own = [sum(rolled_up(pid, "Private_Clean", "Private_Dirty")) for pid in pids]
             zygote = shared().pid
-            children = [int(pid) for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]
-            assert len(own) == MOUNTS and set(pids) <= set(children)  # and one that stands ready
-            whole = sum(sum(rolled_up(pid, "Pss")) for pid in (os.getpid(), zygote, *children))
+            workers = children(zygote)
+            assert len(own) == MOUNTS and set(pids) < set(workers)  # and one that stands ready
+            whole = sum(sum(rolled_up(pid, "Pss")) for pid in (os.getpid(), zygote, *workers))
     return {"own MiB": statistics.median(own) / 1024, "in all MiB": whole / 1024}
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def rolled_up(pid: int | None, *names: str) -> list[int]:

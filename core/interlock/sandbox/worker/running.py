@@ -21,8 +21,8 @@ from interlock.errors import DeadlineExceeded
 from interlock.sandbox.failures import frames_of, make, tell
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
-from interlock.sandbox.worker.heap import trim
 from interlock.sandbox.worker.determinism import Still, stand_still
+from interlock.sandbox.worker.heap import trim
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.interruption import Interruption, Overtime
 from interlock.sandbox.worker.loop import WorkerLoop
