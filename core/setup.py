@@ -10,7 +10,9 @@ from setuptools import setup
 
 COMPILED = {
     "engine": "budget catalog committer engine interval_index live memory_table read_set transaction turns write_log",
-    "functions": "action_host call calling dispatcher host inline meter reading scope triggers",
+    "functions": "action_host call calling dispatcher host inline meter reading replay sandboxed scope triggers",
+    "sandbox": "digests frames process",
+    "sandbox/worker": "cache host running",
     "sdk": "conversion",
     "server": "binding decoding http_api",
     "storage": "batch log_body",

@@ -59,6 +59,11 @@ class ReadSet:
         for index, intervals in other.intervals.items():
             self.intervals.setdefault(index, {}).update(intervals)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all was looked at."""
+        return not (self.ids or self.intervals or self.names)
+
     def __len__(self) -> int:
         return len(self.ids) + sum(map(len, self.intervals.values())) + len(self.names)
 

@@ -205,9 +205,12 @@ class WriteLog:
 
     def find_conflict(self, read_set: ReadSet, snapshot: int) -> LogEntry | None:
         """The first entry above the snapshot that touched what was read."""
-        if snapshot == self.validated:
+        if snapshot == self.validated or read_set.is_empty:
             return None
-        return next((entry for entry in self.after(snapshot) if read_set.is_touched_by(entry)), None)
+        for entry in self.after(snapshot):
+            if read_set.is_touched_by(entry):
+                return entry
+        return None
 
     # versions
 

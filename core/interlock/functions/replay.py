@@ -24,7 +24,11 @@ _STEPS_A_TURN = 64
 
 
 class Stale(Exception):
-    """A worker was mistaken about what it remembered: the call runs again, and asks."""
+    """A worker was mistaken about what it remembered, in this `step`: the call runs again, and asks."""
+
+    def __init__(self, step: list[Any]) -> None:
+        super().__init__(step)
+        self.step = step
 
 
 async def replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any], Scan]) -> None:
@@ -38,33 +42,47 @@ async def replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any
             await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
             if call.is_stopped:
                 raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
-        match step:
-            case ["scan", told, None | int() as count, str(shown)]:
-                scan = scan_of(told)
-                try:
-                    index = find_index(tx, call.callee.scope.path, scan)
-                    if index is None:
-                        raise Stale
-                    room = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
-                    if count is None or count > room:
-                        count = room
-                    rows = await tx.scan_packed(index, interval_of(index, scan), scan.descending, count)
-                except InterlockError:
-                    raise Stale from None  # the function has to meet it where it reads
-                if digest(rows) != shown:
-                    raise Stale
-            case ["get", str(id), str(shown)]:
-                table = call.table_of(id)
-                try:
-                    packed = None if table is None else await tx.get_packed(table, id)
-                except InterlockError:
-                    raise Stale from None
-                if packed is None or digest([packed]) != shown:
-                    raise Stale
-            case ["patch", str(id), dict(fields)]:
-                try:
-                    await call.patch(id, fields)
-                except InterlockError:
-                    raise Stale from None
-            case _:
+        if type(step) is not list or not 3 <= len(step) <= 4:
+            raise FrameError("a step that is none")
+        name, told, last = step[0], step[1], step[-1]
+        if len(step) == 4:
+            count = step[2]
+            if name != "scan" or not (count is None or type(count) is int) or type(last) is not str:
                 raise FrameError("a step that is none")
+            rows = await _scanned(call, scan_of(told), count)
+            if rows is None or digest(rows) != last:
+                raise Stale(step)
+        elif name == "patch" and type(told) is str and type(last) is dict:
+            try:
+                await call.patch(told, last)
+            except InterlockError:
+                raise Stale(["get", told]) from None
+        elif name == "get" and type(told) is str and type(last) is str:
+            packed = await _gotten(call, told)
+            if packed is None or digest([packed]) != last:
+                raise Stale(step)
+        else:
+            raise FrameError("a step that is none")
+
+
+async def _scanned(call: TransactionHost, scan: Scan, count: int | None) -> list[bytes] | None:
+    """What the transaction reads there; None where that is refused, which the function has to meet itself."""
+    tx = call.tx
+    try:
+        index = find_index(tx, call.callee.scope.path, scan)
+        if index is None:
+            return None
+        room = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
+        if count is None or count > room:
+            count = room
+        return await tx.scan_packed(index, interval_of(index, scan), scan.descending, count)
+    except InterlockError:
+        return None
+
+
+async def _gotten(call: TransactionHost, id: str) -> bytes | None:
+    try:
+        table = call.table_of(id)
+        return None if table is None else await call.tx.get_packed(table, id)
+    except InterlockError:
+        return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from interlock.clock import SystemClock
@@ -49,7 +50,7 @@ class SandboxRunner:
     """Runs the functions of one instance in its workers. What a test or tool writes on the spot is in this process, and runs here."""
 
     def __init__(self, instance: Instance, pool: Pool, inline: InlineRunner, env: Callable[[], Mapping[str, Any]]) -> None:
-        self._instance, self.pool, self._inline, self._env = instance, pool, inline, env
+        self._instance, self.pool, self._local, self._env = instance, pool, inline, env
         self._has_env = bool(instance.manifest.env)
         self._key = f"worker of {instance.path}"
         share = None if instance.limits is None else instance.limits.calls_open
@@ -57,7 +58,7 @@ class SandboxRunner:
 
     async def run(self, call: CallHost) -> Any:
         if call.callee.handler is not None:
-            return await self._inline.run(call)
+            return await self._local.run(call)
         pool = self.pool
         if pool.calls_open >= self._open_max:
             raise LimitExceeded("calls_open", pool.calls_open + 1, self._open_max)
@@ -71,19 +72,19 @@ class SandboxRunner:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = 0
-        # None: it has been mistaken, so it asks for everything, and remembers that instead.
-        remembers: bool | None = tx is not None and tx.writable and call.callee.kind != "action"
+        # A step: it has been mistaken in that, so it asks for everything, and remembers that instead.
+        remembers: bool | list[Any] = tx is not None and tx.writable and call.callee.kind != "action"
         while True:
             mark = tx.begin_layer() if tx is not None and writes else None
             try:
                 value = await self._attempt(call, alone=losses > 0, remembers=remembers)
                 if call.state == BUSY:
                     await call.settle()
-            except Stale:
+            except Stale as stale:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
                 call.children = 0
-                remembers = None
+                remembers = stale.step
                 continue
             except Lost as lost:
                 if tx is not None and mark is not None:
@@ -139,7 +140,7 @@ class SandboxRunner:
         served: _Served,
         call: CallHost | None,
         seconds_left: float | None,
-        remembers: bool | None,
+        remembers: bool | list[Any],
     ) -> list[Any]:
         """A call as it is sent; `call` where its turn has come."""
         services = execution.services
@@ -159,7 +160,7 @@ class SandboxRunner:
             remembers,
         ]
 
-    async def _attempt(self, call: CallHost, *, alone: bool, remembers: bool | None) -> Any:
+    async def _attempt(self, call: CallHost, *, alone: bool, remembers: bool | list[Any]) -> Any:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
@@ -181,42 +182,53 @@ class SandboxRunner:
                 facts[self._key] = process
             if self._has_env and process.env != env:
                 process.set_env(env)
-            served = _Served(callee.label, process, _cpu_left(call), remembers=bool(remembers))
+            served = _Served(callee.label, process, _cpu_left(call), remembers=remembers is True)
             number = process.begin(served, self._frame(callee, call.args, execution, served, call, _seconds_left(call), remembers))
         served.bind(call)
         timer = None
         if call.deadline_ms is not None:
-            timer = services.clock.call_at(call.deadline_ms, lambda: self._expire(process, served, call))
+            timer = services.clock.call_at(call.deadline_ms, partial(self._expire, process, served, call))
+        value: Any = None
+        failed: BaseException | None = None
         try:
+            value = await process.end(number)
+        except BaseException as raised:
+            failed = raised
+        if served.steps:  # before its result counts, or its error
             try:
-                value = await process.end(number)
+                await served.take_over(served.steps)
+            except BaseException as raised:
+                failed = raised
+        if timer is not None:
+            timer.cancel()
+        if alone:
+            process.retire()
+        over = _charge(call, served.cpu)
+        if failed is not None:
+            try:
+                raise self._seen(failed, process, served, callee)
             finally:
-                if served.steps:  # before its result counts, or its error
-                    await served.take_over(served.steps)
-        except DeadlineExceeded:
-            if served.has_spun:
-                self.pool.let_go(process)  # it was interrupted, in whatever that was
-            raise
-        except MemoryError:
-            self.pool.let_go(process)  # it is too full to be of use
-            raise
-        except Refused as refused:
-            raise ComponentCrashed(self._instance.path, callee.name, str(refused)) from None
-        except FrameError as error:
-            process.kill(f"it broke the protocol: {error}", served)
-            raise ComponentCrashed(self._instance.path, callee.name, f"it broke the protocol: {error}") from None
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if alone:
-                process.retire()
-            over = _charge(call, served.cpu)
+                failed = None  # its traceback holds this frame: together they would wait for the collector
         if served.failure is not None:
             raise served.failure
         if over is not None:
             raise over
         self.pool.succeeded()
         return value
+
+    def _seen(self, failed: BaseException, process: Process, served: _Served, callee: Callee) -> BaseException:
+        """What an error of a call is to its caller, and what it means for the worker."""
+        if isinstance(failed, DeadlineExceeded):
+            if served.has_spun:
+                self.pool.let_go(process)  # it was interrupted, in whatever that was
+        elif isinstance(failed, MemoryError):
+            self.pool.let_go(process)  # it is too full to be of use
+        elif isinstance(failed, Refused):
+            return ComponentCrashed(self._instance.path, callee.name, str(failed))
+        elif isinstance(failed, FrameError):
+            process.kill(f"it broke the protocol: {failed}", served)
+            return ComponentCrashed(self._instance.path, callee.name, f"it broke the protocol: {failed}")
+        return failed
 
     @staticmethod
     def _expire(process: Process, served: _Served, call: CallHost) -> None:
@@ -573,40 +585,50 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _scan(told: Any) -> Scan:
-    match told:
-        case [str(table), str(index), list(equal), bounds, bool(descending)]:
-            pairs = []
-            for pair in equal:
-                if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str:
-                    raise FrameError("an equality that is none")
-                pairs.append((pair[0], pair[1]))
-            return Scan(table, index, tuple(pairs), None if bounds is None else _bounds(bounds), descending)
-    raise FrameError("a scan that is none")
+    if type(told) is not list or len(told) != 5:
+        raise FrameError("a scan that is none")
+    table, index, equal, bounds, descending = told
+    if type(table) is not str or type(index) is not str or type(equal) is not list or type(descending) is not bool:
+        raise FrameError("a scan that is none")
+    pairs = []
+    for pair in equal:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str:
+            raise FrameError("an equality that is none")
+        pairs.append((pair[0], pair[1]))
+    return Scan(table, index, tuple(pairs), None if bounds is None else _bounds(bounds), descending)
 
 
 def _bounds(told: Any) -> Bounds:
-    match told:
-        case [str(field), None | [_] as lower, bool(lower_inclusive), None | [_] as upper, bool(upper_inclusive)]:
-            return Bounds(
-                field,
-                None if lower is None else (lower[0],),
-                lower_inclusive,
-                None if upper is None else (upper[0],),
-                upper_inclusive,
-            )
-    raise FrameError("a range that is none")
+    if type(told) is not list or len(told) != 5:
+        raise FrameError("a range that is none")
+    field, lower, lower_inclusive, upper, upper_inclusive = told
+    if type(field) is not str or type(lower_inclusive) is not bool or type(upper_inclusive) is not bool:
+        raise FrameError("a range that is none")
+    return Bounds(field, _bound(lower), lower_inclusive, _bound(upper), upper_inclusive)
+
+
+def _bound(told: Any) -> tuple[Any] | None:
+    if told is None:
+        return None
+    if type(told) is not list or len(told) != 1:
+        raise FrameError("a range that is none")
+    return (told[0],)
 
 
 def _target(told: Any) -> Target:
-    match told:
-        case [str(name), str(mount), str(handle), bool(stale), None | dict() as limits, None | str() as label] if (
-            len(name) <= _NAME_MAX and len(label or "") <= LABEL_MAX
-        ):
-            try:
-                return Target(name, mount, handle, stale, None if limits is None else Limits(**limits), label)
-            except (TypeError, ValueError) as error:
-                raise FrameError(f"limits that are none: {error}") from None
-    raise FrameError("a function's name that is none")
+    if type(told) is not list or len(told) != 6:
+        raise FrameError("a function's name that is none")
+    name, mount, handle, stale, limits, label = told
+    if type(name) is not str or type(mount) is not str or type(handle) is not str or type(stale) is not bool or len(name) > _NAME_MAX:
+        raise FrameError("a function's name that is none")
+    if label is not None and (type(label) is not str or len(label) > LABEL_MAX):
+        raise FrameError("a label that is none")
+    if limits is not None and type(limits) is not dict:
+        raise FrameError("limits that are none")
+    try:
+        return Target(name, mount, handle, stale, None if limits is None else Limits(**limits), label)
+    except (TypeError, ValueError) as error:
+        raise FrameError(f"limits that are none: {error}") from None
 
 
 def _told_job(job: Job) -> list[Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import interlock.errors as errors
 from interlock.errors import AppError, FunctionAborted, InterlockError
-from interlock.sandbox.frames import Strange
+from interlock.sandbox.strange import Strange
 
 FRAMES = "__interlock_frames__"
 """The attribute of an error that holds its frames on the other side, innermost first."""
@@ -102,7 +102,7 @@ def _python(name: str, base: str, args: list[Any], said: str) -> Exception:
     return made
 
 
-def frames_of(error: BaseException, own: str) -> list[str]:
+def frames_of(error: BaseException, own: tuple[str, ...]) -> list[str]:
     """Where an error was raised on this side, innermost first, without the lines of files that begin with `own`."""
     found = [
         (frame.filename, f"{frame.name} ({frame.filename}:{frame.lineno})")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -36,6 +37,7 @@ _UNREAD_MAX = 4 * 1024 * 1024
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
 """How long a call that is over has to stop: after its deadline, and when only its caller has lost interest."""
+_NOTES = frozenset({"log", "use", "page"})
 _LOAD_SECONDS = 10.0
 _IDLE_SECONDS = 0.02
 _LATE_MAX = 1_000
@@ -87,15 +89,22 @@ class Served(Protocol):
 class _Open:
     """One open call."""
 
-    __slots__ = ("at_once", "failures", "future", "has_answered", "notes", "operations", "served", "share_at", "tasks")
+    __slots__ = ("_at_once", "failures", "future", "has_answered", "notes", "operations", "served", "share_at", "tasks")
 
     def __init__(self, served: Served, future: asyncio.Future[Any], share_at: float) -> None:
         self.served, self.future, self.share_at = served, future, share_at
         self.tasks: dict[int, asyncio.Task[None]] = {}
-        self.at_once = asyncio.Semaphore(_AT_ONCE)
         self.failures: dict[int, BaseException] = {}
         self.has_answered = False
         self.notes = self.operations = 0
+        self._at_once: asyncio.Semaphore | None = None
+
+    @property
+    def at_once(self) -> asyncio.Semaphore:
+        """Made when something is asked for: most calls ask for nothing."""
+        if self._at_once is None:
+            self._at_once = asyncio.Semaphore(_AT_ONCE)
+        return self._at_once
 
 
 class Process:
@@ -199,17 +208,29 @@ class Process:
     async def end(self, number: int) -> Any:
         """Wait for the end of a call that was begun, as `call` does."""
         opened = self._calls[number]
-        served = opened.served
+        value: Any = None
+        failed: BaseException | None = None
         try:
-            return await opened.future
+            value = await opened.future
         except BaseException as error:
-            await self._abandon(number, opened, error)
-            raise
+            failed = error
+        if failed is None:
+            self._close_call(number, opened)
+            return value
+        try:
+            try:
+                await self._abandon(number, opened, failed)
+            finally:
+                self._close_call(number, opened)
+            raise failed
         finally:
-            self._calls.pop(number, None)
-            served.cpu += self._share - opened.share_at
-            if not self._calls:
-                self._rest()
+            failed = None  # its traceback holds this frame: together they would wait for the collector
+
+    def _close_call(self, number: int, opened: _Open) -> None:
+        self._calls.pop(number, None)
+        opened.served.cpu += self._share - opened.share_at
+        if not self._calls:
+            self._rest()
 
     def expire(self, served: Served, error: Exception) -> None:
         """Its deadline has passed: the caller is answered now, and the function told to end."""
@@ -403,6 +424,10 @@ class Process:
         self._pump()
 
     def _pump(self) -> None:
+        """What is done for the frames is done in a context of this worker's own, whoever began to read."""
+        self._context.run(self._pump_here)
+
+    def _pump_here(self) -> None:
         self._pumping = False
         try:
             until = perf_counter() + _TURN_SECONDS
@@ -412,7 +437,7 @@ class Process:
                 body = self._frames.next() if self._pause is None else None
                 if body is None:
                     break
-                self._context.run(self._take, body)
+                self._take(body)
                 if perf_counter() > until:
                     self._pumping = True
                     self._loop.call_soon(self._pump)
@@ -438,34 +463,18 @@ class Process:
             self._pump()
 
     def _take(self, body: bytes) -> None:
-        match decode(body):
-            case ["op", int(number), int(operation), str(method), int(running), list(args), list(steps), *spent]:
-                self._operation(number, operation, method, running, args, steps, spent, len(body) + _PART_BYTES * parts(body))
-            case ["ret", int(number), bool(looked), value, list(steps), *spent]:
-                opened = self._ended(number)
-                if opened is not None:
-                    self._claim(opened, spent)
-                    if looked:
-                        opened.served.note(["looked"])
-                    opened.served.steps = steps
-                    opened.future.set_result(value)
-            case ["exc", int(number), bool(looked), list(told), list(steps), *spent]:
-                opened = self._ended(number)
-                if opened is not None:
-                    self._claim(opened, spent)
-                    if looked:
-                        opened.served.note(["looked"])
-                    opened.served.steps = steps
-                    opened.future.set_exception(self._failure(opened, told))
-            case ["log" | "use" | "page", int(number), *_] as frame:
-                opened = self._calls.get(number)
-                if opened is not None and not opened.future.done():
-                    opened.notes += 1
-                    if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
-                        self._slow_down()
-                    opened.served.note([frame[0], *frame[2:]])
-                else:
-                    self._count_late()
+        frame = decode(body)
+        name = frame[0]
+        if name == "ret" or name == "exc":
+            self._take_end(frame, name == "ret")
+            return
+        if name == "op":
+            self._operation(frame, len(body) + _PART_BYTES * parts(body))
+            return
+        if name in _NOTES:
+            self._note(frame)
+            return
+        match frame:
             case ["gone", int(number)]:
                 self._ended(number)
             case ["hello", dict(layers), int()] if not self._is_greeted:
@@ -479,8 +488,41 @@ class Process:
             case ["failed", *told]:
                 self._loaded()
                 self.refused = loading_failure(told)
-            case frame:
-                raise FrameError(f"the frame {cleaned(str(frame[0]))[:40]!r}")
+            case _:
+                raise FrameError(f"the frame {cleaned(str(name))[:40]!r}")
+
+    def _note(self, frame: list[Any]) -> None:
+        """A call says something that needs no answer."""
+        if len(frame) < 2 or type(frame[1]) is not int:
+            raise FrameError("a note of no call")
+        opened = self._calls.get(frame[1])
+        if opened is None or opened.future.done():
+            self._count_late()
+            return
+        opened.notes += 1
+        if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
+            self._slow_down()
+        opened.served.note([frame[0], *frame[2:]])
+
+    def _take_end(self, frame: list[Any], is_well: bool) -> None:
+        """A call says that it is over: what came out, what the host is to do before that counts, for how long it ran."""
+        if not 5 <= len(frame) <= 6 or type(frame[1]) is not int or type(frame[2]) is not bool or type(frame[4]) is not list:
+            raise FrameError("an end of a call that is none")
+        opened = self._ended(frame[1])
+        if opened is None:
+            return
+        told = frame[3]
+        if not is_well and type(told) is not list:
+            raise FrameError("an error that is none")
+        self._claim(opened, frame[5:])
+        served = opened.served
+        if frame[2]:
+            served.note(["looked"])
+        served.steps = frame[4]
+        if is_well:
+            opened.future.set_result(told)
+        else:
+            opened.future.set_exception(self._failure(opened, told))
 
     def _loaded(self) -> None:
         if self._is_loaded:
@@ -528,9 +570,14 @@ class Process:
 
     # operations
 
-    def _operation(
-        self, number: int, operation: int, method: str, running: int, args: list[Any], steps: list[Any], spent: list[Any], size: int
-    ) -> None:
+    def _operation(self, frame: list[Any], size: int) -> None:
+        if not 7 <= len(frame) <= 8:
+            raise FrameError("an operation that is none")
+        number, operation, method, running, args, steps = frame[1:7]
+        if type(number) is not int or type(operation) is not int or type(running) is not int or type(method) is not str:
+            raise FrameError("an operation that is none")
+        if type(args) is not list or type(steps) is not list:
+            raise FrameError("an operation that is none")
         opened = self._calls.get(number)
         if opened is None or opened.future.done():
             self._count_late()
@@ -538,7 +585,7 @@ class Process:
             return
         self.operations += 1
         opened.operations += 1
-        self._claim(opened, spent)
+        self._claim(opened, frame[7:])
         if operation in opened.tasks:
             raise FrameError("two operations of one number")
         if len(opened.tasks) >= OPERATIONS_MAX:
@@ -548,13 +595,12 @@ class Process:
             self._fail(opened, operation, CallRefused(opened.served.label, told))
             return
         other = self._calls.get(running) if running else None
-        work = opened.served.answer(method, args, other.served if other is not None else None, steps)
         self._held += size
-        task = self._loop.create_task(self._serve(opened, operation, work, is_waited_for=method in _STANDING))
+        task = self._loop.create_task(self._serve(opened, operation, method, args, other.served if other is not None else None, steps))
         opened.tasks[operation] = task
-        task.add_done_callback(lambda _: self._let_go(size))
+        task.add_done_callback(partial(self._let_go, size))
 
-    def _let_go(self, size: int) -> None:
+    def _let_go(self, size: int, _: object) -> None:
         self._held -= size
 
     def _fail(self, opened: _Open, operation: int, error: Exception) -> None:
@@ -564,22 +610,26 @@ class Process:
         failures[operation] = error
         self._send(["err", operation, self._told(error)])
 
-    async def _serve(self, opened: _Open, operation: int, work: Coroutine[Any, Any, Any], *, is_waited_for: bool) -> None:
+    async def _serve(self, opened: _Open, operation: int, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> None:
+        served = opened.served
+        answer: Any = None
         try:
-            if is_waited_for:
-                answer = await work
+            if method in _STANDING:
+                answer = await served.answer(method, args, running, steps)
             else:
-                async with opened.at_once:
+                await opened.at_once.acquire()
+                try:
                     await self._has_room.wait()
-                    answer = await work
-        except FrameError as error:
-            self.kill(f"it broke the protocol: {cleaned(str(error))}", opened.served)
+                    answer = await served.answer(method, args, running, steps)
+                finally:
+                    opened.at_once.release()
+        except FrameError as broken:
+            self.kill(f"it broke the protocol: {cleaned(str(broken))}", served)
             return
         except Exception as error:
             self._fail(opened, operation, error)
             return
         finally:
-            work.close()  # it may not have begun
             opened.tasks.pop(operation, None)
         self._send(["res", operation, answer])
 

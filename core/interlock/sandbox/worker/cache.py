@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
+from interlock.errors import InterlockError
+from interlock.sdk.host import Scan
 from interlock.sdk.schema import Schema
 from interlock.values import UNSET, CommitTimestamp, Mismatch, compile_validator, pack, unpack
 
@@ -31,7 +33,8 @@ class Cache:
     def __init__(self, schema: Schema | None, triggered: set[str]) -> None:
         self.changes = 0
         self._scans: dict[bytes, tuple[str, list[str]]] = {}
-        self._by_table: dict[str, set[bytes]] = {}
+        # The scans of a table, by the first field that they are narrowed to (None: to none) and its packed value.
+        self._by_field: dict[str, dict[str | None, dict[bytes, set[bytes]]]] = {}
         self._documents: dict[str, tuple[str, bytes, int]] = {}  # table, packed, when it was patched last
         self._checks: dict[str, Any] = {}
         self._indexed: dict[str, set[str]] = {}
@@ -62,15 +65,17 @@ class Cache:
             self._make_room()
             self._keep(table, id, packed, since)
 
-    def keep_scan(self, key: bytes, table: str, rows: Mapping[str, bytes], since: int) -> None:
+    def keep_scan(self, key: bytes, scan: Scan, rows: Mapping[str, bytes], since: int) -> None:
         """The same, the rows in their order."""
+        table = scan.table
         if table not in self._checks:
             return
         self._make_room()
         for id, packed in rows.items():
             self._keep(table, id, packed, since)
         self._scans[key] = (table, list(rows))
-        self._by_table.setdefault(table, set()).add(key)
+        field, value = scan.equal[0] if scan.equal else (None, None)
+        self._by_field.setdefault(table, {}).setdefault(field, {}).setdefault(pack(value), set()).add(key)
 
     def _keep(self, table: str, id: str, packed: bytes, since: int) -> None:
         known = self._documents.get(id)
@@ -84,7 +89,7 @@ class Cache:
     def clear(self) -> None:
         """Forget everything: it was wrong somewhere, and what was built on that is wrong as well."""
         self._scans.clear()
-        self._by_table.clear()
+        self._by_field.clear()
         self._documents.clear()
 
     def patched(self, id: Any, packed: bytes, fields: Any) -> bytes | None:
@@ -128,6 +133,31 @@ class Cache:
         if known is not None:
             self.forget_scans(known[0])
 
+    def forget_step(self, step: list[Any]) -> None:
+        """A call was mistaken when it did this: what it went by is asked for anew. Anything else that is wrong comes out the same way."""
+        if step[0] == "scan":
+            known = self._scans.pop(pack(step[1:3]), None)
+            for id in known[1] if known is not None else ():
+                self._documents.pop(id, None)
+        else:
+            self._documents.pop(step[1], None)
+
     def forget_scans(self, table: str) -> None:
-        for key in self._by_table.pop(table, ()):
-            self._scans.pop(key, None)
+        """Any scan of the table may find something else from now on."""
+        for by_value in self._by_field.pop(table, {}).values():
+            for keys in by_value.values():
+                for key in keys:
+                    self._scans.pop(key, None)
+
+    def forget_scans_of(self, table: str, document: Mapping[str, Any]) -> None:
+        """The scans that would find a document which is new."""
+        for field, by_value in self._by_field.get(table, {}).items():
+            values = list(by_value)
+            if field is not None and "." not in field:
+                try:
+                    values = [pack(document.get(field, UNSET))]
+                except (TypeError, ValueError, InterlockError, RecursionError):
+                    continue  # the host refuses it
+            for value in values:
+                for key in by_value.pop(value, ()):
+                    self._scans.pop(key, None)

@@ -10,7 +10,7 @@ import select
 from collections import deque
 from typing import Any, NoReturn
 
-from interlock.sandbox.frames import Frames, decode, encode
+from interlock.sandbox.frames import Frames, encode, read
 
 _PIECE = 1 << 18
 _HELD = 1 << 16
@@ -66,7 +66,7 @@ class Channel:
         if events & ~select.POLLOUT:
             self._take()
             while (body := self._frames.next()) is not None:
-                found.append(decode(body))
+                found.append(read(body))
         return found
 
     def wait_for(self, name: str, *key: Any) -> list[Any]:
@@ -78,7 +78,7 @@ class Channel:
             found = None
             # All that have come, also behind the one that is waited for: the loop would sleep on what lies here, read and not seen.
             while (body := self._frames.next()) is not None:
-                frame = decode(body)
+                frame = read(body)
                 if frame[:length] == wanted or (frame[1:length] == wanted[1:] and frame[0] == "err"):
                     found = frame
                 else:

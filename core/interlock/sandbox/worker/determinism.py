@@ -4,7 +4,7 @@ No boundary, a help: a function that is run again on the same state does the sam
 follows the call that runs, so it is patched once, in the zygote; outside of calls, and in actions, everything is as always.
 Native code that asks the kernel for the time by itself is not reached.
 
-Start at `install`; a call says by `stand_still` what it is to be shown.
+Start at `install`; `stand_still` says which call it is whose code runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from interlock.errors import PermissionDenied
 
@@ -33,26 +33,42 @@ _NODE = 0x02_00_00_00_00_01  # "locally administered": no machine has it
 _REMEDY = "Nothing waits in a query or mutation: plan what comes later, ctx.scheduler.run_after(seconds, ref), or sleep in an action."
 
 
+class Frozen(Protocol):
+    """A call whose time stands still, and that is told when it has looked at it."""
+
+    now_ms: float
+    seed: int
+
+    @property
+    def label(self) -> str: ...
+
+    def look_at_time(self) -> None: ...
+
+
 class Still:
-    """What one call is shown. `look` is told when it has looked at the time."""
+    """What one call is shown."""
 
-    __slots__ = ("_generator", "_look", "_now_ms", "_seed", "label")
+    __slots__ = ("_call", "_generator")
 
-    def __init__(self, label: str, now_ms: float, seed: int, look: Callable[[], None]) -> None:
-        self.label, self._now_ms, self._seed, self._look = label, now_ms, seed, look
+    def __init__(self, call: Frozen) -> None:
+        self._call = call
         self._generator: random.Random | None = None
+
+    @property
+    def label(self) -> str:
+        return self._call.label
 
     @property
     def now(self) -> float:
         """Seconds since the epoch."""
-        self._look()
-        return self._now_ms / 1000.0
+        self._call.look_at_time()
+        return self._call.now_ms / 1000.0
 
     @property
     def generator(self) -> random.Random:
         """Another one than the context's, so that who draws there is not disturbed by a library that draws here."""
         if self._generator is None:
-            self._generator = _Seeded(self._seed ^ 0x5DEECE66D)
+            self._generator = _Seeded(self._call.seed ^ 0x5DEECE66D)
         return self._generator
 
 
@@ -60,9 +76,9 @@ _current: contextvars.ContextVar[Still | None] = contextvars.ContextVar("interlo
 _still = _current.get
 
 
-def stand_still(context: contextvars.Context, still: Still) -> None:
-    """Show this to what runs in `context`."""
-    context.run(_current.set, still)
+def stand_still(call: Frozen) -> None:
+    """Show this to what runs in this context from here on."""
+    _current.set(Still(call))
 
 
 class _Seeded(random.Random):

@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -77,7 +77,7 @@ class WorkerHost:
         moment: float | None,
         cpu_max: float | None,
         seconds_left: float | None,
-        remembers: bool | None,
+        remembers: bool | list[Any],
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
@@ -89,11 +89,11 @@ class WorkerHost:
         self._spent = self._told = 0.0
         self.looked_at_time = False
         self.is_ended = False
-        # Whether it may read what the worker has read before; None: it did, and was mistaken.
-        self.remembers = bool(remembers)
+        # Whether it may read what the worker has read before. A list: it did, and was mistaken about this.
+        self.remembers = remembers is True
         self._keeps = remembers is not False
-        if remembers is None:
-            worker.cache.clear()
+        if type(remembers) is list:
+            worker.cache.forget_step(remembers)
         self._read: dict[str, bytes] = {}  # documents that it has read, as they were
         self._handed_on: set[str] = set()
         self._written: set[str] = set()  # documents that the host was asked to write
@@ -123,6 +123,7 @@ class WorkerHost:
 
     @property
     def label(self) -> str:
+        """Its function, as errors name it."""
         function = self.function
         return f"{function.component_path}/{function.name}" if function.component_path else function.name
 
@@ -279,9 +280,10 @@ class WorkerHost:
         return self.ask("normalize_id", table, text)
 
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
-        if isinstance(table, str):
-            self._worker.cache.forget_scans(table)
-        return self.ask("insert", table, _plain(document))
+        document = _plain(document)
+        if type(table) is str and type(document) is dict:
+            self._worker.cache.forget_scans_of(table, document)
+        return self.ask("insert", table, document)
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
         cache = self._worker.cache
@@ -342,7 +344,7 @@ class WorkerHost:
                 packed = {row["_id"]: pack(row) for row in rows}
                 if self._written.isdisjoint(packed) and self._own.keys().isdisjoint(packed):
                     self._read.update(packed)
-                    cache.keep_scan(key, scan.table, packed, since)
+                    cache.keep_scan(key, scan, packed, since)
 
         return self.ask("scan", told, count, keep=keep)
 
@@ -443,9 +445,14 @@ class _Done:
     def __init__(self, value: Any) -> None:
         self._value = value
 
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._value
-        yield
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise StopIteration(self._value)
 
 
 def _plain(document: Any) -> Any:

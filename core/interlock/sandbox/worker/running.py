@@ -12,8 +12,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from functools import partial
 from pathlib import Path
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 import interlock.errors
@@ -21,7 +21,7 @@ from interlock.errors import DeadlineExceeded
 from interlock.sandbox.failures import frames_of, make, tell
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
-from interlock.sandbox.worker.determinism import Still, stand_still
+from interlock.sandbox.worker.determinism import stand_still
 from interlock.sandbox.worker.heap import trim
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.interruption import Interruption, Overtime
@@ -37,6 +37,7 @@ from interlock.sdk.triggers import Change
 
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
 _OWN_FILES = str(Path(interlock.errors.__file__).parent)
+_OWN = (_OWN_FILES, "interlock/")  # the second is how compiled code names its files
 _RAISED_MAX = 512
 _monotonic = time.monotonic
 _NO_MEMORY = "The memory of this component is used up. Hold less at once, or mount it with limits=Limits(memory=…)."
@@ -57,6 +58,7 @@ class Worker:
         self._numbers = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._functions: dict[str, Function[..., Any]] = {}
+        self._known: dict[str, _Known] = {}
         self._triggers: dict[str, list[Callable[..., Any]]] = {}
         self._failed: BaseException | None = None
         self._answered: dict[int, BaseException] = {}
@@ -85,25 +87,25 @@ class Worker:
     # frames
 
     def take(self, frame: list[Any]) -> None:
-        match frame:
-            case ["res", number, value]:
-                self._answer(number, value, None)
-            case ["err", number, told]:
-                self._answer(number, None, told)
-            case ["call", number, *rest]:
-                self._call(number, *rest)
-            case ["cancel", number]:
-                task = self._tasks.get(number)
-                if task is not None:
-                    task.cancel()
-                else:
-                    self.send(["gone", number])
-            case ["load", described]:
-                self._load(described)
-            case ["env", env]:
-                self.env = env
-            case ["stop"]:
-                leave()
+        name = frame[0]
+        if name == "call":
+            self._call(frame)
+        elif name == "res":
+            self._answer(frame[1], frame[2], None)
+        elif name == "err":
+            self._answer(frame[1], None, frame[2])
+        elif name == "cancel":
+            task = self._tasks.get(frame[1])
+            if task is not None:
+                task.cancel()
+            else:
+                self.send(["gone", frame[1]])
+        elif name == "load":
+            self._load(frame[1])
+        elif name == "env":
+            self.env = frame[1]
+        elif name == "stop":
+            leave()
 
     def _answer(self, number: int, value: Any, told: Any) -> None:
         asked = self.asked.pop(number, None)
@@ -164,68 +166,56 @@ class Worker:
     def _told(error: BaseException) -> list[Any]:
         if isinstance(error, MemoryError) and not error.args:
             error.args = (_NO_MEMORY,)  # Python raises it without a word
-        return tell(error, frames_of(error, _OWN_FILES))
+        return tell(error, frames_of(error, _OWN))
 
     # calls
 
-    def _call(
-        self,
-        number: int,
-        name: str,
-        kind: str,
-        ordinal: int | None,
-        args: dict[str, Any],
-        now_ms: float,
-        is_real: bool,
-        seed: int,
-        transaction: str,
-        pages: dict[str, str] | None,
-        cpu_max: float | None,
-        seconds_left: float | None,
-        remembers: bool | None,
-    ) -> None:
-        info = FunctionInfo(name, kind, self.path)  # type: ignore[arg-type]
+    def _call(self, frame: list[Any]) -> None:
+        _, number, name, kind, ordinal, args, now_ms, is_real, seed, transaction, pages, cpu_max, seconds_left, remembers = frame
+        known = self._known.get(name)
+        if known is None or known.info.kind != kind:
+            known = self._known[name] = _Known(FunctionInfo(name, kind, self.path), self._functions.get(name))
         moment = _monotonic() if is_real else None
-        host = WorkerHost(self, number, info, now_ms, seed, transaction, pages, moment, cpu_max, seconds_left, remembers)
+        host = WorkerHost(self, number, known.info, now_ms, seed, transaction, pages, moment, cpu_max, seconds_left, remembers)
         if self._failed is not None:
             self._finish(host, None, self._failed)
             return
         context = contextvars.Context()
-        context.run(_running.set, host)
-        running = self._run(host, ordinal, args)
+        running = self._run(host, known, ordinal, args)
         if kind == "action":
+            context.run(_running.set, host)
             self._tasks[number] = self.loop.create_task(_go_on(host, running, None), context=context)
             return
-        stand_still(context, Still(host.label, now_ms, seed, host.look_at_time))
         # Its first part without a task: where it finds what it reads here, there is no other.
-        host.since = _monotonic()
         try:
-            pending = context.run(running.send, None)
+            pending = context.run(_begun, host, running)
         except StopIteration:
             return
         host.rests()
         self._tasks[number] = self.loop.create_task(_go_on(host, running, _Told(pending)), context=context)
 
-    async def _run(self, host: WorkerHost, ordinal: int | None, args: dict[str, Any]) -> None:
+    async def _run(self, host: WorkerHost, known: _Known, ordinal: int | None, args: dict[str, Any]) -> None:
         value: Any = None
         failed: BaseException | None = None
         try:
-            value = await self._perform(host, ordinal, args)
+            function = known.function
+            if not known.is_learned:
+                known.learn()
+            context = _CONTEXTS[known.info.kind](host)
+            if ordinal is not None:
+                made = self._triggers[known.info.name][ordinal](context, Change(**args))
+                if _waits(made):
+                    await made
+            elif function is None:
+                raise KeyError(known.info.name)
+            else:
+                made = known.handler(context, **(function.arguments(args) if known.makes_instances else args))
+                value = function.result(await made if known.is_async and _waits(made) else made)
         except Overtime as over:
             failed = DeadlineExceeded(host.label, over.what, over.seconds).with_traceback(over.__traceback__)
         except BaseException as error:
             failed = error
         self._finish(host, value, failed)
-
-    async def _perform(self, host: WorkerHost, ordinal: int | None, args: dict[str, Any]) -> Any:
-        info = host.function
-        context = _CONTEXTS[info.kind](host)
-        if ordinal is not None:
-            await _awaited(self._triggers[info.name][ordinal](context, Change(**args)))
-            return None
-        function = self._functions[info.name]
-        made = partial(function.handler, context, **function.arguments(args))()
-        return function.result(await _awaited(made) if _is_async(function) else made)
 
     def _finish(self, host: WorkerHost, value: Any, failed: BaseException | None) -> None:
         host.is_ended = True
@@ -240,7 +230,7 @@ class Worker:
         for number, answered in self._answered.items():
             if answered is failed:
                 # The host has the error itself: it goes on as it came.
-                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, _OWN_FILES)], steps, spent])
+                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, _OWN)], steps, spent])
                 return
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
@@ -249,8 +239,31 @@ class Worker:
         self.send(["exc", host.number, host.looked_at_time, ["raised", reference, self._told(failed)], steps, spent])
 
 
-def _is_async(function: Function[..., Any]) -> bool:
-    return not function.declaration().plain
+class _Known:
+    """A function, with what every call of it asks."""
+
+    __slots__ = ("function", "handler", "info", "is_async", "is_learned", "makes_instances")
+
+    def __init__(self, info: FunctionInfo, function: Function[..., Any] | None) -> None:
+        self.info, self.function = info, function
+        self.handler: Any = None
+        self.is_learned = self.is_async = self.makes_instances = False
+
+    def learn(self) -> None:
+        """Look at it, at its first call. Raises MountError for annotations that cannot be read."""
+        if self.function is not None:
+            self.handler = self.function.handler
+            self.is_async = not self.function.declaration().plain
+            self.makes_instances = self.function.makes_instances
+        self.is_learned = True
+
+
+def _begun(host: WorkerHost, running: Any) -> Any:
+    """The first part of a call, in its context. Gives what it waits for; raises StopIteration where it has ended."""
+    _running.set(host)
+    stand_still(host)
+    host.since = _monotonic()
+    return running.send(None)
 
 
 class _Told(NamedTuple):
@@ -290,5 +303,6 @@ async def _go_on(host: WorkerHost, coroutine: Coroutine[Any, Any, Any], told: _T
     await _GoOn(host, coroutine, told)
 
 
-async def _awaited(made: Any) -> Any:
-    return await made if isinstance(made, Coroutine) or hasattr(made, "__await__") else made
+def _waits(made: Any) -> bool:
+    """Whether what a function gave is to be awaited."""
+    return type(made) is CoroutineType or isinstance(made, Coroutine) or hasattr(made, "__await__")

@@ -1,0 +1,142 @@
+"""What is no value of Interlock, as it crosses: described on one side, and stood for on the other.
+
+It crosses as {"$strange": [kind, …]}, so that whoever validates it can say what it was.
+
+Start at `described` and `undescribed`.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from types import CoroutineType
+from typing import Any
+
+import orjson
+
+from interlock.errors import InterlockError
+from interlock.values import pack, unpack
+
+_DEPTH_MAX = 200
+
+
+class Strange:
+    """Stands on the host for an object that is no value of Interlock: it has the name of its class, and its representation."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+
+    def __repr__(self) -> str:
+        return self._shown
+
+
+class Unawaited(Strange):
+    """The same for a coroutine or the like."""
+
+    def __await__(self) -> Iterator[Any]:
+        raise TypeError(f"{self!r} was left on the other side")
+
+
+def described(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if depth > _DEPTH_MAX:
+        return {"$strange": ["deep"]}
+    if kind is dict:
+        if all([type(name) is str and name[:1] != "$" for name in value]):
+            return {_text_key(name): described(item, depth + 1) for name, item in value.items()}
+        return {"$strange": ["dict", [[described(name, depth + 1), described(item, depth + 1)] for name, item in value.items()]]}
+    if kind is list:
+        return [described(item, depth + 1) for item in value]
+    if kind is tuple:
+        return [described(item, depth + 1) for item in value]
+    if kind is set or kind is frozenset:
+        return {"$strange": ["set", [described(item, depth + 1) for item in value]]}
+    if kind is str and not _is_text(value):
+        return {"$strange": ["text", b64encode(value.encode("utf-8", "surrogatepass")).decode()]}
+    if kind is int and not -(2**63) <= value < 2**63:
+        return {"$strange": ["int", hex(value)[:4_096]]}
+    try:
+        pack(value)
+    except (TypeError, ValueError, InterlockError, RecursionError):
+        name, shown = _safe(lambda: kind.__name__)[:200], _safe(lambda: repr(value))[:500]
+        return {"$strange": ["awaitable" if _is_awaitable(value) else "object", name, shown]}
+    return value
+
+
+def _is_awaitable(value: Any) -> bool:
+    """Something that somebody has not awaited; a query that was not read is meant too."""
+    if isinstance(value, CoroutineType):
+        value.close()
+        return True
+    return hasattr(value, "__await__") or type(value).__module__ == "interlock.sdk.query"
+
+
+def has_odd_key(value: Any) -> bool:
+    """Whether a key that no value has would be read as the token of something else."""
+    if type(value) is dict:
+        return any([name[:1] == "$" for name in value]) or any([has_odd_key(item) for item in value.values()])
+    return type(value) in (list, tuple) and any([has_odd_key(item) for item in value])
+
+
+def undescribed(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is list:
+        return [undescribed(item, depth + 1) for item in value]
+    if kind is not dict:
+        return value
+    if len(value) == 1:
+        [(name, item)] = value.items()
+        if name[:1] == "$":
+            return _strange(item, depth) if name == "$strange" else unpack(orjson.dumps(value))
+    return {name: undescribed(item, depth + 1) for name, item in value.items()}
+
+
+def _strange(told: list[Any], depth: int) -> Any:
+    match told:
+        case ["deep"]:
+            nested: list[Any] = []
+            for _ in range(_DEPTH_MAX):
+                nested = [nested]
+            return nested
+        case ["dict", list(pairs)]:
+            return {_hashable(undescribed(name, depth + 1)): undescribed(item, depth + 1) for name, item in pairs}
+        case ["set", list(items)]:
+            return {_hashable(undescribed(item, depth + 1)) for item in items}
+        case ["text", str(text)]:
+            return b64decode(text).decode("utf-8", "surrogatepass")
+        case ["int", str(digits)]:
+            return int(digits, 16)
+        case ["object" | "awaitable" as kind, str(name), str(shown)]:
+            below: type[Strange] = Unawaited if kind == "awaitable" else Strange
+            # `reprlib` goes by the name of the class, and would look into some.
+            name = "object" if not name or hasattr(reprlib.Repr, f"repr_{name}") else name[:200]
+            return type(name, (below,), {})(shown[:500])
+    raise ValueError("a description of nothing")
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return value
+
+
+def _text_key(name: str) -> str:
+    return name if _is_text(name) else name.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _safe(show: Any) -> str:
+    try:
+        return str(show()).encode("utf-8", "replace").decode()
+    except Exception:
+        return "?"
