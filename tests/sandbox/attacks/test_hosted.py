@@ -7,12 +7,18 @@ the attack is real is shown next to it: what it is after is there, and who may h
 from __future__ import annotations
 
 import asyncio
+import errno
 import faulthandler
+import gc
+import json
 import os
 import re
+import resource
 import signal
+import socket
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +26,7 @@ import pytest
 from tests.mounting.distributions import install
 from tests.sandbox.attacks.credulous import HARM, Credulous
 from tests.sandbox.attacks.thief import component as thief
-from tests.sandbox.attacks.thief.component import ENDS, LIES, MIB, STEPS
+from tests.sandbox.attacks.thief.component import ENDS, FORGED, HALF, LIES, MIB, STEPS, Lies, of_many_parts
 from tests.sandbox.forked import forked
 
 from interlock import App, ComponentCrashed, DeadlineExceeded, InterlockError, Limits, WriteConflict
@@ -29,8 +35,10 @@ from interlock.functions import replay
 from interlock.functions.caller import Caller
 from interlock.sandbox import process
 from interlock.sandbox.confinement import available
+from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.digests import digest
 from interlock.sandbox.failures import make
+from interlock.sandbox.plan import Plan
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
 HERE = Path(__file__).parent
@@ -177,11 +185,29 @@ async def test_nobody_tells_a_component_who_calls(scene: Scene) -> None:
     assert answer.value is None
     await scene.unharmed()
 
+    async def own(ctx: Any) -> Any:
+        return (await ctx.auth.identity())["subject"]
 
-@pytest.mark.parametrize("name", ["write_in_a_query", "schedule_in_a_query", "fetch_in_a_mutation"])
-async def test_a_context_has_no_more_than_its_kind(scene: Scene, name: str) -> None:
-    await scene.denied(name)
+    assert (await scene.backend.dispatcher.run(own, kind="query", caller=ada)).value == "ada"  # the canary: the app is told
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "belongs"),
+    [
+        ("write", "in_a_query", "in_a_mutation"),
+        ("schedule", "in_a_query", "in_a_mutation"),
+        ("write", "in_an_action", "in_a_mutation"),
+        ("fetch", "in_a_query", "in_an_action"),
+        ("fetch", "in_a_mutation", "in_an_action"),
+    ],
+)
+async def test_a_context_has_no_more_than_its_kind(scene: Scene, name: str, where: str, belongs: str) -> None:
+    refused = await scene.denied(where, name=name)
     await scene.unharmed()
+    if name == "fetch":  # the canary: from where it belongs, it is looked for in the network
+        assert await scene.denied(belongs, name=name) != refused
+    else:
+        assert await scene.thief(belongs, name=name)
 
 
 OWN: dict[str, Any] = {
@@ -286,8 +312,9 @@ async def test_the_frames_of_an_honest_call_get_through(scene: Scene) -> None:
 
 
 async def test_a_result_is_checked_whoever_wrote_the_frame(scene: Scene) -> None:
-    assert "ReturnError" in await scene.denied("answer_of_another_type")
+    assert "ReturnError" in await scene.denied("answer_by_hand", value="not a number")
     await scene.unharmed()
+    assert await scene.thief("answer_by_hand", value=7) == 7
 
 
 async def test_a_call_has_one_answer(scene: Scene) -> None:
@@ -330,6 +357,7 @@ async def test_a_query_has_no_steps(scene: Scene) -> None:
 async def test_half_a_frame_ends_at_the_deadline(scene: Scene) -> None:
     assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("half_a_frame"))
     await scene.unharmed()
+    assert Credulous(own=7).read(HALF) == "waits for 1000000"
 
 
 async def test_an_error_of_the_engine_cannot_be_made_up(scene: Scene) -> None:
@@ -405,6 +433,7 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
 
 
 async def test_steps_without_end_stop_nobody_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_BEHIND_SECONDS", 60.0)  # else it never has its turn where this machine has other work
     nothing = digest([])
     assert await scene.thief("step_without_end", count=10, digest=nothing) == "got through"
     at_a_stretch = [0]
@@ -469,7 +498,18 @@ async def test_a_worker_that_ends_itself_ends_its_call_alone(scene: Scene, how: 
     await scene.unharmed()
 
 
-@pytest.mark.parametrize(("how", "ends"), [("exit", 0), ("abort", signal.SIGABRT), ("read nowhere", signal.SIGSEGV)])
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [
+        ("exit", 0),
+        ("abort", signal.SIGABRT),
+        ("read nowhere", signal.SIGSEGV),
+        pytest.param(
+            *("overflow the stack", signal.SIGSEGV),
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="the interpreter counts the depth of C code itself by now"),
+        ),
+    ],
+)
 def test_in_the_process_of_its_host_it_would_end_that_one(how: str, ends: int) -> None:
     """The canary."""
 
@@ -481,6 +521,48 @@ def test_in_the_process_of_its_host_it_would_end_that_one(how: str, ends: int) -
     outcome = forked(host)
     assert outcome.value != "lives"
     assert outcome.signal == ends
+
+
+def test_in_the_process_of_its_host_it_would_stop_that_one() -> None:
+    """The canary of "stop itself"."""
+    host = os.fork()
+    if host == 0:
+        ENDS["stop itself"]()
+        os._exit(0)
+    _, status = os.waitpid(host, os.WUNTRACED)
+    os.kill(host, signal.SIGKILL)
+    assert os.WIFSTOPPED(status)
+    os.waitpid(host, 0)
+
+
+def test_in_the_process_of_its_host_it_would_take_a_connection_of_that_one() -> None:
+    """The canary of "close the channel"."""
+
+    def host(do: Callable[[], object]) -> int:
+        ends = socket.socketpair()
+        os.dup2(ends[0].fileno(), CHANNEL)
+        do()
+        return os.write(CHANNEL, b"hello")
+
+    assert forked(lambda: host(lambda: None)).value == 5
+    assert forked(lambda: host(ENDS["close the channel"])).errno == errno.EBADF
+
+
+def test_unconfined_it_would_hoard_more_than_a_worker_has_and_speak_another_abi() -> None:
+    """The canaries of these two."""
+    limit = 1 << 30
+
+    def hoarded() -> int:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))  # what the machine can spare
+        try:
+            ENDS["hoard"]()
+        except MemoryError:
+            pass
+        [peak] = re.findall(r"VmPeak:\s+(\d+)", Path("/proc/self/status").read_text())
+        return int(peak) << 10
+
+    assert forked(hoarded).value > Plan().memory + (256 << 20)  # type: ignore[operator]
+    assert forked(lambda: ENDS["call a system call of another ABI"]()).worked
 
 
 async def test_memory_without_end_is_the_components_own_trouble(scene: Scene) -> None:
@@ -500,6 +582,40 @@ async def test_time_without_end_ends_at_the_deadline_and_others_are_served_meanw
     await scene.unharmed()
 
 
+@pytest.mark.parametrize("politely", [False, True])
+@pytest.mark.parametrize("how", ["spin", "a regex", "wait", "refuse to stop", "a large number"])
+def test_a_host_that_calls_it_itself_would_never_have_an_answer(how: str, politely: bool) -> None:
+    """The canary: run as any coroutine is, and told `politely` to stop. What waits in peace obeys; that nobody told it is its attack."""
+
+    class Ctx:
+        """Takes everything."""
+
+        def __getattr__(self, name: str) -> Any:
+            return self
+
+        async def insert(self, table: str, fields: Any) -> None:
+            return None
+
+    async def called() -> None:
+        made = thief.take_long.handler(Ctx(), how)
+        await (asyncio.wait_for(made, 0.05) if politely else made)
+
+    def host() -> str:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0.15)
+        try:
+            asyncio.run(called())
+        except TimeoutError:
+            return "stopped"
+        return "answered"
+
+    outcome = forked(host)
+    if how == "wait" and politely:
+        assert outcome.value == "stopped"
+    else:
+        assert outcome.signal == signal.SIGALRM, outcome
+
+
 async def test_a_worker_that_stops_itself_meets_its_deadline(scene: Scene) -> None:
     assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("end", how="stop itself"))
     await scene.unharmed()
@@ -511,6 +627,7 @@ async def test_a_result_that_is_too_large_is_an_error(scene: Scene, name: str) -
     assert await scene.denied(name)
     assert resident() - before < 120 << 20
     await scene.unharmed()
+    assert len(await scene.thief("a_megabyte")) == MIB  # the canary: one that is not comes whole
 
 
 async def test_a_frame_of_too_many_parts_is_not_built(scene: Scene) -> None:
@@ -519,10 +636,21 @@ async def test_a_frame_of_too_many_parts_is_not_built(scene: Scene) -> None:
     assert resident() - before < 120 << 20
     await scene.unharmed()
 
+    def grown() -> int:
+        """By how much a host grows that builds it: the canary."""
+        gc.disable()
+        before = resident()
+        built = json.loads(of_many_parts(7))
+        return (resident() - before) * bool(built)
+
+    assert forked(grown).value > 240 << 20
+
 
 async def test_a_value_that_lies_about_itself_is_no_value(scene: Scene) -> None:
     assert await scene.denied("a_value_that_is_none")
     await scene.unharmed()
+    shown = Lies(a=object())
+    assert json.loads(json.dumps(dict(shown.items()))) == {"a": 1} != dict.items(shown)  # who goes by what it shows believes it
 
 
 async def test_questions_whose_answers_nobody_reads_cost_the_host_little(scene: Scene) -> None:
@@ -566,7 +694,9 @@ async def test_what_is_printed_moves_no_cursor_and_forges_no_line(scene: Scene) 
     caller = Caller(admin=True, source="test", request_id="r")
     answer = await scene.backend.dispatcher.call("query", "print_for_a_terminal", {}, caller=caller, component_path="thief")
     assert len(answer.log_lines) == 2
-    assert not [line for line in answer.log_lines if re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", line)]
+    moves = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]"
+    assert not [line for line in answer.log_lines if re.search(moves, line)]
+    assert all(re.search(moves, line) for line in FORGED)
     await scene.unharmed()
 
 

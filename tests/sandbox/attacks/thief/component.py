@@ -161,14 +161,26 @@ async def ask_who_is_there(ctx: QueryCtx) -> Any:
     return await ask(ctx, "identity")
 
 
-@component.query
-async def write_in_a_query(ctx: QueryCtx) -> Any:
-    return await ask(ctx, "insert", "loot", {"text": "in a query"})
+OF_ANOTHER_KIND: dict[str, list[Any]] = {
+    "write": ["insert", "loot", {"text": "in a query"}],
+    "schedule": ["schedule", None, 3600, ["loot_something", "", "", False, None, None], {}],
+    "fetch": ["fetch", "https://mail.example", "GET", {}, None, None],
+}
 
 
 @component.query
-async def schedule_in_a_query(ctx: QueryCtx) -> Any:
-    return await ask(ctx, "schedule", None, 0, ["loot_something", "", "", False, None, None], {})
+async def in_a_query(ctx: QueryCtx, name: str) -> Any:
+    return await ask(ctx, *OF_ANOTHER_KIND[name])
+
+
+@component.mutation
+async def in_a_mutation(ctx: MutationCtx, name: str) -> Any:
+    return await ask(ctx, *OF_ANOTHER_KIND[name])
+
+
+@component.action
+async def in_an_action(ctx: ActionCtx, name: str) -> Any:
+    return await ask(ctx, *OF_ANOTHER_KIND[name])
 
 
 @component.mutation
@@ -179,11 +191,6 @@ async def loot_something(ctx: MutationCtx, text: str = "honest") -> str:
 @component.query
 async def looted(ctx: QueryCtx) -> list[str]:
     return [row["text"] async for row in ctx.db.query("loot")]
-
-
-@component.mutation
-async def fetch_in_a_mutation(ctx: MutationCtx) -> Any:
-    return await ask(ctx, "fetch", "https://mail.example", "GET", {}, None, None)
 
 
 @component.action
@@ -235,10 +242,9 @@ async def lie(ctx: MutationCtx, name: str) -> str:
     return "got through"
 
 
-@component.mutation
-async def answer_of_another_type(ctx: MutationCtx) -> int:
-    await ctx.db.insert("loot", {"text": "with a wrong result"})
-    ret(own_number(), "not a number")
+@component.query
+async def answer_by_hand(ctx: QueryCtx, value: Any) -> int:
+    ret(own_number(), value)
     await stay(5)
     return 1
 
@@ -304,9 +310,12 @@ async def step_in_a_query(ctx: QueryCtx) -> str:
     return "got through"
 
 
+HALF = struct.pack(">I", 1_000_000) + b"["
+
+
 @component.mutation
 async def half_a_frame(ctx: MutationCtx) -> str:
-    write(struct.pack(">I", 1_000_000) + b"[")
+    write(HALF)
     await stay(5)
     return "got through"
 
@@ -515,21 +524,28 @@ async def just_too_large(ctx: QueryCtx) -> str:
     return "x" * (17 * MIB)
 
 
+def of_many_parts(call: int) -> bytes:
+    return b'["ret",%d,false,[' % call + b"[]," * 6_000_000 + b"[]]]"
+
+
 @component.query
 async def many_parts(ctx: QueryCtx) -> Any:
-    raw(b'["ret",%d,false,[' % own_number() + b"[]," * 6_000_000 + b"[]]]")
+    raw(of_many_parts(own_number()))
     await stay(5)
+
+
+class Lies(dict):  # type: ignore[type-arg]
+    """Shows whoever looks through it something else than what it has."""
+
+    def items(self) -> Any:
+        return [("a", 1)]
+
+    def __iter__(self) -> Any:
+        return iter(["b"])
 
 
 @component.query
 async def a_value_that_is_none(ctx: QueryCtx) -> Any:
-    class Lies(dict):  # type: ignore[type-arg]
-        def items(self) -> Any:
-            return [("a", 1)]
-
-        def __iter__(self) -> Any:
-            return iter(["b"])
-
     return Lies(a=object())
 
 
@@ -546,7 +562,10 @@ async def a_megabyte(ctx: QueryCtx) -> str:
     return "x" * MIB
 
 
+FORGED = ("\x1b[2J\x1b]0;owned\x07 2026-01-01 ERROR all is lost\u202e", "\x1b[31mred\r\nERROR forged line")
+
+
 @component.query
 async def print_for_a_terminal(ctx: QueryCtx) -> None:
-    print("\x1b[2J\x1b]0;owned\x07 2026-01-01 ERROR all is lost\u202e")
-    ctx.log.error("\x1b[31mred\r\nERROR forged line")
+    print(FORGED[0])
+    ctx.log.error(FORGED[1])
