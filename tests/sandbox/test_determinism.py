@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from interlock import App, PermissionDenied
+from interlock import App, PermissionDenied, components
+from interlock.functions.caller import Caller
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -33,6 +34,30 @@ async def test_one_seed_draws_the_same_in_every_worker_and_another_draws_another
     assert not {*first[0]["draws"]} & {*other[0]["draws"]}
     assert len({*first[0]["draws"]}) == 5
     assert first[0]["set"] == other[0]["set"]
+
+
+async def test_each_attempt_has_its_own_seed_time_ids_and_log(app: TestBackend) -> None:
+    """As the original does it: another attempt is another execution, of which nothing is kept but the last."""
+    backend = await app.opened()
+    caller = Caller(admin=True, source="test", request_id="")
+    attempts: list[dict[str, Any]] = []
+
+    async def below(ctx: Any) -> Any:
+        attempts.append(await ctx.run_mutation(components.ledger.run_once_more))
+        if len(attempts) < 3:  # another writer is faster
+            await app.advance(7)
+            await app.component("ledger").mutation("write", n=len(attempts))
+        return attempts[-1]
+
+    outcome = await backend.dispatcher.run(below, kind="mutation", caller=caller)
+    one, two, three = attempts
+    assert outcome.value == three
+    assert [attempt["entries"] for attempt in attempts] == [0, 1, 2]
+    assert [attempt["now"] - one["now"] for attempt in attempts] == [0, 7_000, 14_000]
+    assert all(attempt["clock"] == pytest.approx(attempt["now"], abs=0.001) for attempt in attempts)
+    assert len({value for attempt in attempts for value in [*attempt["drawn"], attempt["id"]]}) == 12
+    assert outcome.log_lines == [f"[INFO] ledger: drew {three['drawn'][0]}"]
+    assert [text for _, text in await app.component("ledger").query("all_entries")].count("an attempt") == 1
 
 
 async def test_who_looks_at_a_clock_has_looked_at_the_time(app: TestBackend) -> None:

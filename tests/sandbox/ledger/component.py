@@ -319,6 +319,25 @@ async def clocks_and_draws(ctx: MutationCtx) -> dict[str, Any]:
     }
 
 
+@component.mutation
+async def run_once_more(ctx: MutationCtx) -> dict[str, Any]:
+    """Reads, writes, draws, looks at the clock and says so: all that another attempt does anew."""
+    import random
+    import time
+
+    drawn = random.random()
+    ctx.log.info("drew %s", drawn)
+    entries = len(await ctx.db.query("entries").collect())
+    id = await ctx.db.insert("entries", {"n": entries, "text": "an attempt"})
+    return {
+        "drawn": [drawn, ctx.random.random(), str(ctx.uuid4())],
+        "now": ctx.now(),
+        "clock": time.time() * 1000,
+        "entries": entries,
+        "id": id,
+    }
+
+
 left_behind: list[Any] = []
 
 
