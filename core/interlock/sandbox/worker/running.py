@@ -235,7 +235,8 @@ class Worker:
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
             self._raised.clear()
-        self._raised[reference] = failed
+        if isinstance(failed, Exception):
+            self._raised[reference] = failed  # of anything else the host makes an error of its own
         self.send(["exc", host.number, host.looked_at_time, ["raised", reference, self._told(failed)], steps, spent])
 
 
