@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.placed import placed
 
 from interlock import (
     UNSET,
@@ -156,6 +157,9 @@ def app() -> Component:
     return made
 
 
+notes = placed(app)
+
+
 def options(num_items: int, cursor: str | None = None, **more: Any) -> dict[str, Any]:
     return {"numItems": num_items, "cursor": cursor, **more}
 
@@ -170,8 +174,9 @@ async def pages(rooms: Rooms, name: str = "page", size: int = 10, **args: Any) -
             return found
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_unknown_indexes_offer_the_close_one_and_unknown_tables_are_empty() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         with pytest.raises(QueryError, match=r'no index "by_tags"\. Did you mean "by_tag"'):
             await rooms.on_the_spot(lambda ctx: ctx.db.query("notes").index("by_tags", tag="x").collect())
         assert await rooms.on_the_spot(lambda ctx: ctx.db.query("nothing").collect()) == []
@@ -182,8 +187,9 @@ async def test_unknown_indexes_offer_the_close_one_and_unknown_tables_are_empty(
                 await rooms.on_the_spot(lambda ctx, table=table: ctx.db.query(table).collect())
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_normalize_id_knows_the_tables_of_the_instance() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         id = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1, "tag": "x"}))
         assert await rooms.on_the_spot(lambda ctx: ctx.db.normalize_id("notes", id)) == id
         for table, text in (("nothing", id), ("notes", "x"), ("notes", id.upper()), ("_jobs", id)):
@@ -191,8 +197,9 @@ async def test_normalize_id_knows_the_tables_of_the_instance() -> None:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.usefixtures("both_isolations")
 async def test_pages_have_every_row_once_and_the_last_is_done(order: str) -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=25)
         await rooms.mutation("fill", count=5, tag="y")
         found = await pages(rooms, order=order)
@@ -201,8 +208,9 @@ async def test_pages_have_every_row_once_and_the_last_is_done(order: str) -> Non
         assert rows == sorted(range(25), reverse=order == "desc")
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_filter_that_keeps_nothing_gives_a_done_page() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=100)
         page = await rooms.query("filtered", pagination_opts=options(10), modulo=1_000)
         assert (page["page"], page["isDone"]) == ([0], True)
@@ -210,8 +218,9 @@ async def test_a_filter_that_keeps_nothing_gives_a_done_page() -> None:
         assert (page["page"], page["isDone"]) == ([0, 10, 20], False)
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_cursors_of_other_queries_are_invalid() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=5)
         cursor = (await rooms.query("page", pagination_opts=options(2)))["continueCursor"]
         assert (await rooms.query("page", pagination_opts=options(2, cursor)))["page"] == [2, 3]
@@ -223,8 +232,9 @@ async def test_cursors_of_other_queries_are_invalid() -> None:
                 await rooms.query("page", pagination_opts=options(2, garbage))
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_cursors_are_equal_for_equal_places_and_survive_a_restart() -> None:
-    made = app()
+    made = notes
     async with running(made) as rooms:
         await rooms.mutation("fill", count=5)
         first = (await rooms.query("page", pagination_opts=options(2)))["continueCursor"]
@@ -235,8 +245,9 @@ async def test_cursors_are_equal_for_equal_places_and_survive_a_restart() -> Non
         assert (await rooms.query("page", pagination_opts=options(2, first)))["page"] == [2, 3]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_page_between_two_cursors_is_read_whole_and_splits_in_two() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=9)
         whole = await rooms.query("page", pagination_opts=options(7))
         split, end = whole["splitCursor"], whole["continueCursor"]
@@ -247,8 +258,9 @@ async def test_a_page_between_two_cursors_is_read_whole_and_splits_in_two() -> N
         assert abs(len(first["page"]) - len(second["page"])) <= 1
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_limit_ends_a_page_early_and_says_so() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=30)
         page = await rooms.query("page", pagination_opts=options(20, None, maximumRowsRead=5))
         assert (len(page["page"]), page["pageStatus"], page["isDone"]) == (5, "SplitRequired", False)
@@ -289,8 +301,9 @@ class Subscriber:
         return loads(entry.value.json)
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_subscribed_page_keeps_its_end_while_rows_come_and_go() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=25)
         first = Subscriber(rooms, "page", {"pagination_opts": options(10)})
         page = await first.now()
@@ -312,8 +325,9 @@ async def test_a_subscribed_page_keeps_its_end_while_rows_come_and_go() -> None:
         assert (await second.now())["page"] == [15]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_an_exhausted_page_stays_open_at_its_end() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=3)
         last = Subscriber(rooms, "page", {"pagination_opts": options(10)})
         assert (await last.now())["isDone"] is True
@@ -321,6 +335,7 @@ async def test_an_exhausted_page_stays_open_at_its_end() -> None:
         assert (await last.now())["page"] == [0, 1, 2, 100]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_page_of_a_table_that_is_not_there_goes_on_when_it_is() -> None:
     made = Component("app")
 
@@ -336,8 +351,9 @@ async def test_a_page_of_a_table_that_is_not_there_goes_on_when_it_is() -> None:
         assert (await live.now())["page"] == [1]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_journals_hold_every_page_of_a_function_and_of_those_that_it_calls() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         await rooms.mutation("fill", count=10)
         args = {"first": options(2), "second": options(3)}
         live = Subscriber(rooms, "two", args)
@@ -352,8 +368,9 @@ async def test_journals_hold_every_page_of_a_function_and_of_those_that_it_calls
         assert await fresh.now() == [[0, 0], [9, 8, 8]]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_journal_of_somebody_else_is_an_invalid_cursor() -> None:
-    async with running(app()) as rooms:
+    async with running(notes) as rooms:
         for journal in ("nonsense", "[]", '{"|0": "x"}', '{"|0": 5}'):
             live = Subscriber(rooms, "page", {"pagination_opts": options(2)}, journal)
             with pytest.raises(InvalidCursor):
@@ -370,7 +387,7 @@ def test_subscribed_pages_together_are_always_the_table(steps: list[tuple[str, i
     """Model: a sorted list. Pages are subscribed to one by one, as a client's list does; then rows come and go."""
 
     async def history() -> None:
-        async with running(app()) as rooms:
+        async with running(notes) as rooms:
             await rooms.mutation("fill", count=20)
             model = list(range(20))
             loaded: list[Subscriber] = []

@@ -50,7 +50,7 @@ async def test_each_attempt_has_its_own_seed_time_ids_and_log(app: TestBackend) 
         return attempts[-1]
 
     outcome = await backend.dispatcher.run(below, kind="mutation", caller=caller)
-    one, two, three = attempts
+    one, _, three = attempts
     assert outcome.value == three
     assert [attempt["entries"] for attempt in attempts] == [0, 1, 2]
     assert [attempt["now"] - one["now"] for attempt in attempts] == [0, 7_000, 14_000]
