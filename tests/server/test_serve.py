@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import socket
@@ -17,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from interlock.errors import MountError
-from interlock.server.serve import bind
+from interlock.server.serve import bind, run
 from interlock.server.socket_front import SocketFront
 
 from .site import FRONTS, site
@@ -245,6 +246,22 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, min(hard, 4096)))
 print(*run(limit()))
 """
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "4096 4096\n"
+
+
+def test_the_collector_is_set_back_for_who_goes_on_after_the_server() -> None:
+    async def settings() -> tuple[tuple[int, int, int], bool]:
+        return gc.get_threshold(), gc.get_freeze_count() > 0
+
+    before = gc.get_threshold(), gc.get_freeze_count() > 0
+    assert run(settings()) == ((50_000, 50, 1_000), True)
+    assert (gc.get_threshold(), gc.get_freeze_count() > 0) == before
+    with pytest.raises(ZeroDivisionError):
+        run(fails())
+    assert (gc.get_threshold(), gc.get_freeze_count() > 0) == before
+
+
+async def fails() -> None:
+    raise ZeroDivisionError
 
 
 def test_a_port_that_is_taken_is_named_with_a_way_out() -> None:

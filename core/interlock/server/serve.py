@@ -59,18 +59,35 @@ async def serve(
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fastest loop there is, with collector and file limit set for a server. For a process of its own."""
+    """Run a coroutine on the fastest loop there is, with collector and file limit set for a server.
+
+    The collector is set back afterwards: who calls a command from a program of its own, a test say, goes on as before.
+    """
     _allow_sockets()
-    # What is loaded by now stays; and documents are bytes, in which the collector has nothing to find. With its own thresholds it
-    # took 15 to 20 % of the CPU under load (bench: naive counter, 64 callers).
+    with _rare_collections():
+        if sys.platform == "win32":
+            return asyncio.run(work)
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """What is loaded by now stays; and documents are bytes, in which the collector has nothing to find.
+
+    With its own thresholds it took 15 to 20 % of the CPU under load (bench: naive counter, 64 callers).
+    """
+    before, is_frozen = gc.get_threshold(), gc.get_freeze_count() > 0
     gc.freeze()
     gc.set_threshold(50_000, 50, 1_000)
-    if sys.platform == "win32":
-        return asyncio.run(work)
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        if not is_frozen:
+            gc.unfreeze()
 
 
 def _allow_sockets() -> None:
