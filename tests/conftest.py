@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -34,6 +36,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return (yield)
     finally:
         setattr(function, _SETTINGS, whole)
+
+
+@pytest.fixture
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make check` knows of Interlock, so that a test does not check all of it anew. A copy: two that write into one would clash."""
+    folder = tmp_path_factory.mktemp("mypy")
+    known = Path(__file__).parents[1] / ".mypy_cache"
+    return shutil.copytree(known, folder, dirs_exist_ok=True) if known.is_dir() else folder
 
 
 @pytest.fixture(scope="module", params=["inline", pytest.param("sandbox", marks=NOT_HERE)])

@@ -23,6 +23,7 @@ import asyncio
 import inspect
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -32,7 +33,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -261,10 +262,12 @@ def first_missing(expected: list[str], output: str) -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+    """One that stays free until the page starts its server: systems give none below 32,768 to who asks for any, other tests say."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with suppress(OSError), socket.socket() as listening:
+            listening.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -349,7 +352,7 @@ def test_a_command_that_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pyt
     run_page(page, tmp_path / "stage", monkeypatch)
 
 
-def test_code_that_pages_write_into_files_is_typed(tmp_path: Path) -> None:
+def test_code_that_pages_write_into_files_is_typed(tmp_path: Path, mypy_cache: Path) -> None:
     """Each page is a package here, all checked in one go. A file that a page writes twice is checked as it is at the end."""
     for page in [*PAGES, ROOT / "docs/tutorial.md"]:
         package = tmp_path / page.relative_to(ROOT).with_suffix("").as_posix().replace("/", "_").replace("-", "_")
@@ -359,7 +362,7 @@ def test_code_that_pages_write_into_files_is_typed(tmp_path: Path) -> None:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block.text, encoding="utf-8")
     options = ["--strict", "--explicit-package-bases", "--ignore-missing-imports", "--config-file="]
-    cache = f"--cache-dir={ROOT / '.mypy_cache'}"
+    cache = f"--cache-dir={mypy_cache}"
     env = {**os.environ, "MYPYPATH": os.pathsep.join(str(plugin) for plugin in (ROOT / "plugins").iterdir())}
     checked = subprocess.run([sys.executable, "-m", "mypy", *options, cache, "."], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
