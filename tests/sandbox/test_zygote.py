@@ -112,6 +112,26 @@ def test_a_kill_before_the_fork_is_remembered(zygote: Zygote) -> None:
     worker.close()
 
 
+def test_one_that_is_let_go_ends_whatever_it_does_and_though_nobody_has_read_its_status() -> None:
+    zygote = Zygote.launch(worker=WORKER, path=[str(ROOT)])
+    try:
+        worker = zygote.spawn(Plan(isolation="process"))
+        receive(worker)
+        assert ask(worker, "spin") == "spinning"
+        worker.close()
+        wait_children(zygote, 0)
+        os.kill(zygote.pid, signal.SIGSTOP)
+        worker = zygote.spawn(Plan(isolation="process"))
+        worker.sock.sendall(b"spin")
+        worker.close()  # before it is forked
+        os.kill(zygote.pid, signal.SIGCONT)
+        other = zygote.spawn(Plan(isolation="process"))
+        receive(other)
+        wait_children(zygote, 1)
+    finally:
+        zygote.close()
+
+
 def test_a_frozen_worker_uses_no_cpu_and_goes_on_afterwards(zygote: Zygote) -> None:
     worker = zygote.spawn(Plan())
     receive(worker)
@@ -167,6 +187,7 @@ def test_the_next_worker_stands_ready_confined_and_is_used_once() -> None:
         first = zygote.spawn(Plan(name="first"))
         receive(first)
         [ready] = wait_children(zygote, 2) - {wait_pid(first)}
+        wait_state(zygote.pid, "S")  # it has told of that one
         os.kill(zygote.pid, signal.SIGSTOP)  # whoever is asked now, is not forked
         second, third = zygote.spawn(Plan(name="second")), zygote.spawn(Plan(name="third"))
         assert receive(second)[0] == "hello" and wait_pid(second) == ready
@@ -209,10 +230,9 @@ def wait_children(zygote: Zygote, count: int) -> set[int]:
 
 
 def wait_state(pid: int, state: str) -> None:
-    for _ in range(10_000):
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == state:
-            return
-    raise AssertionError(f"never in state {state}")
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        assert time.monotonic() < until, f"never in state {state}"
 
 
 def wait_cpu(worker: object, seconds: float) -> None:

@@ -259,7 +259,8 @@ class Nursery:
         os.close(channel)
         self._statuses[pid] = status
         handle = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
-        _tell(status, {"pid": pid}, handle)
+        if not _tell(status, {"pid": pid}, handle):
+            os.kill(pid, signal.SIGKILL)  # nobody else could
         for descriptor in handle:
             os.close(descriptor)
 
@@ -315,11 +316,13 @@ def _watched_parent() -> int | None:
         return None
 
 
-def _tell(status: socket.socket, what: dict[str, float], descriptors: list[int]) -> None:
+def _tell(status: socket.socket, what: dict[str, float], descriptors: list[int]) -> bool:
+    """False where the host has let go of this worker."""
     try:
         socket.send_fds(status, [json.dumps(what).encode() + b"\n"], descriptors)
     except OSError:
-        pass  # the host has let go of this worker
+        return False
+    return True
 
 
 def _native() -> tuple[str, ...]:

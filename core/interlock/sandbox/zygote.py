@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -108,7 +109,18 @@ class Spawned:
     def kill(self) -> None:
         """End it at once; before it is forked this is remembered. Never hits another process that was given its number."""
         self._killed = True
+        if self._pid_there is None:
+            self.read_status()  # it may be forked, and nobody has looked yet
         self._signal(signal.SIGKILL)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has, also where the zygote has not told how yet."""
+        if self.exit is not None or self._pidfd is None:
+            return self.exit is not None
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def stop(self) -> None:
         """Freeze it: until `cont` it uses no CPU at all, whatever it has left running."""
@@ -296,7 +308,7 @@ class Zygote:
 def _fits(spare: Spawned, plan: Plan) -> bool:
     """Whether it is confined as the plan says, and lives: where memory runs out it is the first to go."""
     spare.read_status()
-    return spare.exit is None and replace(spare.plan, name="") == replace(plan, name="")
+    return not spare.has_ended and replace(spare.plan, name="") == replace(plan, name="")
 
 
 _shared: Zygote | None = None
