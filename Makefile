@@ -19,9 +19,12 @@ KILLS   ?= 300
 MINUTES ?= 0
 ATTACKS ?= 5000
 BIN     := $(VENV)/bin
+PYTEST  := $(BIN)/python -m pytest
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Not compiled here: most of it is never imported, and what is, is compiled then.
 INSTALL := $(PIP) install --no-compile -c constraints.txt
+# And kept then, whatever the environment says: tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 DISTRIBUTIONS := core $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
 NODE_PROJECTS := $(patsubst %/package.json,%,$(sort $(wildcard tests/clients/package.json examples/*/package.json)))
@@ -35,7 +38,7 @@ EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
 
 help:
 	@echo "make run      serve examples/$(EXAMPLE) (WORDS=glove: with all of its words; EXAMPLE=flights FLIGHTS=all: another app)"
-	@echo "make test     everything that is tested (TESTS=tests/engine for a part)"
+	@echo "make test     everything that is tested (TESTS=tests/engine for a part, WORKERS=8 for eight at a time)"
 	@echo "make simulate the simulations under every kind of fault (SEEDS=100 of each)"
 	@echo "make check    format, lint, types, layers"
 	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: PYTHONPATH=$(COMPILED) $(BIN)/python -m bench --only counters)"
@@ -104,7 +107,6 @@ run: $(VENV)/.installed $(if $(WORDS),$(VENV)/.$(WORDS)) $(EXAMPLE_NODE)
 
 # Two files of tests at a time, in the order of their names: the longest are not the last. Meanwhile the core is compiled, on what
 # they leave idle, and then tested as it is compiled.
-PYTEST := $(BIN)/python -m pytest
 BESIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: env browser $(VENV)/.glove
@@ -117,7 +119,7 @@ else
 endif
 
 simulate: env
-	$(BIN)/python -m pytest tests/fire/test_simulation.py --interlock-simulations=$(SEEDS) --interlock-seed=$(SEED) --timeout=0
+	$(PYTEST) tests/fire/test_simulation.py --interlock-simulations=$(SEEDS) --interlock-seed=$(SEED) --timeout=0
 
 check: env
 	$(BIN)/ruff check .
@@ -126,7 +128,7 @@ check: env
 	set -e; cd examples; for app in $(EXAMPLES); do \
 	  $(MYPY) --explicit-package-bases --exclude '/_' $$app; \
 	  if ls $$app/_*.py >/dev/null 2>&1; then (cd $$app && $(MYPY) _*.py); fi; done
-	$(BIN)/python -m pytest tests/test_layers.py $(wildcard tests/typing)
+	$(PYTEST) tests/test_layers.py $(wildcard tests/typing)
 
 format: $(VENV)/.developing
 	$(BIN)/ruff check --fix .
@@ -141,7 +143,7 @@ bench: env compiled $(VENV)/.peers
 	PYTHONPATH=$(abspath $(COMPILED)) $(BIN)/python -m bench --write
 
 # For as long as it takes: the limit that keeps a hanging test from holding up the others is off.
-LONG := $(BIN)/python -m pytest -s -o timeout=0 --interlock-seed=$(SEED)
+LONG := $(PYTEST) -s -o timeout=0 --interlock-seed=$(SEED)
 
 torture: env
 	INTERLOCK_TORTURE_KILLS=$(KILLS) INTERLOCK_TORTURE_MINUTES=$(MINUTES) $(LONG) tests/fire/test_kill9.py

@@ -87,6 +87,7 @@ def loaded() -> Iterator[Loaded]:
         loaded = Loaded(runner, COUNT)
         yield loaded
         loaded.close()
+    flights.cache_clear()  # a third of a million objects, which no other file needs
 
 
 @pytest.fixture(scope="module")

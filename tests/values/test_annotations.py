@@ -89,6 +89,9 @@ class Box(Generic[T]):
 class Percent:
     __interlock_validator__ = {"type": "number"}
 
+    def __repr__(self) -> str:
+        return "Percent()"
+
 
 def text(annotation: Any) -> str:
     return describe(from_annotation(annotation, where="test"))
