@@ -11,6 +11,7 @@ Start at `Tree.between` for reading and `Tree.put` for writing.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from itertools import pairwise
@@ -18,13 +19,15 @@ from json import JSONDecoder
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
-from interlock_aggregate.exact import Sum, add, read_sums, total, write_sums
+from interlock_aggregate.exact import EXACT, Sum, add, read_sums, total, write_sums
 from interlock_aggregate.positions import Stretch
 
 IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
 
 Place = tuple[str, Sum]
+Number = int | float
 
+_WHOLE = re.compile("-?[0-9]+").fullmatch
 _EMPTY = dict.fromkeys(("keys", "children", "counts", "sums"), "")
 _decode = JSONDecoder().raw_decode
 
@@ -36,13 +39,15 @@ class Node:
     `counts` in a leaf and in a lazy root.
 
     Each of the four is one text in the document, which is quicker checked and measured than a list. It is read when it is
-    asked for: a count needs no sums, and who only passes by needs one child of 64.
+    asked for: a count needs no sums, and who only passes by needs one child of 64. What one item more or less changes in the
+    counts and sums is changed in the text, where only one number has to be read and written.
     """
 
-    __slots__ = ("_children", "_counts", "_document", "_keys", "_sums", "changed", "id")
+    __slots__ = ("_children", "_counts", "_document", "_keys", "_stored", "_sums", "changed", "id")
 
     def __init__(self, id: str, document: Mapping[str, Any]) -> None:
-        self.id, self._document = id, document
+        self.id = id
+        self._document = self._stored = document  # with texts that were changed since; as it is stored
         self._keys: list[str] | None = None
         self._children: list[str] | None = None
         self._counts: list[int] | None = None
@@ -67,12 +72,15 @@ class Node:
 
     def changes(self) -> dict[str, str]:
         """What differs from its document."""
-        document = self._document
-        return {name: text for name, text in self._read().items() if text != document[name]}
+        stored, document = self._stored, self._document
+        texts = self._read()
+        if document is not stored:
+            texts = {"counts": document["counts"], "sums": document["sums"], **texts}
+        return {name: text for name, text in texts.items() if text != stored[name]}
 
     def is_stored(self, fields: Mapping[str, Any]) -> None:
         """Its document has these fields now."""
-        self._document = {**self._document, **fields}
+        self._document = self._stored = {**self._document, **fields}
         self.changed = False
 
     def _read(self) -> dict[str, str]:
@@ -153,9 +161,19 @@ class Node:
         self._sums = sums
 
     @property
+    def is_counted(self) -> bool:
+        """Whether it knows how many items are in each child: all inner nodes but a lazy root do."""
+        return bool(self._document["counts"] if self._counts is None else self._counts)
+
+    @property
     def size(self) -> int:
         """How many items are in it and below; not for a lazy root."""
-        return len(self.keys) if self.is_leaf else sum(self.counts)
+        if not self.is_leaf:
+            return sum(self.counts)
+        if self._keys is not None:
+            return len(self._keys)
+        text: str = self._document["keys"]
+        return text.count("\n") + 1 if text else 0
 
     def sum_at(self, i: int) -> Sum:
         """The sum of an item or child."""
@@ -168,6 +186,43 @@ class Node:
         elif value != 0:
             self.sums = [0] * _width(self)
             self.sums[i] = value
+
+    def add_item(self, i: int, position: str, value: Number) -> None:
+        """Put an item in place `i` of a leaf."""
+        self.keys.insert(i, position)
+        self.changed = True
+        text = self._document["sums"]
+        if self._sums is None and text:
+            parts = text.split(", ")
+            parts.insert(i, str(value))
+            self._document = {**self._document, "sums": ", ".join(parts)}
+        elif self.sums:
+            self.sums.insert(i, value)
+        else:
+            self.set_sum(i, value)
+
+    def count_child(self, i: int, items: int, more: Sum) -> None:
+        """So many items more are in child `i` and below, and they come to so much more."""
+        self.changed = True
+        document = self._document
+        if items:
+            if self._counts is None:
+                parts = document["counts"].split(", ")
+                parts[i] = str(int(parts[i]) + items)
+                document = self._document = {**document, "counts": ", ".join(parts)}
+            else:
+                self._counts[i] += items
+        if more == 0:
+            return
+        if self._sums is None and type(more) is int and document["sums"]:
+            parts = document["sums"].split(", ")
+            if _WHOLE(parts[i]):
+                summed = int(parts[i]) + more
+                if -EXACT <= summed <= EXACT:
+                    parts[i] = str(summed)
+                    self._document = {**document, "sums": ", ".join(parts)}
+                    return
+        self.set_sum(i, add(self.sum_at(i), more))
 
     def add_child(self, i: int, key: str, child: Node) -> None:
         """Put a child in place `i` and the key between it and the one before; how many it has is set by whoever knows."""
@@ -192,7 +247,8 @@ class Tree:
 
     def __init__(self, ctx: QueryCtx, document: Mapping[str, Any]) -> None:
         self._db = ctx.db
-        self._identity = {field: document[field] for field in IDENTITY}
+        self.is_queued: bool = document["queued"]  # writes may be waiting in the queue of its namespace
+        self._document = document
         self.max_node_size: int = document["max_node_size"]
         self.lanes: int = document["lanes"]
         self.is_lazy: bool = document["root_lazy"]
@@ -201,17 +257,19 @@ class Tree:
         self._new: dict[str, Node] = {}
         self._dropped: list[str] = []
         self._made = 0
-        self.weight = weight_of(document)  # bytes of nodes that were read: whoever does much in one transaction looks at it
+        self._weight, self._unweighed = 0, [document]
 
     @property
-    def is_queued(self) -> bool:
-        """Whether writes may be waiting in the queue of its namespace."""
-        return bool(self._identity["queued"])
+    def weight(self) -> int:
+        """Bytes of nodes that were read: whoever does much in one transaction looks at it."""
+        self._weight += sum([weight_of(document) for document in self._unweighed])
+        self._unweighed.clear()
+        return self._weight
 
     def mark_queued(self, is_queued: bool) -> None:
         """Say so, or that none are."""
         self.root.changed = self.root.changed or self.is_queued != is_queued
-        self._identity["queued"] = is_queued
+        self.is_queued = is_queued
 
     # reading
 
@@ -224,14 +282,28 @@ class Tree:
             if document is None:
                 raise AppError({"code": "DAMAGED", "message": f"a node of the tree is gone ({id}). Repair the aggregate, or clear it."})
             found = self._read[id] = Node.stored(document)
-            self.weight += weight_of(document)
+            self._unweighed.append(document)
         return found
 
     async def between(self, stretch: Stretch, sums: bool = False) -> tuple[int, Sum]:
         """How many items lie in the stretch, and, if asked for, their sum. Only the ends of the stretch are descended to."""
         if stretch.stop is not None and stretch.stop <= stretch.start:
             return 0, 0
+        if stretch.stop is None and not stretch.start:
+            return await self._all(sums)
         return await self._between(self.root, stretch.start, stretch.stop, sums)
+
+    async def _all(self, sums: bool) -> tuple[int, Sum]:
+        root = self.root
+        if root.is_leaf or root.is_counted:
+            return root.size, total(root.sums) if sums else 0
+        count, parts = 0, []
+        for i in range(len(root.children)):
+            lane = await self.child(root, i)
+            count += lane.size
+            if sums:
+                parts += lane.sums
+        return count, total(parts) if sums else 0
 
     async def _between(self, node: Node, start: str, stop: str | None, sums: bool) -> tuple[int, Sum]:
         while True:
@@ -332,7 +404,7 @@ class Tree:
 
     # writing
 
-    async def put(self, position: str, value: Sum, *, replace: bool) -> bool:
+    async def put(self, position: str, value: Number, *, replace: bool) -> bool:
         """Add an item. False, and nothing else, if the position is taken and not to be replaced."""
         path, leaf = await self._descend(position)
         i = bisect_left(leaf.keys, position)
@@ -345,12 +417,7 @@ class Tree:
                 leaf.changed = True
                 self._count(path, 0, more)
             return True
-        leaf.keys.insert(i, position)
-        if leaf.sums:
-            leaf.sums.insert(i, value)
-        else:
-            leaf.set_sum(i, value)
-        leaf.changed = True
+        leaf.add_item(i, position, value)
         self._count(path, 1, value)
         if len(leaf.keys) > self.max_node_size:
             await self._split(path, leaf)
@@ -385,11 +452,8 @@ class Tree:
     def _count(self, path: list[tuple[Node, int]], items: int, more: Sum) -> None:
         """Tell the nodes above a leaf of a change in it."""
         for node, i in path:
-            if node.counts:
-                node.counts[i] += items
-                if more != 0:
-                    node.set_sum(i, add(node.sum_at(i), more))
-                node.changed = True
+            if node.is_counted:
+                node.count_child(i, items, more)
 
     async def _split(self, path: list[tuple[Node, int]], node: Node) -> None:
         """Halve a node that is too large, and those above it that become so."""
@@ -550,7 +614,8 @@ class Tree:
     async def _save_root(self, ctx: MutationCtx) -> None:
         root = self.root
         options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
-        fields = {**self._identity, **options, **root.fields()}
+        identity = {**{field: self._document[field] for field in IDENTITY}, "queued": self.is_queued}
+        fields = {**identity, **options, **root.fields()}
         if root.id:
             await ctx.db.replace(root.id, fields)
         else:

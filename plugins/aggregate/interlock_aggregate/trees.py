@@ -46,8 +46,12 @@ class Trees:
         if opened is None:
             ctx = self._ctx
             rows = await ctx.db.query("trees").index("by_namespace", name=self._name, namespace=namespace).collect()
-            opened = self._open[key] = {row["shard"]: Tree(ctx, row) for row in rows}
-            if not self._stale and any(row["queued"] for row in rows):
+            opened = self._open[key] = {}
+            is_queued = False
+            for row in rows:
+                opened[row["shard"]] = Tree(ctx, row)
+                is_queued = is_queued or row["queued"]
+            if is_queued and not self._stale:
                 await self._meet_queue(namespace)
         return list(opened.values())
 
