@@ -14,8 +14,9 @@ from typing import Any
 
 import uvicorn
 
+from interlock.server.front_wire import FrontWire
 from interlock.server.socket import WIRE_EXTENSION
-from interlock.server.socket_front import FrontWire, SocketFront
+from interlock.server.socket_front import SocketFront
 
 _PAGE = b"\x01" * 4096
 _PAGES = 1024

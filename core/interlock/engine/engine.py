@@ -34,14 +34,23 @@ _ALL_MS = 100.0
 _FIRST_TABLE_NUMBER = 10_001
 _LOAD_CHUNK = 2_000
 _COMMITS_BETWEEN_LOOKS = 256
+_CACHE_BYTES_MIN = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """`memory_bytes`: packed documents of tables kept in memory, smallest tables first. `history_seconds`: how much of the log is kept."""
+    """`memory_bytes`: packed documents of tables kept in memory, smallest tables first; results of queries may take a quarter of it beside.
+
+    `history_seconds`: how much of the log is kept.
+    """
 
     memory_bytes: int = 256 * 1024 * 1024
     history_seconds: float = 24 * 3600.0
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the results that queries gave may take: a quarter of `memory_bytes`, within what is too little and the limit."""
+        return min(int(LIMITS["query_cache"].value), max(_CACHE_BYTES_MIN, self.memory_bytes // 4))
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -26,6 +26,8 @@ USES_IDENTITY = "uses_identity"  # facts that a run leaves in its transaction
 USES_TIME = "uses_time"
 SIZE = "size"
 _KNOWN_BOUND_MAX = 10_000
+_ENTRY_BYTES, _READ_BYTES = 3_072, 512
+"""What a result takes beside its text, and each id or interval that it read: measured, keys and places in the indexes included."""
 
 
 class Entry:
@@ -87,7 +89,7 @@ class LiveQueries:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._entries: dict[Hashable, Entry] = {}
-        self._flights: dict[Hashable, asyncio.Future[None]] = {}
+        self._flights: dict[Hashable, list[asyncio.Future[None]]] = {}  # what is just run, and who waits for it
         self._known_bound: set[Hashable] = set()
         self._trees: dict[int, IntervalIndex[Entry]] = {}
         self._by_id: dict[str, dict[Entry, None]] = {}
@@ -95,6 +97,7 @@ class LiveQueries:
         self._unseen: list[LogEntry] = []
         self._is_scheduled = False
         self._size = 0
+        self._size_max = engine.settings.cache_bytes
         self.runs = 0
         self.hits = 0
 
@@ -139,10 +142,12 @@ class LiveQueries:
             flight = self._flights.get(flight_key)
             if flight is None:
                 return await self._fly(flight_key, key, identity, run, place)
-            await asyncio.shield(flight)
+            landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            flight.append(landed)
+            await landed
 
     async def _fly(self, flight_key: Hashable, key: Hashable, identity: Hashable, run: Run, place: int) -> Entry:
-        done = self._flights[flight_key] = asyncio.get_running_loop().create_future()
+        waiting = self._flights[flight_key] = []
         transactions: list[Transaction] = []
 
         async def capture(transaction: Transaction) -> Any:
@@ -161,7 +166,7 @@ class LiveQueries:
             transaction = transactions[0]
             entry = Entry(value, error, transaction.read_set, place, self._engine.log.ts_at(place))
             facts = transaction.facts
-            entry.size = int(facts.get(SIZE, 256)) + 64 * len(entry.read_set)
+            entry.size = _ENTRY_BYTES + int(facts.get(SIZE, 0)) + _READ_BYTES * len(entry.read_set)
             if facts.get(USES_TIME):
                 entry.expires_ms = self._engine.clock.now_ms() + LIMITS["time_bound_result"].value * 1000.0
             bound = bool(facts.get(USES_IDENTITY))
@@ -175,7 +180,9 @@ class LiveQueries:
             return entry
         finally:
             del self._flights[flight_key]
-            done.set_result(None)
+            for landed in waiting:
+                if not landed.done():
+                    landed.set_result(None)
 
     def also_under(self, entry: Entry, key: Hashable, identity: Hashable) -> None:
         """Make an entry the result of a second key as well: a page under the journal that it gave out."""
@@ -222,7 +229,7 @@ class LiveQueries:
         self._register(entry)
         self._replace(key, entry)
         self._size += entry.size
-        if self._size > LIMITS["query_cache"].value:
+        if self._size > self._size_max:
             self._evict()
 
     def _replace(self, key: Hashable, entry: Entry) -> None:
@@ -240,7 +247,7 @@ class LiveQueries:
 
     def _evict(self) -> None:
         for entry in list(dict.fromkeys(self._entries.values())):
-            if self._size <= LIMITS["query_cache"].value * 0.9:
+            if self._size <= self._size_max * 0.9:
                 return
             if not entry.watches:
                 self._drop(entry)

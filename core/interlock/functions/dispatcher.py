@@ -424,7 +424,7 @@ class Dispatcher:
             if watched is not None:
                 watched.finish(None)
             lines = execution.finish_log()
-            tx.facts[SIZE] = len(encoded) + sum(map(len, lines)) + 256
+            tx.facts[SIZE] = len(encoded) + sum(map(len, lines))
             return QueryResult(encoded, lines, _write_journal(execution.pages))
 
         return Prepared(key, run)

@@ -51,7 +51,7 @@ class DispatcherService:
         self._begun_ts = int(engine.clock.now_ms() * 1e6) if begun_ts is None else begun_ts
         self._newest = Snapshot(-1, 0)
         self._offered: dict[int, Timer] = {}
-        self._kept = KeptResults(engine.clock.now_ms)
+        self._kept = KeptResults(engine.clock.now_ms, engine.settings.cache_bytes // 2)  # they hold on to theirs in the query cache
         self._shared = SharedQueries(self._fetch, engine.clock.now_ms)
 
     # calls

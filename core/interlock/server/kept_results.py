@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from interlock.server.service import Answer
 
 _COUNT_MAX = 4096
-_BYTES_MAX = 16 * 1024 * 1024
+_BYTES_EACH = 1024
 
 
 class KeptResult:
@@ -28,10 +28,10 @@ class KeptResult:
 
 
 class KeptResults:
-    """The results, least recently asked for first. `now_ms` is the time of day."""
+    """The results, least recently asked for first. `now_ms` is the time of day; they may take `bytes_max`."""
 
-    def __init__(self, now_ms: Callable[[], float]) -> None:
-        self._now_ms = now_ms
+    def __init__(self, now_ms: Callable[[], float], bytes_max: int) -> None:
+        self._now_ms, self._bytes_max = now_ms, bytes_max
         self._by_key: dict[Hashable, KeptResult] = {}
         self._bytes = 0
 
@@ -49,13 +49,13 @@ class KeptResults:
 
     def keep(self, kept: KeptResult, answer: Answer, expires_ms: float | None, close: Callable[[], None]) -> None:
         """Keep an answer. `close` lets go of what watches over it, and is called when it is kept no longer."""
-        if kept.has_ended or kept.key in self._by_key or len(answer.json) > _BYTES_MAX // 16:
+        if kept.has_ended or kept.key in self._by_key or len(answer.json) > self._bytes_max // 8:
             close()
             return
         kept.answer, kept.expires_ms, kept.close = answer, expires_ms, close
         self._by_key[kept.key] = kept
-        self._bytes += len(answer.json)
-        while len(self._by_key) > _COUNT_MAX or self._bytes > _BYTES_MAX:
+        self._bytes += len(answer.json) + _BYTES_EACH
+        while len(self._by_key) > _COUNT_MAX or self._bytes > self._bytes_max:
             self.drop(next(iter(self._by_key.values())))
 
     def drop(self, kept: KeptResult) -> None:
@@ -63,5 +63,5 @@ class KeptResults:
             return
         del self._by_key[kept.key]
         assert kept.answer is not None and kept.close is not None, "only what was answered is kept"
-        self._bytes -= len(kept.answer.json)
+        self._bytes -= len(kept.answer.json) + _BYTES_EACH
         kept.close()

@@ -10,7 +10,6 @@ import binascii
 import struct
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -38,49 +37,43 @@ class StateVersion(NamedTuple):
         return b'{"querySet":%d,"identity":%d,"ts":"%b"}' % (self.query_set, self.identity, encode_ts(self.ts))
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(NamedTuple):
     session_id: str
     max_observed_ts: int
     client_ts: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(NamedTuple):
     """`args` is what the client sent; it may be anything that JSON can say."""
 
     query_id: int
     path: str
     args: Any
     journal: str | None
-    component_path: object
+    component_path: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(NamedTuple):
     query_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModifyQuerySet:
+class ModifyQuerySet(NamedTuple):
     base_version: int
     new_version: int
     modifications: tuple[Add | Remove, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A Mutation or an Action."""
 
     request_id: int
     path: str
     args: Any
-    component_path: object
+    component_path: Any
     is_mutation: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate:
+class Authenticate(NamedTuple):
     """`token` is None for a log-out. `acting_as` are the attributes of the user that an admin stands in for."""
 
     base_version: int
@@ -89,8 +82,7 @@ class Authenticate:
     acting_as: dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Telemetry. Nothing depends on it."""
 
 

@@ -44,7 +44,8 @@ class SharedQuery:
         self._newest: QueryResult | None = None  # true since `_since`, and not ended
         self._since = 0
         self._endings = 0
-        self._flight: asyncio.Future[tuple[int, QueryResult | None]] | None = None
+        self._is_flying = False
+        self._waiting: list[asyncio.Future[tuple[int, QueryResult | None]]] = []  # for the one that flies
         self._fetching: asyncio.Task[None] | None = None
         self._ready: list[Callable[[], None]] = []
         self._source = open_source(self._wake)
@@ -62,15 +63,17 @@ class SharedQuery:
     async def at(self, place: int) -> QueryResult:
         """The result at a pinned place: one run for all who ask."""
         while (known := self.peek(place)) is None:
-            if self._flight is None:
+            if not self._is_flying:
                 return await self._fly(place)
-            flown_to, result = await asyncio.shield(self._flight)
+            future: asyncio.Future[tuple[int, QueryResult | None]] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            flown_to, result = await future
             if flown_to == place and result is not None:
                 return result
         return known
 
     async def _fly(self, place: int) -> QueryResult:
-        flight = self._flight = asyncio.get_running_loop().create_future()
+        self._is_flying = True
         result: QueryResult | None = None
         try:
             endings = self._endings
@@ -81,8 +84,11 @@ class SharedQuery:
                 self._queries.move(self, result.journal)
             return result
         finally:
-            self._flight = None
-            flight.set_result((place, result))
+            self._is_flying = False
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result((place, result))
 
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Find the newest result, and call back when it is there to peek at, or cannot be had."""

@@ -15,7 +15,6 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from interlock.clock import Clock, Timer
@@ -52,20 +51,25 @@ _SMALL = MIB  # what every client takes as it is
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
-@dataclass(slots=True)
 class Shared:
     """What all sessions of a server have in common. `spawn` starts a task that outlives the connection."""
 
-    service: Service
-    authenticator: Authenticator
-    clock: Clock
-    turns: Turns
-    spawn: Spawn
-    new_request_id: Callable[[], str]
-    fan_out: FanOut = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.fan_out = FanOut(self.service, self.clock)
+    def __init__(
+        self,
+        service: Service,
+        authenticator: Authenticator,
+        clock: Clock,
+        turns: Turns,
+        spawn: Spawn,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        self.service = service
+        self.authenticator = authenticator
+        self.clock = clock
+        self.turns = turns
+        self.spawn = spawn
+        self.new_request_id = new_request_id
+        self.fan_out = FanOut(service, clock)
 
 
 class _Closed(Exception):
