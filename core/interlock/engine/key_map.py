@@ -48,9 +48,10 @@ class KeyMap(SortedDict):  # type: ignore[type-arg]  # generic for type checkers
         keys = lists[low][at:] if limit is None else lists[low][at : at + limit]
         for middle in range(low + 1, high):
             if limit is not None and len(keys) >= limit:
-                return keys
+                break
             keys += lists[middle]
-        keys += lists[high][:until]
+        else:
+            keys += lists[high][:until]
         return keys if limit is None else keys[:limit]
 
     @staticmethod

@@ -221,19 +221,31 @@ class Query:
                 return reading
             if not rows:
                 cursor.consume(0)
-            for position, row in enumerate(rows, 1):
-                cursor.consume(1)
-                reading.scanned += 1
-                if await _matches(row, self._filters):
-                    reading.items.append(row)
-                if bytes_left is not None:
-                    bytes_left -= size_of(row)
+            elif not self._filters and bytes_left is None:
+                # Nothing is asked of the rows one by one, so they count together.
+                taken = min(len(rows), wanted.num_items - len(reading.items))
+                cursor.consume(taken)
+                reading.scanned += taken
+                reading.items += rows[:taken]
                 full = len(reading.items) == wanted.num_items
-                spent = reading.scanned == rows_left or (bytes_left is not None and bytes_left <= 0)
-                if full or spent:
-                    reading.unseen = len(rows) - position
+                if full or reading.scanned == rows_left:
+                    reading.unseen = len(rows) - taken
                     reading.cut_short = not full and not (cursor.exhausted and reading.unseen == 0)
                     return reading
+            else:
+                for position, row in enumerate(rows, 1):
+                    cursor.consume(1)
+                    reading.scanned += 1
+                    if await _matches(row, self._filters):
+                        reading.items.append(row)
+                    if bytes_left is not None:
+                        bytes_left -= size_of(row)
+                    full = len(reading.items) == wanted.num_items
+                    spent = reading.scanned == rows_left or (bytes_left is not None and bytes_left <= 0)
+                    if full or spent:
+                        reading.unseen = len(rows) - position
+                        reading.cut_short = not full and not (cursor.exhausted and reading.unseen == 0)
+                        return reading
             if cursor.exhausted:
                 return reading
             if cursor.stopped:
