@@ -245,6 +245,8 @@ class _Builder:
             instance.triggers = hooks.triggers(path)
             instance.crons = hooks.crons(path)
             instance.http_routes = hooks.http_routes(path)
+            if instance.mount is not None and not (instance.functions or instance.http_routes or instance.children):
+                raise _empty(instance, instance.mount)
             undeclared = [table for table in dict.fromkeys(instance.triggers) if instance.tables and table not in instance.tables]
             self._warnings.extend(f'{instance.title} has a trigger on "{table}", and its schema has no such table.' for table in undeclared)
 
@@ -324,3 +326,11 @@ def _static(loaded: LoadedApp) -> Path | None:
         problem = f'static="{loaded.app.static}" would serve the code and the data of the app to everybody.'
         raise MountError(loaded.app.where, problem, 'Put what is to be served into a folder of its own: static="web"')
     return folder
+
+
+def _empty(instance: Instance, mount: Mount) -> MountError:
+    """A component that nobody can call: its functions are in a module that nothing has imported."""
+    made = f", made at {mount.component.where}" if isinstance(mount.component, Component) else ""
+    problem = f'mounts "{mount.name}", and the component "{instance.manifest.name}"{made} has no functions.'
+    remedy = "Only the module that makes a component is loaded, with what it imports: import there, at its end, the modules of its functions."
+    return MountError(mount.where, problem, remedy)
