@@ -332,5 +332,5 @@ def _empty(instance: Instance, mount: Mount) -> MountError:
     """A component that nobody can call: its functions are in a module that nothing has imported."""
     made = f", made at {mount.component.where}" if isinstance(mount.component, Component) else ""
     problem = f'mounts "{mount.name}", and the component "{instance.manifest.name}"{made} has no functions.'
-    remedy = "Only the module that makes a component is loaded, with what it imports: import there, at its end, the modules of its functions."
+    remedy = "What makes a component is loaded, with all that it imports. Let that module import those of its functions, at its end."
     return MountError(mount.where, problem, remedy)
