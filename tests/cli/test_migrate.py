@@ -34,7 +34,13 @@ async def broken(ctx: MutationCtx, doc: dict[str, Any]) -> dict[str, Any]:
     return {"name": doc["name"] + "!"}
 
 
+@migrations.define("users")
+async def mark(ctx: MutationCtx, doc: dict[str, Any]) -> dict[str, Any]:
+    return {"name": doc["name"] + "."}
+
+
 backfill = migrations.runner(upper, broken)
+both = migrations.runner(upper, mark)
 one = migrations.runner()
 
 
@@ -88,6 +94,15 @@ def test_run_watches_too_and_a_series_that_fails_says_where(people: Path) -> Non
     assert again.exit_code == 1
     assert "users:broken failed: KeyError: 'user 70'" in again.stderr
     assert [name[-1] for name in names(people)[59:62]] == ["!", "0", "1"]
+
+
+def test_each_of_a_series_is_told_however_quick_and_again_after_a_reset(people: Path) -> None:
+    for options in [(), ("--reset",)]:
+        answer = interlock("migrate", "users:both", *options, "--app", people)
+        assert answer.exit_code == 0, answer.output
+        assert "users:upper: done, 100 documents" in answer.stderr
+        assert "users:mark: done, 100 documents" in answer.stderr
+    assert names(people)[0] == "USER 0.."
 
 
 def test_one_by_name_through_a_runner(people: Path) -> None:

@@ -68,7 +68,7 @@ async def _run(name: str, options: Json, app: Path | None, component: str, data:
             raise CommandError(
                 Exit.USAGE, f"{name} has run, and gave no status: it is no migration.", "Name one made by define() or runner()."
             )
-        return [await watched(peer, result)]
+        return [await watched(peer, result, is_reset=bool(options.get("reset")))]
 
 
 async def _watch_all(app: Path | None, data: str | None) -> list[Json]:

@@ -30,19 +30,22 @@ async def statuses(peer: Peer) -> list[tuple[str, Json]]:
     return [(path, status) for path in mounted for status in await peer.call("get_status", {}, path)]
 
 
-async def watched(peer: Peer, result: Any) -> Any:
-    """A result as it is; the status of a migration in progress once it, and what it was to start, has ended."""
+async def watched(peer: Peer, result: Any, *, is_reset: bool = False) -> Any:
+    """A result as it is; the status of a migration in progress once it, and what it was to start, has ended.
+
+    `is_reset`: what it starts begins anew, whether it was done before or not.
+    """
     if not is_status(result) or not (result["state"] == "in_progress" or (result["state"] == "success" and result["next"])):
         return result
     mount = next((path for path, status in await statuses(peer) if _is_same(status, result)), None)
-    return result if mount is None else await watch(peer, mount, result["name"])
+    return result if mount is None else await watch(peer, mount, result["name"], is_reset=is_reset)
 
 
 def _is_same(status: Json, other: Json) -> bool:
     return bool(status["name"] == other["name"] and status["latest_start"] == other["latest_start"])
 
 
-async def watch(peer: Peer, mount: str, name: str) -> Json:
+async def watch(peer: Peer, mount: str, name: str, *, is_reset: bool = False) -> Json:
     """Draw how far a migration is until it has ended; with a series, until that has. Gives the last status."""
     import asyncio
 
@@ -55,7 +58,7 @@ async def watch(peer: Peer, mount: str, name: str) -> Json:
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             line.end(status)
-            following = await _following(peer, mount, status)
+            following = await _following(peer, mount, status, is_reset)
             if following is None:
                 return status
             name = following
@@ -68,21 +71,24 @@ async def _status(peer: Peer, mount: str, name: str) -> Json:
     return found
 
 
-async def _following(peer: Peer, mount: str, status: Json) -> str | None:
-    """The next of the series that has begun; None when there is none, or it was done before."""
+async def _following(peer: Peer, mount: str, status: Json, is_reset: bool) -> str | None:
+    """The next of the series that has begun, and may have ended; None when there is none, or it was done before."""
     import asyncio
 
-    if status["state"] != "success":
+    if status["state"] != "success" or not status["next"]:
         return None
+    stopped: list[Json] = []
     for _ in range(10):
-        found: list[Json] = await peer.call("get_status", {"names": status["next"]}, mount) if status["next"] else []
-        begun = [one for one in found if one["latest_start"] is not None and one["state"] != "success"]
+        found: list[Json] = await peer.call("get_status", {"names": status["next"]}, mount)
+        ran = [one for one in found if one["latest_start"] is not None]
+        begun = [one for one in ran if one["state"] == "in_progress" or one["latest_start"] >= status["latest_start"]]
         if begun:
             return str(begun[0]["name"])
-        if all(one["state"] == "success" for one in found):
+        if not is_reset and all(one["state"] == "success" for one in found):
             return None
+        stopped = [one for one in ran if one["state"] != "success"]
         await asyncio.sleep(POLL_SECONDS)  # its job is about to run
-    return None
+    return str(stopped[0]["name"]) if stopped else None
 
 
 class _Line:
