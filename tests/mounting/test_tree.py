@@ -171,10 +171,10 @@ def test_a_path_that_nothing_is_mounted_at_is_refused_with_those_that_are() -> N
         mounted(make()).get("taly")
 
 
-def test_a_component_whose_functions_are_in_a_module_that_nothing_imports_is_refused() -> None:
-    refusal = refused(Component("bare", schema=Schema(rows=Table({"name": str}))))
-    assert refusal.problem.endswith("has no functions.") and "test_tree.py" in refusal.problem
-    assert "import those of its functions" in refusal.remedy
+def test_of_a_component_whose_functions_are_in_a_module_that_nothing_imports_it_is_said() -> None:
+    (warning,) = mounted(Component("bare", schema=Schema(rows=Table({"name": str})))).warnings
+    assert 'the component "bare", made at test_tree.py:' in warning and "has no functions. " in warning
+    assert "let that module import those of its functions" in warning
 
 
 # Isolation

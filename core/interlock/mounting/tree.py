@@ -246,7 +246,7 @@ class _Builder:
             instance.crons = hooks.crons(path)
             instance.http_routes = hooks.http_routes(path)
             if instance.mount is not None and not (instance.functions or instance.http_routes or instance.children):
-                raise _empty(instance, instance.mount)
+                self._warnings.append(_empty(instance, instance.mount))
             undeclared = [table for table in dict.fromkeys(instance.triggers) if instance.tables and table not in instance.tables]
             self._warnings.extend(f'{instance.title} has a trigger on "{table}", and its schema has no such table.' for table in undeclared)
 
@@ -328,9 +328,10 @@ def _static(loaded: LoadedApp) -> Path | None:
     return folder
 
 
-def _empty(instance: Instance, mount: Mount) -> MountError:
-    """A component that nobody can call: its functions are in a module that nothing has imported."""
+def _empty(instance: Instance, mount: Mount) -> str:
+    """What is said of a component that nobody can call: mostly its functions are in a module that nothing has imported."""
     made = f", made at {mount.component.where}" if isinstance(mount.component, Component) else ""
-    problem = f'mounts "{mount.name}", and the component "{instance.manifest.name}"{made} has no functions.'
-    remedy = "What makes a component is loaded, with all that it imports. Let that module import those of its functions, at its end."
-    return MountError(mount.where, problem, remedy)
+    return (
+        f'{mount.where} mounts "{mount.name}", and the component "{instance.manifest.name}"{made} has no functions. '
+        "What makes a component is loaded, with all that it imports: let that module import those of its functions, at its end."
+    )
