@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 from interlock.clock import SystemClock
+from interlock.engine import Transaction
 from interlock.engine.live import USES_TIME
 from interlock.errors import CallRefused, ComponentCrashed, DeadlineExceeded, InterlockError, LimitExceeded
 from interlock.functions.action_host import ActionHost
@@ -34,6 +35,8 @@ from interlock.sdk.references import LABEL_MAX
 
 _OPEN_MAX = int(LIMITS["calls_open"].value)
 _LOSSES_MAX = 3
+_ASKING_QUERIES = 32
+"""So many queries ask for everything after one that was shown what is newer than its snapshot: there will be more of them."""
 _LATER_SECONDS = 0.003
 """How much later than here a deadline passes in the worker: the caller is answered by the host."""
 _CURSORS_MAX = 10_000
@@ -46,6 +49,11 @@ _SAID_MAX = 1_000
 """How much of what a call says before its turn is kept."""
 
 
+_Remembers = bool | list[Any] | None
+"""How a call is to go by what its worker remembers: True, it reads it and keeps what it is told; None, the same, but its snapshot may
+be old, so what it is told takes the place of nothing; a step, it was mistaken in that, so it asks for everything and keeps it; False."""
+
+
 class SandboxRunner:
     """Runs the functions of one instance in its workers. What a test or tool writes on the spot is in this process, and runs here."""
 
@@ -55,6 +63,7 @@ class SandboxRunner:
         self._key = f"worker of {instance.path}"
         share = None if instance.limits is None else instance.limits.calls_open
         self._open_max = _OPEN_MAX if share is None else min(share, _OPEN_MAX)
+        self._asking = 0
 
     async def run(self, call: CallHost) -> Any:
         if call.callee.handler is not None:
@@ -72,8 +81,7 @@ class SandboxRunner:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = 0
-        # A step: it has been mistaken in that, so it asks for everything, and remembers that instead.
-        remembers: bool | list[Any] = tx is not None and tx.writable and call.callee.kind != "action"
+        remembers: _Remembers = False if tx is None else self._remembers(tx)
         while True:
             mark = tx.begin_layer() if tx is not None and writes else None
             try:
@@ -84,7 +92,11 @@ class SandboxRunner:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
                 call.children = 0
-                remembers = stale.step
+                if tx is not None and (tx.writable or tx.catch_up()):
+                    remembers = stale.step
+                else:  # the worker may be right, and this snapshot old
+                    remembers = False
+                    self._asking = _ASKING_QUERIES
                 continue
             except Lost as lost:
                 if tx is not None and mark is not None:
@@ -102,6 +114,14 @@ class SandboxRunner:
                 tx.fold_layer(mark)
             return value
 
+    def _remembers(self, tx: Transaction) -> bool | None:
+        if tx.writable:
+            return True
+        if self._asking:
+            self._asking -= 1
+            return False
+        return None
+
     def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any]) -> _Begun | None:
         execution, pool = caller.execution, self.pool
         env = self._env() if self._has_env else {}
@@ -113,8 +133,9 @@ class SandboxRunner:
             process = pool.process(env, kept)
             if process.is_stuck or (self._has_env and process.env != env):
                 return None
-            served = _Served(callee.label, process, self._cpu_left(caller), remembers=caller.tx.writable)
-            frame = self._frame(callee, checked, execution, served, None, _seconds_left(caller), served.remembers)
+            remembers = self._remembers(caller.tx)
+            served = _Served(callee.label, process, self._cpu_left(caller), remembers)
+            frame = self._frame(callee, checked, execution, served, None, _seconds_left(caller), remembers)
             number = process.begin(served, frame)
         except (InterlockError, OSError, Unhealthy, Lost):
             return None
@@ -140,7 +161,7 @@ class SandboxRunner:
         served: _Served,
         call: CallHost | None,
         seconds_left: float | None,
-        remembers: bool | list[Any],
+        remembers: _Remembers,
     ) -> list[Any]:
         """A call as it is sent; `call` where its turn has come."""
         services = execution.services
@@ -160,14 +181,14 @@ class SandboxRunner:
             remembers,
         ]
 
-    async def _attempt(self, call: CallHost, *, alone: bool, remembers: bool | list[Any]) -> Any:
+    async def _attempt(self, call: CallHost, *, alone: bool, remembers: _Remembers) -> Any:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
         begun = None
         if isinstance(call, TransactionHost):
             begun, call.begun = call.begun, None
-        if isinstance(begun, _Begun) and not begun.process.is_over and begun.served.remembers is remembers:
+        if isinstance(begun, _Begun) and begun.serves(remembers):
             begun.take()
             process, served, number = begun.process, begun.served, begun.number
         else:
@@ -182,7 +203,7 @@ class SandboxRunner:
                 facts[self._key] = process
             if self._has_env and process.env != env:
                 process.set_env(env)
-            served = _Served(callee.label, process, _cpu_left(call), remembers=remembers is True)
+            served = _Served(callee.label, process, _cpu_left(call), remembers)
             number = process.begin(served, self._frame(callee, call.args, execution, served, call, _seconds_left(call), remembers))
         served.bind(call)
         timer = None
@@ -277,6 +298,10 @@ class _Begun:
         self._pool, self.process, self.served, self.number = pool, process, served, number
         self._is_open = True
 
+    def serves(self, remembers: _Remembers) -> bool:
+        """Whether it goes on as a call is to that goes by its memory like this. One that asks for everything serves any."""
+        return not self.process.is_over and (self.served.remembers is remembers or self.served.remembers is False)
+
     def take(self) -> None:
         """Its turn has come: somebody waits for its end."""
         self._is_open = False
@@ -292,7 +317,7 @@ class _Begun:
 class _Served:
     """One call, as its worker may speak of it."""
 
-    def __init__(self, label: str, process: Process, cpu_max: float | None, *, remembers: bool) -> None:
+    def __init__(self, label: str, process: Process, cpu_max: float | None, remembers: _Remembers) -> None:
         self.label, self._process = label, process
         self.cpu, self.cpu_max = 0.0, cpu_max
         self.remembers = remembers
@@ -357,7 +382,7 @@ class _Served:
 
     async def take_over(self, steps: list[Any]) -> None:
         """Do what the function did by itself. Raises Stale where it was mistaken."""
-        if not self.remembers or not isinstance(self.call, TransactionHost):
+        if self.remembers not in (True, None) or not isinstance(self.call, TransactionHost):
             raise FrameError("steps of a function that was to ask for everything")
         await replay(self.call, steps, _scan)
 

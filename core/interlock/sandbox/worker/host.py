@@ -38,6 +38,7 @@ class WorkerHost:
         "_consumed",
         "_generator",
         "_handed_on",
+        "_is_late",
         "_keeps",
         "_kept_back",
         "_logs",
@@ -77,7 +78,7 @@ class WorkerHost:
         moment: float | None,
         cpu_max: float | None,
         seconds_left: float | None,
-        remembers: bool | list[Any],
+        remembers: bool | list[Any] | None,
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
@@ -89,8 +90,9 @@ class WorkerHost:
         self._spent = self._told = 0.0
         self.looked_at_time = False
         self.is_ended = False
-        # Whether it may read what the worker has read before. A list: it did, and was mistaken about this.
-        self.remembers = remembers is True
+        # Whether it may read what the worker has read before. A list: it did, and was mistaken about this. None: its snapshot may be old.
+        self.remembers = remembers is True or remembers is None
+        self._is_late = remembers is None
         self._keeps = remembers is not False
         if type(remembers) is list:
             worker.cache.forget_step(remembers)
@@ -265,7 +267,7 @@ class WorkerHost:
 
     async def _get_to_remember(self, id: str) -> Document | None:
         cache = self._worker.cache
-        since = cache.changes
+        since = -1 if self._is_late else cache.changes
 
         def keep(told: list[Any] | None) -> None:
             if told is not None and id not in self._written and id not in self._own:
@@ -337,7 +339,7 @@ class WorkerHost:
                     rows.append(packed if own is None else own[1])
                 self.steps.append(["scan", told, count, digest(rows)])
                 return _Done([unpack(row) for row in rows])
-        since = cache.changes
+        since = -1 if self._is_late else cache.changes
 
         def keep(rows: list[Any]) -> None:
             if len(rows) <= SCAN_ROWS_MAX:

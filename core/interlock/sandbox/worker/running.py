@@ -11,10 +11,10 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import CoroutineType
-from typing import Any, NamedTuple
+from typing import Any
 
 import interlock.errors
 from interlock.errors import DeadlineExceeded
@@ -22,6 +22,7 @@ from interlock.sandbox.failures import frames_of, make, tell
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.determinism import stand_still
+from interlock.sandbox.worker.going_on import Told, go_on
 from interlock.sandbox.worker.heap import trim
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.interruption import Interruption, Overtime
@@ -184,7 +185,7 @@ class Worker:
         running = self._run(host, known, ordinal, args)
         if kind == "action":
             context.run(_running.set, host)
-            self._tasks[number] = self.loop.create_task(_go_on(host, running, None), context=context)
+            self._tasks[number] = self.loop.create_task(go_on(host, running, None), context=context)
             return
         # Its first part without a task: where it finds what it reads here, there is no other.
         try:
@@ -192,7 +193,7 @@ class Worker:
         except StopIteration:
             return
         host.rests()
-        self._tasks[number] = self.loop.create_task(_go_on(host, running, _Told(pending)), context=context)
+        self._tasks[number] = self.loop.create_task(go_on(host, running, Told(pending)), context=context)
 
     async def _run(self, host: WorkerHost, known: _Known, ordinal: int | None, args: dict[str, Any]) -> None:
         value: Any = None
@@ -265,43 +266,6 @@ def _begun(host: WorkerHost, running: Any) -> Any:
     stand_still(host)
     host.since = _monotonic()
     return running.send(None)
-
-
-class _Told(NamedTuple):
-    """What a coroutine waits for that has suspended once already."""
-
-    pending: Any
-
-
-class _GoOn:
-    """The coroutine of a call as something to await, begun or not: for how long each of its parts runs is counted."""
-
-    __slots__ = ("_coroutine", "_host", "_told")
-
-    def __init__(self, host: WorkerHost, coroutine: Coroutine[Any, Any, Any], told: _Told | None) -> None:
-        self._host, self._coroutine, self._told = host, coroutine, told
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        host, coroutine, told = self._host, self._coroutine, self._told
-        error: BaseException | None = None
-        sent: Any = None
-        while True:
-            if told is not None:
-                error = None
-                try:
-                    sent = yield told.pending
-                except BaseException as thrown:
-                    error = thrown
-            host.since = _monotonic()
-            try:
-                told = _Told(coroutine.send(sent) if error is None else coroutine.throw(error))
-            except StopIteration:
-                return
-            host.rests()
-
-
-async def _go_on(host: WorkerHost, coroutine: Coroutine[Any, Any, Any], told: _Told | None) -> None:
-    await _GoOn(host, coroutine, told)
 
 
 def _waits(made: Any) -> bool:
