@@ -58,16 +58,20 @@ class Server:
         return replace(report, cpu_us=(self.cpu_seconds() - before) / report.answers * 1e6)
 
     def cpu_seconds(self) -> float:
-        """The CPU time that its process and the processes that it has started have used; 0 where there is no /proc."""
-        total = 0
+        """The CPU time that its process and all below it have used, a sandbox's workers too; 0 where there is no /proc."""
+        used: dict[int, tuple[int, int]] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 pid, _, rest = stat.read_text().partition(" (")
             except OSError:  # it has ended meanwhile
                 continue
             fields = rest.rpartition(")")[2].split()
-            if int(pid) == self.process.pid or int(fields[1]) == self.process.pid:
-                total += sum(map(int, fields[11:15] if int(pid) == self.process.pid else fields[11:13]))
+            # Of the server itself those too that have ended.
+            used[int(pid)] = int(fields[1]), sum(map(int, fields[11:15] if int(pid) == self.process.pid else fields[11:13]))
+        total, family = 0, {self.process.pid}
+        while family:
+            total += sum(used[pid][1] for pid in family if pid in used)
+            family = {pid for pid, (parent, _) in used.items() if parent in family}
         return total / _TICKS
 
     def memory_mib(self) -> float:

@@ -16,7 +16,8 @@ from typing import Any
 from interlock.errors import InterlockError
 from interlock.sdk.host import Scan
 from interlock.sdk.schema import Schema
-from interlock.values import UNSET, CommitTimestamp, Mismatch, compile_validator, pack, unpack
+from interlock.sdk.validator import compile_loosely
+from interlock.values import UNSET, CommitTimestamp, Mismatch, pack, unpack
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
@@ -39,8 +40,8 @@ class Cache:
         self._checks: dict[str, Any] = {}
         self._indexed: dict[str, set[str]] = {}
         for name, table in schema.declarations().items() if schema is not None and schema.strict else ():
-            if name not in triggered and '"type": "id"' not in str(table.validator).replace("'", '"'):
-                self._checks[name] = compile_validator(table.validator, lambda _: None)
+            if name not in triggered:
+                self._checks[name] = compile_loosely(table.validator)  # whose ids they are, the host says
                 self._indexed[name] = {field.partition(".")[0] for fields in table.indexes.values() for field in fields}
 
     def document(self, id: Any) -> bytes | None:
