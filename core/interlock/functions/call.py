@@ -21,6 +21,7 @@ from interlock.functions.log_lines import LogLines
 
 if TYPE_CHECKING:
     from interlock.functions.caller import Caller
+    from interlock.functions.scheduling import AtOnce
     from interlock.functions.scope import Callee
     from interlock.functions.services import Services
 
@@ -33,7 +34,7 @@ current: ContextVar[Call | None] = ContextVar("interlock_call", default=None)
 class Execution:
     """One attempt at a top-level call, shared by all calls below it."""
 
-    __slots__ = ("_log", "_name", "_random", "caller", "facts", "job", "journal", "now_ms", "pages", "services", "shares")
+    __slots__ = ("_log", "_name", "_random", "at_once", "caller", "facts", "job", "journal", "now_ms", "pages", "services", "shares")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Execution:
         self.facts = facts  # of its transaction: whether it looked at the time, at the identity
         self.journal = journal
         self.job: str | None = None  # the job whose mutation this is
+        self.at_once: list[AtOnce] | None = None  # jobs that are to run in its transaction; None where none may
         self.pages: dict[str, str] | None = None  # where each page ended: the journal that this run gives out
         self._log: LogLines | None = None
         self.shares: dict[str, Share] | None = None

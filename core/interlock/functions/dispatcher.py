@@ -42,7 +42,7 @@ from interlock.functions.meter import CpuMeter
 from interlock.functions.redaction import is_told, log_failure
 from interlock.functions.requests import KEPT_MS, Bracket, KeptAnswer, RequestKey, forget_requests, requests_table
 from interlock.functions.runners import Runners
-from interlock.functions.scheduling import Scheduling
+from interlock.functions.scheduling import AtOnce, Scheduling
 from interlock.functions.scope import Callee, Directory, Handler, holds_commit_timestamp
 from interlock.functions.sealing import Seal
 from interlock.functions.services import Services
@@ -57,6 +57,7 @@ from interlock.values import CommitTimestamp, Int64, dumps, loads, normalize
 _WALL = LIMITS["transaction_wall"].value
 _CPU = LIMITS["transaction_cpu"].value
 _ACTION_WALL = LIMITS["action_wall"].value
+_ATTEMPTS_AT_ONCE = 2  # a transaction that has lost more often is not made longer by jobs
 _IN_PYTHON = frozenset({"test", "embedded"})
 _PLACEHOLDER = b'{"$commitTs"'
 
@@ -322,11 +323,16 @@ class Dispatcher:
         services = self._services
         deadline_ms = services.clock.now_ms() + _WALL * 1000.0
         execution: Execution | None = None
+        attempts = 0
+        jobs_run: list[Execution] = []
         watched = None if services.observers is None else _Observed(services, callee, caller, parent)
 
         async def run(tx: Transaction) -> Any:
-            nonlocal execution
+            nonlocal execution, attempts
             execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
+            attempts += 1
+            if attempts <= _ATTEMPTS_AT_ONCE:
+                execution.at_once = []
             execution.job = caller.job if parent is None else None
             if watched is not None:
                 watched.start()
@@ -336,6 +342,9 @@ class Dispatcher:
                     return known
             call = TransactionHost(execution, callee, callee.check_args(args), parent, 0, caller.identity, tx)
             value = await _transact(call, deadline_ms, limits)
+            jobs_run.clear()
+            if execution.at_once:
+                jobs_run.extend(await self._run_at_once(execution.at_once, tx, deadline_ms))
             if bracket is not None:
                 await bracket.after(tx, value, execution.log.lines)
             return value
@@ -352,6 +361,8 @@ class Dispatcher:
         if watched is not None:
             watched.finish(None, outcome.ts)
         lines = execution.finish_log()
+        for job in jobs_run:
+            job.finish_log()
         value = outcome.value
         kind = type(value)
         if kind is Answer:
@@ -367,6 +378,38 @@ class Dispatcher:
             value = _filled(value, Int64(outcome.ts))
             encoded = dumps(value)
         return Answer(value, outcome.ts, lines, encoded)
+
+    async def _run_at_once(self, jobs: list[AtOnce], tx: Transaction, deadline_ms: float) -> list[Execution]:
+        """Run jobs in the transaction that has planned them; gives those that ran. One that fails is undone, and stays planned."""
+        services = self._services
+        scheduling = services.scheduling
+        assert scheduling is not None, "it has planned them"
+        ran: list[Execution] = []
+        for job in jobs:
+            caller = Caller(admin=True, source="scheduler", request_id=job.id, job=job.id)
+            execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
+            execution.job = job.id
+            watched = None if services.observers is None else _Observed(services, job.callee, caller, None)
+            failed: Exception | None = None
+            mark = tx.begin_layer()
+            try:
+                args = await scheduling.begin(tx, job.holder, job.id)
+                if args is not None:
+                    if watched is not None:
+                        watched.start()
+                    call = TransactionHost(execution, job.callee, job.callee.check_args(args), None, 0, None, tx)
+                    await _transact(call, deadline_ms, job.limits)
+                    await scheduling.succeeded(tx, job.holder, job.id)
+            except Exception as error:
+                failed = error
+            if watched is not None:
+                watched.finish(failed)
+            if failed is not None:
+                tx.drop_layer(mark)
+                break  # what is left has waited long enough
+            tx.fold_layer(mark)
+            ran.append(execution)
+        return ran
 
     async def _query(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None

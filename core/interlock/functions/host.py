@@ -31,7 +31,7 @@ from interlock.functions.call import BUSY, ENDED, IDLE, Call, Execution
 from interlock.functions.calling import call_below, check_kind
 from interlock.functions.reading import Pages, ScanCursor, find_index, interval_of
 from interlock.functions.runner import Begun
-from interlock.functions.scheduling import Plan, Scheduling
+from interlock.functions.scheduling import AT_ONCE_MOST, AtOnce, Plan, Scheduling
 from interlock.functions.scope import Callee, holds_commit_timestamp
 from interlock.functions.triggers import run_triggers
 from interlock.limits import LIMITS
@@ -127,7 +127,12 @@ class CallHost(Call):
             label=target.label,
             scheduled_by=execution.caller.job,
         )
-        return await self._scheduling().schedule(tx, plan)
+        id = await self._scheduling().schedule(tx, plan)
+        if target.at_once and when_ms <= now_ms and callee.kind == "mutation":
+            at_once = execution.at_once
+            if at_once is not None and len(at_once) < AT_ONCE_MOST:
+                at_once.append(AtOnce.of(id, plan.holder, callee, target.limits))
+        return id
 
     async def _make_handle(self, tx: Transaction, target: Target) -> str:
         callee = await self._resolve(tx, target)

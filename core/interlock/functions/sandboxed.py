@@ -641,17 +641,19 @@ def _bound(told: Any) -> tuple[Any] | None:
 
 
 def _target(told: Any) -> Target:
-    if type(told) is not list or len(told) != 6:
+    if type(told) is not list or len(told) != 7:
         raise FrameError("a function's name that is none")
-    name, mount, handle, stale, limits, label = told
+    name, mount, handle, stale, limits, label, at_once = told
     if type(name) is not str or type(mount) is not str or type(handle) is not str or type(stale) is not bool or len(name) > _NAME_MAX:
         raise FrameError("a function's name that is none")
     if label is not None and (type(label) is not str or len(label) > LABEL_MAX):
         raise FrameError("a label that is none")
+    if type(at_once) is not bool:
+        raise FrameError("a call that is neither made at once nor not")
     if limits is not None and type(limits) is not dict:
         raise FrameError("limits that are none")
     try:
-        return Target(name, mount, handle, stale, None if limits is None else Limits(**limits), label)
+        return Target(name, mount, handle, stale, None if limits is None else Limits(**limits), label, at_once)
     except (TypeError, ValueError) as error:
         raise FrameError(f"limits that are none: {error}") from None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from interlock.engine import Transaction
+from interlock.functions.scope import Callee
+from interlock.limits import Limits
 from interlock.sdk.host import Job, Kind
 
 
@@ -29,11 +31,39 @@ class Plan:
     scheduled_by: str | None = None
 
 
+AT_ONCE_MOST = 16  # jobs of one transaction
+_CPU, _SECONDS = 0.1, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """A planned job that is to be run in the transaction which plans it, when its function has returned."""
+
+    id: str
+    holder: str
+    callee: Callee
+    limits: Limits
+
+    @staticmethod
+    def of(id: str, holder: str, callee: Callee, limits: Limits | None) -> AtOnce:
+        """Whoever waits for the transaction waits for the job too, so it may not take long."""
+        asked = limits if limits is not None else Limits()
+        cpu = _CPU if asked.cpu is None else min(asked.cpu, _CPU)
+        deadline = _SECONDS if asked.deadline is None else min(asked.deadline, _SECONDS)
+        return AtOnce(id, holder, callee, replace(asked, cpu=cpu, deadline=deadline))
+
+
 class Scheduling(Protocol):
     """The scheduler, as running functions reach it. `holder` is always the instance of the running function."""
 
     async def schedule(self, tx: Transaction, plan: Plan) -> str:
         """Put in a job, in the transaction; gives its id."""
+
+    async def begin(self, tx: Transaction, holder: str, job_id: str) -> dict[str, Any] | None:
+        """Mark a job as running in this transaction, and give its arguments; None if it is no longer pending."""
+
+    async def succeeded(self, tx: Transaction, holder: str, job_id: str) -> None:
+        """Mark a job that was begun in this transaction."""
 
     async def cancel(self, tx: Transaction, holder: str, job_id: str, running_job: str | None) -> None:
         """Cancel a job of the holder. `running_job` is the job that asks, which cannot cancel itself from its own mutation."""

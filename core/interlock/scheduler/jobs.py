@@ -6,6 +6,8 @@ changes. Nothing here waits for a time or runs a function.
 
 from __future__ import annotations
 
+from typing import Any
+
 from interlock.clock import Clock
 from interlock.engine import Transaction
 from interlock.errors import ScheduleError
@@ -18,6 +20,7 @@ from interlock.scheduler.rows import (
     JOBS,
     LIVE,
     PENDING,
+    RUNNING,
     Row,
     args_of,
     as_job,
@@ -55,6 +58,24 @@ class Jobs:
             row["label"] = plan.label
         with free_of_charge(tx):
             return insert_job(tx, plan.holder, row)
+
+    async def begin(self, tx: Transaction, holder: str, job_id: str) -> dict[str, Any] | None:
+        """Mark a job as running in this transaction, and give its arguments; None if it is no longer pending."""
+        with free_of_charge(tx):
+            jobs = table_in(tx, holder, JOBS)
+            row = await tx.get(jobs, job_id)
+            if row is None or row["state"] != PENDING:
+                return None
+            await tx.patch(jobs, job_id, {"state": RUNNING})
+            return await args_of(tx, holder, row)
+
+    async def succeeded(self, tx: Transaction, holder: str, job_id: str) -> None:
+        """Mark a job that was begun in this transaction, unless it was cancelled meanwhile."""
+        with free_of_charge(tx):
+            jobs = table_in(tx, holder, JOBS)
+            row = await tx.get(jobs, job_id)
+            if row is not None and row["state"] == RUNNING:
+                await tx.patch(jobs, job_id, {"state": "success", "at": self._clock.now_ms()})
 
     async def cancel(self, tx: Transaction, holder: str, job_id: str, running_job: str | None) -> None:
         """A pending job will not run; what a running action plans from now on is cancelled from birth; an ended job stays as it is."""

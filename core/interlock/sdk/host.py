@@ -40,6 +40,7 @@ class Target:
     stale: bool = False
     limits: Limits | None = None
     label: str | None = None
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

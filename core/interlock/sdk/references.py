@@ -28,18 +28,24 @@ class Reference:
     def target(self) -> Target:
         raise NotImplementedError
 
-    def options(self, *, stale: bool | None = None, limits: Limits | None = None, name: str | None = None) -> Reference:
+    def options(
+        self, *, stale: bool | None = None, limits: Limits | None = None, name: str | None = None, at_once: bool | None = None
+    ) -> Reference:
         """The same function, called otherwise.
 
-        `stale` reads the snapshot of the caller's begin, `limits` lowers the budget of the call, `name` labels it.
+        `stale` reads the snapshot of the caller's begin, `limits` lowers the budget of the call, `name` labels it. `at_once`
+        is for `scheduler.run_after(0, …)` of a mutation in a mutation: the job runs in the transaction that plans it, when
+        its function has returned, within `limits`. If it fails there, it is undone and runs as any other job.
         """
         if not (stale is None or isinstance(stale, bool)) or not (limits is None or isinstance(limits, Limits)):
             raise TypeError(f"options(stale=True or False, limits=Limits(documents_read=…)), not stale={stale!r}, limits={limits!r}")
+        if not (at_once is None or isinstance(at_once, bool)):
+            raise TypeError(f"options(at_once=True or False), not {at_once!r}")
         if not (name is None or isinstance(name, str)):
             raise TypeError(f"options(name=…) takes a string, not {name!r}")
         if len(name or "") > LABEL_MAX:
             raise ValueError(f"options(name=…) is a label of at most {LABEL_MAX:,} characters, not of {len(name or ''):,}")
-        return OptionedReference(self, stale, limits, name)
+        return OptionedReference(self, stale, limits, name, at_once)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -82,10 +88,10 @@ class NamedReference(Reference):
 class OptionedReference(Reference):
     """A reference with options. The function behind it may get its name later."""
 
-    __slots__ = ("_base", "_limits", "_name", "_stale", "_target")
+    __slots__ = ("_at_once", "_base", "_limits", "_name", "_stale", "_target")
 
-    def __init__(self, base: Reference, stale: bool | None, limits: Limits | None, name: str | None) -> None:
-        self._base, self._stale, self._limits, self._name = base, stale, limits, name
+    def __init__(self, base: Reference, stale: bool | None, limits: Limits | None, name: str | None, at_once: bool | None) -> None:
+        self._base, self._stale, self._limits, self._name, self._at_once = base, stale, limits, name, at_once
         self._target: Target | None = None
 
     @property
@@ -97,6 +103,7 @@ class OptionedReference(Reference):
                 stale=base.stale if self._stale is None else self._stale,
                 limits=base.limits if self._limits is None else self._limits,
                 label=base.label if self._name is None else self._name,
+                at_once=base.at_once if self._at_once is None else self._at_once,
             )
         return self._target
 
@@ -107,7 +114,7 @@ class OptionedReference(Reference):
         return Reference.__eq__(self, other)
 
     def __repr__(self) -> str:
-        given = {"stale": self._stale, "limits": self._limits, "name": self._name}
+        given = {"stale": self._stale, "limits": self._limits, "name": self._name, "at_once": self._at_once}
         options = ", ".join(f"{option}={value!r}" for option, value in given.items() if value is not None)
         return f"{self._base!r}.options({options})"
 

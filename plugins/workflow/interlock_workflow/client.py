@@ -354,10 +354,12 @@ class WorkflowManager:
         run_at: float | datetime | None = None,
         start_async: bool = False,
     ) -> WorkflowId:
-        """Begin a run, and give its id. It is part of the transaction, and its steps begin when that stands.
+        """Begin a run, and give its id. It is part of the transaction.
 
-        The function is run up to its first step at once, and that is forgotten again: so wrong arguments and references
-        are raised here; not with `start_async`, or when `ref` is not the decorated function itself. `on_complete` is a
+        The queries and mutations that it begins with are done when the function that the transaction began with has
+        returned, in the same transaction if they fit into it; otherwise, or with `start_async`, when that stands. The
+        workflow is run up to its first step here too, and that is forgotten again: so wrong arguments and references are
+        raised here; not with `start_async`, or when `ref` is not the decorated function itself. `on_complete` is a
         mutation `(ctx, workflow_id, result, context)`, called once in the transaction in which the run ends. With a `key`,
         a run of that key which is there already is the one that you get. `keep_for` seconds after its end a run is removed;
         without, when you say so.
@@ -367,6 +369,8 @@ class WorkflowManager:
         given = dict(args or {})
         definition = definition_of(ref)
         options: dict[str, Any] = {**self._sizing}
+        if start_async:
+            options["at_once"] = False
         if definition is not None:
             if not start_async:
                 await definition.look(ctx, given)

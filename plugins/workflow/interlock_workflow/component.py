@@ -31,6 +31,7 @@ from interlock_workflow.progress import (
     deliver,
     entries_of,
     plan_turn,
+    plan_turn_at_once,
     recorded_steps,
     step_ended,
     step_of,
@@ -71,10 +72,12 @@ async def start(
     keep_for: float | None = None,
     run_at: float | None = None,
     max_parallelism: int | None = None,
+    at_once: bool = True,
 ) -> str:
     """Begin a run of the function behind `handle`, and give its id; with a `key`, that of the run of this key if there is one.
 
-    `args` is text (`interlock.to_text`). The function runs after this transaction, or at `run_at`, in ms.
+    `args` is text (`interlock.to_text`). The function runs in this transaction, when the function that it began with has
+    returned and if there is room; otherwise, and not `at_once`, after it, or at `run_at`, in ms.
     """
     if key is not None:
         known = await ctx.db.query("keys").index("key", key=key).first()
@@ -94,7 +97,10 @@ async def start(
         await ctx.db.insert("keys", {"key": key, "workflow": id})
     if long_context is not None and not fields["context"]:
         await ctx.db.patch(id, {"context": await put_text(ctx, id, "context", long_context)})
-    await plan_turn(ctx, id, 0, after=0.0 if run_at is None else max(0.0, run_at - ctx.now()) / 1000.0)
+    if run_at is None and at_once:
+        await plan_turn_at_once(ctx, id, 0)
+    else:
+        await plan_turn(ctx, id, 0, after=0.0 if run_at is None else max(0.0, run_at - ctx.now()) / 1000.0)
     return id
 
 

@@ -44,6 +44,16 @@ TURN = Limits(
     bytes_written=12 * MIB,
     functions_scheduled=900,
 )
+FIRST_STEPS = 25  # in a transaction that others wait for
+FIRST = Limits(
+    deadline=2.0,
+    cpu=0.1,
+    documents_read=4_000,
+    bytes_read=4 * MIB,
+    documents_written=1_000,
+    bytes_written=2 * MIB,
+    functions_scheduled=100,
+)
 CALLBACK = Limits(deadline=3.0, cpu=0.5)
 STALL_SECONDS, STALL_SECONDS_MAX = 10.0, 600.0
 CANCELED = to_text({"type": "StepCanceled", "message": "Canceled"})
@@ -52,6 +62,14 @@ CANCELED = to_text({"type": "StepCanceled", "message": "Canceled"})
 async def plan_turn(ctx: MutationCtx, workflow_id: str, generation: int, *, after: float = 0.0, **how: Any) -> None:
     """Let the function of a run go on after this transaction."""
     await ctx.scheduler.run_after(after, "turn", workflow_id=workflow_id, generation=generation, **how)
+
+
+async def plan_turn_at_once(ctx: MutationCtx, workflow_id: str, generation: int) -> None:
+    """Let it go on within this transaction, when the function that it began with has returned; if that does not fit, after it."""
+    await ctx.scheduler.run_after(0, _TURN_AT_ONCE, workflow_id=workflow_id, generation=generation, most=FIRST_STEPS)
+
+
+_TURN_AT_ONCE = reference("turn").options(at_once=True, limits=FIRST)
 
 
 async def take_turn(ctx: MutationCtx, workflow: Row, *, most: int = STEPS_AT_ONCE, stalls: int = 0) -> None:
@@ -70,7 +88,8 @@ async def take_turn(ctx: MutationCtx, workflow: Row, *, most: int = STEPS_AT_ONC
             much = "The results that a run has recorded are read whenever it goes on: keep what is large in a table or a file, "
             facts = {"type": type(error).__name__, "message": f"{error} {much}or begin anew with step.continue_as_new(…)."}
             return await end(ctx, workflow, "failed", error=to_text(facts))
-        return await plan_turn(ctx, workflow["_id"], workflow["generation"], most=1 if most > 1 else 0)
+        fewer = STEPS_AT_ONCE if most == FIRST_STEPS else 1 if most > 1 else 0
+        return await plan_turn(ctx, workflow["_id"], workflow["generation"], most=fewer)
     except Exception as error:
         return await end(ctx, workflow, "failed", error=_facts(error))
     current = await ctx.db.get(workflow["_id"])
@@ -261,7 +280,10 @@ async def _start(ctx: MutationCtx, workflow: Row, row: Row, start: Row) -> bool:
         parent = {"workflow": workflow["_id"], "number": row["number"], "generation": workflow["generation"]}
         child = {"name": row["name"] if "name" not in start else start["name"], "handle": start["handle"], "parent": parent}
         row["child"] = await create(ctx, {**child, **({"version": start["version"]} if "version" in start else {})}, row["args"])
-        await plan_turn(ctx, row["child"], 0, after=max(0.0, start.get("run_at", 0.0) - ctx.now()) / 1000.0)
+        if (wait_ms := start.get("run_at", 0.0) - ctx.now()) > 0:
+            await plan_turn(ctx, row["child"], 0, after=wait_ms / 1000.0)
+        else:
+            await plan_turn_at_once(ctx, row["child"], 0)
     await insert_step(ctx, row)
     return True
 
@@ -349,7 +371,7 @@ async def step_ended(ctx: MutationCtx, workflow: Row, step: Row, value: str | No
     left = workflow["open"] - 1
     await ctx.db.patch(workflow["_id"], {"open": left})
     if not left and workflow["state"] == "running":
-        await plan_turn(ctx, workflow["_id"], workflow["generation"])
+        await plan_turn_at_once(ctx, workflow["_id"], workflow["generation"])
 
 
 async def end(

@@ -132,8 +132,8 @@ async def test_after_a_crash_at_every_await_the_run_ends_and_nothing_was_written
         await machine.finish_scheduled()
         assert (await status(machine, lab, id)).result == ["first", "x", "child", 7]
         assert Counter(await done(machine)) == Counter(EXPECTED)
-    assert watch.turns > 80
-    assert len(watch.crashes) > 20
+    assert watch.turns > 50
+    assert len(watch.crashes) > 12
     crashes = list(watch.crashes.values())
     if isolation == "sandbox":
         crashes = random.Random(machine.seed).sample(crashes, SAMPLE)

@@ -477,4 +477,4 @@ def _scan(scan: Scan) -> list[Any]:
 
 def _target(target: Target) -> list[Any]:
     limits = None if target.limits is None else {name: value for name, value in asdict(target.limits).items() if value is not None}
-    return [target.name, target.mount, target.handle, target.stale, limits, target.label]
+    return [target.name, target.mount, target.handle, target.stale, limits, target.label, target.at_once]
