@@ -1,4 +1,4 @@
-"""Jobs that run in the transaction that plans them: when, within what, and what becomes of those that cannot."""
+"""What is called in the transaction that plans it: when, within what, and what becomes of it when that cannot be."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def diary() -> Component:
 
 
 @pytest.mark.parametrize("isolation", ["inline", "sandbox"])
-async def test_it_runs_when_the_function_has_returned_in_the_same_transaction_and_counts_as_a_job(isolation: Any) -> None:
+async def test_it_runs_when_the_function_has_returned_in_the_same_transaction_and_no_job_is_left(isolation: Any) -> None:
     async with TestBackend(placed(diary), isolation=isolation) as t:
         [id] = await t.mutation("plan", text="all")
         assert await t.query("texts") == ["planned", "planned"]  # what it read: all that the function has written
-        assert await t.query("state", id=id) == "success"
-        assert [job.state for job in await t.finish_scheduled()] == ["success"]
+        assert await t.query("state", id=id) is None
+        assert await t.finish_scheduled() == []
 
 
 async def test_one_that_fails_there_is_undone_and_runs_as_any_other_job() -> None:
@@ -99,7 +99,7 @@ async def test_what_is_undone_cancelled_or_planned_for_later_does_not_run_at_onc
         assert await t.query("texts") == ["planned", "of the call below"]
         [cancelled] = await t.mutation("plan", text="cancelled", cancel=True)
         [later] = await t.mutation("plan", text="later", seconds=5)
-        assert [await t.query("state", id=id) for id in (cancelled, later)] == ["canceled", "pending"]
+        assert [await t.query("state", id=id) for id in (cancelled, later)] == [None, "pending"]
         await t.advance(5)
         assert (await t.query("texts"))[2:] == ["planned", "planned", "later"]
 
@@ -107,7 +107,7 @@ async def test_what_is_undone_cancelled_or_planned_for_later_does_not_run_at_onc
 async def test_a_transaction_is_made_longer_by_a_few_and_by_none_that_they_plan() -> None:
     async with TestBackend(diary()) as t:
         ids = await t.mutation("plan", text="x", count=20)
-        assert [await t.query("state", id=id) for id in ids] == ["success"] * 16 + ["pending"] * 4
+        assert [await t.query("state", id=id) for id in ids] == [None] * 16 + ["pending"] * 4
         await t.finish_in_progress()
         await t.mutation("plan", text="again")
         assert (await t.query("texts"))[-1] == "again"

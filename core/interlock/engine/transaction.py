@@ -81,7 +81,7 @@ class Transaction:
         self.facts: dict[str, Any] = {}  # what the functions room keeps with a run
         self._pending: dict[str, _Pending] = {}
         self._overlay: dict[int, dict[bytes, str | None]] = {}
-        self._journal: list[Callable[[], None]] = []
+        self._journal: list[Callable[[], object]] = []
         self._layers = 0
         self._new_tables: list[Table] = []
         self._corrections: dict[int, tuple[tuple[int, int], Correction | None]] = {}
@@ -409,11 +409,15 @@ class Transaction:
 
     # writing
 
+    def new_id(self, table: Table) -> str:
+        """An id that no document of the table has."""
+        engine = self._engine
+        return encode_id(table.number, new_internal(engine.random, int(engine.clock.now_ms())))
+
     def insert(self, table: Table, document: Mapping[str, Any], *, id: str | None = None) -> tuple[str, Document]:
         """Add a document; gives its id and what is stored. `id` may be chosen by who has read that it is free."""
         if id is None:
-            engine = self._engine
-            id = encode_id(table.number, new_internal(engine.random, int(engine.clock.now_ms())))
+            id = self.new_id(table)
         fields = {name: value for name, value in document.items() if value is not UNSET}
         for name in fields:
             if type(name) is not str or name[:1] == "_":
@@ -583,6 +587,11 @@ class Transaction:
         self._layers -= 1
         if not self._layers:
             self._journal.clear()
+
+    def undo(self, step: Callable[[], object]) -> None:
+        """What else is to be undone when the open layer is dropped. At once with its writes, in reverse order."""
+        if self._layers:
+            self._journal.append(step)
 
     def drop_layer(self, mark: LayerMark) -> None:
         """Undo the layer's writes, and give back what they cost. Its reads stay."""

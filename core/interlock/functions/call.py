@@ -48,7 +48,7 @@ class Execution:
         self.facts = facts  # of its transaction: whether it looked at the time, at the identity
         self.journal = journal
         self.job: str | None = None  # the job whose mutation this is
-        self.at_once: list[AtOnce] | None = None  # jobs that are to run in its transaction; None where none may
+        self.at_once: dict[str, AtOnce] | None = None  # what is called in its transaction last, by job; None where nothing may
         self.pages: dict[str, str] | None = None  # where each page ended: the journal that this run gives out
         self._log: LogLines | None = None
         self.shares: dict[str, Share] | None = None

@@ -332,7 +332,7 @@ class Dispatcher:
             execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
             attempts += 1
             if attempts <= _ATTEMPTS_AT_ONCE:
-                execution.at_once = []
+                execution.at_once = {}
             execution.job = caller.job if parent is None else None
             if watched is not None:
                 watched.start()
@@ -344,7 +344,7 @@ class Dispatcher:
             value = await _transact(call, deadline_ms, limits)
             jobs_run.clear()
             if execution.at_once:
-                jobs_run.extend(await self._run_at_once(execution.at_once, tx, deadline_ms))
+                jobs_run.extend(await self._run_at_once(list(execution.at_once.values()), tx, deadline_ms))
             if bracket is not None:
                 await bracket.after(tx, value, execution.log.lines)
             return value
@@ -380,35 +380,34 @@ class Dispatcher:
         return Answer(value, outcome.ts, lines, encoded)
 
     async def _run_at_once(self, jobs: list[AtOnce], tx: Transaction, deadline_ms: float) -> list[Execution]:
-        """Run jobs in the transaction that has planned them; gives those that ran. One that fails is undone, and stays planned."""
+        """Make calls in the transaction that has planned them; gives those that were made. One that fails is undone, and becomes a job."""
         services = self._services
-        scheduling = services.scheduling
-        assert scheduling is not None, "it has planned them"
         ran: list[Execution] = []
         for job in jobs:
-            caller = Caller(admin=True, source="scheduler", request_id=job.id, job=job.id)
+            caller = Caller(admin=True, source="scheduler", request_id=job.id)
             execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
-            execution.job = job.id
             watched = None if services.observers is None else _Observed(services, job.callee, caller, None)
             failed: Exception | None = None
             mark = tx.begin_layer()
             try:
-                args = await scheduling.begin(tx, job.holder, job.id)
-                if args is not None:
-                    if watched is not None:
-                        watched.start()
-                    call = TransactionHost(execution, job.callee, job.callee.check_args(args), None, 0, None, tx)
-                    await _transact(call, deadline_ms, job.limits)
-                    await scheduling.succeeded(tx, job.holder, job.id)
+                if watched is not None:
+                    watched.start()
+                call = TransactionHost(execution, job.callee, job.plan.args, None, 0, None, tx)
+                await _transact(call, deadline_ms, job.limits)
             except Exception as error:
                 failed = error
             if watched is not None:
                 watched.finish(failed)
             if failed is not None:
+                failed = None  # its traceback holds this frame
                 tx.drop_layer(mark)
-                break  # what is left has waited long enough
+                break
             tx.fold_layer(mark)
             ran.append(execution)
+        scheduling = services.scheduling
+        assert scheduling is not None, "it has planned them"
+        for job in jobs[len(ran) :]:
+            await scheduling.schedule(tx, job.plan, job.id)
         return ran
 
     async def _query(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -127,12 +128,14 @@ class CallHost(Call):
             label=target.label,
             scheduled_by=execution.caller.job,
         )
-        id = await self._scheduling().schedule(tx, plan)
-        if target.at_once and when_ms <= now_ms and callee.kind == "mutation":
-            at_once = execution.at_once
-            if at_once is not None and len(at_once) < AT_ONCE_MOST:
-                at_once.append(AtOnce.of(id, plan.holder, callee, target.limits))
-        return id
+        at_once = execution.at_once if target.at_once and when_ms <= now_ms and callee.kind == "mutation" else None
+        scheduling = self._scheduling()
+        if at_once is None or len(at_once) >= AT_ONCE_MOST or await scheduling.is_canceled(tx, plan.scheduled_by):
+            return await scheduling.schedule(tx, plan)
+        job = AtOnce.of(scheduling.new_id(tx, plan.holder), plan, callee, target.limits)
+        at_once[job.id] = job
+        tx.undo(partial(at_once.pop, job.id, None))
+        return job.id
 
     async def _make_handle(self, tx: Transaction, target: Target) -> str:
         callee = await self._resolve(tx, target)
@@ -485,6 +488,11 @@ class TransactionHost(CallHost):
     async def cancel(self, job_id: str) -> None:
         if not self.tx.writable:
             self._refuse_write()
+        at_once = self.execution.at_once
+        if at_once and isinstance(job_id, str) and (job := at_once.get(job_id)) is not None and job.plan.holder == self.callee.scope.path:
+            del at_once[job_id]
+            self.tx.undo(partial(at_once.__setitem__, job_id, job))
+            return
         await self._serve(lambda: self._scheduling().cancel(self.tx, self.callee.scope.path, job_id, self.execution.job))
 
     async def job(self, job_id: str) -> Job | None:

@@ -37,33 +37,33 @@ _CPU, _SECONDS = 0.1, 2.0
 
 @dataclass(frozen=True, slots=True)
 class AtOnce:
-    """A planned job that is to be run in the transaction which plans it, when its function has returned."""
+    """A call that is to be made in the transaction which plans it, when its function has returned; a job only if that fails."""
 
-    id: str
-    holder: str
+    id: str  # of the job that it would be
+    plan: Plan
     callee: Callee
     limits: Limits
 
     @staticmethod
-    def of(id: str, holder: str, callee: Callee, limits: Limits | None) -> AtOnce:
-        """Whoever waits for the transaction waits for the job too, so it may not take long."""
+    def of(id: str, plan: Plan, callee: Callee, limits: Limits | None) -> AtOnce:
+        """Whoever waits for the transaction waits for this too, so it may not take long."""
         asked = limits if limits is not None else Limits()
         cpu = _CPU if asked.cpu is None else min(asked.cpu, _CPU)
         deadline = _SECONDS if asked.deadline is None else min(asked.deadline, _SECONDS)
-        return AtOnce(id, holder, callee, replace(asked, cpu=cpu, deadline=deadline))
+        return AtOnce(id, plan, callee, replace(asked, cpu=cpu, deadline=deadline))
 
 
 class Scheduling(Protocol):
     """The scheduler, as running functions reach it. `holder` is always the instance of the running function."""
 
-    async def schedule(self, tx: Transaction, plan: Plan) -> str:
-        """Put in a job, in the transaction; gives its id."""
+    async def is_canceled(self, tx: Transaction, job_id: str | None) -> bool:
+        """Whether a job was cancelled; no for none."""
 
-    async def begin(self, tx: Transaction, holder: str, job_id: str) -> dict[str, Any] | None:
-        """Mark a job as running in this transaction, and give its arguments; None if it is no longer pending."""
+    def new_id(self, tx: Transaction, holder: str) -> str:
+        """An id for a job that is not put in yet."""
 
-    async def succeeded(self, tx: Transaction, holder: str, job_id: str) -> None:
-        """Mark a job that was begun in this transaction."""
+    async def schedule(self, tx: Transaction, plan: Plan, id: str | None = None) -> str:
+        """Put in a job, in the transaction; gives its id, which may be one of `new_id`."""
 
     async def cancel(self, tx: Transaction, holder: str, job_id: str, running_job: str | None) -> None:
         """Cancel a job of the holder. `running_job` is the job that asks, which cannot cancel itself from its own mutation."""

@@ -6,8 +6,6 @@ changes. Nothing here waits for a time or runs a function.
 
 from __future__ import annotations
 
-from typing import Any
-
 from interlock.clock import Clock
 from interlock.engine import Transaction
 from interlock.errors import ScheduleError
@@ -20,7 +18,6 @@ from interlock.scheduler.rows import (
     JOBS,
     LIVE,
     PENDING,
-    RUNNING,
     Row,
     args_of,
     as_job,
@@ -40,10 +37,14 @@ class Jobs:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def schedule(self, tx: Transaction, plan: Plan) -> str:
+    def new_id(self, tx: Transaction, holder: str) -> str:
+        """An id for a job that is not put in yet."""
+        return tx.new_id(table_in(tx, holder, JOBS))
+
+    async def schedule(self, tx: Transaction, plan: Plan, id: str | None = None) -> str:
         """Put in a job. What a cancelled job plans is cancelled from birth."""
         now = self._clock.now_ms()
-        is_canceled = plan.scheduled_by is not None and await self._is_canceled(tx, plan.scheduled_by)
+        is_canceled = await self.is_canceled(tx, plan.scheduled_by)
         row: Row = {
             "component": seen_from(plan.holder, plan.component_path),
             "function": plan.function,
@@ -57,25 +58,7 @@ class Jobs:
         if plan.label is not None:
             row["label"] = plan.label
         with free_of_charge(tx):
-            return insert_job(tx, plan.holder, row)
-
-    async def begin(self, tx: Transaction, holder: str, job_id: str) -> dict[str, Any] | None:
-        """Mark a job as running in this transaction, and give its arguments; None if it is no longer pending."""
-        with free_of_charge(tx):
-            jobs = table_in(tx, holder, JOBS)
-            row = await tx.get(jobs, job_id)
-            if row is None or row["state"] != PENDING:
-                return None
-            await tx.patch(jobs, job_id, {"state": RUNNING})
-            return await args_of(tx, holder, row)
-
-    async def succeeded(self, tx: Transaction, holder: str, job_id: str) -> None:
-        """Mark a job that was begun in this transaction, unless it was cancelled meanwhile."""
-        with free_of_charge(tx):
-            jobs = table_in(tx, holder, JOBS)
-            row = await tx.get(jobs, job_id)
-            if row is not None and row["state"] == RUNNING:
-                await tx.patch(jobs, job_id, {"state": "success", "at": self._clock.now_ms()})
+            return insert_job(tx, plan.holder, row, id)
 
     async def cancel(self, tx: Transaction, holder: str, job_id: str, running_job: str | None) -> None:
         """A pending job will not run; what a running action plans from now on is cancelled from birth; an ended job stays as it is."""
@@ -111,7 +94,10 @@ class Jobs:
             rows = await tx.scan(table.indexes[BY_STATE], in_state(state), False, None)
         return [as_job(holder, row, await args_of(tx, holder, row), asker=holder) for row in rows]
 
-    async def _is_canceled(self, tx: Transaction, job_id: str) -> bool:
+    async def is_canceled(self, tx: Transaction, job_id: str | None) -> bool:
+        """Whether a job was cancelled; no for none."""
+        if job_id is None:
+            return False
         number = table_of(job_id)
         table = tx.table_of(number) if number is not None else None
         row = await tx.get(table, job_id) if table is not None else None

@@ -128,13 +128,13 @@ def encode_args(args: Mapping[str, Any]) -> str:
     return dumps(dict(args)).decode()
 
 
-def insert_job(tx: Transaction, holder: str, row: Row) -> str:
+def insert_job(tx: Transaction, holder: str, row: Row, id: str | None = None) -> str:
     """Put in a job; gives its id. `args` may be longer than a row."""
     first, *rest = [row["args"][at : at + PART_CHARACTERS] for at in range(0, len(row["args"]), PART_CHARACTERS)]
     jobs = table_in(tx, holder, JOBS)
     if not rest:
-        return tx.insert(jobs, row)[0]
-    id, _ = tx.insert(jobs, {**row, "args": first, "parts": len(rest)})
+        return tx.insert(jobs, row, id=id)[0]
+    id, _ = tx.insert(jobs, {**row, "args": first, "parts": len(rest)}, id=id)
     table = table_in(tx, holder, JOB_ARGS)
     for part, text in enumerate(rest):
         tx.insert(table, {"text": text}, id=_part_id(table, id, part))

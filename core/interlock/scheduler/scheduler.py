@@ -222,9 +222,7 @@ class Scheduler:
         if new is None:
             return
         row = unpack(new)
-        if old is None and row["state"] == "success":  # it ran in the transaction that planned it
-            self._spawn(self._tell_ran(path, row["_id"]))
-        elif old is None and self._hooks is not None:
+        if old is None and self._hooks is not None:
             self._spawn(self._tell_scheduled(path, row["_id"]))
         elif old is not None and row["state"] == "canceled" and unpack(old)["state"] == PENDING:
             self._spawn(self._tell_ended(path, row["_id"], None, 0.0))
@@ -367,10 +365,6 @@ class Scheduler:
         job = await self._look(path, job_id)
         if job is not None and self._hooks is not None:
             self._hooks.job_scheduled(job)
-
-    async def _tell_ran(self, path: str, job_id: str) -> None:
-        await self._tell_scheduled(path, job_id)
-        await self._tell_ended(path, job_id, None, 0.0)
 
     async def _tell_ended(self, path: str, job_id: str, error: BaseException | None, duration_ms: float) -> None:
         job = await self._look(path, job_id)

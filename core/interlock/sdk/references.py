@@ -34,8 +34,8 @@ class Reference:
         """The same function, called otherwise.
 
         `stale` reads the snapshot of the caller's begin, `limits` lowers the budget of the call, `name` labels it. `at_once`
-        is for `scheduler.run_after(0, …)` of a mutation in a mutation: the job runs in the transaction that plans it, when
-        its function has returned, within `limits`. If it fails there, it is undone and runs as any other job.
+        is for `scheduler.run_after(0, …)` of a mutation in a mutation: it is called in the transaction that plans it, when its
+        function has returned, within `limits`. If it fails there, it is undone and becomes a job as any other.
         """
         if not (stale is None or isinstance(stale, bool)) or not (limits is None or isinstance(limits, Limits)):
             raise TypeError(f"options(stale=True or False, limits=Limits(documents_read=…)), not stale={stale!r}, limits={limits!r}")

@@ -132,7 +132,7 @@ async def change_by_name(ctx: MutationCtx, name: str) -> Any:
 
 @component.query
 async def call_by_target(ctx: QueryCtx, name: str, mount: str, handle: str) -> Any:
-    return await ask(ctx, "run", "query", [name, mount, handle, False, None, None], {})
+    return await ask(ctx, "run", "query", [name, mount, handle, False, None, None, False], {})
 
 
 @component.mutation
@@ -163,7 +163,7 @@ async def ask_who_is_there(ctx: QueryCtx) -> Any:
 
 OF_ANOTHER_KIND: dict[str, list[Any]] = {
     "write": ["insert", "loot", {"text": "in a query"}],
-    "schedule": ["schedule", None, 3600, ["loot_something", "", "", False, None, None], {}],
+    "schedule": ["schedule", None, 3600, ["loot_something", "", "", False, None, None, False], {}],
     "fetch": ["fetch", "https://mail.example", "GET", {}, None, None],
 }
 
@@ -374,7 +374,7 @@ async def wait_and_loot(ctx: MutationCtx, text: str) -> str:
 
 
 def run_op(call: int, operation: int, kind: str, name: str, **args: Any) -> None:
-    op(call, operation, "run", [kind, [name, "", "", False, None, None], args])
+    op(call, operation, "run", [kind, [name, "", "", False, None, None, False], args])
 
 
 @component.mutation
@@ -428,7 +428,7 @@ async def step_without_end(ctx: MutationCtx, count: int, digest: str) -> str:
 
 @component.mutation
 async def name_a_job_without_end(ctx: MutationCtx, size: int) -> str:
-    return await ask(ctx, "schedule", None, 3600, ["loot_something", "", "", False, None, "x" * size], {})
+    return await ask(ctx, "schedule", None, 3600, ["loot_something", "", "", False, None, "x" * size, False], {})
 
 
 @component.query
@@ -552,7 +552,7 @@ async def a_value_that_is_none(ctx: QueryCtx) -> Any:
 @component.action
 async def ask_and_never_read(ctx: ActionCtx) -> str:
     for operation in range(1000, 6000):
-        op(own_number(), operation, "run", ["query", ["a_megabyte", "", "", False, None, None], {}])
+        op(own_number(), operation, "run", ["query", ["a_megabyte", "", "", False, None, None, False], {}])
     time.sleep(5)  # noqa: ASYNC251
     return "got through"
 
