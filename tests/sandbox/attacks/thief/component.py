@@ -210,7 +210,7 @@ LIES: dict[str, Any] = {
     "a count without measure": lambda n: frame("use", n, 0, 1 << 62),
     "a range that is none": lambda n: op(n, 900, "scan", [["loot", "by_id", [["_id"]], None, False], None]),
     "a target that is none": lambda n: op(n, 900, "run", ["query", ["a", "b"], {}]),
-    "limits that are none": lambda n: op(n, 900, "run", ["query", ["looted", "", "", False, {"x": 1}, None], {}]),
+    "limits that are none": lambda n: op(n, 900, "run", ["query", ["looted", "", "", False, {"x": 1}, None, False], {}]),
     "a number that is a string": lambda n: op(str(n), 900, "get", ["x"]),
     "a number without end": lambda n: raw(b'["ret",' + b"9" * 100_000 + b",false,1]"),
     "a frame that is not JSON": lambda n: raw(b"hello"),
