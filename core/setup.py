@@ -14,7 +14,7 @@ COMPILED = {
     "sandbox": "digests frames process",
     "sandbox/worker": "cache host running",
     "sdk": "conversion",
-    "server": "binding decoding http_api",
+    "server": "binding decoding front_wire http_api kept_results messages shared_query sync_session turns",
     "storage": "batch log_body",
     "values": "checker ids keys normal pack wire",
 }
