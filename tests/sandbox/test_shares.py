@@ -216,10 +216,13 @@ def crossings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sent
 
 
+@pytest.mark.parametrize("limits", [None, Limits(documents_read=3, cpu=0.5)])
 @pytest.mark.parametrize("kind", ["query", "mutation", "action"])
-async def test_calls_into_one_mount_that_are_gathered_cross_together(crossings: list[int], kind: str) -> None:
+async def test_calls_into_one_mount_that_are_gathered_cross_together(crossings: list[int], kind: str, limits: Limits | None) -> None:
+    echo = spender.echo if limits is None else spender.echo.options(limits=limits)
+
     async def gather(ctx: Any) -> list[Any]:
-        return await asyncio.gather(*[ctx.run_query(spender.echo, value=n) for n in range(20)])
+        return await asyncio.gather(*[ctx.run_query(echo, value=n) for n in range(20)])
 
     async def in_turn(ctx: Any) -> list[Any]:
         return [await ctx.run_query(spender.echo, value=n) for n in range(20, 40)]
@@ -236,6 +239,29 @@ async def test_calls_into_one_mount_that_are_gathered_cross_together(crossings: 
         crossings.clear()
         assert await run[kind](in_turn) == list(range(20, 40))
         assert (together, len(crossings)) == (1, 20)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_limits_of_a_gathered_call_hold_for_it_alone_as_they_do_in_turn(at_once: bool) -> None:
+    async def calls(ctx: Any) -> list[str]:
+        less = Limits(documents_read=2, logs=1)
+        made = [
+            lambda: ctx.run_query(spender.read_and_say, count=3),
+            lambda: ctx.run_query(spender.read_and_say.options(limits=less), count=2),
+            lambda: ctx.run_query(spender.read_and_say.options(limits=less), count=3),
+            lambda: ctx.run_query(spender.burn.options(limits=Limits(cpu=0.05)), rounds=10**9),
+            lambda: ctx.run_query(spender.read_and_say, count=3),
+        ]
+        if at_once:
+            found = await asyncio.gather(*[call() for call in made], return_exceptions=True)
+        else:
+            found = [await asyncio.gather(call(), return_exceptions=True) for call in made]
+            found = [one for [one] in found]
+        return [type(one).__name__ if isinstance(one, BaseException) else str(one) for one in found]
+
+    async with running(None) as app:
+        await app.component("spender").mutation("put_many", count=5)
+        assert await app.query(calls) == ["3", "2", "LimitExceeded", "DeadlineExceeded", "3"]
 
 
 async def test_operations_of_a_component_that_are_gathered_cross_together(crossings: list[int]) -> None:

@@ -447,7 +447,7 @@ class TransactionHost(CallHost):
     async def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
         begun: Begun | None = None
         if self.state:
-            if self.state == BUSY and not target.handle and target.limits is None:
+            if self.state == BUSY and not target.handle:
                 begun = self._begin(kind, target, args)
             try:
                 await self.take_turn()
@@ -478,7 +478,7 @@ class TransactionHost(CallHost):
             check_kind(self.callee, callee, kind)
         except InterlockError:
             return None
-        return callee.scope.runner.begin(self, callee, args)
+        return callee.scope.runner.begin(self, callee, args, target.limits)
 
     async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
         if not self.tx.writable:

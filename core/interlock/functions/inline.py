@@ -14,7 +14,7 @@ from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.scope import Callee
 from interlock.functions.slices import at_once, begin
 from interlock.functions.suspended import Suspended
-from interlock.limits import LIMITS
+from interlock.limits import LIMITS, Limits
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.triggers import Change
 
@@ -27,7 +27,7 @@ class InlineRunner:
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
 
-    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any]) -> None:
+    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any], limits: Limits | None) -> None:
         """What runs in this process has nothing to cross."""
 
     async def run(self, call: CallHost) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from interlock.limits import Limits
+
 if TYPE_CHECKING:
     from interlock.functions.host import CallHost, TransactionHost
     from interlock.functions.scope import Callee
@@ -20,7 +22,7 @@ class Begun(Protocol):
 class Runner(Protocol):
     """Runs functions of one or more instances. Arguments are validated before, the result after."""
 
-    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any]) -> Begun | None:
+    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any], limits: Limits | None) -> Begun | None:
         """Send a call off whose turn among the operations of `caller` has not come yet: what is gathered crosses together.
 
         Nothing of it counts before its turn, when `run` finds it as `call.begun`. None where there is nothing to be gained.

@@ -122,8 +122,10 @@ class SandboxRunner:
             return False
         return None
 
-    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any]) -> _Begun | None:
+    def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any], limits: Limits | None) -> _Begun | None:
         execution, pool = caller.execution, self.pool
+        if limits is not None and limits.deadline is not None:
+            return None  # that begins when its turn comes
         env = self._env() if self._has_env else {}
         if callee.handler is not None or execution.journal or pool.calls_open >= self._open_max:
             return None
@@ -134,7 +136,7 @@ class SandboxRunner:
             if process.is_stuck or (self._has_env and process.env != env):
                 return None
             remembers = self._remembers(caller.tx)
-            served = _Served(callee.label, process, self._cpu_left(caller), remembers)
+            served = _Served(callee.label, process, _lowered(self._cpu_left(caller), limits), remembers)
             frame = self._frame(callee, checked, execution, served, None, _seconds_left(caller), remembers)
             number = process.begin(served, frame)
         except (InterlockError, OSError, Unhealthy, Lost):
@@ -269,6 +271,13 @@ def _cpu_left(call: Call) -> float | None:
     while above is not None and above.cpu_max is None:
         above = above.parent
     return None if above is None or above.cpu_max is None else max(0.0, above.cpu_max - above.cpu)
+
+
+def _lowered(cpu_left: float | None, limits: Limits | None) -> float | None:
+    """The same for a call that is given limits of its own."""
+    if limits is None or limits.cpu is None:
+        return cpu_left
+    return limits.cpu if cpu_left is None else min(cpu_left, limits.cpu)
 
 
 def _charge(call: Call, seconds: float) -> DeadlineExceeded | None:

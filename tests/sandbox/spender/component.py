@@ -73,6 +73,13 @@ async def rows(ctx: QueryCtx) -> list[int]:
 
 
 @component.query
+async def read_and_say(ctx: QueryCtx, count: int) -> int:
+    found = await ctx.db.query("rows").index("by_n").take(count)
+    ctx.log.info("read %d", len(found))
+    return len(found)
+
+
+@component.query
 async def talk(ctx: QueryCtx, lines: int) -> None:
     for line in range(lines):
         ctx.log.info("line %d", line)
