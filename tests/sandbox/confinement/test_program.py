@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -43,13 +45,47 @@ def refused(number: int) -> int:
     return bpf.ERRNO | number
 
 
+CONDITIONAL = tuple("read write futex madvise tgkill mprotect mmap open openat fcntl ioctl clone clone3 openat2".split())
+NOT_ON_AARCH64 = {"open", "stat", "lstat", "access", "poll", "time"}
+"""Older calls that it never had: the library makes others of the list of them (`openat`, `newfstatat`, `faccessat`, `ppoll`, a clock)."""
+HEADERS = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "asm-generic/unistd.h"}
+
+
+def test_every_architecture_has_a_number_for_all_that_is_allowed() -> None:
+    named = {*seccomp.ALWAYS, *seccomp.WITH_FILES, *CONDITIONAL}
+    assert {machine: named - NUMBERS[machine].keys() for machine in MACHINES} == {"x86_64": set(), "aarch64": NOT_ON_AARCH64}
+    for machine in MACHINES:
+        assert len(set(NUMBERS[machine].values())) == len(NUMBERS[machine])
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_the_same_calls_get_through_on_every_architecture(sealed: bool) -> None:
+    def through(machine: str) -> set[str]:
+        packed, arch = seccomp.program(sealed=sealed, machine=machine), AUDIT_ARCH[machine]
+        some = [(0, 0, 0, 0), (seccomp.CHANNEL, 1, 1, 2), (PTHREAD, 1, 0, 2), (0x7FFFFFFF, 0, 0, 0)]
+        return {name for name, number in NUMBERS[machine].items() if any(verdict(packed, arch, number, *args) == ALLOWED for args in some)}
+
+    assert through("x86_64") - through("aarch64") <= NOT_ON_AARCH64
+    assert through("aarch64") <= through("x86_64")
+    assert len(through("aarch64")) > 30
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_numbers_are_those_of_the_kernel(machine: str) -> None:
+    header = Path("/usr/include", HEADERS[machine])
+    if not header.exists():
+        pytest.skip(f"no {header} here")
+    defined = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)\b", header.read_text())}
+    defined = {{"fstatat": "newfstatat"}.get(name, name): number for name, number in defined.items()} | defined
+    assert {name: defined.get(name) for name in NUMBERS[machine]} == NUMBERS[machine]
+
+
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_number_that_is_not_on_the_list_is_refused(machine: str, sealed: bool) -> None:
     packed, arch, numbers = seccomp.program(sealed=sealed, machine=machine), AUDIT_ARCH[machine], NUMBERS[machine]
     always = {numbers[name] for name in (*seccomp.ALWAYS, *(() if sealed else seccomp.WITH_FILES)) if name in numbers}
-    conditional = "read write futex madvise tgkill mprotect mmap open openat fcntl ioctl clone clone3 openat2"
-    by_argument = {numbers[name] for name in conditional.split() if name in numbers}
+    by_argument = {numbers[name] for name in CONDITIONAL if name in numbers}
     for number in range(600):
         if number in always:
             assert verdict(packed, arch, number) == ALLOWED
