@@ -9,13 +9,13 @@ import os
 from setuptools import setup
 
 COMPILED = {
-    "engine": "budget catalog committer engine interval_index live memory_table read_set transaction turns write_log",
-    "functions": "action_host call calling dispatcher host inline meter reading replay sandboxed scope triggers",
+    "engine": "budget catalog committer engine interval_index key_map live memory_table read_set transaction turns write_log",
+    "functions": "action_host call caller calling dispatcher host inline meter reading replay sandboxed scope triggers",
     "sandbox": "digests frames process",
     "sandbox/worker": "cache host running",
     "sdk": "conversion",
-    "server": "binding decoding front_wire http_api kept_results messages shared_query sync_session turns",
-    "storage": "batch log_body",
+    "server": "binding decoding exchange front_wire http_api kept_results messages outcome shared_query sync_session turns",
+    "storage": "batch commit log_body",
     "values": "checker ids keys normal pack wire",
 }
 

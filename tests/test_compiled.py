@@ -26,6 +26,8 @@ def suspects(tree: ast.Module) -> Iterator[tuple[int, str]]:
                     yield part.lineno, "waits while it handles an exception: that one is freed once too often. Wait behind the try"
         elif isinstance(node, ast.Return | ast.Assign) and isinstance(node.value, ast.GeneratorExp):
             yield node.lineno, "a generator expression is read to its end at once: write a generator function"
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.posonlyargs and node.args.kwarg:
+            yield node.lineno, "a keyword that is called like a positional-only parameter is taken for it"
         elif isinstance(node, ast.ClassDef) and any("slots=True" in ast.unparse(decorator) for decorator in node.decorator_list):
             yield node.lineno, "a dataclass with slots is made twice, and its objects have the layout of the other"
 
@@ -47,5 +49,6 @@ async def f():
     return (x for x in y)
 @dataclass(slots=True)
 class A: pass
+def k(a, /, **b): pass
 """
-    assert sorted(line for line, _ in suspects(ast.parse(bad))) == [5, 8, 9, 11]
+    assert sorted(line for line, _ in suspects(ast.parse(bad))) == [5, 8, 9, 11, 12]

@@ -212,9 +212,9 @@ class Committer:
                 for (index, _, before), (_, _, after) in zip(write.entries, sealed.entries, strict=True):
                     if before != after:
                         if before is not None:
-                            memory.entries[index].pop(before, None)
+                            memory.entries[index].discard(before)
                         if after is not None:
-                            memory.entries[index][after] = write.id
+                            memory.entries[index].put(after, write.id)
             write.new, write.entries = sealed.new, sealed.entries
         entry.forget_keys()
         entry.commit.seal = None

@@ -34,9 +34,9 @@ class MemoryTable:
         for index, old_key, new_key in write.entries:
             entries = self.entries[index]
             if old_key is not None:
-                entries.pop(old_key, None)
+                entries.discard(old_key)
             if new_key is not None:
-                entries[new_key] = id
+                entries.put(new_key, id)
         if self.by_id is not None:
             if write.new is None:
                 self.by_id.discard(id)
@@ -46,7 +46,7 @@ class MemoryTable:
     def keys(self, index: int, interval: Interval, descending: bool) -> Iterator[bytes]:
         """The keys of an interval, one by one."""
         start, end = interval
-        return self.entries[index].irange(start, end, (True, False), descending)
+        return self.entries[index].iterate(start, end, descending)
 
     def ids_in_order(self, interval: Interval, descending: bool) -> Iterator[str]:
         """Ids in the key interval of `by_id`. Keys of ids keep the order of their text."""
@@ -56,10 +56,8 @@ class MemoryTable:
         return self.by_id.irange(start, end, (True, False), descending)  # type: ignore[no-any-return]
 
     def count(self, index: int, interval: Interval) -> int:
-        entries: Any = self.entries[index]
         start, end = interval
-        upper = len(entries) if end is None else entries.bisect_left(end)
-        return max(0, upper - int(entries.bisect_left(start)))
+        return self.entries[index].count(start, end)
 
 
 def _id_bound(key: bytes | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.engine.budget import GIVEN_BACK, Budget
 from interlock.engine.catalog import Index, Table, id_key
+from interlock.engine.key_map import KeyMap
 from interlock.engine.read_set import ReadSet
 from interlock.engine.write_log import Correction, LogEntry
 from interlock.errors import DocumentNotFound, LimitExceeded, SchemaError, ValueRefused
@@ -735,7 +736,7 @@ def _by_id(ids: Iterator[str]) -> Iterator[tuple[bytes, str]]:
         yield id_key(id), id
 
 
-def _by_key(keys: Iterator[bytes], ids: Mapping[bytes, str]) -> Iterator[tuple[bytes, str]]:
+def _by_key(keys: Iterator[bytes], ids: KeyMap) -> Iterator[tuple[bytes, str]]:
     for key in keys:
         yield key, ids[key]
 

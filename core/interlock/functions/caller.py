@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 Source = Literal["client", "http", "scheduler", "cron", "cli", "embedded", "test"]
 OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
 
 
-class Caller(NamedTuple):
+class Caller:
     """Who makes a top-level call. `admin` may call every function of every instance; `job` is the job that runs it, if one does."""
 
-    identity: Mapping[str, Any] | None = None
-    admin: bool = False
-    source: Source = "client"
-    request_id: str = ""
-    job: str | None = None
+    __slots__ = ("admin", "identity", "job", "request_id", "source")
+
+    def __init__(
+        self,
+        identity: Mapping[str, Any] | None = None,
+        admin: bool = False,
+        source: Source = "client",
+        request_id: str = "",
+        job: str | None = None,
+    ) -> None:
+        self.identity, self.admin, self.source, self.request_id, self.job = identity, admin, source, request_id, job
+
+    def called(self, identity: Mapping[str, Any] | None) -> Caller:
+        """The same with another identity."""
+        return Caller(identity, self.admin, self.source, self.request_id, self.job)
 
     @property
     def writes_camel_case(self) -> bool:
@@ -30,26 +39,35 @@ class Caller(NamedTuple):
         return None if self.identity is None else repr(sorted(self.identity.items()))
 
 
-@dataclass(slots=True)
 class Answer:
     """What a top-level call gave. `ts` is its commit timestamp, or that of the snapshot it rests on; 0 for an action.
 
     `encoded` is the value as wire JSON, where it was needed on the way.
     """
 
-    value: Any
-    ts: int = 0
-    log_lines: list[str] = field(default_factory=list)
-    encoded: bytes | None = field(default=None, compare=False)
+    __slots__ = ("encoded", "log_lines", "ts", "value")
+
+    def __init__(self, value: Any, ts: int = 0, log_lines: list[str] | None = None, encoded: bytes | None = None) -> None:
+        self.value, self.ts, self.encoded = value, ts, encoded
+        self.log_lines: list[str] = log_lines if log_lines is not None else []
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Answer) and (self.value, self.ts, self.log_lines) == (other.value, other.ts, other.log_lines)
+
+    def __hash__(self) -> int:
+        return hash(self.ts)
+
+    def __repr__(self) -> str:
+        return f"Answer({self.value!r}, ts={self.ts}, log_lines={self.log_lines!r})"
 
 
-@dataclass(frozen=True, slots=True)
 class QueryResult:
     """The result of a query as it is shared: encoded once, as wire JSON. `journal` is for the next run; None if nothing was paginated."""
 
-    json: bytes
-    log_lines: list[str]
-    journal: str | None
+    __slots__ = ("journal", "json", "log_lines")
+
+    def __init__(self, json: bytes, log_lines: list[str], journal: str | None) -> None:
+        self.json, self.log_lines, self.journal = json, log_lines, journal
 
 
 def log_lines_of(error: BaseException) -> list[str]:

@@ -259,7 +259,7 @@ class Dispatcher:
         caller = action.execution.caller
         identity = action.identity_fields if not callee.scope.path and not action.callee.scope.path else None
         if identity is not caller.identity:
-            caller = caller._replace(identity=identity)
+            caller = caller.called(identity)
         log = action.execution.log
         try:
             if callee.kind == "mutation":

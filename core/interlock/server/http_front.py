@@ -2,7 +2,7 @@
 
 The API needs the whole body before it begins and has the whole answer when it ends. So a request is one call and one write; scope,
 events, and the checks of what an unknown application may send are left out. Everything else goes uvicorn's own way, and so does
-the order of pipelined requests: a `_Exchange` stands in uvicorn's queue like its own cycles do.
+the order of pipelined requests: a `Exchange` stands in uvicorn's queue like its own cycles do.
 
 Whichever way it goes: a request has a head of limited length, and comes in within a time that goes with its length.
 
@@ -20,7 +20,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from interlock.server.asgi import ServerApp
-from interlock.server.http_api import BODY_MAX, HttpApi, Reply
+from interlock.server.exchange import Exchange
+from interlock.server.http_api import BODY_MAX, HttpApi
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -54,7 +55,7 @@ class HttpFront(HttpToolsProtocol):
     """One connection."""
 
     _api: HttpApi | None = None
-    _exchange: _Exchange | None = None
+    _exchange: Exchange | None = None
     """The request that is just coming in, if it takes the short way."""
     _is_incoming = False
     _has_head = False
@@ -85,7 +86,7 @@ class HttpFront(HttpToolsProtocol):
             if head is not None and len(data) - end == head.length:
                 api = self._api
                 assert api is not None, "heads are kept of requests to the API alone"
-                exchange = _Exchange(self, api, head.path, head.query_string, head.headers, True)
+                exchange = Exchange(self, api, head.path, head.query_string, head.headers, True)
                 exchange.take(data[end:])
                 exchange.is_whole = True
                 self.cycle = cast(RequestResponseCycle, exchange)
@@ -103,7 +104,7 @@ class HttpFront(HttpToolsProtocol):
         if begins_here and self._exchange is not None:
             self._keep_head(data, self._exchange)
 
-    def _keep_head(self, data: bytes, exchange: _Exchange) -> None:
+    def _keep_head(self, data: bytes, exchange: Exchange) -> None:
         """Of a request that is all there was in `data`: then the head in front is its own, and its body was as long as the head says."""
         end = data.find(b"\r\n\r\n") + 4
         headers = exchange.headers
@@ -159,10 +160,10 @@ class HttpFront(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if not isinstance(cycle, _Exchange):
+        if not isinstance(cycle, Exchange):
             return super()._start_asgi_task(cycle, app)
         # It takes itself out of the tasks when it ends: a callback would cost another turn of the loop.
-        cycle.task = self.loop.create_task(cycle.run_asgi(app))
+        cycle.task = self.loop.create_task(cycle.run_asgi(app), name="call")  # a name of its own would be formatted
         self.tasks.add(cycle.task)
         return None
 
@@ -253,7 +254,7 @@ class HttpFront(HttpToolsProtocol):
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         before = self.cycle
         query_string = self.url.partition(b"?")[2]
-        exchange = self._exchange = _Exchange(self, api, path, query_string, dict(self.headers), keep_alive)
+        exchange = self._exchange = Exchange(self, api, path, query_string, dict(self.headers), keep_alive)
         self.cycle = cast(RequestResponseCycle, exchange)
         if before is not None and not before.response_complete:
             exchange.is_queued = True
@@ -308,130 +309,9 @@ class HttpFront(HttpToolsProtocol):
         elif not exchange.is_whole:
             self._complete(exchange)
 
-    def _complete(self, exchange: _Exchange) -> None:
+    def _complete(self, exchange: Exchange) -> None:
         exchange.is_whole = True
         if exchange.whole is not None:
             exchange.whole.set()
         if not exchange.is_queued:
             self._start_asgi_task(self.cycle, self.app)
-
-
-class _Exchange:
-    """A request and its answer, where uvicorn expects a `RequestResponseCycle` and uses the parts of one that have no underscore."""
-
-    __slots__ = (
-        "_api",
-        "_body",
-        "_protocol",
-        "disconnected",
-        "headers",
-        "is_queued",
-        "is_too_long",
-        "is_whole",
-        "keep_alive",
-        "path",
-        "query_string",
-        "response_complete",
-        "task",
-        "whole",
-    )
-
-    def __init__(
-        self, protocol: HttpFront, api: HttpApi, path: str, query_string: bytes, headers: dict[bytes, bytes], keep_alive: bool
-    ) -> None:
-        self._protocol, self._api = protocol, api
-        self.path, self.query_string, self.headers = path, query_string, headers
-        self.task: asyncio.Task[None] | None = None
-        self._body: bytes | bytearray = b""
-        self.keep_alive = keep_alive
-        self.disconnected = False
-        self.response_complete = False
-        self.is_whole = False
-        self.is_too_long = False
-        self.is_queued = False
-        self.whole: asyncio.Event | None = None
-
-    def take(self, body: bytes) -> None:
-        if not self._body:
-            self._body = body
-            self._measure()
-            return
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += body
-        self._measure()
-
-    def _measure(self) -> None:
-        if len(self._body) > BODY_MAX:
-            self.is_too_long = True
-            self._body = b""
-
-    @property
-    def message_event(self) -> _Exchange:
-        """What uvicorn sets when the connection is lost."""
-        return self
-
-    def set(self) -> None:
-        if self.whole is not None:
-            self.whole.set()
-
-    def abandon(self) -> None:
-        """The rest of it will never come."""
-        self._body = b""
-        self.set()
-
-    async def run_asgi(self, app: ASGI3Application) -> None:
-        """Answer. Called when the request is there, or when it is this one's turn among pipelined ones."""
-        protocol = self._protocol
-        try:
-            if not self.is_whole:
-                self.whole = asyncio.Event()
-                if not self.disconnected:
-                    await self.whole.wait()
-                if not self.is_whole:
-                    return  # and never will be
-            body, self._body = None if self.is_too_long else bytes(self._body), b""
-            reply = await self._api.answer("POST", self.path, self.headers, self.query_string, body)
-            if protocol.flow.write_paused:
-                await protocol.flow.drain()
-            self.response_complete = True
-            if not self.disconnected and not protocol.transport.is_closing():
-                self._write(reply)
-            protocol.on_response_complete()
-        finally:
-            if self.task is not None:
-                protocol.tasks.discard(self.task)
-                self.task = None
-
-    def _write(self, reply: Reply) -> None:
-        protocol, body = self._protocol, reply.body
-        if reply.status == 200 and reply.headers is None and self.keep_alive:
-            always = _lines(protocol.server_state.default_headers)
-            protocol.transport.write(
-                b"HTTP/1.1 200 OK\r\n%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (always, reply.content_type, len(body), body)
-            )
-            return
-        head = [STATUS_LINE[reply.status], _lines(protocol.server_state.default_headers)]
-        for name, value in reply.headers or ():
-            if name == b"connection":
-                self.keep_alive = False
-            else:
-                head += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
-            head.append(b"connection: close\r\n")
-        head.append(b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (reply.content_type, len(body)))
-        head.append(body)
-        protocol.transport.write(b"".join(head))
-        if not self.keep_alive:
-            protocol.transport.close()
-
-
-_rendered: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
-
-
-def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The headers of every response as text. uvicorn makes a new list of them once a second."""
-    global _rendered
-    if _rendered[0] is not headers:
-        _rendered = (headers, b"".join([b"%b: %b\r\n" % header for header in headers]))
-    return _rendered[1]

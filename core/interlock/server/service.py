@@ -14,6 +14,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from interlock.hooks import Authenticator
 from interlock.sdk.auth import AuthProvider
+from interlock.server.outcome import Answer as Answer
+from interlock.server.outcome import Failure as Failure
+from interlock.server.outcome import QueryResult as QueryResult
 
 Kind = Literal["query", "mutation", "action"]
 Source = Literal["client", "http", "cli"]
@@ -41,45 +44,6 @@ class Snapshot(NamedTuple):
 
     place: int
     ts: int
-
-
-@dataclass(slots=True)
-class Answer:
-    """A call that succeeded. `json` is the wire JSON of its value, `ts` the commit (or the snapshot, when nothing was written)."""
-
-    json: bytes
-    ts: int
-    log_lines: Sequence[str] = ()
-
-
-@dataclass(slots=True)
-class Failure:
-    """A call that failed, as the client is to see it. `data` is the wire JSON of an `AppError`'s data, `code` the error's stable name."""
-
-    message: str
-    data: bytes | None = None
-    log_lines: Sequence[str] = ()
-    code: str = ""
-
-
-@dataclass(slots=True)
-class QueryResult:
-    """What a live query gave at one snapshot. From `expires_ms` on it is not given to anybody who does not have it."""
-
-    outcome: Answer | Failure
-    journal: str | None = None
-    expires_ms: float | None = None
-
-    def looks_like(self, other: QueryResult | None) -> bool:
-        """Whether a client that has `other` would see no difference."""
-        if other is None or self.journal != other.journal:
-            return False
-        ours, theirs = self.outcome, other.outcome
-        if isinstance(ours, Answer):
-            if not isinstance(theirs, Answer) or ours.json != theirs.json:
-                return False
-            return not (ours.log_lines or theirs.log_lines) or list(ours.log_lines) == list(theirs.log_lines)
-        return ours == theirs
 
 
 class LiveQuery(Protocol):

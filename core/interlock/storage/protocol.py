@@ -6,9 +6,15 @@ table numbers, index numbers, key bytes and packed documents; what is in them is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
+
+from interlock.storage.commit import Commit as Commit
+from interlock.storage.commit import Entry as Entry
+from interlock.storage.commit import Write as Write
+from interlock.storage.records import IndexRecord as IndexRecord
+from interlock.storage.records import TableRecord as TableRecord
 
 Order = Literal["asc", "desc"]
 
@@ -33,67 +39,6 @@ class Read(NamedTuple):
 
     rows: list[Row]
     at: int
-
-
-class Entry(NamedTuple):
-    """What one write does to one index: the key that goes, the key that comes. Equal keys are left out by the engine."""
-
-    index: int  # type: ignore[assignment]  # hides a method of tuple that nobody calls here
-    old_key: bytes | None
-    new_key: bytes | None
-
-
-@dataclass(slots=True)
-class Write:
-    """One document's old and new packed version; None is absent."""
-
-    table: int
-    id: str
-    old: bytes | None
-    new: bytes | None
-    entries: Sequence[Entry] = ()
-
-
-@dataclass(slots=True)
-class TableRecord:
-    """A table as the storage remembers it. `component` is the instance's path, `validator` JSON text or empty.
-
-    `count` documents of `size` packed bytes are what the storage has counted itself; what a record brings along is not looked at.
-    """
-
-    number: int
-    component: str
-    name: str
-    validator: str = ""
-    count: int = 0
-    size: int = 0
-
-
-@dataclass(slots=True)
-class IndexRecord:
-    """An index. `fields` are dotted paths without the unseen `_creationTime` and `_id`.
-
-    The index of fields ("_id",) has no entries of its own: its rows are the table's documents by id, and its keys are
-    `values.keys.encode_key(id)`.
-    """
-
-    number: int
-    table: int
-    name: str
-    fields: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Commit:
-    """One transaction's writes. `append` sets `ts`, and before it writes anything calls `seal(ts)`, which fills commit
-    timestamps into `writes`. `tables` and `indexes` are new ones."""
-
-    writes: list[Write]
-    tables: Sequence[TableRecord] = ()
-    indexes: Sequence[IndexRecord] = ()
-    source: str = ""
-    ts: int = 0
-    seal: Callable[[int], None] | None = None
 
 
 @dataclass(slots=True)
