@@ -28,6 +28,8 @@ def suspects(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, "a generator expression is read to its end at once: write a generator function"
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.posonlyargs and node.args.kwarg:
             yield node.lineno, "a keyword that is called like a positional-only parameter is taken for it"
+        elif isinstance(node, ast.MatchAs) and isinstance(node.pattern, ast.MatchOr):
+            yield node.lineno, "a pattern of alternatives leaves its name unset: look by hand"
         elif isinstance(node, ast.ClassDef) and any("slots=True" in ast.unparse(decorator) for decorator in node.decorator_list):
             yield node.lineno, "a dataclass with slots is made twice, and its objects have the layout of the other"
 
@@ -50,5 +52,7 @@ async def f():
 @dataclass(slots=True)
 class A: pass
 def k(a, /, **b): pass
+match x:
+    case None | str() as y: pass
 """
-    assert sorted(line for line, _ in suspects(ast.parse(bad))) == [5, 8, 9, 11, 12]
+    assert sorted(line for line, _ in suspects(ast.parse(bad))) == [5, 8, 9, 11, 12, 14]

@@ -47,6 +47,26 @@ async def test_a_function_that_finds_what_it_reads_asks_the_host_for_nothing(app
     assert await app.component("ledger").query("value", name="a") == 22
 
 
+async def test_a_query_of_its_own_finds_what_was_read_before_and_sees_what_others_wrote_since(app: TestBackend) -> None:
+    at, id = app.component("ledger"), await id_of(app)
+    assert [await at.query("value_at", id=id) for _ in range(2)] == [0, 0]
+    before = await operations(app)
+    assert await at.query("value_at", id=id) == 0
+    assert await operations(app) == before
+    await set_value(app, 7)
+    assert [await at.query("value_at", id=id) for _ in range(3)] == [7, 7, 7]
+
+
+async def test_a_mistake_and_an_insert_make_forget_what_they_are_about_and_nothing_else(app: TestBackend) -> None:
+    assert [await bump(app, name) for name in "aabb"] == [1, 2, 1, 2]
+    await set_value(app, 10)
+    assert await bump(app, "a") == 11
+    assert await bump(app, "c") == 1
+    before = await operations(app)
+    assert [await bump(app, name) for name in "ab"] == [12, 3]
+    assert await operations(app) == before
+
+
 async def id_of(app: TestBackend, name: str = "a") -> str:
     async def find(ctx: MutationCtx) -> str:
         row = await ctx.db.query("counts").index("by_name", name=name).unique()
