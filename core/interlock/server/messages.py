@@ -105,9 +105,13 @@ def read_message(text: str | bytes) -> ClientMessage:
             if not isinstance(modifications, list):
                 raise BadMessage("modifications must be an array")
             return ModifyQuerySet(_u32(message, "baseVersion"), _u32(message, "newVersion"), tuple(map(_read_modification, modifications)))
-        case "Mutation" | "Action" as kind:
+        case "Mutation" | "Action":
             return Call(
-                _u32(message, "requestId"), _text(message, "udfPath"), message.get("args"), message.get("componentPath"), kind == "Mutation"
+                _u32(message, "requestId"),
+                _text(message, "udfPath"),
+                message.get("args"),
+                message.get("componentPath"),
+                message["type"] == "Mutation",
             )
         case "Authenticate":
             return _read_authenticate(message)
