@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.reasons import reason_of
 from bench.rows import UNITS, Result
 from interlock.engine import transaction
 
@@ -96,6 +97,7 @@ def page(results: Sequence[Result], rounds: int, seconds: float) -> str:
         for number, row in enumerate(result.work.rows):
             value, is_reached = result.verdict(row)
             lines.append(f"| {'' if number else result.work.name} | {row.says} | **{value}** | {row.goal} | {'✓' if is_reached else '✗'} |")
+    lines += _reasons(results)
     lines.append(_FIGURES.rstrip("\n"))
     for result in results:
         names = [name for name in result.work.contestants if result.rounds and name in result.rounds[0]]
@@ -108,6 +110,22 @@ def page(results: Sequence[Result], rounds: int, seconds: float) -> str:
             figures = _figures(result, name)
             lines.append(f"| {name} | {' | '.join(figures.get(heading, '') for heading in headings)} |")
     return "\n".join(lines) + "\n"
+
+
+def _reasons(results: Sequence[Result]) -> list[str]:
+    """Of each goal that is not reached: why, and what would reach it."""
+    missed: dict[str, list[str]] = {}
+    for result in results:
+        for row in result.work.rows:
+            value, is_reached = result.verdict(row)
+            if not is_reached:
+                missed.setdefault(reason_of(result.work.name, row.says), []).append(f"{result.work.name}: {row.says} {value} ({row.goal})")
+    if not missed:
+        return []
+    lines = ["", "## What is not reached, and why"]
+    for why, rows in missed.items():
+        lines += ["", why, "", *(f"- {row}" for row in rows)]
+    return lines
 
 
 def _core() -> str:

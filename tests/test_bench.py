@@ -40,7 +40,9 @@ def test_a_peer_that_is_missing_or_fails_is_named_and_fails_the_run() -> None:
     assert result.verdict(row) == ("MISSING", False)
     assert result.verdict(alone) == ("8", True)
     assert not result.is_whole
-    assert "MISSING" in report.page([result], 3, 1.0)
+    page = report.page([result], 3, 1.0)
+    assert "MISSING" in page
+    assert "\n## What is not reached, and why\n\nNobody has looked yet.\n" in page
 
     def fails(servers: Servers, seconds: float) -> Figures:
         raise RuntimeError("unexpected answer")

@@ -1,0 +1,135 @@
+"""Why goals are not reached, and what would reach them. The page says it of the goals that it finds missed.
+
+What no profile has shown, but the code says, begins with `_READ`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """Of the rows that say one of `rows`, in works whose names have `work` in them."""
+
+    work: str
+    rows: tuple[str, ...]
+    why: str
+
+    def fits(self, work: str, row: str) -> bool:
+        return self.work in work and any(part in row for part in self.rows)
+
+
+_READ = "Read from the code, not yet from a profile: "
+
+_AMOUNT = (
+    "On a disk that syncs in a tenth of a millisecond all of this is CPU. Counted with callgrind, a mutation over HTTP was "
+    "263,000 instructions "
+    "when the engine had been compiled (decision 0021), in a flat profile: 15 % the function itself and the SDK under it, which are "
+    "interpreted; 18 % commit, batch and SQLite; 13 % finding the row, 10 % checking and packing the new one; 10 % HTTP and JSON; 8 % the "
+    "task of the request; the rest a dozen nested coroutines and looking attributes up. It would be reached by an answer without a task of "
+    "its own (8 %), by one coroutine instead of seven between parser and function, and by `sdk.query` compiled (mypyc takes the name of a "
+    "field for a parameter there). The interpreter of this page was built without profile-guided optimisation; one with it (Debian's) "
+    "runs the like of this code in 19 % less time."
+)
+_ALONE = (
+    "Between two requests of one caller the core sleeps, and each finds its caches cold: the same instructions take three to four times as "
+    "long (perf, decision 0021); there are also two changes of thread, to the one that writes and back. It is reached by fewer "
+    "instructions, and by writing in the loop's own thread while nobody else is there."
+)
+_CROSSING = (
+    "A call into a worker that nothing else overlaps is two changes of process on the one core that the goal is for, and "
+    "180 µs of CPU in all: "
+    "the function itself, which inline takes 30 to 120 µs, is the smaller part. At 64 callers 17 to 31 calls cross at a time, and it is a "
+    "third of that. It is reached by a worker on a core of its own, or by shared memory instead of a socket."
+)
+_TREE = (
+    "One operation on a tree has a floor that the public SDK sets: 4 µs for the call into the component, 6 to 10 µs to "
+    "find the tree's document, "
+    "2.5 µs for each node read, 8 to 11 µs for each node written. So a count is at least 17 µs and an insert 50 µs; they take 29 and 126. "
+    "What is left is looking through lists of counts in Python."
+)
+_TRIGGERED = (
+    "A trigger is called for each row, before the write is answered, as its contract says; so each row reads and writes the nodes above it "
+    "again. It is reached by a trigger that is handed many changes at once, which the SDK does not have yet."
+)
+_CONFLICTS = (
+    "Sandboxed mutations are open longer, so those that touch the same inner nodes of a tree meet: they are run about "
+    "three times each. It is not "
+    "the crossing that is lost there (without other writers it is 0.63 of inline). It is reached by increments that do not conflict."
+)
+
+REASONS = [
+    Reason("sandbox", ("p50, sandboxed - inline",), _CROSSING),
+    Reason("sandbox", ("sandboxed : inline",), _CROSSING),
+    Reason("naive counter", ("server CPU", "× ", "through sharded_counter"), _AMOUNT),
+    Reason("naive counter", ("p50 : ",), _ALONE),
+    Reason(
+        "official JavaScript client",
+        ("p50",),
+        _ALONE + " The client's answer also waits for the message that shows its queries the change.",
+    ),
+    Reason("message", ("× ",), _AMOUNT),
+    Reason("same with 1,000,000", ("× ",), _AMOUNT),
+    Reason(
+        "",
+        ("longest pause",),
+        _READ + "A turn of the loop answers everybody whose commit was in the batch that has "
+        "come to the disk, and 64 answers of 50 messages each take "
+        "about as long as the goal allows. It is reached by what makes one of them cheaper.",
+    ),
+    Reason(
+        "live subscribers",
+        ("bare fan-out",),
+        _READ + "Beside the bytes that both send there is the mutation, the query that is "
+        "run again once, and the message to the loop for each of a "
+        "thousand sessions. It is reached by a list of sessions that is gone through in compiled code.",
+    ),
+    Reason(
+        "ranges",
+        ("server CPU of a write, its query run again",),
+        _READ + "A whole run of the query lies between, with a transaction and an entry of "
+        "its own in the interval index, and a send to the kernel for "
+        "the client that is told: together about as much as the write. It is reached by what makes a mutation cheaper.",
+    ),
+    Reason("behind a trigger", ("sandboxed : inline",), _CONFLICTS),
+    Reason("behind a trigger", ("bare insert",), _TREE),
+    Reason("aggregate of 10,000", ("sandboxed : inline",), _CROSSING),
+    Reason("aggregate of 10,000", ("the original",), _TREE),
+    Reason("over 4,000 flights", ("attaching",), _CONFLICTS),
+    Reason("over 4,000 flights", ("with its trigger",), _CROSSING),
+    Reason("flights", ("with its trigger",), _TRIGGERED),
+    Reason(
+        "flights",
+        ("inline : SQLAlchemy",),
+        _READ
+        + "Each patch checks the whole document again, and decodes it a second time. It is reached by checking the fields that change.",
+    ),
+    Reason("rate limit", ("sandboxed : inline",), _CROSSING),
+    Reason("rate limit", ("the original", "pyrate-limiter", "Redis"), _AMOUNT),
+    Reason(
+        "workflow",
+        ("",),
+        _READ + "A run is two rows and one transaction at the least, and its function is replayed "
+        "once a turn. It is reached by a warm coroutine between steps.",
+    ),
+    Reason(
+        "",
+        ("memory", "own memory", "backend, zygote"),
+        _READ + "The compiled modules are shared objects of their own, with relocations and tables "
+        "that the pure ones have not. It is reached by one object for all.",
+    ),
+    Reason(
+        "a worker, from nothing",
+        ("p50",),
+        "Most of it are about 850 pages that the worker copies when it first writes to them. It is reached by a smaller zygote.",
+    ),
+    Reason("cached query", ("",), _AMOUNT),
+    Reason(
+        "durability", ("",), _READ + "The writing thread shares the one core with the loop: what a sync costs it in CPU is missing there."
+    ),
+]
+
+
+def reason_of(work: str, row: str) -> str:
+    """What is known, or that nothing is."""
+    return next((reason.why for reason in REASONS if reason.fits(work, row)), "Nobody has looked yet.")
