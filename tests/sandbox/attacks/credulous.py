@@ -108,5 +108,5 @@ class Credulous:
             pass
 
     def run(self, kind: str, target: list[Any], args: Any) -> str:
-        _, _, _, _, limits, _ = target
+        _, _, _, _, limits, _, _ = target
         return f"gave the limits {limits}"

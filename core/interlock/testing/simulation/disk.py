@@ -120,7 +120,8 @@ class Disk:
             self.met["torn"] += 0 < len(survivors) < len(batch)
             self.platter.write(survivors)
         if power_loss:
-            lost = self.chance.randint(0, self.platter.unsynced)
+            unsynced = self.platter.unsynced
+            lost = self.chance.randint(1, unsynced) if unsynced and self.chance.random() < 0.75 else 0
             self.met["power_loss"] += lost > 0
             self.platter.lose_unsynced(lost)
 
