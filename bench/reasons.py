@@ -113,8 +113,9 @@ REASONS = [
     Reason(
         "",
         ("memory", "own memory", "backend, zygote"),
-        _READ + "The compiled modules are shared objects of their own, with relocations and tables "
-        "that the pure ones have not. It is reached by one object for all.",
+        "The compiled modules are shared objects of their own: of them 14 MiB are resident (`/proc/…/smaps`), all but little of "
+        "it clean pages of files; in pure Python the same server takes 74 MB. It is reached by one object for all, which mypyc "
+        "makes when it is not told to keep them apart.",
     ),
     Reason(
         "a worker, from nothing",
