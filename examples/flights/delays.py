@@ -19,7 +19,7 @@ delays = TableAggregate(
     sort_key=lambda flight: flight["dep_delay"],
     sum_value=lambda flight: flight["dep_delay"] or 0,
 )
-upkeep = delays.runner(batch_size=1_000)
+upkeep = delays.runner(batch_size=500)
 
 LEFT = Bounds(lower=Bound(None, inclusive=False))  # not those that were cancelled: their key is None
 
@@ -49,6 +49,7 @@ class Ranked(TypedDict):
     flights: int
     of: int
     is_done: bool
+    error: str | None  # why it has stopped before its end
 
 
 @trigger("flights")
@@ -112,6 +113,7 @@ async def ranked(ctx: QueryCtx) -> Ranked:
         "flights": 0 if progress is None else progress.rows,
         "of": await total(ctx),
         "is_done": progress is not None and progress.state == "done",
+        "error": None if progress is None else progress.error,
     }
 
 

@@ -119,7 +119,8 @@ async def rank_while_reporting(backend: TestBackend, loaded: Loaded) -> None:
         departure = (await backend.run(partial(get, id=id)))["dep_time"]
         loaded.source[flight.place] = replace(flight, delay=minutes, departure=departure)
     assert meanwhile > 10 or len(loaded.source) < 50_000
-    while not (await backend.query("delays:ranked"))["is_done"]:
+    while not (ranked := await backend.query("delays:ranked"))["is_done"]:
+        assert ranked["error"] is None
         await backend.finish_in_progress()
 
 
@@ -246,7 +247,8 @@ def test_the_leaderboard_is_what_the_source_adds_up_to(ranked: Loaded) -> None:
         }
         for rank, carrier in enumerate(order, 1)
     ]
-    assert ranked.query("delays:ranked") == {"flights": len(ranked.source), "of": len(ranked.source), "is_done": True}
+    size = len(ranked.source)
+    assert ranked.query("delays:ranked") == {"flights": size, "of": size, "is_done": True, "error": None}
 
 
 def test_a_flight_has_its_place_among_those_of_its_carrier(ranked: Loaded) -> None:

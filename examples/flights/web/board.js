@@ -139,9 +139,9 @@ let standings = [];
 
 function watchLeaderboard() {
   watch("leaderboard", delays.leaderboard, {}, (found) => drawLeaderboard((standings = found)));
-  watch("ranked", delays.ranked, {}, ({ flights, of, is_done }) => {
+  watch("ranked", delays.ranked, {}, ({ flights, of, is_done, error }) => {
     byId("ranked").hidden = is_done || of === 0;
-    byId("ranked").textContent = `${figure(flights)} of ${figure(of)} flights so far`;
+    byId("ranked").textContent = `${figure(flights)} of ${figure(of)} flights so far${error ? `: ${error}` : ""}`;
   });
 }
 

@@ -19,7 +19,7 @@ PHASES: dict[str, tuple[str, ...]] = {"attach": ("rows",), "verify": ("trees", "
 COUNTED = ("rows", "items", "missing", "wrong", "extra", "miscounted", "broken")
 SAMPLES = 20
 # Less than a transaction may use, so that its job can still note that a batch was too much.
-BATCH = Limits(deadline=10.0, cpu=0.8, documents_read=28_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=13 << 20)
+BATCH = Limits(deadline=10.0, cpu=0.4, documents_read=28_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=13 << 20)
 
 
 @dataclass(frozen=True, slots=True)

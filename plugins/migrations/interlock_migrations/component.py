@@ -27,7 +27,7 @@ from interlock import (
 Row = dict[str, Any]
 State = Literal["unknown", "in_progress", "success", "failed", "canceled", "paused"]
 RESUME = "resume"
-BATCH = Limits(deadline=10.0, cpu=0.8, documents_read=28_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=13 << 20)
+BATCH = Limits(deadline=10.0, cpu=0.4, documents_read=28_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=13 << 20)
 BATCH_SECONDS = 0.25  # what an adaptive batch is meant to take
 LARGEST_ADAPTED = 1_000
 SHARE_MOST = 0.4  # of any limit, for an adaptive batch

@@ -670,8 +670,8 @@ async def test_the_pool_can_be_paused_and_resized_and_queries_need_no_place_in_i
         await do(t, lambda ctx: lab.workflows.resize_pool(ctx, 0))
         id = await start(t, lab, flow)
         assert (await done(t), lab.log) == ([1], [])
-        await do(t, lambda ctx: lab.workflows.resize_pool(ctx, None))
         await do(t, lambda ctx: lab.workflows.pause_pool(ctx))
+        await do(t, lambda ctx: lab.workflows.resize_pool(ctx, None))
         await t.finish_in_progress()
         assert lab.log == []
         await do(t, lambda ctx: lab.workflows.resume_pool(ctx))
