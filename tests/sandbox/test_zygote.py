@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -343,7 +344,7 @@ def test_a_worker_is_confined_quickly_and_small(zygote: Zygote) -> None:
         receive(worker)
         pid = wait_pid(worker)
         used.append(worker.cpu_seconds())
-        if os.geteuid() == 0:
+        with suppress(PermissionError):  # of whoever is not root, or has no CAP_SYS_PTRACE, as in a container
             own.append(private_bytes(pid))
         worker.close()
     assert statistics.median(used) < 0.005

@@ -253,7 +253,7 @@ def change_the_directory(prey: Any) -> Any:
     return LOOT
 
 
-@attack("Operation not permitted")
+@attack("Operation not permitted", depends_on_machine=True)  # file systems of layers know no handles
 def make_a_handle_of_a_file(prey: Any) -> Any:
     handle = buffer((8).to_bytes(4, "little") + bytes(140))
     return LOOT if call(303, AT_FDCWD, buffer(prey["secret"].encode()), handle, buffer(4), 0) == 0 else None  # name_to_handle_at
