@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
+import traceback
 from typing import Any
 
 import pytest
 import structlog
 from tests.placed import placed
 
-from interlock import AppError, CommitTimestamp, Component, QueryCtx, components, secret
+from interlock import ActionCtx, AppError, CommitTimestamp, Component, Limits, QueryCtx, components, secret
 from interlock.errors import (
     ArgumentError,
     DocumentNotFound,
@@ -21,7 +23,7 @@ from interlock.functions.caller import log_lines_of
 from interlock.functions.redaction import describe
 from interlock.values import dumps
 
-from .rooms import running
+from .rooms import Rooms, running
 
 HEAD = "[Request ID: 0123] Server Error"
 
@@ -91,12 +93,43 @@ def failing() -> Component:
 
         below()
 
+    @child.query
+    async def fail_of_another(ctx: QueryCtx) -> None:
+        try:
+            await ctx.run_query("fail")
+        except LookupError as error:
+            raise KeyError("for that reason") from error
+
+    @child.query
+    async def fail_below(ctx: QueryCtx) -> None:
+        await ctx.run_query("fail")
+
+    @child.action
+    async def fail_in_a_transaction(ctx: ActionCtx) -> None:
+        await ctx.run_query("fail_below")
+
+    @child.query
+    async def fail_above(ctx: QueryCtx, handle: str) -> None:
+        await ctx.run_query(handle)
+
+    @child.action
+    async def fail_together(ctx: ActionCtx) -> None:
+        raise ExceptionGroup("some", [ValueError("first"), AppError("second")])
+
+    @child.query
+    async def chat(ctx: QueryCtx, lines: int, chars: int = 1) -> None:
+        for _ in range(lines):
+            ctx.log.info("x" * chars)
+
     return child
 
 
 def made() -> Component:
     app = Component("app")
-    app.use(placed(failing), isolation="inline")
+    child = placed(failing)
+    app.use(child, isolation="inline")
+    app.use(child, name="other", isolation="inline")
+    app.use(child, name="terse", isolation="inline", limits=Limits(logs=2))
 
     @app.query
     async def wrong(ctx: QueryCtx) -> None:
@@ -107,10 +140,43 @@ def made() -> Component:
         await ctx.run_query(components.child.fail_with_data)
 
     @app.query
-    async def call_what_fails(ctx: QueryCtx) -> None:
-        await ctx.run_query(components.child.fail)
+    async def call_what_fails(ctx: QueryCtx, name: str = "fail") -> None:
+        await ctx.run_query(components.child[name])
+
+    @app.query
+    async def call_other(ctx: QueryCtx) -> None:
+        await ctx.run_query(components.other.fail_below)
+
+    @app.query
+    async def call_and_be_called(ctx: QueryCtx) -> None:
+        await ctx.run_query(components.child.fail_above, handle=await ctx.function_handle(call_other))
+
+    @app.action
+    async def act(ctx: ActionCtx, name: str) -> None:
+        await ctx.run_action(components.child[name])
+
+    @app.query
+    async def chatter(ctx: QueryCtx) -> None:
+        for mount, lines in (("terse", 2), ("terse", 2), ("other", 200), ("terse", 1), ("child", 200)):
+            await ctx.run_query(components[mount].chat, lines=lines)
+
+    @app.query
+    async def chat_at_length(ctx: QueryCtx) -> None:
+        await ctx.run_query(components.child.chat, lines=1, chars=50_000)
 
     return app
+
+
+async def shown(rooms: Rooms, kind: str, function: str, /, **args: Any) -> tuple[str, list[str]]:
+    """What somebody who develops is told: the error, and the functions that it passed."""
+    with pytest.raises(Exception) as failed:
+        await rooms.client(kind, function, args)
+    head, said, *frames = describe(failed.value, "0123", True).message.splitlines()
+    assert head == HEAD
+    assert all(".py:" in frame and "/interlock/functions/" not in frame for frame in frames)
+    *names, client, test = [frame.split()[1] for frame in frames]
+    assert (client, test) == ("client", "shown")  # the test's own
+    return said, names
 
 
 @pytest.mark.usefixtures("both_isolations")
@@ -118,14 +184,71 @@ async def test_frames_of_a_component_are_shown_in_development_and_never_in_produ
     async with running(made()) as rooms:
         with pytest.raises(LookupError) as failed:
             await rooms.client("query", "call_what_fails")
-        head, said, *frames = describe(failed.value, "0123", True).message.splitlines()
-        assert (head, said) == (HEAD, "Uncaught LookupError: a secret inside")
-        assert [frame.split()[1] for frame in frames][:2] == ["below", "fail"]
-        assert all(".py:" in frame and "/interlock/functions/" not in frame for frame in frames)
         assert describe(failed.value, "0123", False) == (HEAD, False, None)
+        assert await shown(rooms, "query", "call_what_fails") == (
+            "Uncaught LookupError: a secret inside",
+            ["below", "fail", "call_what_fails"],
+        )
 
 
 @pytest.mark.usefixtures("both_isolations")
+async def test_every_authors_line_that_an_error_passed_is_shown_once_and_in_order() -> None:
+    async with running(made()) as rooms:
+        said = "Uncaught LookupError: a secret inside"
+        below = ["below", "fail", "fail_below"]
+        for kind, name, args, frames in (
+            ("query", "call_other", {}, [*below, "call_other"]),
+            ("action", "act", {"name": "fail_in_a_transaction"}, [*below, "fail_in_a_transaction", "act"]),
+            ("query", "call_and_be_called", {}, [*below, "call_other", "fail_above", "call_and_be_called"]),
+        ):
+            assert await shown(rooms, kind, name, **args) == (said, frames)
+        assert await shown(rooms, "query", "call") == ("Uncaught AppError: from inside", ["fail_with_data", "call"])
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_the_log_of_the_server_shows_the_lines_of_a_component_and_what_an_error_came_of() -> None:
+    async with running(made()) as rooms:
+        with structlog.testing.capture_logs() as logged, pytest.raises(KeyError):
+            await rooms.client("query", "call_what_fails", {"name": "fail_of_another"})
+        [event] = logged
+        text = "".join(traceback.format_exception(*event["exc_info"]))
+        first, second = text.split("The above exception was the direct cause of the following exception")
+        assert "LookupError: a secret inside" in first and "KeyError: 'for that reason'" in second
+        assert re.search(r"\bbelow\b", first) and re.search(r"\bfail_of_another\b", second)
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_errors_in_a_group_are_a_group_to_the_caller() -> None:
+    async with running(made()) as rooms:
+        with pytest.raises(ExceptionGroup) as failed:
+            await rooms.client("action", "act", {"name": "fail_together"})
+        assert [(type(error), str(error)) for error in failed.value.exceptions] == [(ValueError, "first"), (AppError, "second")]
+        assert await shown(rooms, "action", "act", name="fail_together") == (
+            "Uncaught ExceptionGroup: some (2 sub-exceptions)",
+            ["fail_together", "act"],
+        )
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_log_lines_over_the_limit_or_a_share_are_dropped_with_a_note() -> None:
+    async with running(made()) as rooms:
+        with structlog.testing.capture_logs() as logged:
+            lines = (await rooms.client("query", "chatter")).log_lines
+        share, whole = "its share of log lines is used up: the rest is dropped", "more than 256 log lines: the rest is dropped"
+        assert lines[:3] == ["[INFO] terse: x"] * 2 + [f"[WARN] terse: {share}"]
+        assert lines[3:] == ["[INFO] other: x"] * 200 + ["[INFO] child: x"] * 53 + [f"[WARN] {whole}"]
+        told = [(event["event"], event.get("component")) for event in logged if event["log_level"] == "warning"]
+        assert told == [(share, "terse"), (whole, None)]
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_a_log_line_that_is_too_long_is_cut_and_says_so() -> None:
+    async with running(made()) as rooms:
+        [line] = (await rooms.client("query", "chat_at_length")).log_lines
+        assert line.startswith("[INFO] child: xxx") and line.endswith("x (cut: the line was too long)")
+        assert len(line) == 32 * 1024 + len("[INFO] child: ")
+
+
 async def test_the_traceback_shows_the_authors_lines_also_behind_a_boundary() -> None:
     async with running(made()) as rooms:
         with pytest.raises(ValueError) as failed:
@@ -134,9 +257,6 @@ async def test_the_traceback_shows_the_authors_lines_also_behind_a_boundary() ->
         assert lines[1] == "Uncaught ValueError: a secret"
         assert lines[2].startswith("    at wrong (")
         assert not [line for line in lines if "/interlock/functions/" in line]
-        with pytest.raises(AppError) as crossed:
-            await rooms.client("query", "call")
-        assert "    at fail_with_data (" in describe(crossed.value, "0123", True).message
 
 
 @pytest.mark.usefixtures("both_isolations")

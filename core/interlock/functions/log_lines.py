@@ -17,7 +17,7 @@ _CUT = " (cut: the line was too long)"
 
 
 class LogLines:
-    """The lines of one execution, of its sub-calls too. What is over the limit is dropped, and the last line says so."""
+    """The lines of one execution, of its sub-calls too. What is over the limit, or a mount's share, is dropped, and a line says so."""
 
     __slots__ = ("_dropped", "_events", "_secrets", "lines", "maximum")
 
@@ -26,17 +26,22 @@ class LogLines:
         self.lines: list[str] = []
         self.maximum = _LINES
         self._events: list[tuple[str, str, str, str]] = []
-        self._dropped = False
+        self._dropped: set[str] = set()
 
     def add(self, level: str, text: str, component_path: str, function: str) -> None:
         if len(self.lines) >= self.maximum:
-            if not self._dropped:
-                self._dropped = True
-                self.lines.append(f"[WARN] more than {self.maximum} log lines: the rest is dropped")
+            is_share = self.maximum < _LINES
+            whose = component_path if is_share else ""
+            if whose not in self._dropped:
+                self._dropped.add(whose)
+                told = "its share of log lines is used up" if is_share else f"more than {_LINES} log lines"
+                self._put("WARN", f"{told}: the rest is dropped", whose, function)
             return
         if len(text) * 4 > _LINE_BYTES and len(encoded := text.encode(errors="replace")) > _LINE_BYTES:
             text = encoded[: _LINE_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
-        text = mask(readable(text), self._secrets)
+        self._put(level, mask(readable(text), self._secrets), component_path, function)
+
+    def _put(self, level: str, text: str, component_path: str, function: str) -> None:
         tag = f"{component_path}: " if component_path else ""
         self.lines.append(f"[{level.upper()}] {tag}{text}")
         self._events.append((level.lower(), text, component_path, function))

@@ -7,11 +7,7 @@ everything else                     "Server Error" and the request id; the log h
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Iterable
-from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import structlog
@@ -20,7 +16,8 @@ import interlock.errors as errors
 from interlock.errors import AppError, InvalidCursor, ValueRefused
 from interlock.functions.log_lines import mask, quietly, readable
 from interlock.functions.scope import holds_commit_timestamp
-from interlock.sandbox.failures import FRAMES
+from interlock.sandbox import failures
+from interlock.sandbox.failures import FRAMES, authors_frames
 from interlock.values import normalize
 
 logger = structlog.get_logger("interlock.functions")
@@ -41,8 +38,6 @@ _TOLD = (
     errors.Unauthenticated,
     errors.QueryError,
 )
-_OWN_FILES = (str(Path(errors.__file__).parent), f"interlock{os.sep}")
-"""What is compiled names its files from where it was built."""
 _RESTART = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
 
 
@@ -91,25 +86,16 @@ def _said(error: BaseException) -> str:
 
 
 def frames_of(error: BaseException) -> list[str]:
-    """Where an error was raised, innermost first: the author's own lines, or all of them when it is our fault."""
-    told: list[str] = getattr(_innermost_error(error), FRAMES, [])
-    if told:
-        return told  # it was raised in a worker, which has said where
-    found = [
-        (frame.filename, f"{frame.name} ({frame.filename}:{frame.lineno})") for frame in reversed(traceback.extract_tb(_innermost(error)))
-    ]
-    own = [line for filename, line in found if not filename.startswith(_OWN_FILES)]
-    return own or [line for _, line in found]
+    """Where an error was raised, innermost first: the author's own lines, or all of them when it is our fault.
 
-
-def _innermost(error: BaseException) -> TracebackType | None:
-    """The traceback that shows the raising line: an error of a component was raised behind the boundary that it crossed."""
-    return _innermost_error(error).__traceback__
-
-
-def _innermost_error(error: BaseException) -> BaseException:
-    cause = error.__cause__
-    return cause if isinstance(error, AppError) and isinstance(cause, AppError) else error
+    An author's error is another one on each side of a component's boundary; those of a worker have been told from there.
+    """
+    passed = [error]
+    while isinstance(error, AppError) and isinstance(error.__cause__, AppError):
+        error = error.__cause__
+        passed.insert(0, error)
+    found = [line for part in passed for line in (*getattr(part, FRAMES, ()), *authors_frames(part))]
+    return found or failures.frames_of(error)
 
 
 def is_told(error: BaseException) -> bool:

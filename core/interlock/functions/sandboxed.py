@@ -45,6 +45,8 @@ _MARK_MAX = 100_000
 _MARKS_MAX = 4 * 1024 * 1024
 """Characters of all ends of pages that one call may tell."""
 _NAME_MAX = 1_000
+_LOG_CHARS_MAX = int(LIMITS["log_line_bytes"].value) + 1
+"""Of a log line: one more than fits, so that it is cut as any other."""
 _SAID_MAX = 1_000
 """How much of what a call says before its turn is kept."""
 
@@ -373,7 +375,7 @@ class _Served:
             return
         match frame:
             case ["log", str(level), str(text)]:
-                call.log(level if level in _LEVELS else "INFO", cleaned(text))
+                call.log(level if level in _LEVELS else "INFO", cleaned(text, _LOG_CHARS_MAX))
             case ["use", int(cursor), int(count)] if 0 <= cursor < len(self._cursors) and count >= 0:
                 try:
                     self._cursors[cursor].consume(count)

@@ -2,8 +2,10 @@
 
     ["own", class name, args, said, frames]        one of `interlock.errors`
     ["python", class name, built-in base, args, said, frames]
+    ["group", said, errors, frames]                an ExceptionGroup
     ["abort", representation, frames]              SystemExit and the like
     ["known", reference]                           one that the reader told itself, and still has
+    ["because", error, cause, whether it was said] one of these that came of another: `raise … from`, or while that was handled
 
 What a component says about its error is text and data. Nothing in it is looked up but names in fixed tables, and errors that
 mean something to the engine or the server's operator cannot be made by it.
@@ -12,7 +14,9 @@ mean something to the engine or the server's operator cannot be made by it.
 from __future__ import annotations
 
 import builtins
-import traceback
+import os
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import interlock.errors as errors
@@ -21,9 +25,16 @@ from interlock.sandbox.strange import Strange
 
 FRAMES = "__interlock_frames__"
 """The attribute of an error that holds its frames on the other side, innermost first."""
+_COUNTED = "__interlock_counted__"
+"""The attribute that holds the part of its traceback whose frames are among those already."""
+OWN_FILES = (f"{Path(errors.__file__).parent}{os.sep}", f"interlock{os.sep}")
+"""How files of Interlock begin. The second is how compiled code names them."""
+_NOTE = "In the component, innermost first:"
 
 _TEXT_MAX = 10_000
 _FRAMES_MAX = 40
+_FRAME_CHARS_MAX = 500
+_CAUSES_MAX = 3
 _ARGS_MAX = 16
 _ITEMS_MAX = 100
 _OWN = {
@@ -45,9 +56,9 @@ _CONTROL = {
 }
 
 
-def cleaned(text: str) -> str:
+def cleaned(text: str, chars_max: int = _TEXT_MAX) -> str:
     """Text of a component for a log or a terminal: no escapes, no forged direction of writing."""
-    return text[:_TEXT_MAX].translate(_CONTROL)
+    return text[:chars_max].translate(_CONTROL)
 
 
 def tell(error: BaseException, frames: list[str]) -> list[Any]:
@@ -58,6 +69,8 @@ def tell(error: BaseException, frames: list[str]) -> list[Any]:
         name = next((kind.__name__ for kind in type(error).__mro__ if _OWN.get(kind.__name__) is kind), "")
         if name:
             return ["own", name, [_packable(argument) for argument in error.args], "", frames]
+    if isinstance(error, ExceptionGroup):
+        return ["group", _said(lambda: error.message), [tell(one, frames_of(one)) for one in error.exceptions[:_ARGS_MAX]], frames]
     if not isinstance(error, Exception):
         return ["abort", _said(lambda: repr(error)), frames]
     base = next((kind.__name__ for kind in type(error).__mro__ if _BUILT_IN.get(kind.__name__) is kind), "Exception")
@@ -65,25 +78,57 @@ def tell(error: BaseException, frames: list[str]) -> list[Any]:
     return ["python", _said(lambda: type(error).__name__)[:200], base, args, _said(lambda: str(error)), frames]
 
 
-def make(told: Any, label: str, *, trusted: bool) -> Exception:
+def tell_with_causes(error: BaseException, depth: int = _CAUSES_MAX) -> list[Any]:
+    """An error as a worker tells of it: with its frames, and with what it came of."""
+    told = tell(error, frames_of(error))
+    cause = error.__context__ if error.__cause__ is None and not error.__suppress_context__ else error.__cause__
+    if cause is None or not depth:
+        return told
+    return ["because", told, tell_with_causes(cause, depth - 1), error.__cause__ is not None]
+
+
+def make(told: Any, label: str, *, trusted: bool, depth: int = _CAUSES_MAX) -> Exception:
     """The error that was told. `label` names the function; without `trusted`, errors that are the host's alone are not made."""
     match told:
+        case ["because", list(effect), list(cause), bool(was_said)] if depth:
+            error: Exception = make(effect, label, trusted=trusted, depth=depth - 1)
+            came_of = make(cause, label, trusted=trusted, depth=depth - 1)
+            if was_said:
+                error.__cause__ = came_of
+            else:
+                error.__context__ = came_of
+            return error
         case ["own", str(name), list(args), _, frames] if name in _OWN and (trusted or name not in _HOSTS):
             try:
                 plain = args if trusted or name == "AppError" else [_clean(argument) for argument in args[:_ARGS_MAX]]
-                error: Exception = _OWN[name](*[_argument(argument) for argument in plain])
+                error = _OWN[name](*[_argument(argument) for argument in plain])
                 str(error)
             except Exception:
                 error = _python("InterlockError", "Exception", [], f"{name} of {args!r}"[:_TEXT_MAX])
         case ["python", str(name), str(base), list(args), str(said), frames]:
             error = _python(name, base, args, said)
+        case ["group", str(said), [_, *_] as parts, frames] if depth:
+            error = ExceptionGroup(cleaned(said), [make(one, label, trusted=trusted, depth=depth - 1) for one in parts[:_ARGS_MAX]])
         case ["abort", str(raised), frames]:
             error = FunctionAborted(label, cleaned(raised))
         case _:
             error, frames = _python("Exception", "Exception", [], "an error that was not told properly"), []
     if isinstance(frames, list):
-        setattr(error, FRAMES, [cleaned(frame)[:500] for frame in frames[:_FRAMES_MAX] if isinstance(frame, str)])
+        add_frames(error, frames)
     return error
+
+
+def add_frames(error: BaseException, frames: list[Any]) -> None:
+    """An error has passed `frames` of another process, and before them those of this one that are in its traceback.
+
+    Whoever prints its traceback sees them: they are a note of it.
+    """
+    own = [cleaned(frame)[:_FRAME_CHARS_MAX] for frame in frames[:_FRAMES_MAX] if isinstance(frame, str)]
+    passed = [*getattr(error, FRAMES, ()), *authors_frames(error), *own]
+    setattr(error, FRAMES, passed)
+    setattr(error, _COUNTED, error.__traceback__)
+    notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(_NOTE)]
+    error.__notes__ = [*notes, "\n".join([_NOTE, *(f"  at {frame}" for frame in passed)])] if passed else notes
 
 
 def _python(name: str, base: str, args: list[Any], said: str) -> Exception:
@@ -102,14 +147,32 @@ def _python(name: str, base: str, args: list[Any], said: str) -> Exception:
     return made
 
 
-def frames_of(error: BaseException, own: tuple[str, ...]) -> list[str]:
-    """Where an error was raised on this side, innermost first, without the lines of files that begin with `own`."""
-    found = [
-        (frame.filename, f"{frame.name} ({frame.filename}:{frame.lineno})")
-        for frame in reversed(traceback.extract_tb(error.__traceback__, limit=-_FRAMES_MAX))
-    ]
-    authors = [line for filename, line in found if not filename.startswith(own)]
-    return authors or [line for _, line in found]
+def frames_of(error: BaseException, counted: TracebackType | None = None) -> list[str]:
+    """Where an error was raised on this side, innermost first: the author's own lines, or all of them when it is our fault.
+
+    `counted` is the part of its traceback that has been told of before.
+    """
+    found = _frames(error, counted)
+    return _authors(found) or [line for _, line in found[:_FRAMES_MAX]]
+
+
+def authors_frames(error: BaseException) -> list[str]:
+    """The author's own lines on this side, innermost first, that are not among those which the other side has told."""
+    return _authors(_frames(error, getattr(error, _COUNTED, None)))
+
+
+def _authors(frames: list[tuple[str, str]]) -> list[str]:
+    return [line for filename, line in frames if not filename.startswith(OWN_FILES)][:_FRAMES_MAX]
+
+
+def _frames(error: BaseException, counted: TracebackType | None) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    at = error.__traceback__
+    while at is not None and at is not counted:
+        code = at.tb_frame.f_code
+        found.append((code.co_filename, f"{code.co_name} ({code.co_filename}:{at.tb_lineno})"))
+        at = at.tb_next
+    return found[::-1]
 
 
 def _argument(argument: Any) -> Any:
@@ -136,4 +199,4 @@ def _said(show: Any) -> str:
         return "(cannot be shown)"
 
 
-__all__ = ["FRAMES", "Strange", "cleaned", "frames_of", "make", "tell"]
+__all__ = ["FRAMES", "OWN_FILES", "Strange", "add_frames", "authors_frames", "cleaned", "frames_of", "make", "tell", "tell_with_causes"]

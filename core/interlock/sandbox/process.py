@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from interlock.errors import CallRefused, DeadlineExceeded, MountError
-from interlock.sandbox.failures import FRAMES, cleaned, make, tell
+from interlock.sandbox.failures import add_frames, cleaned, make, tell
 from interlock.sandbox.frames import OPERATIONS_MAX, FrameError, Frames, decode, encode, parts
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned
@@ -559,8 +559,7 @@ class Process:
         match told:
             case ["op", int(operation), list(frames)] if operation in opened.failures:
                 error = opened.failures[operation]
-                own = [cleaned(frame)[:500] for frame in frames[:40] if isinstance(frame, str)]
-                setattr(error, FRAMES, [*getattr(error, FRAMES, ()), *own])
+                add_frames(error, frames)
                 return error
             case ["raised", int(reference), list(data)]:
                 made = make(data, opened.served.label, trusted=False)

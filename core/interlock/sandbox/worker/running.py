@@ -12,13 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
-from types import CoroutineType
+from types import CoroutineType, TracebackType
 from typing import Any
 
-import interlock.errors
 from interlock.errors import DeadlineExceeded
-from interlock.sandbox.failures import frames_of, make, tell
+from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell_with_causes
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.determinism import stand_still
@@ -37,8 +35,6 @@ from interlock.sdk.host import FunctionInfo
 from interlock.sdk.triggers import Change
 
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
-_OWN_FILES = str(Path(interlock.errors.__file__).parent)
-_OWN = (_OWN_FILES, "interlock/")  # the second is how compiled code names its files
 _RAISED_MAX = 512
 _monotonic = time.monotonic
 _NO_MEMORY = "The memory of this component is used up. Hold less at once, or mount it with limits=Limits(memory=…)."
@@ -62,9 +58,9 @@ class Worker:
         self._known: dict[str, _Known] = {}
         self._triggers: dict[str, list[Callable[..., Any]]] = {}
         self._failed: BaseException | None = None
-        self._answered: dict[int, BaseException] = {}
+        self._answered: dict[int, tuple[BaseException, TracebackType | None]] = {}
         self._raised: dict[int, BaseException] = {}
-        self.interruption = Interruption(self.running, _OWN_FILES)
+        self.interruption = Interruption(self.running, OWN_FILES[0])
 
     def run(self, layers: Mapping[str, Any]) -> None:
         """Until the host goes away. `layers` are what holds this process, for the host to show."""
@@ -124,7 +120,7 @@ class Worker:
             error = self.failure(told)
             if len(self._answered) > _RAISED_MAX:
                 self._answered.clear()
-            self._answered[number] = error
+            self._answered[number] = (error, error.__traceback__)
             future.set_exception(error)
 
     def failure(self, told: Any) -> BaseException:
@@ -167,7 +163,7 @@ class Worker:
     def _told(error: BaseException) -> list[Any]:
         if isinstance(error, MemoryError) and not error.args:
             error.args = (_NO_MEMORY,)  # Python raises it without a word
-        return tell(error, frames_of(error, _OWN))
+        return tell_with_causes(error)
 
     # calls
 
@@ -228,10 +224,10 @@ class Worker:
             self.send(["ret", host.number, host.looked_at_time, value, steps, spent])
             return
         host.undo()
-        for number, answered in self._answered.items():
+        for number, (answered, counted) in self._answered.items():
             if answered is failed:
-                # The host has the error itself: it goes on as it came.
-                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, _OWN)], steps, spent])
+                # The host has the error itself, and knows where it was before it came here: it goes on as it came.
+                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, counted)], steps, spent])
                 return
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
