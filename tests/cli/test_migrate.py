@@ -119,6 +119,20 @@ def test_a_dry_run_prints_what_it_would_change(people: Path) -> None:
     assert names(people)[0] == "user 0"
 
 
+def test_a_dry_run_of_a_series_is_of_what_is_left_and_starts_nothing(people: Path) -> None:
+    assert interlock("migrate", "users:upper", "--app", people).exit_code == 0
+    answer = interlock("migrate", "users:both", "--dry-run", "--app", people)
+    assert answer.exit_code == 0, answer.output
+    assert '  - name: "USER 0"\n  + name: "USER 0."\n' in answer.stdout
+    assert "users:mark: 20 documents looked at, 10 of the changed ones shown. Nothing was kept." in answer.stderr
+    told = json.loads(interlock("run", "users:both", '{"dryRun": true}', "--app", people).stdout)
+    assert (told["name"], told["processed"], len(told["sample"])) == ("users:mark", 20, 10)
+    done = interlock("migrate", "users:upper", "--dry-run", "--app", people)
+    assert "users:upper: nothing is left to change" in done.stderr and "--reset" in done.stderr
+    assert "users:mark" not in interlock("migrate", "--app", people).stdout
+    assert names(people)[0] == "USER 0"
+
+
 def test_what_is_no_migration_and_what_is_not_there_is_said(people: Path, chat: Path) -> None:
     assert "it is no migration" in interlock("migrate", "users:names", "--app", people).stderr
     assert "none is named" in interlock("migrate", "--reset", "--app", people).stderr

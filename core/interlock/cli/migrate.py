@@ -68,7 +68,7 @@ async def _run(name: str, options: Json, app: Path | None, component: str, data:
             raise CommandError(
                 Exit.USAGE, f"{name} has run, and gave no status: it is no migration.", "Name one made by define() or runner()."
             )
-        return [await watched(peer, result, is_reset=bool(options.get("reset")))]
+        return [await watched(peer, result, options)]
 
 
 async def _watch_all(app: Path | None, data: str | None) -> list[Json]:
@@ -107,6 +107,12 @@ def _total(status: Json) -> str:
 def _print_sample(status: Json) -> None:
     """What a dry run would change, field by field."""
     sample: list[dict[str, Any]] = status.get("sample", [])
+    if status["state"] == "in_progress":
+        say(f"{status['name']} is in progress, so nothing was tried. Watch it: interlock migrate")
+        return
+    if status["state"] == "success" and not sample:
+        say(f"{status['name']}: nothing is left to change. What it would do from the first document on: --dry-run --reset")
+        return
     for pair in sample:
         before, after = pair["before"], pair["after"] or {}
         typer.echo(before["_id"] if pair["after"] is not None else f"{before['_id']} deleted")

@@ -30,12 +30,15 @@ async def statuses(peer: Peer) -> list[tuple[str, Json]]:
     return [(path, status) for path in mounted for status in await peer.call("get_status", {}, path)]
 
 
-async def watched(peer: Peer, result: Any, *, is_reset: bool = False) -> Any:
+async def watched(peer: Peer, result: Any, arguments: Json) -> Any:
     """A result as it is; the status of a migration in progress once it, and what it was to start, has ended.
 
-    `is_reset`: what it starts begins anew, whether it was done before or not.
+    The arguments of the call say whether that begins anew (`reset`), and whether it has started anything at all (`dry_run`).
     """
-    if not is_status(result) or not (result["state"] == "in_progress" or (result["state"] == "success" and result["next"])):
+    is_reset = arguments.get("reset") is True
+    if not is_status(result) or True in (arguments.get("dry_run"), arguments.get("dryRun")):
+        return result
+    if not (result["state"] == "in_progress" or (result["state"] == "success" and result["next"])):
         return result
     mount = next((path for path, status in await statuses(peer) if _is_same(status, result)), None)
     return result if mount is None else await watch(peer, mount, result["name"], is_reset=is_reset)

@@ -66,7 +66,7 @@ async def _call(
 ) -> Any:
     async with server_at(url, admin_key) if url is not None else peer_of(app, data) as peer:
         try:
-            return await watched(peer, await peer.call(function, arguments, component), is_reset=arguments.get("reset") is True)
+            return await watched(peer, await peer.call(function, arguments, component), arguments)
         except FunctionNotFound as error:
             if url is not None:
                 raise

@@ -148,11 +148,12 @@ class Migrations:
 
         return decorate
 
-    def runner(self, *refs: Reference | str) -> Function[..., Any]:
+    def runner(self, *refs: Reference | str, name: str | None = None) -> Function[..., Any]:
         """An internal mutation for the command line: starts these in order, or the one that its argument `fn` names.
 
         It takes `fn, cursor, batch_size, dry_run, reset, next`, where `next` are names too, and returns the status. Bind it to a name:
-        `backfill = migrations.runner(set_default)`. A runner of nothing, called without `fn`, returns the statuses there are.
+        `backfill = migrations.runner(set_default)`; a component, whose functions have the names that they are made with, says which:
+        `migrations.runner(set_default, name="backfill")`. A runner of nothing, called without `fn`, returns the statuses there are.
         """
 
         async def run(
@@ -174,7 +175,7 @@ class Migrations:
                 ctx.log.info(f"{status.name}: {status.processed} documents so far. Watch it: interlock migrate")
             return asdict(status)
 
-        function: Function[..., Any] = self._decorate(internal=True)(run)
+        function: Function[..., Any] = self._decorate(internal=True, name=name)(run)
         return function
 
     # running
@@ -238,12 +239,14 @@ class Migrations:
             given["delay"] = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
         if on_error is not None:
             given["on_error"] = on_error
-        if not reset and not dry_run:
+        if not reset:
             names = [self._name(ref) for ref in refs]
             found = await ctx.run_query(self._mount.get_status.options(stale=True), names=names)
             running = next((status for status in found if status["state"] == "in_progress"), None)
-            if running is not None:
+            if running is not None and not dry_run:
                 return MigrationStatus(**running)
+            if dry_run:  # of the one that would be begun with
+                refs = refs[next((at for at, status in enumerate(found) if not status["is_done"]), 0) :]
         first, *rest = [{"name": self._name(ref), "handle": await ctx.function_handle(self._reference(ref))} for ref in refs]
         if rest or not keeps_next:
             given["next"] = rest

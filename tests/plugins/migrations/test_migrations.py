@@ -70,10 +70,8 @@ class Shop:
             return (await migrations.run_to_completion(ctx, name, batch_size=batch_size)).processed
 
         self.price, self.count, self.high, self.careful, self.greedy = price, count, high, careful, greedy
-        # The names of a component are the attributes of no module, so the runner gets its own by hand.
-        runner = migrations.runner(price, count)
-        runner.public_name = "backfill"
-        self.runner, self.complete = runner, complete
+        migrations.runner(price, count, name="backfill")
+        self.complete = complete
 
     async def fill(self, t: TestBackend, numbers: Any) -> None:
         async def insert(ctx: MutationCtx) -> None:
@@ -352,6 +350,26 @@ async def test_a_series_runs_in_order_leaves_out_what_is_done_and_stops_where_on
         await do(t, lambda ctx: shop.migrations.run_serially(ctx, [shop.price, shop.count], reset=True))
         await t.finish_scheduled()
         assert [item["seen"] for item in await shop.items(t)] == [2, 2, 2, 3]
+
+
+async def test_a_dry_run_of_a_series_is_of_the_first_that_is_not_done() -> None:
+    shop = Shop()
+    async with TestBackend(shop.component) as t:
+        await shop.fill(t, range(4))
+
+        async def backfill(**options: bool) -> Any:
+            return await t.component("").mutation("backfill", **options)
+
+        assert (await backfill(dry_run=True))["name"] == "price"
+        await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.price))
+        tried = await backfill(dry_run=True)
+        assert (tried["name"], len(tried["sample"]), tried["next"]) == ("count", 2, [])
+        again = await backfill(dry_run=True, reset=True)
+        assert (again["name"], again["sample"]) == ("price", [])  # it would change nothing
+        await backfill()
+        await t.finish_scheduled()
+        assert (await backfill(dry_run=True))["name"] == "price"
+        assert [item["seen"] for item in await shop.items(t)] == [1] * 4
 
 
 async def test_alone_a_member_forgets_its_series() -> None:
