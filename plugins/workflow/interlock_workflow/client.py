@@ -44,7 +44,6 @@ Reader = QueryCtx | ActionCtx
 Writer = MutationCtx | ActionCtx
 WorkflowId = str
 EventId = str
-State = Literal["running", "paused", "completed", "failed", "canceled"]
 Type = Literal["in_progress", "paused", "completed", "failed", "canceled"]
 Decorator = Callable[..., Any]
 _turn: ContextVar[Turn | None] = ContextVar("turn", default=None)  # the one that is being taken
@@ -405,13 +404,17 @@ class WorkflowManager:
         ctx: Reader,
         *,
         name: Reference | str | None = None,
-        state: State | None = None,
+        state: Type | None = None,
         key_prefix: str | None = None,
         order: Literal["asc", "desc"] = "asc",
         pagination: PaginationOptions | None = None,
     ) -> Page[WorkflowStatus]:
-        """Runs, a page at a time: all, of a workflow, in a state, or whose key begins with something. Their results are in `status`."""
-        chosen = {"name": None if name is None else name_of(name), "state": state, "key_prefix": key_prefix}
+        """Runs, a page at a time: all, of a workflow, in a state, or whose key begins with something. Their results are in `status`.
+
+        A `state` is what the `type` of a status is: "in_progress", "paused", "completed", "failed" or "canceled".
+        """
+        asked = "running" if state == "in_progress" else state
+        chosen = {"name": None if name is None else name_of(name), "state": asked, "key_prefix": key_prefix}
         given = {option: value for option, value in chosen.items() if value is not None}
         page = await self._ask(ctx, "list", pagination_opts=_page(pagination), order=order, **given)
         return Page.from_arguments(page).map(WorkflowStatus.of)
@@ -464,7 +467,8 @@ class WorkflowManager:
         await self._tell(ctx, "restart", workflow_id=id, **begin)
 
     async def fork(self, ctx: Writer, id: WorkflowId, *, from_step: int | str | Reference | None = None) -> WorkflowId:
-        """A new run with the same arguments and what is recorded before `from_step`; the old one stays as it is."""
+        """A new run with the same arguments and what is recorded before `from_step`; the old one stays as it is, and keeps its
+        key and its `on_complete` for itself."""
         begin = {} if from_step is None else {"from_step": from_step if isinstance(from_step, int | str) else name_of(from_step)}
         new: WorkflowId = await self._tell(ctx, "fork", workflow_id=id, **begin)
         return new

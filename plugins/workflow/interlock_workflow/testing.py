@@ -11,6 +11,7 @@ import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from interlock import Function, from_text
@@ -37,6 +38,8 @@ def replay(workflow: Function[..., Any], history: Mapping[str, Any] | str | os.P
     definition = definition_of(workflow)
     if definition is None:
         raise TypeError(f"replay takes a function that WorkflowManager.define has made, not {workflow!r}")
+    if workflow.public_name is None:
+        _name_functions_beside(workflow)
     record = history if isinstance(history, Mapping) else json.loads(Path(history).read_text(encoding="utf-8"))
     function = definition.of(version if version is not None else record.get("version"))
     names = ("number", "key", "name", "kind", "digest", "at", "state", "value", "error")
@@ -49,6 +52,30 @@ def replay(workflow: Function[..., Any], history: Mapping[str, Any] | str | os.P
     asks = tuple(step["key"] for step in outcome.steps if step["kind"] != "patch")
     result = from_text(outcome.value) if outcome.value is not None else None
     return Replay(outcome.status, result, from_text(outcome.error) if outcome.error is not None else None, asks)
+
+
+def _name_functions_beside(workflow: Function[..., Any]) -> None:
+    """Give the functions of an app that was imported, and that no backend has loaded, the names that they have in it.
+
+    Steps are recorded by these. They follow from where a module lies, seen from the app.py above it.
+    """
+    file = _file_of(sys.modules.get(workflow.module))
+    home = next((folder for folder in file.parents if (folder / "app.py").is_file()), None) if file is not None else None
+    if home is None:
+        return
+    for module in list(sys.modules.values()):
+        file = _file_of(module)
+        if file is None or home not in file.parents:
+            continue
+        place = file.relative_to(home).with_suffix("").as_posix()
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, Function) and value.public_name is None and value.module == module.__name__:
+                value.public_name = f"{place}:{value.name or attribute}"
+
+
+def _file_of(module: ModuleType | None) -> Path | None:
+    file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+    return Path(file) if isinstance(file, str) else None
 
 
 def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import random
 import time
@@ -469,3 +470,24 @@ async def test_a_recorded_run_is_replayed_in_one_line(tmp_path: Path) -> None:
     changing.code = other
     with pytest.raises(ChangedPast, match=r'step "write" \(number 0\)'):
         replay(changing.flow, history)
+
+
+def test_a_recorded_run_of_an_app_that_no_backend_has_loaded_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, folder = tmp_path / "replayed_app", tmp_path / "replayed_app" / "inner"
+    folder.mkdir(parents=True)
+    (app / "app.py").write_text("from interlock import App\n\napp = App()\n")
+    (folder / "writing.py").write_text(
+        "from interlock import MutationCtx, mutation\n\n@mutation\nasync def write(ctx: MutationCtx, text: str) -> int:\n    return 1\n"
+    )
+    (app / "orders.py").write_text(
+        "from interlock import components\nfrom interlock_workflow import WorkflowManager, WorkflowStep\n\n"
+        "from .inner.writing import write as wrote\n\nworkflows = WorkflowManager(components.workflow)\n\n@workflows.define\n"
+        "async def order(step: WorkflowStep, text: str) -> int:\n    return await step.run_mutation(wrote, text=text) + 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    orders = importlib.import_module("replayed_app.orders")
+    step = {"number": 0, "key": "inner/writing:write", "name": "inner/writing:write", "kind": "mutation", "state": "success", "value": "1"}
+    history = {"id": "a", "seed": "a", "run": 0, "started": 0.0, "args": '{"text": "x"}', "steps": [{**step, "digest": "", "at": 0.0}]}
+    assert replay(orders.order, history).result == 2
+    with pytest.raises(ChangedPast, match="asks for 'inner/writing:write'"):
+        replay(orders.order, {**history, "steps": [{**history["steps"][0], "key": "other"}]})

@@ -777,7 +777,7 @@ async def test_runs_are_found_by_name_state_and_key() -> None:
         assert await listed(state="completed") == [a]
         assert await listed(name=other, state="completed") == []
         assert await listed(key_prefix="order-") == [a, b]
-        assert await listed(key_prefix="order-", state="running") == [b]
+        assert await listed(key_prefix="order-", state="in_progress") == [b]
         assert await do(t, lambda ctx: lab.workflows.find(ctx, "order-2")) == b
         await do(t, lambda ctx: lab.workflows.cleanup(ctx, a))
         assert await do(t, lambda ctx: lab.workflows.find(ctx, "order-1")) is None
