@@ -135,7 +135,7 @@ class _Turns:
         self._last[work["rank"]] = work["key"]  # the one that was used last is the last
 
     async def write(self, ctx: MutationCtx) -> None:
-        served = [[rank, key] for rank, key in self._last.items() if key or len(self._last) > 1][-TURNS_KEPT:]
+        served = [[rank, key] for rank, key in self._last.items()][-TURNS_KEPT:]
         fields = {"served": served, "guard": self.guard}
         if self._row is None:
             if served or self.guard:

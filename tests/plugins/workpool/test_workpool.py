@@ -425,6 +425,19 @@ async def test_keys_take_turns_however_much_one_of_them_has_to_do() -> None:
         assert office.log[6:] == ["greedy2", "greedy3", "greedy4", "greedy5"]
 
 
+async def test_works_without_a_key_take_turns_with_those_that_have_one() -> None:
+    office = Office()
+    async with Bench(office.component) as t:
+        await do(t, lambda ctx: pool.resize(ctx, 1))
+        await do(t, lambda ctx: pool.pause(ctx))
+        for key, name in ((None, "any"), ("k", "key")):
+            works = [{"name": f"{name}{n}"} for n in range(3)]
+            await do(t, lambda ctx, works=works, key=key: pool.enqueue_action_batch(ctx, office.act, works, key=key))
+        await do(t, lambda ctx: pool.resume(ctx))
+        await t.finish_in_progress()
+        assert office.log == ["any0", "key0", "any1", "key1", "any2", "key2"]
+
+
 async def test_of_one_serial_key_one_runs_at_a_time_in_order() -> None:
     office = Office()
     async with Bench(office.component) as t:
