@@ -24,6 +24,7 @@ from interlock.errors import CallRefused, InterlockError, MountError, StorageUna
 from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import system_tables as function_tables
+from interlock.functions.entropy import Entropy
 from interlock.functions.fetch import Fetcher, Responder
 from interlock.functions.meter import CpuMeter
 from interlock.mounting import Tree, build_tree, load_plugins
@@ -109,7 +110,7 @@ class Backend:
         tree = build_tree(self._source, env=self._env, isolation=self._isolation, plugins=self._all_plugins())
         _check_crons(tree)
         self._check_static(tree)
-        entropy = random.Random(self._seed) if self._seed is not None else random.SystemRandom()
+        entropy = random.Random(self._seed) if self._seed is not None else Entropy()
         settings = self._settings or EngineSettings.of_environment(self._env)
         engine = Engine(self._storage or self._open_storage(tree), clock=self.clock, settings=settings, seed=entropy.getrandbits(64))
         try:

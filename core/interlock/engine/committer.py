@@ -90,6 +90,20 @@ class Committer:
         if self.unavailable is not None:
             raise self.unavailable
 
+    def commit_at_once(self, transaction: Transaction, source: str) -> LogEntry | None:
+        """`commit` where neither a deploy nor somebody's turn is in the way; else None, and `commit` waits for them."""
+        if self.is_held or self.turns.active:
+            return None
+        if self.fatal is not None or self.unavailable is not None:
+            self.check_open()
+        transaction._check_snapshot()
+        log = self._log
+        if transaction.snapshot != log.validated:
+            conflict = log.find_conflict(transaction.read_set, transaction.snapshot)
+            if conflict is not None:
+                raise Lost(conflict)
+        return self._place(transaction, source)
+
     async def commit(self, transaction: Transaction, turn: Turn | None, source: str, deadline_ms: float) -> LogEntry:
         """Give the transaction's writes a place, or raise Lost. Waits only for earlier turns and for a deploy."""
         while True:

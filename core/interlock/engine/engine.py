@@ -16,6 +16,7 @@ from interlock.engine.catalog import BY_CREATION_TIME, BY_ID, Catalog, Table, Ta
 from interlock.engine.committer import Committer, Lost, before_deadline
 from interlock.engine.deploy import Deploy
 from interlock.engine.live import LiveQueries
+from interlock.engine.made import Made
 from interlock.engine.memory_table import MemoryTable
 from interlock.engine.read_set import ReadSet
 from interlock.engine.transaction import SnapshotGone, Transaction
@@ -213,7 +214,7 @@ class Engine:
 
     async def mutate(
         self,
-        run: Callable[[Transaction], Awaitable[T]],
+        run: Callable[[Transaction], Awaitable[T] | Made[T]],
         *,
         label: str,
         deadline_ms: float | None = None,
@@ -242,7 +243,8 @@ class Engine:
                 value: Any = None
                 try:
                     try:
-                        value = await run(transaction)
+                        made = run(transaction)
+                        value = made.value if type(made) is Made else await made  # type: ignore[misc]
                     except SnapshotGone:
                         raise
                     except Exception as error:
@@ -250,7 +252,9 @@ class Engine:
                     if transaction.is_gone:
                         raise SnapshotGone
                     if failure is None and transaction.has_writes:
-                        entry = await committer.commit(transaction, turn, label, deadline_ms)
+                        entry = committer.commit_at_once(transaction, label)
+                        if entry is None:
+                            entry = await committer.commit(transaction, turn, label, deadline_ms)
                         if turn is not None:
                             committer.turns.end(turn)
                             turn = None
@@ -315,7 +319,7 @@ class Engine:
 
     async def query(
         self,
-        run: Callable[[Transaction], Awaitable[T]],
+        run: Callable[[Transaction], Awaitable[T] | Made[T]],
         *,
         at: int | None = None,
         limits: Limits | None = None,
@@ -328,7 +332,8 @@ class Engine:
             log.pin(snapshot)
             try:
                 try:
-                    value = await run(transaction)
+                    made = run(transaction)
+                    value: Any = made.value if type(made) is Made else await made  # type: ignore[misc]
                 except Exception:
                     if transaction.is_gone:
                         raise SnapshotGone from None

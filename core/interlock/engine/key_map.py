@@ -16,36 +16,36 @@ from sortedcontainers import SortedList
 class KeyMap:
     """Keys are bytes, ids strings."""
 
-    __slots__ = ("_ids", "_keys")
+    __slots__ = ("_keys", "ids")
 
     def __init__(self, entries: Mapping[bytes, str] | Iterable[tuple[bytes, str]] = ()) -> None:
-        self._ids: dict[bytes, str] = dict(entries)
-        self._keys: Any = SortedList(self._ids)
+        self.ids: dict[bytes, str] = dict(entries)
+        self._keys: Any = SortedList(self.ids)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._ids
+        return key in self.ids
 
     def __getitem__(self, key: bytes) -> str:
-        return self._ids[key]
+        return self.ids[key]
 
     def put(self, key: bytes, id: str) -> None:
         """Have a key mean this id."""
-        if key not in self._ids:
+        if key not in self.ids:
             self._keys.add(key)
-        self._ids[key] = id
+        self.ids[key] = id
 
     def discard(self, key: bytes) -> None:
         """Forget a key, if it is there."""
-        if self._ids.pop(key, None) is not None:
+        if self.ids.pop(key, None) is not None:
             self._keys.remove(key)
 
     def update(self, entries: Mapping[bytes, str]) -> None:
         """Many at once."""
-        self._keys.update([key for key in entries if key not in self._ids])
-        self._ids.update(entries)
+        self._keys.update([key for key in entries if key not in self.ids])
+        self.ids.update(entries)
 
     def iterate(self, start: bytes, end: bytes | None, descending: bool) -> Iterator[bytes]:
         """The keys from `start` up to, not including, `end`, one by one."""
@@ -54,13 +54,13 @@ class KeyMap:
 
     def count(self, start: bytes, end: bytes | None) -> int:
         """How many keys there are from `start` up to, not including, `end`."""
-        upper: int = len(self._ids) if end is None else self._keys.bisect_left(end)
+        upper: int = len(self.ids) if end is None else self._keys.bisect_left(end)
         lower: int = self._keys.bisect_left(start)
         return max(0, upper - lower)
 
     def range(self, start: bytes, end: bytes | None, descending: bool, limit: int | None) -> list[tuple[bytes, str]]:
         """Up to `limit` (key, id) from `start` up to, not including, `end`; from the upper end when `descending`."""
-        ids = self._ids
+        ids = self.ids
         return [(key, ids[key]) for key in self.keys_between(start, end, descending, limit)]
 
     def keys_between(self, start: bytes, end: bytes | None, descending: bool, limit: int | None) -> list[bytes]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from interlock.engine.interval_index import IntervalIndex
+from interlock.engine.made import Made
 from interlock.engine.read_set import ReadSet
 from interlock.engine.transaction import Transaction
 from interlock.engine.write_log import LogEntry
@@ -21,7 +22,7 @@ from interlock.limits import LIMITS
 if TYPE_CHECKING:
     from interlock.engine.engine import Engine
 
-Run = Callable[[Transaction], Awaitable[Any]]
+Run = Callable[[Transaction], Awaitable[Any] | Made[Any]]
 USES_IDENTITY = "uses_identity"  # facts that a run leaves in its transaction
 USES_TIME = "uses_time"
 SIZE = "size"
@@ -150,9 +151,9 @@ class LiveQueries:
         waiting = self._flights[flight_key] = []
         transactions: list[Transaction] = []
 
-        async def capture(transaction: Transaction) -> Any:
+        def capture(transaction: Transaction) -> Awaitable[Any] | Made[Any]:
             transactions[:] = [transaction]
-            return await run(transaction)
+            return run(transaction)
 
         self.runs += 1
         try:

@@ -31,6 +31,7 @@ from interlock.values import (
     pack,
     size_of,
     unpack,
+    unpack_all,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 _MISSING: Any = object()
+NOT_AT_HAND: Any = object()
+"""What is given in place of something that has to be waited for."""
+_new: Any = tuple.__new__
 _DOCUMENT_BYTES = int(LIMITS["document_bytes"].value)
 _DOCUMENT_DEPTH = int(LIMITS["document_depth"].value)
 _CHUNK = 256
@@ -148,6 +152,14 @@ class Transaction:
         document: Document = unpack(packed)
         return document
 
+    def get_at_hand(self, table: Table, id: str) -> Any:
+        """`get` where nothing has to be waited for; else NOT_AT_HAND, and nothing is recorded."""
+        packed = self._packed_at_hand(table, id)
+        if packed is NOT_AT_HAND or packed is None:
+            return packed
+        self.budget.read(len(packed))
+        return unpack(packed)
+
     async def get_packed(self, table: Table, id: str) -> bytes | None:
         """The same as the bytes that are stored."""
         packed = await self._packed(table, id)
@@ -155,16 +167,28 @@ class Transaction:
             self.budget.read(len(packed))
         return packed
 
-    async def _packed(self, table: Table, id: str) -> bytes | None:
+    def _packed_at_hand(self, table: Table, id: str) -> Any:
+        """`_packed` in the common case: written here, or in memory and not newer than the snapshot. NOT_AT_HAND otherwise."""
+        pending = self._pending.get(id)
+        memory = table.memory
+        if pending is None and (memory is None or table.last_place > self.snapshot or table.unsealed):
+            return NOT_AT_HAND
         if self._records and id not in self.read_set.ids:
             self.read_set.ids.add(id)
             self.budget.read_interval()
-        pending = self._pending.get(id)
         if pending is not None:
             return pending.new if pending.table is table else None
-        memory = table.memory
-        if memory is not None and table.last_place <= self.snapshot and not table.unsealed:
-            return memory.documents.get(id)
+        assert memory is not None
+        return memory.documents.get(id)
+
+    async def _packed(self, table: Table, id: str) -> bytes | None:
+        at_hand = self._packed_at_hand(table, id)
+        if at_hand is not NOT_AT_HAND:
+            packed: bytes | None = at_hand
+            return packed
+        if self._records and id not in self.read_set.ids:
+            self.read_set.ids.add(id)
+            self.budget.read_interval()
         await self._sealed(table, id)
         # Looked up anew: while this waited, the table may have become one that is read from storage.
         memory = table.memory
@@ -182,12 +206,24 @@ class Transaction:
 
         One that is more than may be read is depended on too: who catches the LimitExceeded has learned that it is there.
         """
-        return [unpack(packed) for packed in await self.scan_packed(index, interval, descending, limit)]
+        return unpack_all(await self.scan_packed(index, interval, descending, limit))
 
     async def scan_packed(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[bytes]:
         """The same, each document as the bytes that are stored."""
         found = self._rows_at_hand(index, interval, descending, limit)
-        rows, exhausted = found if found is not None else await self._rows(index, interval, descending, limit)
+        if found is None:
+            found = await self._rows(index, interval, descending, limit)
+        return self._read(index, interval, descending, found[0], found[1])
+
+    def scan_at_hand(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[Document] | None:
+        """`scan` where nothing has to be waited for; else None, and nothing is recorded."""
+        found = self._rows_at_hand(index, interval, descending, limit)
+        if found is None:
+            return None
+        return unpack_all(self._read(index, interval, descending, found[0], found[1]))
+
+    def _read(self, index: Index, interval: Interval, descending: bool, rows: list[tuple[bytes, bytes]], exhausted: bool) -> list[bytes]:
+        """The documents of rows that a scan has found, which from now on are read."""
         size = len(rows[0][1]) if len(rows) == 1 else sum([len(packed) for _, packed in rows])
         if size > self.budget.bytes_left:
             rows, size = _up_to(rows, self.budget.bytes_left)
@@ -246,24 +282,28 @@ class Transaction:
         start, end = interval
         if end is not None and start >= end:
             return [], True
+        entries = memory.entries[index.number]
+        documents = memory.documents
         own = self._overlay.get(index.number)
         moved = [key for key in own if start <= key and (end is None or key < end)] if own else ()
         if own and moved:
             # So many rows that enough are left when all that have moved are taken out; those that came go to their places.
-            found = memory.entries[index.number].range(start, end, descending, None if limit is None else limit + len(moved))
-            found = [row for row in found if row[0] not in own]
-            found += [(key, id) for key in moved if (id := own[key]) is not None]
-            found.sort(reverse=descending)
-            exhausted = limit is None or len(found) < limit
+            keys = entries.keys_between(start, end, descending, None if limit is None else limit + len(moved))
+            keys = [key for key in keys if key not in own]
+            keys += [key for key in moved if own[key] is not None]
+            keys.sort(reverse=descending)
+            exhausted = limit is None or len(keys) < limit
             if not exhausted:
-                del found[limit:]
+                del keys[limit:]
+            ids = entries.ids
+            found = [(key, own[key] or ids[key]) if key in own else (key, ids[key]) for key in keys]
         else:
-            found = memory.entries[index.number].range(start, end, descending, limit)
+            found = entries.range(start, end, descending, limit)
             exhausted = limit is None or len(found) < limit
-        documents = memory.documents
-        if not self._pending:
+        pendings = self._pending
+        if not pendings:
             return [(key, documents[id]) for key, id in found], exhausted
-        return [(key, self._own(id, documents)) for key, id in found], exhausted
+        return [(key, self._own(id, documents) if id in pendings else documents[id]) for key, id in found], exhausted
 
     async def _rows(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[tuple[bytes, bytes]], bool]:
         """(key, packed document) pairs at the snapshot with own writes, and whether the interval ended."""
@@ -431,7 +471,22 @@ class Transaction:
 
     async def patch(self, table: Table, id: str, fields: Mapping[str, Any]) -> tuple[Document, Document | None]:
         """Merge fields into a document, UNSET removes one; gives old and new, new None when nothing changed."""
-        packed, old = await self._existing("patch", table, id)
+        packed = self._packed_at_hand(table, id)
+        if packed is NOT_AT_HAND:
+            packed = await self._packed(table, id)
+        return self._patch(table, id, packed, fields)
+
+    def patch_at_hand(self, table: Table, id: str, fields: Mapping[str, Any]) -> bool:
+        """`patch` where nothing has to be waited for. False otherwise, and nothing is done."""
+        packed = self._packed_at_hand(table, id)
+        if packed is NOT_AT_HAND:
+            return False
+        self._patch(table, id, packed, fields)
+        return True
+
+    def _patch(self, table: Table, id: str, packed: bytes | None, fields: Mapping[str, Any]) -> tuple[Document, Document | None]:
+        old = self._existing("patch", id, packed)
+        assert packed is not None
         merged = old.copy()
         del merged["_id"], merged["_creationTime"]
         for name, value in fields.items():
@@ -445,7 +500,9 @@ class Transaction:
 
     async def replace(self, table: Table, id: str, document: Mapping[str, Any]) -> tuple[Document, Document | None]:
         """Replace all but the system fields; gives old and new, new None when nothing changed."""
-        packed, old = await self._existing("replace", table, id)
+        packed = await self._packed(table, id)
+        old = self._existing("replace", id, packed)
+        assert packed is not None
         fields = {}
         for name, value in document.items():
             if (type(name) is not str or name[:1] == "_") and self._is_system_field(table, old, name, value):
@@ -456,16 +513,18 @@ class Transaction:
 
     async def delete(self, table: Table, id: str) -> Document:
         """Remove a document; gives what it was."""
-        packed, old = await self._existing("delete", table, id)
+        packed = await self._packed(table, id)
+        old = self._existing("delete", id, packed)
         self._write(table, id, packed, old, None, None)
         return old
 
-    async def _existing(self, operation: str, table: Table, id: str) -> tuple[bytes, Document]:
-        packed = await self._packed(table, id)
+    def _existing(self, operation: str, id: str, packed: bytes | None) -> Document:
+        """The document that is to be changed."""
         if packed is None:
             raise DocumentNotFound(operation, id)
         self.budget.read(len(packed))
-        return packed, unpack(packed)
+        old: Document = unpack(packed)
+        return old
 
     @staticmethod
     def _is_system_field(table: Table, old: Document, name: Any, value: Any) -> bool:
@@ -510,17 +569,16 @@ class Transaction:
         # A packed document is never five times smaller than its size by the limit's measure.
         if new is not None and size * 5 > _DOCUMENT_BYTES and (size := size_of(new)) > _DOCUMENT_BYTES:
             raise LimitExceeded("document_bytes", size, _DOCUMENT_BYTES)
-        if (
-            new_packed is not None
-            and new_packed.count(b"[") + new_packed.count(b"{") > _DOCUMENT_DEPTH
-            and (depth := _depth(new)) > _DOCUMENT_DEPTH
-        ):
-            raise LimitExceeded("document_depth", depth, _DOCUMENT_DEPTH)
+        if new is not None and new_packed is not None and _holds_any(new):
+            # Deep ones have many brackets, which are sooner counted.
+            is_flat = new_packed.count(b"[") + new_packed.count(b"{") <= _DOCUMENT_DEPTH
+            if not is_flat and (depth := _depth(new)) > _DOCUMENT_DEPTH:
+                raise LimitExceeded("document_depth", depth, _DOCUMENT_DEPTH)
         self.budget.wrote(size)
         moves: list[tuple[int, bytes | None, bytes | None]] = []
         old_tail = new_tail = b""
         for index in table.maintained:
-            if changed is not None and index.roots.isdisjoint(changed):
+            if changed is not None and (not index.roots or index.roots.isdisjoint(changed)):
                 continue
             if not old_tail and old is not None:
                 old_tail = encode_key(old["_creationTime"]) + id_key(id)
@@ -636,7 +694,8 @@ class Transaction:
         """Tables of pending documents that carry the placeholder of the commit timestamp."""
         tables = []
         for pending in self._pending.values():
-            if pending.new is not None and COMMIT_TS_TOKEN in pending.new and pending.table not in tables:
+            # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
+            if pending.new is not None and pending.new.find(COMMIT_TS_TOKEN) >= 0 and pending.table not in tables:
                 tables.append(pending.table)
         return tables
 
@@ -710,7 +769,9 @@ class TransactionCursor:
 
 def _consumed(interval: Interval, last: bytes, descending: bool) -> Interval:
     """The part of an interval that was read when `last` is the last row returned."""
-    return Interval(last, interval.end) if descending else Interval(interval.start, last + b"\x00")
+    # As `Interval(…)` does, without the function that it is in Python.
+    consumed: Interval = _new(Interval, (last, interval[1]) if descending else (interval[0], last + b"\x00"))
+    return consumed
 
 
 def _refuse_field(table: Table, id: str, name: object, reason: str) -> None:
@@ -779,6 +840,15 @@ def _overlay_restorer(overlay: dict[bytes, str | None], *keys: bytes | None) -> 
                 overlay[key] = id
 
     return restore
+
+
+def _holds_any(document: Document) -> bool:
+    """Whether some field is a list or an object."""
+    for value in document.values():
+        kind = type(value)
+        if kind is dict or kind is list:
+            return True
+    return False
 
 
 def _depth(value: Any) -> int:

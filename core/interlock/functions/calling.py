@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from interlock.engine import Transaction
 from interlock.engine.budget import COUNTED
+from interlock.engine.made import Made
 from interlock.errors import AppError, CallRefused, DeadlineExceeded, FunctionAborted, WrongFunctionKind
 from interlock.functions.call import BUSY, ENDED, Call, Share
 from interlock.functions.watchdog import Overtime
@@ -60,11 +61,37 @@ def too_deep(caller: Call, callee: Callee) -> CallRefused:
 
 async def perform(call: CallHost) -> Any:
     """Run a function and give its result, validated. When it is over, so is its context."""
-    callee = call.callee
+    made = begin_to_perform(call)
+    return made.value if type(made) is Made else await made  # type: ignore[misc]
+
+
+def begin_to_perform(call: CallHost) -> Made[Any] | Awaitable[Any]:
+    """`perform`, its result given at once where nothing is waited for: it is then all done, and one coroutine less."""
+    try:
+        made = call.callee.scope.runner.start(call)
+    except GeneratorExit:
+        call.end()  # whoever drove it is gone: nothing can be waited for
+        raise
+    except BaseException as error:
+        if call.state != BUSY:
+            call.end()
+            if _is_own_doing(error, call):
+                raise FunctionAborted(call.callee.label, repr(error)) from error
+            raise
+        made = _raise(error)
+    if type(made) is Made:
+        if call.state != BUSY:
+            return Made(_result(call, made.value))
+        return _go_on(call, _give(made.value))
+    return _go_on(call, made)  # type: ignore[arg-type]
+
+
+async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
+    """`perform` from where it first waits."""
     raised: BaseException | None = None
     result: Any = None
     try:
-        result = await callee.scope.runner.run(call)
+        result = await running
         if call.state == BUSY:
             await call.settle()
     except GeneratorExit:
@@ -80,15 +107,29 @@ async def perform(call: CallHost) -> Any:
             call.end()
         try:
             if _is_own_doing(raised, call):
-                raise FunctionAborted(callee.label, repr(raised)) from raised
+                raise FunctionAborted(call.callee.label, repr(raised)) from raised
             raise raised
         finally:
             raised = None  # its traceback holds this frame: together they would wait for the collector
+    return _result(call, result)
+
+
+def _result(call: CallHost, result: Any) -> Any:
+    """The end of a call that has given a result."""
     if call.queue:
         call.end()
     else:
         call.state = ENDED
+    callee = call.callee
     return None if callee.is_trigger else callee.check_result(result)
+
+
+async def _give(result: Any) -> Any:
+    return result
+
+
+async def _raise(error: BaseException) -> Any:
+    raise error
 
 
 def _is_own_doing(error: BaseException, call: Call) -> bool:
@@ -107,7 +148,8 @@ async def perform_below(call: CallHost) -> Any:
     """`perform` for a call inside a call, of which observers are told if there are any."""
     hooks = call.execution.services.observers
     if hooks is None:
-        return await perform(call)
+        made = begin_to_perform(call)
+        return made.value if type(made) is Made else await made  # type: ignore[misc]
     facts = ObservedCall(call.callee.info, call.execution.caller.request_id, "function", call.depth)
     hooks.call_started(facts)
     started = time.perf_counter()

@@ -19,6 +19,7 @@ from typing import Any
 
 from interlock.engine import Engine, TableSpec, Transaction
 from interlock.engine.live import SIZE
+from interlock.engine.made import Made
 from interlock.errors import (
     AppError,
     ArgumentError,
@@ -33,7 +34,8 @@ from interlock.errors import (
 from interlock.functions.action_host import ActionHost
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import OUTSIDE_PYTHON, Answer, Caller, QueryResult, keep_log_lines, log_lines_of
-from interlock.functions.calling import perform, perform_within, plain
+from interlock.functions.calling import begin_to_perform, perform_within, plain
+from interlock.functions.entropy import Entropy
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
@@ -94,7 +96,7 @@ class Dispatcher:
             directory=self._directory(tree),
             pages=Seal(secret, "page cursor"),
             handles=Handles(secret),
-            entropy=entropy if entropy is not None else random.SystemRandom(),
+            entropy=entropy if entropy is not None else Entropy(),
             meter=meter if meter is not None else CpuMeter(),
             top_level=self,
             env=env,
@@ -327,27 +329,21 @@ class Dispatcher:
         jobs_run: list[Execution] = []
         watched = None if services.observers is None else _Observed(services, callee, caller, parent)
 
-        async def run(tx: Transaction) -> Any:
+        def run(tx: Transaction) -> Made[Any] | Awaitable[Any]:
             nonlocal execution, attempts
-            execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
+            attempt = execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
             attempts += 1
             if attempts <= _ATTEMPTS_AT_ONCE:
-                execution.at_once = {}
-            execution.job = caller.job if parent is None else None
+                attempt.at_once = {}
+            attempt.job = caller.job if parent is None else None
             if watched is not None:
                 watched.start()
             if bracket is not None:
-                known = await bracket.before(tx)
-                if known is not None:
-                    return known
-            call = TransactionHost(execution, callee, callee.check_args(args), parent, 0, caller.identity, tx)
-            value = await _transact(call, deadline_ms, limits)
+                return self._bracketed(tx, attempt, callee, args, bracket, limits, parent, jobs_run, deadline_ms)
+            call = TransactionHost(attempt, callee, callee.check_args(args), parent, 0, caller.identity, tx)
+            made = _transact(call, deadline_ms, limits)
             jobs_run.clear()
-            if execution.at_once:
-                jobs_run.extend(await self._run_at_once(list(execution.at_once.values()), tx, deadline_ms))
-            if bracket is not None:
-                await bracket.after(tx, value, execution.log.lines)
-            return value
+            return made if type(made) is Made and not attempt.at_once else self._go_on(tx, attempt, made, jobs_run, deadline_ms)
 
         try:
             outcome = await self._engine.mutate(run, label=callee.label, deadline_ms=deadline_ms)
@@ -374,10 +370,40 @@ class Dispatcher:
             return Answer(_filled(value, Int64(outcome.ts)) if holds_commit_timestamp(value) else value, outcome.ts, lines)
         # It is going to be encoded: then a placeholder is found much faster. No string holds these bytes, a quote in one is escaped.
         encoded = dumps(value)
-        if _PLACEHOLDER in encoded:
+        if 36 in encoded and encoded.find(_PLACEHOLDER) >= 0:  # 36: "$", which is sooner seen
             value = _filled(value, Int64(outcome.ts))
             encoded = dumps(value)
         return Answer(value, outcome.ts, lines, encoded)
+
+    async def _go_on(
+        self, tx: Transaction, attempt: Execution, made: Made[Any] | Awaitable[Any], jobs_run: list[Execution], deadline_ms: float
+    ) -> Any:
+        """The attempt at a mutation from where it first waits, or calls in its own transaction what it has planned."""
+        value: Any = made.value if type(made) is Made else await made  # type: ignore[misc]
+        jobs_run.clear()
+        if attempt.at_once:
+            jobs_run.extend(await self._run_at_once(list(attempt.at_once.values()), tx, deadline_ms))
+        return value
+
+    async def _bracketed(
+        self,
+        tx: Transaction,
+        attempt: Execution,
+        callee: Callee,
+        args: Mapping[str, Any],
+        bracket: Bracket,
+        limits: Limits | None,
+        parent: Call | None,
+        jobs_run: list[Execution],
+        deadline_ms: float,
+    ) -> Any:
+        known = await bracket.before(tx)
+        if known is not None:
+            return known
+        call = TransactionHost(attempt, callee, callee.check_args(args), parent, 0, attempt.caller.identity, tx)
+        value = await self._go_on(tx, attempt, _transact(call, deadline_ms, limits), jobs_run, deadline_ms)
+        await bracket.after(tx, value, attempt.log.lines)
+        return value
 
     async def _run_at_once(self, jobs: list[AtOnce], tx: Transaction, deadline_ms: float) -> list[Execution]:
         """Make calls in the transaction that has planned them; gives those that were made. One that fails is undone, and becomes a job."""
@@ -393,7 +419,9 @@ class Dispatcher:
                 if watched is not None:
                     watched.start()
                 call = TransactionHost(execution, job.callee, job.plan.args, None, 0, None, tx)
-                await _transact(call, deadline_ms, job.limits)
+                made = _transact(call, deadline_ms, job.limits)
+                if type(made) is not Made:
+                    await made  # type: ignore[misc]
             except Exception as error:
                 failed = error
             if watched is not None:
@@ -446,28 +474,22 @@ class Dispatcher:
         services = self._services
         key = (self._generation, callee.scope.path, callee.name, dumps(values), journal)
 
-        async def run(tx: Transaction) -> QueryResult:
-            execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
+        def run(tx: Transaction) -> Made[QueryResult] | Awaitable[QueryResult]:
+            now_ms = services.clock.now_ms()
+            execution = Execution(services, caller, now_ms, tx.facts)
             watched = None if services.observers is None else _Observed(services, callee, caller, parent)
             if watched is not None:
                 watched.start()
             try:
                 execution.journal = _read_journal(journal)
                 call = TransactionHost(execution, callee, _check_args(callee, values, tx), parent, 0, caller.identity, tx)
-                value = await _transact(call, services.clock.now_ms() + _WALL * 1000.0, limits)
-                encoded = dumps(value)
-                if _PLACEHOLDER in encoded:
-                    raise ReturnError(callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
+                made = _transact(call, now_ms + _WALL * 1000.0, limits)
+                if type(made) is Made:
+                    return Made(_query_result(call, made.value, watched))
             except Exception as error:
-                if watched is not None:
-                    watched.finish(error)
-                keep_log_lines(error, execution.finish_log())
+                _failed(execution, error, watched)
                 raise
-            if watched is not None:
-                watched.finish(None)
-            lines = execution.finish_log()
-            tx.facts[SIZE] = len(encoded) + sum(map(len, lines))
-            return QueryResult(encoded, lines, _write_journal(execution.pages))
+            return _end_query(call, made, watched)  # type: ignore[arg-type]
 
         return Prepared(key, run)
 
@@ -508,11 +530,37 @@ def _depth_below(parent: Call | None) -> int:
     return parent.depth + 1 if parent is not None else 0
 
 
-def _transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Awaitable[Any]:
+def _transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Made[Any] | Awaitable[Any]:
     """Run the top-level function of a transaction, within its time and its mount's share."""
     call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, _WALL, _CPU
     share = call.callee.scope.limits
-    return perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
+    return begin_to_perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
+
+
+def _query_result(call: TransactionHost, value: Any, watched: _Observed | None) -> QueryResult:
+    execution = call.execution
+    encoded = dumps(value)
+    if 36 in encoded and encoded.find(_PLACEHOLDER) >= 0:  # 36: "$", which is sooner seen
+        raise ReturnError(call.callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
+    if watched is not None:
+        watched.finish(None)
+    lines = execution.finish_log()
+    call.tx.facts[SIZE] = len(encoded) + sum(map(len, lines))
+    return QueryResult(encoded, lines, _write_journal(execution.pages))
+
+
+async def _end_query(call: TransactionHost, running: Awaitable[Any], watched: _Observed | None) -> QueryResult:
+    try:
+        return _query_result(call, await running, watched)
+    except Exception as error:
+        _failed(call.execution, error, watched)
+        raise
+
+
+def _failed(execution: Execution, error: Exception, watched: _Observed | None) -> None:
+    if watched is not None:
+        watched.finish(error)
+    keep_log_lines(error, execution.finish_log())
 
 
 class _Observed:

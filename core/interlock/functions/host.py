@@ -17,6 +17,7 @@ from uuid import UUID
 
 from interlock.engine import Index, Interval, Table, Transaction
 from interlock.engine.live import USES_IDENTITY, USES_TIME
+from interlock.engine.transaction import NOT_AT_HAND
 from interlock.errors import (
     CallRefused,
     DocumentNotFound,
@@ -227,7 +228,10 @@ class TransactionHost(CallHost):
         self.meter.leave()
         try:
             table = self.table_of(id)
-            return None if table is None else await self.tx.get(table, id)
+            if table is None:
+                return None
+            document: Any = self.tx.get_at_hand(table, id)
+            return await self.tx.get(table, id) if document is NOT_AT_HAND else document
         finally:
             self.meter.come_back()
             if self.queue or self.state != BUSY:
@@ -249,7 +253,9 @@ class TransactionHost(CallHost):
             room = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
             if count is None or count > room:
                 count = room
-            return await tx.scan(index, interval_of(index, scan), scan.descending, count)
+            interval = interval_of(index, scan)
+            documents = tx.scan_at_hand(index, interval, scan.descending, count)
+            return await tx.scan(index, interval, scan.descending, count) if documents is None else documents
         finally:
             self.meter.come_back()
             if self.queue or self.state != BUSY:
@@ -351,7 +357,8 @@ class TransactionHost(CallHost):
             tx = self.tx
             triggers = self.callee.scope.triggers.get(table.name)
             if triggers is None:
-                await tx.patch(table, id, _object(fields))
+                if not tx.patch_at_hand(table, id, _object(fields)):
+                    await tx.patch(table, id, _object(fields))
                 return
             await self._update(triggers, id, lambda: tx.patch(table, id, _object(fields)))
         finally:

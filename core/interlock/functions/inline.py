@@ -10,6 +10,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
+from interlock.engine.made import Made
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.scope import Callee
 from interlock.functions.slices import at_once, begin
@@ -30,7 +31,7 @@ class InlineRunner:
     def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any], limits: Limits | None) -> None:
         """What runs in this process has nothing to cross."""
 
-    async def run(self, call: CallHost) -> Any:
+    def start(self, call: CallHost) -> Made[Any] | Awaitable[Any]:
         callee = call.callee
         handler = callee.handler
         assert handler is not None, "only a sealed component has functions without code here"
@@ -48,8 +49,8 @@ class InlineRunner:
         if is_coroutine:
             made = begin(made, call)
             if type(made) is Suspended:
-                made = await made
-        return callee.lower_result(made)
+                return _end(made, callee)
+        return Made(callee.lower_result(made))
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         if self._threads is None:
@@ -63,6 +64,10 @@ class InlineRunner:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
+
+
+async def _end(suspended: Suspended, callee: Callee) -> Any:
+    return callee.lower_result(await suspended)
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, NamedTuple
 
 from interlock.engine import Engine, Entry, ReadSet, Transaction, Watch
+from interlock.engine.made import Made
 from interlock.errors import InterlockError
 from interlock.functions.caller import QueryResult
 
@@ -14,7 +15,7 @@ class Prepared(NamedTuple):
     """A query with its arguments, ready to be run and shared: `key` names the result, `run` makes it."""
 
     key: Hashable
-    run: Callable[[Transaction], Awaitable[QueryResult]]
+    run: Callable[[Transaction], Made[QueryResult] | Awaitable[QueryResult]]
 
 
 class LiveQuery:

@@ -16,6 +16,7 @@ from interlock.functions.sealing import Seal
 from interlock.sdk.host import Bounds, Document, Scan
 from interlock.values import after_prefix, encode_key
 
+_new: Any = tuple.__new__
 _END, _AFTER = b"E", b"A"
 _PRINT_BYTES, _FIELDS_BYTES = 12, 4
 
@@ -50,7 +51,8 @@ def interval_of(index: Index | None, scan: Scan) -> Interval:
                 break
             prefix += encode_key(value)
         else:
-            return Interval(prefix, after_prefix(prefix))
+            whole: Interval = _new(Interval, (prefix, after_prefix(prefix)))  # as `Interval(…)`, which is a function in Python
+            return whole
     if index is None:
         fields = (*(field for field, _ in equal), *((bounds.field,) if bounds is not None else ()))
     else:

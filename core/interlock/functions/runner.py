@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from interlock.engine.made import Made
 from interlock.limits import Limits
 
 if TYPE_CHECKING:
@@ -28,5 +29,8 @@ class Runner(Protocol):
         Nothing of it counts before its turn, when `run` finds it as `call.begun`. None where there is nothing to be gained.
         """
 
-    async def run(self, call: CallHost) -> Any:
-        """Run `call.callee` with `call.args`; what the function asks for, `call` answers. Gives its result as plain values, or raises."""
+    def start(self, call: CallHost) -> Made[Any] | Awaitable[Any]:
+        """Run `call.callee` with `call.args`; what the function asks for, `call` answers. Gives its result as plain values, or raises.
+
+        What need not be waited for is given at once.
+        """

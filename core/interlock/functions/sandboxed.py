@@ -16,6 +16,7 @@ from typing import Any, cast
 from interlock.clock import SystemClock
 from interlock.engine import Transaction
 from interlock.engine.live import USES_TIME
+from interlock.engine.made import Made
 from interlock.errors import CallRefused, ComponentCrashed, DeadlineExceeded, InterlockError, LimitExceeded
 from interlock.functions.action_host import ActionHost
 from interlock.functions.call import BUSY, Call, Execution, current
@@ -67,9 +68,10 @@ class SandboxRunner:
         self._open_max = _OPEN_MAX if share is None else min(share, _OPEN_MAX)
         self._asking = 0
 
-    async def run(self, call: CallHost) -> Any:
-        if call.callee.handler is not None:
-            return await self._local.run(call)
+    def start(self, call: CallHost) -> Made[Any] | Awaitable[Any]:
+        return self._local.start(call) if call.callee.handler is not None else self._cross(call)
+
+    async def _cross(self, call: CallHost) -> Any:
         pool = self.pool
         if pool.calls_open >= self._open_max:
             raise LimitExceeded("calls_open", pool.calls_open + 1, self._open_max)

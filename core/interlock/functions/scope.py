@@ -34,6 +34,7 @@ TableNumber = Callable[[str], int | None]
 
 _ARGUMENT_BYTES = int(LIMITS["argument_bytes"].value)
 _RESULT_BYTES = int(LIMITS["result_bytes"].value)
+_KEY_BYTES = int(LIMITS["nested_key"].value) + 1
 _ANY: Json = {"type": "any"}
 _SHORT = 100_000
 _FEW = 32
@@ -128,7 +129,7 @@ class Callee:
             raise ReturnError(self.label, mismatch.path, mismatch.expected, got) from None
         except ValueRefused as refused:
             raise ReturnError(self.label, refused.path, "a value that can be stored and sent", refused.reason) from None
-        if type(checked) in _CONTAINERS and (size := _size(checked)) > _RESULT_BYTES:
+        if type(checked) in _CONTAINERS and _most(checked) > _RESULT_BYTES and (size := _size(checked)) > _RESULT_BYTES:
             raise LimitExceeded("result_bytes", size, _RESULT_BYTES)
         return checked
 
@@ -170,6 +171,30 @@ def _is_small(args: Mapping[str, Any]) -> bool:
         if kind is dict or kind is list or kind is tuple:
             return False
     return True
+
+
+def _most(value: Any) -> int:
+    """What the size of a checked value is at most, told without looking into its texts and keys."""
+    kind = type(value)
+    if kind is str:
+        return 2 + 4 * len(value)
+    if kind is bytes:
+        return 2 + len(value)
+    most = 2
+    if kind is dict:
+        most += _KEY_BYTES * len(value)
+        value = value.values()
+    elif kind is not list:
+        return 9
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            most += 2 + 4 * len(item)
+        elif kind is dict or kind is list or kind is bytes:
+            most += _most(item)
+        else:
+            most += 9
+    return most
 
 
 def _size(value: Any) -> int:

@@ -25,6 +25,7 @@ Predicate = Callable[[Document], Any]
 _CHUNK_FIRST = 16
 _CHUNK_LAST = 512
 _OPEN: Any = object()
+_new: Any = tuple.__new__
 _SPLIT_ITEMS = 6144
 _SPLIT_SHARE = 0.75
 
@@ -148,7 +149,9 @@ class Query:
         return _Rows(self._db._host, self._scan(), self._filters)
 
     def _scan(self) -> Scan:
-        return Scan(self._table, self._index, self._equal, self._bounds, self._descending is True)
+        # As `Scan(…)` does, without the function that it is in Python: it is made for every read.
+        scan: Scan = _new(Scan, (self._table, self._index, self._equal, self._bounds, self._descending is True))
+        return scan
 
     async def _first(self, scan: Scan) -> Document | None:
         rows = await (self._matching(scan, 1) if self._filters else self._db._host.scan(scan, 1))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from interlock.server.http_api import BODY_MAX, HttpApi, Reply
+from interlock.server.http_api import BODY_MAX, JSON, HttpApi, Reply
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -105,32 +105,42 @@ class Exchange:
     def _write(self, reply: Reply) -> None:
         protocol, body = self._protocol, reply.body
         if reply.status == 200 and reply.headers is None and self.keep_alive:
-            always = _lines(protocol.server_state.default_headers)
-            protocol.transport.write(
-                b"HTTP/1.1 200 OK\r\n%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (always, reply.content_type, len(body), body)
-            )
+            always = protocol.server_state.default_headers
+            head = _json_head(always) if reply.content_type is JSON else _head_of(_lines(always), reply.content_type)
+            protocol.transport.write(b"".join((head, str(len(body)).encode(), b"\r\n\r\n", body)))
             return
-        head = [STATUS_LINE[reply.status], _lines(protocol.server_state.default_headers)]
+        lines = [STATUS_LINE[reply.status], _lines(protocol.server_state.default_headers)]
         for name, value in reply.headers or ():
             if name == b"connection":
                 self.keep_alive = False
             else:
-                head += (name, b": ", value, b"\r\n")
+                lines += (name, b": ", value, b"\r\n")
         if not self.keep_alive:
-            head.append(b"connection: close\r\n")
-        head.append(b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (reply.content_type, len(body)))
-        head.append(body)
-        protocol.transport.write(b"".join(head))
+            lines.append(b"connection: close\r\n")
+        lines.append(b"content-type: %b\r\ncontent-length: %d\r\n\r\n" % (reply.content_type, len(body)))
+        lines.append(body)
+        protocol.transport.write(b"".join(lines))
         if not self.keep_alive:
             protocol.transport.close()
 
 
-_rendered: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+_rendered: tuple[list[tuple[bytes, bytes]], bytes, bytes] = ([], b"", b"")
 
 
 def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
     """The headers of every response as text. uvicorn makes a new list of them once a second."""
     global _rendered
     if _rendered[0] is not headers:
-        _rendered = (headers, b"".join([b"%b: %b\r\n" % header for header in headers]))
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        _rendered = (headers, lines, _head_of(lines, JSON))
     return _rendered[1]
+
+
+def _json_head(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Nearly every head: that of JSON which is as asked for. Its length is to follow."""
+    _lines(headers)
+    return _rendered[2]
+
+
+def _head_of(lines: bytes, content_type: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\n%bcontent-type: %b\r\ncontent-length: " % (lines, content_type)

@@ -163,7 +163,8 @@ class HttpFront(HttpToolsProtocol):
         if not isinstance(cycle, Exchange):
             return super()._start_asgi_task(cycle, app)
         # It takes itself out of the tasks when it ends: a callback would cost another turn of the loop.
-        cycle.task = self.loop.create_task(cycle.run_asgi(app), name="call")  # a name of its own would be formatted
+        # Made here and named here: the loop would have it format a name of its own first.
+        cycle.task = asyncio.Task(cycle.run_asgi(app), loop=self.loop, name="call")
         self.tasks.add(cycle.task)
         return None
 

@@ -22,6 +22,7 @@ COMMIT_TS_TOKEN: Final = b'{"$commitTs":null}'
 _OPTIONS: Final = (
     orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
+_TOGETHER: Final = 64
 _double = Struct("<d")
 _dumps = orjson.dumps
 _loads = orjson.loads
@@ -86,7 +87,20 @@ def unpack(packed: bytes) -> Any:
     """The value that was packed, fresh."""
     value = _loads(packed)
     # Most bytes hold no "$" at all, which is sooner seen.
-    return _with_tokens(value) if 36 in packed and b'{"$' in packed else value
+    # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
+    return _with_tokens(value) if 36 in packed and packed.find(b'{"$') >= 0 else value
+
+
+def unpack_all(packed: list[bytes]) -> list[Any]:
+    """The values that were packed, fresh: many are read as one text, which costs less than each for itself."""
+    if len(packed) < 2:
+        return [unpack(each) for each in packed]
+    values: list[Any] = []
+    for at in range(0, len(packed), _TOGETHER):
+        text = b"[" + b",".join(packed[at : at + _TOGETHER]) + b"]"
+        some = _loads(text)
+        values += _with_tokens(some) if 36 in text and text.find(b'{"$') >= 0 else some
+    return values
 
 
 def _with_tokens(value: Any) -> Any:

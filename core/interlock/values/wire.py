@@ -49,7 +49,12 @@ def bytes_token(value: bytes) -> dict[str, str]:
 
 def dumps(value: Any) -> bytes:
     """The JSON text of a value: keys sorted, every number with a point or exponent, a placeholder as its token. Raises ValueRefused."""
-    return _dump(value, float_token, _TOKENS["convex_encoded_json"])
+    kind = type(value)
+    if kind is int and -LARGEST_INT <= value <= LARGEST_INT:  # what small functions mostly give
+        return b"%d.0" % value
+    if value is None:
+        return b"null"
+    return _dump(value, float_token, _wire_token)
 
 
 def to_wire(value: Any) -> Any:

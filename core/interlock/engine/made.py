@@ -1,0 +1,16 @@
+"""A result that is there at once where one to await was expected: mostly nothing is waited for, and that saves a coroutine."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Made(Generic[T_co]):
+    """`value` is the result."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T_co) -> None:
+        self.value = value
