@@ -102,6 +102,9 @@ def test_each_of_a_series_is_told_however_quick_and_again_after_a_reset(people: 
         assert answer.exit_code == 0, answer.output
         assert "users:upper: done, 100 documents" in answer.stderr
         assert "users:mark: done, 100 documents" in answer.stderr
+        assert "done before" not in answer.stderr
+    again = interlock("migrate", "users:upper", "--app", people)
+    assert again.exit_code == 0 and "users:upper had been done before, and has not run again" in again.stderr
     assert names(people)[0] == "USER 0.."
 
 

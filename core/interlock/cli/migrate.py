@@ -63,12 +63,17 @@ def migrate(
 
 async def _run(name: str, options: Json, app: Path | None, component: str, data: str | None) -> list[Json]:
     async with peer_of(app, data) as peer:
+        before = [status for _, status in await statuses(peer)]
         result = await peer.call(name, options, component)
         if not is_status(result):
             raise CommandError(
                 Exit.USAGE, f"{name} has run, and gave no status: it is no migration.", "Name one made by define() or runner()."
             )
-        return [await watched(peer, result, options)]
+        status: Json = await watched(peer, result, options)
+        was_done = any(one["is_done"] and (one["name"], one["latest_start"]) == (status["name"], status["latest_start"]) for one in before)
+        if was_done and not options.get("dry_run"):
+            say(f"{name} had been done before, and has not run again. From the first document: interlock migrate {name} --reset")
+        return [status]
 
 
 async def _watch_all(app: Path | None, data: str | None) -> list[Json]:
