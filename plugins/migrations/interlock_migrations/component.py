@@ -194,6 +194,8 @@ async def _start_next(ctx: MutationCtx, row: Row) -> None:
         rest = row["next"][at + 1 :]
         given: Row = {"name": member["name"], "handle": member["handle"], "next": rest, "reset": row["reset_next"]}
         await ctx.scheduler.run_after(0, migrate, **given)
+        if row["reset_next"]:  # this once: who runs a member again that is done does not begin the others anew
+            await ctx.db.patch(row["_id"], {"reset_next": False})
         return
 
 

@@ -350,6 +350,9 @@ async def test_a_series_runs_in_order_leaves_out_what_is_done_and_stops_where_on
         await do(t, lambda ctx: shop.migrations.run_serially(ctx, [shop.price, shop.count], reset=True))
         await t.finish_scheduled()
         assert [item["seen"] for item in await shop.items(t)] == [2, 2, 2, 3]
+        await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.price))  # done, and so is what is behind it: the reset was for once
+        await t.finish_scheduled()
+        assert [item["seen"] for item in await shop.items(t)] == [2, 2, 2, 3]
 
 
 async def test_a_dry_run_of_a_series_is_of_the_first_that_is_not_done() -> None:
