@@ -8,14 +8,14 @@ import json
 import random
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from interlock.testing import TestBackend
-from interlock_workflow import ChangedPast, NotAStep, StepFailed, UnknownStep, WorkflowRunning, WorkflowStep
+from interlock_workflow import ChangedPast, NotAStep, Retry, StepFailed, UnknownStep, WorkflowRunning, WorkflowStep
 from interlock_workflow.testing import replay
 
 from .lab import Bench, Lab, OutOfStock, callbacks, do, done, start, status, steps
@@ -274,6 +274,65 @@ async def test_a_fork_does_again_what_comes_after_the_step_and_leaves_the_old_ru
         assert await done(t) == ["fetch", "process", "save", *again]
         assert [step.name for step in await steps(t, lab, new)] == ["fetch", "process", "save"]
         assert ((await status(t, lab, id)).generation, (await status(t, lab, new)).type) == (0, "failed")
+
+
+async def test_a_restart_takes_events_and_children_of_what_is_done_again_along() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def child(step: WorkflowStep) -> str:
+        return f"child {step.workflow_id}"
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> list[Any]:
+        return [await step.await_event("go"), await step.run_workflow(child)]
+
+    async def rows(table: str) -> int:
+        return len(await t.component("workflow").run(lambda ctx: ctx.db.query(table).collect()))
+
+    async with Bench(lab.component) as t:
+        id = await start(t, lab, flow)
+        for value, from_step in (("first", None), ("second", 0)):
+            if from_step is not None:
+                await do(t, lambda ctx: lab.workflows.restart(ctx, id, from_step=0))
+                await t.finish_in_progress()
+                assert [step.name for step in (await status(t, lab, id)).running] == ["go"]  # the old event is not taken again
+                assert (await rows("events"), await rows("workflows")) == (0, 1)  # both of the old run are gone
+            await do(t, lambda ctx, value=value: lab.workflows.send_event(ctx, "go", workflow_id=id, value=value))
+            await t.finish_in_progress()
+            found = await status(t, lab, id)
+            assert found.result[0] == value
+        assert await rows("workflows") == 2
+
+
+async def test_options_are_those_given_last_and_a_step_with_others_leaves_the_first_as_it_is() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> None:
+        patient = step.with_options(name="patient", retry=Retry(max_attempts=2, initial_backoff=0, jitter=0), run_after=60)
+        await patient.run_mutation(lab.write, what="a mutation takes no notice of the policy")
+        await patient.with_options(name="hasty", run_at=datetime.fromtimestamp(0, UTC)).run_action(lab.act, name="a")
+        try:
+            await patient.with_options(name="once", retry=False).run_action(lab.act, name="b")
+        except StepFailed as error:
+            assert error.step == "once"
+        await step.run_action(lab.act, name="c")
+
+    lab.failures["a"] = lab.failures["b"] = 1
+    async with Bench(lab.component) as t:
+        began = t.now()
+        id = await start(t, lab, flow)
+        await t.finish_scheduled()
+        assert (await status(t, lab, id)).type == "completed"
+        assert lab.log == ["a", "a", "b", "c"]
+        assert [(step.name, step.state) for step in await steps(t, lab, id)] == [
+            ("patient", "success"),
+            ("hasty", "success"),
+            ("once", "failed"),
+            ("act", "success"),
+        ]
+        assert 120 <= (t.now() - began) / 1000 < 180  # two of four were delayed by a minute
 
 
 async def test_a_step_that_is_not_there_or_a_run_that_still_runs_is_refused() -> None:

@@ -594,6 +594,31 @@ async def test_an_attempt_whose_job_was_ended_by_others_is_found() -> None:
         assert [row["kind"] for row in await ended(t)] == ["success"]
 
 
+async def test_a_report_that_comes_twice_or_late_changes_nothing() -> None:
+    office = Office()
+    office.failures["a"] = 1
+    async with Bench(office.component) as t:
+
+        async def report(attempt: int) -> None:
+            outcome = {"kind": "failed", "error": '{"message": "late", "type": "AppError"}'}
+            await t.component("workpool").mutation("finish_action", work_id=id, attempt=attempt, outcome=outcome)
+
+        id = await do(t, lambda ctx: pool.enqueue_action(ctx, office.act, {"name": "a"}, retry=EXACT, on_complete=office.ended))
+        await t.finish_in_progress()
+        before = await status(t, id)
+        assert (before.detail, before.previous_attempts) == ("waiting", 1)
+        await report(1)
+        assert await status(t, id) == before
+        await t.finish_scheduled()
+        after = await status(t, id)
+        assert (after.detail, after.previous_attempts) == ("succeeded", 2)
+        for attempt in (1, 2, 3):
+            await report(attempt)
+        await t.finish_scheduled()
+        assert await status(t, id) == after
+        assert [row["kind"] for row in await ended(t)] == ["success"] and office.log == ["a", "a"]
+
+
 @pytest.mark.parametrize("isolation", ["inline"], indirect=True)
 async def test_work_whose_start_was_lost_is_started_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a worker crashes over the job that starts what is due."""
