@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
@@ -88,7 +89,12 @@ class Office:
             if context == "raise":
                 raise AppError("callback failed")
 
-        self.act, self.write, self.read, self.ended = act, write, read, ended
+        @office.mutation
+        async def regret(ctx: MutationCtx, what: str) -> None:
+            await pool.enqueue_mutation(ctx, write, {"what": what}, on_complete=ended, context=what)
+            raise AppError("regretted")
+
+        self.act, self.write, self.read, self.ended, self.regret = act, write, read, ended, regret
 
 
 async def do(t: TestBackend, operation: Callable[[MutationCtx], Any]) -> Any:
@@ -657,13 +663,23 @@ async def test_work_whose_start_was_lost_is_started_all_the_same(monkeypatch: py
     seed=st.integers(0, 2**32 - 1),
 )
 async def test_every_work_ends_once_and_as_often_as_it_should_have_run(plan: list[tuple[str, int, str, bool]], seed: int) -> None:
-    """Model: how many attempts each work has left, and whether a transaction that put it in stood."""
+    """What is put in is put in at once, in transactions of which some fail, beside sub-transactions that are undone.
+
+    Model: how many attempts each work has left, and whether a transaction that put it in stood.
+    """
     office = Office()
     policy = Retry(max_attempts=3, initial_backoff=1, jitter=0)
-    async with TestBackend(office.component, seed=seed) as t:
+    async with Bench(office.component, seed=seed) as t:
         fails: dict[str, int] = {}
         canceled: set[str] = set()
         ids: dict[str, str] = {}
+        putting: list[tuple[Any, bool]] = []
+
+        async def put_in() -> None:
+            outcomes = await asyncio.gather(*(t.run(put) for put, _ in putting), return_exceptions=True)
+            assert [isinstance(outcome, AppError) for outcome in outcomes] == [undone for _, undone in putting], outcomes
+            putting.clear()
+
         for at, (what, number, key, undone) in enumerate(plan):
             name = f"w{at}"
 
@@ -685,6 +701,8 @@ async def test_every_work_ends_once_and_as_often_as_it_should_have_run(plan: lis
                     ids[name] = await pool.enqueue_mutation(
                         ctx, office.write, work, on_complete=office.ended, context=name, key=key or None
                     )
+                with suppress(AppError):
+                    await ctx.run_mutation(office.regret, what=f"{name} regretted")
                 if undone:
                     raise AppError("undone")
 
@@ -693,11 +711,10 @@ async def test_every_work_ends_once_and_as_often_as_it_should_have_run(plan: lis
                     fails[name] = number
                 if what == "action":
                     office.failures[name] = number
-                try:
-                    await t.run(put)
-                except AppError:
-                    assert undone
-            elif what == "cancel" and fails:
+                putting.append((put, undone))
+                continue
+            await put_in()
+            if what == "cancel" and fails:
                 name = sorted(fails)[number % len(fails)]
                 if await do(t, lambda ctx, name=name: pool.cancel(ctx, ids[name])):
                     canceled.add(name)
@@ -705,6 +722,7 @@ async def test_every_work_ends_once_and_as_often_as_it_should_have_run(plan: lis
                 await do(t, lambda ctx, number=number: pool.resize(ctx, number))
             else:
                 await t.advance(number)
+        await put_in()
         await do(t, lambda ctx: pool.resize(ctx, 4))
         await t.finish_scheduled()
         results = {row["context"]: row["kind"] for row in await ended(t)}
