@@ -137,6 +137,7 @@ def test_a_dry_run_of_a_series_is_of_what_is_left_and_starts_nothing(people: Pat
 
 
 def test_what_is_no_migration_and_what_is_not_there_is_said(people: Path, chat: Path) -> None:
+    assert "Did you mean users:upper?" in interlock("migrate", "users:uper", "--app", people).stderr
     assert "it is no migration" in interlock("migrate", "users:names", "--app", people).stderr
     assert "none is named" in interlock("migrate", "--reset", "--app", people).stderr
     assert "No migration has been run" in interlock("migrate", "--app", people).stderr

@@ -12,7 +12,7 @@ from interlock.cli.app_directory import Data
 from interlock.cli.console import AsJson, CommandError, errors_reported, print_table, say
 from interlock.cli.exits import Exit
 from interlock.cli.migrations import COMPONENT, is_status, statuses, watch, watched
-from interlock.cli.peer import Json, Peer, peer_of
+from interlock.cli.peer import Json, Peer, hinting, peer_of
 
 
 def migrate(
@@ -64,7 +64,7 @@ def migrate(
 async def _run(name: str, options: Json, app: Path | None, component: str, data: str | None) -> list[Json]:
     async with peer_of(app, data) as peer:
         before = [status for _, status in await statuses(peer)]
-        result = await peer.call(name, options, component)
+        result = await hinting(peer)(name, options, component)
         if not is_status(result):
             raise CommandError(
                 Exit.USAGE, f"{name} has run, and gave no status: it is no migration.", "Name one made by define() or runner()."

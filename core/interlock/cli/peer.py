@@ -5,8 +5,9 @@ A data directory has one process at a time, so a command that finds a server the
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -178,3 +179,24 @@ def _message_of(response: httpx.Response) -> str:
         return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
         return f"{response.status_code} {response.text[:200]}".strip()
+
+
+def hinting(peer: Peer) -> Callable[[str, Json, str], Awaitable[Any]]:
+    """How to call a function so that one that is not there is answered with what there is instead."""
+
+    async def call(function: str, arguments: Json, component: str) -> Any:
+        try:
+            return await peer.call(function, arguments, component)
+        except FunctionNotFound as error:
+            raise FunctionNotFound(error.name, _hint(function, component, await peer.mounts())) from None
+
+    return call
+
+
+def _hint(function: str, component: str, mounts: list[dict[str, Any]]) -> str:
+    """What there is instead: the function that was meant, the mounts, or all functions."""
+    functions = {mount["path"]: mount["functions"] for mount in mounts if mount["state"] == "mounted"}
+    if component not in functions:
+        return f'Nothing is mounted at "{component}". Mounted: {", ".join(path for path in functions if path) or "nothing"}.'
+    close = difflib.get_close_matches(function, functions[component], n=1)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(functions[component]) or 'none'}."

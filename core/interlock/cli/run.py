@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from pathlib import Path
@@ -14,8 +13,7 @@ from interlock.cli.app_directory import Data
 from interlock.cli.console import AsJson, CommandError, errors_reported, print_json
 from interlock.cli.exits import Exit
 from interlock.cli.migrations import watched
-from interlock.cli.peer import peer_of, server_at
-from interlock.errors import FunctionNotFound
+from interlock.cli.peer import hinting, peer_of, server_at
 
 
 def run(
@@ -65,21 +63,8 @@ async def _call(
     function: str, arguments: dict[str, Any], app: Path | None, url: str | None, admin_key: str | None, component: str, data: str | None
 ) -> Any:
     async with server_at(url, admin_key) if url is not None else peer_of(app, data) as peer:
-        try:
-            return await watched(peer, await peer.call(function, arguments, component), arguments)
-        except FunctionNotFound as error:
-            if url is not None:
-                raise
-            raise FunctionNotFound(error.name, _hint(function, component, await peer.mounts())) from None
-
-
-def _hint(function: str, component: str, mounts: list[dict[str, Any]]) -> str:
-    """What there is instead: the function that was meant, the mounts, or all functions."""
-    functions = {mount["path"]: mount["functions"] for mount in mounts if mount["state"] == "mounted"}
-    if component not in functions:
-        return f'Nothing is mounted at "{component}". Mounted: {", ".join(path for path in functions if path) or "nothing"}.'
-    close = difflib.get_close_matches(function, functions[component], n=1)
-    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(functions[component]) or 'none'}."
+        result = await (peer.call if url is not None else hinting(peer))(function, arguments, component)
+        return await watched(peer, result, arguments)
 
 
 def _parse(text: str) -> dict[str, Any]:
