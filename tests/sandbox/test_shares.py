@@ -125,7 +125,7 @@ async def test_memory_beyond_its_share_is_an_error_of_the_call_and_the_next_has_
         at = app.component("spender")
         assert await at.mutation("keep", mib=30) == 1
         with pytest.raises(MemoryError):
-            await at.mutation("keep", mib=50)
+            await at.mutation("keep", mib=80)
         assert await at.mutation("keep", mib=30) == 1
         assert await app.component("other").mutation("keep", mib=50) == 1
 
