@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from interlock.cli.migrate import _print_sample
 from interlock.cli.migrations import bar
 
 from .commands import interlock
@@ -89,7 +90,7 @@ def test_run_watches_too_and_a_series_that_fails_says_where(people: Path) -> Non
     assert "users:upper: done, 100 documents" in answer.stderr
     assert "users:broken: failed after 60 documents at document" in answer.stderr
     told = interlock("migrate", "--app", people)
-    assert "users:broken" in told.stdout and "KeyError: 'user 70'" in told.stdout
+    assert "users:broken  migrations  failed" in told.stdout and "KeyError: 'user 70'" in told.stdout
     again = interlock("migrate", "users:broken", "--app", people)
     assert again.exit_code == 1
     assert "users:broken failed: KeyError: 'user 70'" in again.stderr
@@ -134,6 +135,12 @@ def test_a_dry_run_of_a_series_is_of_what_is_left_and_starts_nothing(people: Pat
     assert "users:upper: nothing is left to change" in done.stderr and "--reset" in done.stderr
     assert "users:mark" not in interlock("migrate", "--app", people).stdout
     assert names(people)[0] == "USER 0"
+
+
+def test_whole_numbers_of_a_sample_are_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    sample = [{"before": {"_id": "x", "n": 1.0}, "after": {"_id": "x", "n": 2.0, "m": [0.5, 3.0]}}]
+    _print_sample({"name": "m:f", "state": "unknown", "processed": 1.0, "sample": sample})
+    assert capsys.readouterr().out == "x\n  + m: [0.5, 3]\n  - n: 1\n  + n: 2\n"
 
 
 def test_what_is_no_migration_and_what_is_not_there_is_said(people: Path, chat: Path) -> None:

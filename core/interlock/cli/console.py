@@ -99,3 +99,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     typer.echo(typer.style(line(columns), bold=True))
     for row in listed:
         typer.echo(line(row))
+
+
+def readable(value: Any) -> Any:
+    """Wire JSON as a person reads it: 5 rather than 5.0."""
+    match value:
+        case float() if value.is_integer() and abs(value) <= 2**53:
+            return int(value)
+        case list():
+            return [readable(element) for element in value]
+        case dict():
+            return {name: readable(element) for name, element in value.items()}
+    return value

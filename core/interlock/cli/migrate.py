@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.app_directory import Data
-from interlock.cli.console import AsJson, CommandError, errors_reported, print_table, say
+from interlock.cli.console import AsJson, CommandError, errors_reported, print_table, readable, say
 from interlock.cli.exits import Exit
 from interlock.cli.migrations import COMPONENT, is_status, statuses, watch, watched
 from interlock.cli.peer import Json, Peer, hinting, peer_of
@@ -82,7 +82,7 @@ async def _watch_all(app: Path | None, data: str | None) -> list[Json]:
         for path, status in await statuses(peer):
             if status["state"] == "in_progress":
                 await watch(peer, path, status["name"])
-        return [status for _, status in await statuses(peer)]
+        return [{**status, "mount": path} for path, status in await statuses(peer)]
 
 
 async def _mounted(peer: Peer) -> None:
@@ -97,9 +97,16 @@ def _print_all(found: list[Json]) -> None:
         say("No migration has been run. Run one: interlock migrate module:function")
         return
     print_table(
-        ("MIGRATION", "STATE", "PROCESSED", "OF", "ERROR"),
+        ("MIGRATION", "MOUNT", "STATE", "PROCESSED", "OF", "ERROR"),
         [
-            (status["name"], status["state"], f"{int(status['processed']):,}", _total(status), (status["error"] or "-").splitlines()[0])
+            (
+                status["name"],
+                status["mount"],
+                status["state"],
+                f"{int(status['processed']):,}",
+                _total(status),
+                (status["error"] or "-").splitlines()[0],
+            )
             for status in found
         ],
     )
@@ -125,5 +132,5 @@ def _print_sample(status: Json) -> None:
             if before.get(field) != after.get(field) or (field in before) != (field in after):
                 for sign, document in (("-", before), ("+", after)):
                     if field in document:
-                        typer.echo(f"  {sign} {field}: {json.dumps(document[field], ensure_ascii=False)}")
+                        typer.echo(f"  {sign} {field}: {json.dumps(readable(document[field]), ensure_ascii=False)}")
     say(f"{status['name']}: {int(status['processed']):,} documents looked at, {len(sample)} of the changed ones shown. Nothing was kept.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from interlock.cli.app_directory import Data
-from interlock.cli.console import AsJson, CommandError, errors_reported, print_json
+from interlock.cli.console import AsJson, CommandError, errors_reported, print_json, readable
 from interlock.cli.exits import Exit
 from interlock.cli.migrations import watched
 from interlock.cli.peer import hinting, peer_of, server_at
@@ -56,7 +56,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     else:
-        print_json(_readable(value))
+        print_json(readable(value))
 
 
 async def _call(
@@ -80,15 +80,3 @@ def _parse(text: str) -> dict[str, Any]:
             Exit.USAGE, "The arguments are given by name: a JSON object.", 'Write them like \'{"author": "ada", "count": 3}\'.'
         )
     return arguments
-
-
-def _readable(value: Any) -> Any:
-    """Wire JSON as a person reads it: 5 rather than 5.0."""
-    match value:
-        case float() if value.is_integer() and abs(value) <= 2**53:
-            return int(value)
-        case list():
-            return [_readable(element) for element in value]
-        case dict():
-            return {name: _readable(element) for name, element in value.items()}
-    return value
