@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NotRequired
 
 import pytest
@@ -65,13 +67,26 @@ class Shop:
                 await ctx.db.query("items").index("by_n", n=doc["n"]).first()
             return {"seen": 1}
 
+        @shop.mutation
+        async def touch(ctx: MutationCtx, what: str, id: str, by: int, fails: bool) -> None:
+            """What others do to the table meanwhile."""
+            doc = await ctx.db.get(id)
+            if what == "insert":
+                await ctx.db.insert("items", {"n": 100, "price": float(by)})
+            elif doc is not None and what == "delete":
+                await ctx.db.delete(id)
+            elif doc is not None:
+                await ctx.db.patch(id, {"price": doc.get("price", 0.0) + by})
+            if fails:
+                raise AppError("undone")
+
         @shop.action
         async def complete(ctx: ActionCtx, name: str, batch_size: int | None = None) -> int:
             return (await migrations.run_to_completion(ctx, name, batch_size=batch_size)).processed
 
         self.price, self.count, self.high, self.careful, self.greedy = price, count, high, careful, greedy
         migrations.runner(price, count, name="backfill")
-        self.complete = complete
+        self.complete, self.touch = complete, touch
 
     async def fill(self, t: TestBackend, numbers: Any) -> None:
         async def insert(ctx: MutationCtx) -> None:
@@ -494,3 +509,69 @@ async def test_whatever_fails_and_is_stopped_each_document_is_passed_once_a_run(
         if count:
             assert await shop.sum(t) == sum(n * 1.5 for n in range(count))
         assert is_done and all(seen)
+
+
+CALLS = st.lists(
+    st.tuples(
+        st.sampled_from(["raise", "raise", "raise", "insert", "delete"]),
+        st.integers(0, 9),
+        st.integers(1, 5),
+        st.sampled_from(["stand", "stand", "drop", "fail"]),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    rounds=st.lists(st.tuples(st.sampled_from(["", "", "run", "pause", "resume", "cancel"]), CALLS), max_size=8), seed=st.integers(1, 2**32)
+)
+async def test_whoever_writes_meanwhile_each_document_is_passed_once_and_nothing_is_lost(rounds: list[Any], seed: int) -> None:
+    """Writers at once with batches and with those who stop and start it; all meet in one row, that of the trigger.
+
+    Model: what each document has been raised by, by calls that stood, and not by sub-transactions that were dropped.
+    """
+    shop = Shop()
+    async with TestBackend(shop.component, seed=seed) as t:
+        await shop.fill(t, range(10))
+        ids = [item["_id"] for item in await shop.items(t)]
+
+        async def write(ctx: MutationCtx, what: str, at: int, by: int, fate: str) -> None:
+            call: dict[str, Any] = {"what": what, "id": ids[at], "by": by}
+            try:
+                await ctx.run_mutation(shop.touch, **call, fails=fate == "drop")
+            except AppError:
+                assert fate == "drop"
+            if fate == "fail":
+                raise AppError("undone")
+
+        async def steer(ctx: MutationCtx, how: str) -> None:
+            if how == "run":
+                await shop.migrations.run_one(ctx, shop.count, delay_between_batches=1)
+            else:
+                await getattr(shop.migrations, how)(ctx, shop.count)
+
+        await t.run(partial(steer, how="run"))
+        for how, calls in rounds:
+            writes = [t.run(partial(write, what=what, at=at, by=by, fate=fate)) for what, at, by, fate in calls]
+            outcomes = await asyncio.gather(*writes, *([t.run(partial(steer, how=how))] if how else []), return_exceptions=True)
+            expected = [fate == "fail" for _, _, _, fate in calls] + ([False] if how else [])
+            assert [isinstance(outcome, AppError) for outcome in outcomes] == expected, outcomes
+            await t.advance(1)
+        await t.run(partial(steer, how="run"))
+        await t.finish_scheduled()
+        assert (await status(t, shop, shop.count)).state == "success"
+
+        stood = [(what, at, by) for _, calls in rounds for what, at, by, fate in calls if fate == "stand"]
+        deleted = {at for what, at, _ in stood if what == "delete"}
+        items = await t.run(lambda ctx: ctx.db.query("items").collect())
+        there = {item["_id"]: item for item in items if item["n"] != 100}
+        assert sorted(there) == sorted(id for at, id in enumerate(ids) if at not in deleted)
+        for at, id in enumerate(ids):
+            if at not in deleted:
+                assert there[id]["seen"] == 1
+                assert there[id].get("price", 0) == sum(by for what, which, by in stood if what == "raise" and which == at)
+        added = [item for item in items if item["n"] == 100]
+        assert sorted(item["price"] for item in added) == sorted(by for what, _, by in stood if what == "insert")
+        assert {item.get("seen", 0) for item in added} <= {0, 1}
+        assert await shop.sum(t) == sum(item.get("price", 0) for item in items)
