@@ -4,7 +4,7 @@ import re
 import sys
 from typing import Any
 
-from interlock import ActionCtx, Component, QueryCtx
+from interlock import ActionCtx, Component, MutationCtx, QueryCtx
 
 hostile = Component("hostile")
 hoard: list[bytearray] = []
@@ -56,3 +56,10 @@ async def frames(ctx: ActionCtx) -> None:
     found, running = worker(), worker().running()
     while True:
         found.send(["op", running.number, found.take_number(), "run", 0, ["query", ["nothing", "", "", False, None, None], {}], []])
+
+
+@hostile.mutation
+async def jobs(ctx: MutationCtx) -> None:
+    """Each plans two more."""
+    await ctx.scheduler.run_after(0, jobs)
+    await ctx.scheduler.run_after(0, jobs)

@@ -40,3 +40,9 @@ async def attack(ctx: ActionCtx, how: str, seconds: float) -> str:
     except InterlockError as error:
         return f"{type(error).__name__}: {error}"
     return "it came back"
+
+
+@mutation
+async def plant(ctx: MutationCtx) -> None:
+    """The first of jobs without end."""
+    await ctx.run_mutation(components.hostile.jobs)

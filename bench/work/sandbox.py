@@ -16,7 +16,8 @@ from bench.work.http import calls, figures, interlock_body
 
 INLINE = "Interlock, inline"
 ALONE = "nobody beside it"
-ATTACKS = ("cpu", "memory", "frames", "logs")
+FLOODS = ("frames", "logs", "jobs")
+ATTACKS = ("cpu", "memory", *FLOODS)
 _COUNTED_AT_ONCE = 250
 _SAMPLE_SECONDS = 0.02
 _BETWEEN_SECONDS = 0.05
@@ -82,6 +83,19 @@ def beside(attack: str | None) -> Run:
     return run
 
 
+def beside_jobs(servers: Servers, seconds: float) -> Figures:
+    """The same on a server of its own, for its jobs never end."""
+    with interlock(app="sandbox_app") as server:
+        bodies = [interlock_body("calls:add", name="a")]
+        server.load("/api/mutation", bodies, 1, 0.2, expected='"success"')
+        before = server.memory_mib()
+        server.call("mutation", "calls:plant")
+        with sampled(server) as sizes:
+            time.sleep(1.0)  # there are many by then
+            report = server.load("/api/mutation", bodies, 1, seconds, expected='"success"')
+    return {**figures(report), _MIB: max(sizes) - before}
+
+
 @contextmanager
 def attacked(server: Server, attack: str | None) -> Iterator[None]:
     """Somebody calls the hostile function, again and again, until the block ends."""
@@ -128,9 +142,9 @@ def neighbour(attack: str) -> Work:
     """A component that burns, hoards or floods, and the app beside it."""
     return Work(
         f"the app's own mutations beside a component that floods the host with {attack}"
-        if attack in ("frames", "logs")
+        if attack in FLOODS
         else f"the app's own mutations beside a component that burns {attack}",
-        {INTERLOCK: beside(attack), ALONE: beside(None)},
+        {INTERLOCK: beside(attack) if attack != "jobs" else beside_jobs, ALONE: beside(None)},
         [
             Row("p99 : p99 when quiet", "p99_ms", over=ALONE, at_most=1.2),
             Row("memory growth of the host, MiB", _MIB, at_most=32, decimals=0),

@@ -69,6 +69,13 @@ def system_tables() -> list[TableSpec]:
     return [requests_table(), handles_table()]
 
 
+class OwnCalls:
+    """Queries and mutations that somebody outside has asked for, no job: how many are open, and how many have ended so far."""
+
+    def __init__(self) -> None:
+        self.open = self.ended = 0
+
+
 class Dispatcher:
     """Calls of one backend. `secret` seals page cursors and handles: it has to be the same in every process on the same data."""
 
@@ -87,6 +94,7 @@ class Dispatcher:
         self._engine = engine
         env = env if env is not None else {}
         self.runners = Runners(env, secret)
+        self.own_calls = OwnCalls()
         self._generation = 0
         self._watched: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
         self._requests: dict[RequestKey, asyncio.Future[None]] = {}  # those that run
@@ -177,6 +185,9 @@ class Dispatcher:
             raise WrongFunctionKind(callee.label, kind, callee.kind)
         if camel_case:
             args = callee.rename_args(args)
+        own = self.own_calls if caller.job is None and callee.kind != "action" else None
+        if own is not None:
+            own.open += 1
         try:
             if callee.kind == "mutation":
                 if session is not None:
@@ -188,6 +199,10 @@ class Dispatcher:
             if crossed is None:
                 raise
             raise crossed from error
+        finally:
+            if own is not None:
+                own.open -= 1
+                own.ended += 1
 
     async def run(
         self,

@@ -30,16 +30,30 @@ Wait = Callable[[], Awaitable[None]]
 
 LABEL = "the scheduler"
 _NOT_RUN = Answer(None)
+_BEGUN_SECONDS = 0.002
+"""After so long what an action still does is to wait, as far as anybody can tell."""
 
 
 class RunningJob:
-    """A job out of the rows of `holder`. `since_ms` is when somebody began to look at these jobs."""
+    """A job out of the rows of `holder`. `since_ms` is when somebody began to look at these jobs.
+
+    `on_begun` is called when what is left to do is to wait: for the disk, or for what an action waits for.
+    """
 
     def __init__(
-        self, engine: Engine, dispatcher: Dispatcher, holder: str, row: Row, *, since_ms: float, dev: bool, wait_for_storage: Wait
+        self,
+        engine: Engine,
+        dispatcher: Dispatcher,
+        holder: str,
+        row: Row,
+        *,
+        since_ms: float,
+        dev: bool,
+        wait_for_storage: Wait,
+        on_begun: Callable[[], None],
     ) -> None:
         self._engine, self._dispatcher, self._dev = engine, dispatcher, dev
-        self._wait_for_storage = wait_for_storage
+        self._wait_for_storage, self._on_begun = wait_for_storage, on_begun
         self._clock: Clock = engine.clock
         self._holder, self._row, self._id = holder, row, row["_id"]
         self._since_ms = since_ms
@@ -89,6 +103,7 @@ class RunningJob:
         """It has succeeded."""
         with free_of_charge(tx):
             await self._mark(tx, RUNNING, "success")
+        self._on_begun()
 
     # an action: marked before and after
 
@@ -96,6 +111,7 @@ class RunningJob:
         if not await self._mutate(self._begin):
             return
         self._is_run = True
+        asyncio.get_running_loop().call_later(_BEGUN_SECONDS, self._on_begun)
         try:
             await self._call("action", args)
         except asyncio.CancelledError:

@@ -55,6 +55,7 @@ T = TypeVar("T")
 _READ_AHEAD, _READ_AHEAD_CHARACTERS = 256, 4_000_000
 _CHUNK = 32
 _LOW = 64  # fewer ready jobs than this, and more are read
+_BUSY_SECONDS = 0.005  # so long after a call of its own the app is taken to be called again
 _AT_ONCE = 100  # rows in one transaction of the house-keeping
 _CLEANING_PAUSE_MS = 60_000.0
 _BACKOFF_MS_MIN, _BACKOFF_MS_MAX = 500.0, 30_000.0
@@ -100,7 +101,9 @@ class Scheduler:
         self._timer_ms = math.inf
         self._paused_until_ms = -math.inf
         self._backoff_ms = _BACKOFF_MS_MIN
-        self._is_open = False
+        self._is_open = self._pumps_soon = False
+        self._rest: asyncio.TimerHandle | None = None
+        self._seen_ended, self._seen_s = 0, -math.inf
         self._idle: list[asyncio.Future[None]] = []
 
     # opening and closing
@@ -135,8 +138,9 @@ class Scheduler:
         self._is_open = False
         if self._notice in self._engine.committer.on_durable:
             self._engine.committer.on_durable.remove(self._notice)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._rest):
+            if timer is not None:
+                timer.cancel()
         if self._tasks and grace_seconds > 0:
             over = asyncio.ensure_future(self._clock.wait_until(self._clock.now_ms() + grace_seconds * 1000.0))
             while self._tasks and not over.done():
@@ -229,14 +233,19 @@ class Scheduler:
 
     def _pump(self) -> None:
         """Begin whatever can begin now, and see to it that this is called again when more can."""
+        self._pumps_soon = False
         if not self._is_open:
             return
         now = self._clock.now_ms()
         if self._paused_until_ms > now + _BACKOFF_MS_MAX:
             self._paused_until_ms = -math.inf  # the clock was set back, and the pause is not to take so long
         if self._paused_until_ms <= now:
-            while (turn := self._rounds.take()) is not None:
+            loop_s = asyncio.get_running_loop().time()
+            is_busy = self._is_busy(loop_s)
+            while (turn := self._rounds.take(is_busy, loop_s)) is not None:
                 self._spawn(self._run(*turn))
+            if is_busy and self._rest is None and any(lane.floods and lane.ready for lane in self._lanes.values()):
+                self._rest = asyncio.get_running_loop().call_later(_BUSY_SECONDS, self._rested)
             for lane in self._lanes.values():
                 if lane.next_due_ms <= now and len(lane.ready) < _LOW and not lane.is_reading:
                     lane.is_reading = True
@@ -250,6 +259,23 @@ class Scheduler:
             for idle in waiting:
                 if not idle.done():
                     idle.set_result(None)
+
+    def _is_busy(self, loop_s: float) -> bool:
+        """Whether the app is called for itself these milliseconds, by somebody outside."""
+        assert self._dispatcher is not None
+        own = self._dispatcher.own_calls
+        if own.ended != self._seen_ended:
+            self._seen_ended, self._seen_s = own.ended, loop_s
+        return own.open > 0 or loop_s - self._seen_s < _BUSY_SECONDS
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._pump()
+
+    def _pump_soon(self) -> None:
+        if not self._pumps_soon:
+            self._pumps_soon = True
+            asyncio.get_running_loop().call_soon(self._pump)
 
     def _set_timer(self, now: float) -> None:
         times = [self._paused_until_ms, *(t for lane in self._lanes.values() for t in (lane.next_due_ms, lane.next_cleaning_ms))]
@@ -288,6 +314,7 @@ class Scheduler:
         else:
             lane.add(due)
             lane.learn(following_ms)
+            lane.floods = following_ms <= self._clock.now_ms()
         finally:
             lane.is_reading = False
 
@@ -313,8 +340,26 @@ class Scheduler:
     async def _run(self, lane: Lane, row: Row) -> None:
         """One job in its slot. What keeps it from running at all is tried again; what it raises itself is not."""
         assert self._dispatcher is not None
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        is_beginning = True
+
+        def begun() -> None:
+            nonlocal is_beginning
+            if is_beginning:
+                is_beginning = False
+                self._rounds.has_begun(lane)
+                self._pump_soon()
+
         job = RunningJob(
-            self._engine, self._dispatcher, lane.path, row, since_ms=lane.since_ms, dev=self._dev, wait_for_storage=self._wait_for_storage
+            self._engine,
+            self._dispatcher,
+            lane.path,
+            row,
+            since_ms=lane.since_ms,
+            dev=self._dev,
+            wait_for_storage=self._wait_for_storage,
+            on_begun=begun,
         )
         id = row["_id"]
         self._running.add(id)
@@ -334,8 +379,10 @@ class Scheduler:
             elif self._hooks is not None or self.watchers:
                 await self._tell_ended(lane.path, id, job.error, job.duration_ms)
         finally:
+            begun()
             self._running.discard(id)
-            self._rounds.give_back(lane)
+            now = loop.time()
+            self._rounds.give_back(lane, now, now - started)
 
     def _pause(self, reason: Exception) -> None:
         """Begin nothing for a while, each time twice as long."""

@@ -39,6 +39,7 @@ from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.digests import digest
 from interlock.sandbox.failures import make
 from interlock.sandbox.plan import Plan
+from interlock.scheduler.lane import Rounds
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
 HERE = Path(__file__).parent
@@ -430,6 +431,43 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
     await scene.unharmed()
     monkeypatch.setattr(process, "_FAILURES_MAX", 1 << 40)
     assert await most_kept(301) > 60
+
+
+async def most_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Beside jobs that breed, while the app is called: how many of them keep the host busy at the same time, at most."""
+    scheduler = scene.backend.scheduler
+    await scene.thief("breed")
+    while not scheduler._lanes["thief"].floods:
+        assert await scene.vault("texts") == ["the secret"]
+        await asyncio.sleep(0.01)
+    rounds, take = scheduler._rounds, scheduler._rounds.take
+    most, taken = 0, 0
+
+    def counted(is_busy: bool, now: float) -> Any:
+        nonlocal most, taken
+        turn = take(is_busy, now)
+        if is_busy and turn is not None:
+            taken, most = taken + 1, max(most, rounds._shares["thief"].beginning)
+        return turn
+
+    with monkeypatch.context() as looked_at:
+        looked_at.setattr(rounds, "take", counted)
+        while taken < 5:  # they are not starved either
+            assert await scene.vault("texts") == ["the secret"]
+            await asyncio.sleep(0)
+    return most
+
+
+async def test_jobs_that_breed_keep_the_host_busy_one_at_a_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await most_begun(scene, monkeypatch) == 1
+    await scene.unharmed()
+
+
+async def test_without_shares_they_would_take_every_slot(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary."""
+    with monkeypatch.context() as unbounded:
+        unbounded.setattr(Rounds, "_may_begin", lambda *_: True)
+        assert await most_begun(scene, monkeypatch) > 16
 
 
 async def test_steps_without_end_stop_nobody_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -569,3 +569,10 @@ FORGED = ("\x1b[2J\x1b]0;owned\x07 2026-01-01 ERROR all is lost\u202e", "\x1b[31
 async def print_for_a_terminal(ctx: QueryCtx) -> None:
     print(FORGED[0])
     ctx.log.error(FORGED[1])
+
+
+@component.mutation
+async def breed(ctx: MutationCtx) -> None:
+    """A job that plans two more of itself."""
+    await ctx.scheduler.run_after(0, breed)
+    await ctx.scheduler.run_after(0, breed)
