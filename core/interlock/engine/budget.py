@@ -96,6 +96,16 @@ class Budget:
         if used.scheduled_bytes > maximum.scheduled_bytes:
             raise LimitExceeded("scheduled_bytes", used.scheduled_bytes, maximum.scheduled_bytes)
 
+    def reads(self) -> tuple[int, int, int]:
+        """What has been read so far, for `give_back`."""
+        used = self.used
+        return used.documents_read, used.bytes_read, used.intervals_read
+
+    def give_back(self, reads: tuple[int, int, int]) -> None:
+        """What was read since then does not count: it is read again."""
+        used = self.used
+        used.documents_read, used.bytes_read, used.intervals_read = reads
+
     def lower(self, limits: Limits) -> Counts:
         """Give a call a budget of its own, at most what remains; returns what `restore` takes to undo it."""
         before = self.maximum

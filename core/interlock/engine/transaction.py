@@ -92,25 +92,40 @@ class Transaction:
         self._corrections: dict[int, tuple[tuple[int, int], Correction | None]] = {}
         self._creation_time = 0.0
         self._records = True
-        self._has_cursors = False
+        self._unseen = 0  # rows that cursors have fetched, of this snapshot, and nobody has looked at; one for each fetch under way
+        self._guess_ids: list[str] | None = None
+        self._guess_intervals: list[tuple[int, Interval]] = []
         self._begin = snapshot
         self.is_gone = False
 
     def catch_up(self) -> bool:
         """Move the snapshot to the newest commit, if nothing that was read has changed since: the run is then one of a later begin.
 
-        Whether it is there now. Never once a cursor was opened: it may hold rows of the old snapshot that it has not given out yet.
+        Whether it is there now. Not while a cursor holds rows of the old snapshot that nobody has looked at yet.
         """
         log = self._log
         if log.validated == self.snapshot:
             return True
-        if not self.writable or self._has_cursors or self.is_gone or self.epoch != self._engine.epoch or self.snapshot < log.floor:
+        if not self.writable or self._unseen or self.is_gone or self.epoch != self._engine.epoch or self.snapshot < log.floor:
             return False
         if log.find_conflict(self.read_set, self.snapshot) is not None:
             return False
         self.snapshot = log.validated
         self._corrections.clear()
         return True
+
+    def begin_guess(self) -> None:
+        """What is read from here on may turn out to be read for nobody."""
+        self._guess_ids, self._guess_intervals = [], []
+
+    def end_guess(self, *, is_right: bool) -> None:
+        """It was for somebody, or it is not depended on. Nothing that was read before is touched."""
+        ids, self._guess_ids = self._guess_ids, None
+        if is_right:
+            return
+        self.read_set.ids.difference_update(ids or ())
+        for index, interval in self._guess_intervals:
+            self.read_set.intervals[index].pop(interval, None)
 
     # tables
 
@@ -175,6 +190,8 @@ class Transaction:
             return NOT_AT_HAND
         if self._records and id not in self.read_set.ids:
             self.read_set.ids.add(id)
+            if self._guess_ids is not None:
+                self._guess_ids.append(id)
             self.budget.read_interval()
         if pending is not None:
             return pending.new if pending.table is table else None
@@ -200,6 +217,20 @@ class Transaction:
         if correction is not None and id in correction.documents:
             return correction.documents[id]
         return read.rows[0].doc if read.rows else None
+
+    async def newest_packed(self, table: Table, id: str) -> bytes | None:
+        """The document as it is by now, own writes included, for a guess: nothing depends on it, and it is no part of the snapshot."""
+        pending = self._pending.get(id)
+        if pending is not None:
+            return pending.new if pending.table is table else None
+        log = self._log
+        view = Transaction(self._engine, log.validated, writable=False)
+        view._records = False
+        log.pin(view.snapshot)
+        try:
+            return await view._packed(table, id)
+        finally:
+            log.unpin(view.snapshot)
 
     async def scan(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[Document]:
         """Up to `limit` documents of the interval in key order. Depends on what it returns, or on the whole interval when it ran dry.
@@ -239,7 +270,6 @@ class Transaction:
 
     def cursor(self, index: Index, interval: Interval, descending: bool) -> TransactionCursor:
         """The same read bit by bit."""
-        self._has_cursors = True
         return TransactionCursor(self, index, interval, descending)
 
     async def count(self, index: Index, interval: Interval) -> int:
@@ -269,6 +299,8 @@ class Transaction:
     def _record(self, index: Index, interval: Interval) -> None:
         # Not one more each time: a range that is read again is still one interval.
         if self.read_set.add(index.number, interval):
+            if self._guess_ids is not None:
+                self._guess_intervals.append((index.number, interval))
             self.budget.read_interval()
 
     def _rows_at_hand(
@@ -716,7 +748,12 @@ class TransactionCursor:
         if self.exhausted:
             return []
         transaction = self._transaction
-        rows, self.exhausted = await transaction._rows(self._index, self._rest, self._descending, count)
+        transaction._unseen += 1
+        try:
+            rows, self.exhausted = await transaction._rows(self._index, self._rest, self._descending, count)
+        finally:
+            transaction._unseen -= 1
+        transaction._unseen += len(rows)
         if rows:
             last = rows[-1][0]
             self._rest = Interval(self._interval.start, last) if self._descending else Interval(last + b"\x00", self._interval.end)
@@ -731,6 +768,7 @@ class TransactionCursor:
         self._at += len(taken)
         if not taken:
             return
+        self._transaction._unseen -= len(taken)
         is_all = self.exhausted and self._at == len(self._fetched)
         self._depend_on(self._interval if is_all else _consumed(self._interval, taken[-1][0], self._descending))
         self._transaction.budget.read_many(len(taken), sum(size for _, size in taken))

@@ -347,6 +347,24 @@ class TransactionHost(CallHost):
             else:
                 self.state = IDLE
 
+    async def insert_as(self, id: str, document: Mapping[str, Any]) -> None:
+        """Insert under an id that a worker has made up. Raises DocumentNotFound for one that is none of its tables', CallRefused."""
+        if self.state:
+            await self.take_turn()
+        self.state = BUSY
+        self.meter.leave()
+        try:
+            table = self._table_to_write("insert", id)
+            if table.name in self.callee.scope.triggers or await self.tx.get_packed(table, id) is not None:
+                raise CallRefused(self.callee.label, f"it may not choose the id {id}.")
+            self.tx.insert(table, _object(document), id=id)
+        finally:
+            self.meter.come_back()
+            if self.queue or self.state != BUSY:
+                self.end_turn()
+            else:
+                self.state = IDLE
+
     async def patch(self, id: str, fields: Mapping[str, Any]) -> None:
         if self.state:
             await self.take_turn()

@@ -17,26 +17,52 @@ from interlock.functions.reading import find_index, interval_of
 from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import FrameError
 from interlock.sdk.host import Scan
+from interlock.values import unpack
 
 _STEPS_MAX = 50_000
 """Above what the limits of a transaction let a function read and write."""
-_STEPS_A_TURN = 64
+_ROWS_MAX = 64
+_STEPS_A_TURN = 1_000
+"""A few milliseconds. Whoever commits between two turns makes a call that reads there run again."""
 
 
 class Stale(Exception):
-    """A worker was mistaken about what it remembered, in this `step`: the call runs again, and asks."""
+    """A worker was mistaken about what it remembered: the call runs again.
 
-    def __init__(self, step: list[Any]) -> None:
-        super().__init__(step)
-        self.step = step
+    `mistakes` are the steps that went wrong, each with the name of the table and what is right, a document or rows, where that is told; none
+    where the worker has noticed by itself. `number` is that of the run. Where the host refuses something, the function is to meet that
+    itself: then it `asks` for everything.
+    """
+
+    def __init__(self, mistakes: list[list[Any]], *, asks: bool = False) -> None:
+        super().__init__(mistakes)
+        self.mistakes, self.asks = mistakes, asks
+        self.number = 0
 
 
 async def replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any], Scan]) -> None:
-    """Do these steps in the transaction. Raises Stale where the function was shown something else; FrameError for what is no step."""
+    """Do these steps in the transaction. Raises Stale where the function was shown something else; FrameError for what is no step.
+
+    A run that was mistaken leaves no trace: what it read is not depended on, or the next would lose against whoever writes there
+    meanwhile.
+    """
     tx = call.tx
     tx.catch_up()
+    tx.begin_guess()
+    is_right = True
+    try:
+        await _replay(call, steps, scan_of)
+    except Stale:
+        is_right = False
+        raise
+    finally:
+        tx.end_guess(is_right=is_right)
+
+
+async def _replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any], Scan]) -> None:
     if len(steps) > _STEPS_MAX:
         raise FrameError(f"{len(steps):,} steps of one function")
+    patched: set[str] = set()
     for number, step in enumerate(steps, 1):
         if number % _STEPS_A_TURN == 0:
             await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
@@ -49,20 +75,54 @@ async def replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any
             count = step[2]
             if name != "scan" or not (count is None or type(count) is int) or type(last) is not str:
                 raise FrameError("a step that is none")
-            rows = await _scanned(call, scan_of(told), count)
+            scan = scan_of(told)
+            rows = await _scanned(call, scan, count)
             if rows is None or digest(rows) != last:
-                raise Stale(step)
+                right = None if rows is None or len(rows) > _ROWS_MAX else [scan.table, [unpack(row) for row in rows]]
+                raise Stale([[step, right], *await _mistakes(call, steps[number:], patched)])
         elif name == "patch" and type(told) is str and type(last) is dict:
             try:
                 await call.patch(told, last)
             except InterlockError:
-                raise Stale(["get", told]) from None
+                raise Stale([[["get", told], None]], asks=True) from None
+            patched.add(told)
+        elif name == "insert" and type(told) is str and type(last) is dict:
+            try:
+                await call.insert_as(told, last)
+            except InterlockError:
+                raise Stale([], asks=True) from None
         elif name == "get" and type(told) is str and type(last) is str:
             packed = await _gotten(call, told)
             if packed is None or digest([packed]) != last:
-                raise Stale(step)
+                raise Stale(await _mistakes(call, steps[number - 1 :], patched))
+        elif name == "again":
+            raise Stale([])
         else:
             raise FrameError("a step that is none")
+
+
+async def _mistakes(call: TransactionHost, steps: list[Any], patched: set[str]) -> list[list[Any]]:
+    """All documents that the function was shown otherwise than they are: so that it need not run again for each.
+
+    Nothing depends on what is read for this. One that it has patched is no longer what it was shown anyway.
+    """
+    found: list[list[Any]] = []
+    seen = set(patched)
+    for step in steps:
+        if type(step) is not list or len(step) != 3 or type(step[1]) is not str:
+            continue
+        name, id, shown = step
+        if id in seen:
+            continue
+        seen.add(id)
+        table = call.table_of(id) if name == "get" else None
+        packed = await call.tx.newest_packed(table, id) if table is not None else None
+        if table is not None and packed is not None:
+            if digest([packed]) != shown:
+                found.append([step, [table.name, unpack(packed)]])
+        elif name == "get":
+            found.append([step, None])
+    return found
 
 
 async def _scanned(call: TransactionHost, scan: Scan, count: int | None) -> list[bytes] | None:

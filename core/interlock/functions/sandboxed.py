@@ -33,6 +33,7 @@ from interlock.sandbox.pool import Pool, Unhealthy
 from interlock.sandbox.process import Lost, Process, Refused, Served
 from interlock.sdk.host import Bounds, Cursor, Host, Job, Scan, Target
 from interlock.sdk.references import LABEL_MAX
+from interlock.values import unpack
 
 _OPEN_MAX = int(LIMITS["calls_open"].value)
 _LOSSES_MAX = 3
@@ -40,6 +41,8 @@ _ASKING_QUERIES = 32
 """So many queries ask for everything after one that was shown what is newer than its snapshot: there will be more of them."""
 _LATER_SECONDS = 0.003
 """How much later than here a deadline passes in the worker: the caller is answered by the host."""
+_MISTAKES_MAX = 8
+"""So often a call may be mistaken in what its worker remembers, until it asks for everything."""
 _CURSORS_MAX = 10_000
 _LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
 _MARK_MAX = 100_000
@@ -54,7 +57,8 @@ _SAID_MAX = 1_000
 
 _Remembers = bool | list[Any] | None
 """How a call is to go by what its worker remembers: True, it reads it and keeps what it is told; None, the same, but its snapshot may
-be old, so what it is told takes the place of nothing; a step, it was mistaken in that, so it asks for everything and keeps it; False."""
+be old, so what it is told takes the place of nothing; three things, it was mistaken: whether it asks for everything now, and keeps it, the
+number of the run in which it was, and in what; False."""
 
 
 class SandboxRunner:
@@ -84,7 +88,8 @@ class SandboxRunner:
     async def _run(self, call: CallHost) -> Any:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
-        losses = 0
+        losses = mistakes = 0
+        used = None if tx is None else tx.budget.reads()
         remembers: _Remembers = False if tx is None else self._remembers(tx)
         while True:
             mark = tx.begin_layer() if tx is not None and writes else None
@@ -96,8 +101,12 @@ class SandboxRunner:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
                 call.children = 0
+                if tx is not None and used is not None:
+                    tx.budget.give_back(used)
                 if tx is not None and (tx.writable or tx.catch_up()):
-                    remembers = stale.step
+                    mistakes += 1
+                    asks = stale.asks or not tx.writable or mistakes >= _MISTAKES_MAX
+                    remembers = [asks, stale.number, stale.mistakes]
                 else:  # the worker may be right, and this snapshot old
                     remembers = False
                     self._asking = _ASKING_QUERIES
@@ -226,6 +235,8 @@ class SandboxRunner:
                 await served.take_over(served.steps)
             except BaseException as raised:
                 failed = raised
+        if isinstance(failed, Stale):
+            failed.number = number
         if timer is not None:
             timer.cancel()
         if alone:
@@ -334,6 +345,7 @@ class _Served:
         self.label, self._process = label, process
         self.cpu, self.cpu_max = 0.0, cpu_max
         self.remembers = remembers
+        self._shown = self._shown_bytes = 0
         self.steps: list[Any] = []
         self.failure: Exception | None = None
         self._bound: CallHost | None = None
@@ -395,7 +407,9 @@ class _Served:
 
     async def take_over(self, steps: list[Any]) -> None:
         """Do what the function did by itself. Raises Stale where it was mistaken."""
-        if self.remembers not in (True, None) or not isinstance(self.call, TransactionHost):
+        remembers = self.remembers
+        asks = remembers[0] if isinstance(remembers, list) else remembers is False
+        if asks or not isinstance(self.call, TransactionHost):
             raise FrameError("steps of a function that was to ask for everything")
         await replay(self.call, steps, _scan)
 
@@ -417,6 +431,8 @@ class _Served:
             finally:
                 self._taking_over.set_result(None)
                 self._taking_over = None
+        elif self.remembers is not False and isinstance(self._bound, TransactionHost):
+            self._bound.tx.catch_up()  # it has not begun to depend on anything that is older
         operation = _OPERATIONS.get(method)
         if operation is None:
             raise FrameError("an operation that there is not")
@@ -439,6 +455,26 @@ class _Served:
             return None
         table = self.call.table_of(id)
         return None if table is None else [table.name, document]
+
+    async def _show(self, args: list[Any]) -> Any:
+        """A document as it is by now, for a function to go on with as if the worker had remembered it: what it depends on is read later."""
+        [id] = _some(args, 1)
+        call = self.call
+        if not isinstance(call, TransactionHost) or not call.tx.writable:
+            raise FrameError("a look at what is newest, outside a mutation")
+        call.refuse_misuse()
+        table = call.table_of(id)
+        packed = None if table is None else await call.tx.newest_packed(table, id)
+        if table is None or packed is None:
+            return None
+        most = call.tx.budget.maximum
+        self._shown += 1
+        self._shown_bytes += len(packed)
+        if self._shown > most.documents_read:
+            raise LimitExceeded("documents_read", self._shown, most.documents_read)
+        if self._shown_bytes > most.bytes_read:
+            raise LimitExceeded("bytes_read", self._shown_bytes, most.bytes_read)
+        return [table.name, unpack(packed)]
 
     async def _normalize_id(self, args: list[Any]) -> Any:
         table, text = _some(args, 2)
@@ -579,6 +615,7 @@ class _Served:
 _OPERATIONS: dict[str, Callable[[_Served, list[Any]], Awaitable[Any]]] = {
     "get": _Served._get,
     "get_named": _Served._get_named,
+    "show": _Served._show,
     "normalize_id": _Served._normalize_id,
     "insert": _Served._insert,
     "patch": _Served._patch,

@@ -477,33 +477,30 @@ class TableAggregate(Aggregate):
         ) -> Any:
             """Begin a task, or go on with it; with `run`, do the next batch of that run. Gives how far it is."""
             if state is not None:  # the batch alone: a sub-transaction, so that one which is too much can be tried with less
-                await Batch(ctx, self._mount, self._common, state).run(self.table, self._facts, self._writing)
-                return state
+                batch = Batch(ctx, self._mount, self._common, state, runner)
+                return await batch.run(self.table, self._facts, self._writing, batch_size)
             last = await ctx.run_query(self._mount.get_task, task=task, **self._common)
             if run is None:
-                state = begun(task, last, batch_size, restart=restart)
+                job = await ctx.scheduler.get(last["job"]) if last is not None and last["job"] else None
+                state = begun(task, last, batch_size, restart=restart, has_failed=job is not None and job.state == "failed")
             elif last is None or last["run"] != run or last["state"] != "running":
                 return None  # taken over by a later run
             else:
-                state = await self._batch(ctx, runner, last)
-            if state["state"] == "running":
-                state["job"] = await ctx.scheduler.run_after(0, runner, task=task, run=state["run"])
+                try:
+                    state = await ctx.run_mutation(runner.options(limits=BATCH), task=task, state=last)
+                except (LimitExceeded, DeadlineExceeded) as error:
+                    if last["size"] == 1:
+                        raise
+                    ctx.log.info(f"{task}: a batch of {last['size']} is too much ({error}); trying {last['size'] // 2}")
+                    state = {**last, "size": last["size"] // 2}
+                else:
+                    return asdict(_progress(task, state))
+            state["job"] = await ctx.scheduler.run_after(0, runner, task=task, run=state["run"])
             await ctx.run_mutation(self._mount.put_task, task=state, **self._common)
             return asdict(_progress(task, state))
 
         runner = self._runner = make(internal=True, name=name)(run_aggregate_task)
         return runner
-
-    async def _batch(self, ctx: MutationCtx, runner: Any, last: dict[str, Any]) -> dict[str, Any]:
-        """The state after one more batch; a batch that is too much for a transaction is left for the next job, with half the size."""
-        try:
-            state: dict[str, Any] = await ctx.run_mutation(runner.options(limits=BATCH), task=last["task"], state=last)
-        except (LimitExceeded, DeadlineExceeded) as error:
-            if last["size"] == 1:
-                raise
-            ctx.log.info(f"{last['task']}: a batch of {last['size']} is too much ({error}); trying {last['size'] // 2}")
-            return {**last, "size": last["size"] // 2}
-        return state
 
     async def attach(self, ctx: Writer, *, restart: bool = False) -> None:
         """Add what is in the table already, by jobs, while writers go on; goes on where it stopped, if it was interrupted."""

@@ -8,7 +8,7 @@ Start at `Batch.run`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,30 +48,53 @@ class Progress:
         return self.missing + self.wrong + self.extra + self.miscounted + self.broken
 
 
-def begun(task: TaskName, last: Mapping[str, Any] | None, size: int, *, restart: bool) -> dict[str, Any]:
-    """The state of a task that begins, or goes on if it was not done."""
+def begun(task: TaskName, last: Mapping[str, Any] | None, size: int, *, restart: bool, has_failed: bool = False) -> dict[str, Any]:
+    """The state of a task that begins, or goes on if it was not done: in smaller batches, if its job has failed."""
     run = 1 if last is None else last["run"] + 1
     if last is not None and last["state"] == "running" and not restart:
-        return {**last, "run": run}
+        return {**last, "run": run, "size": max(1, last["size"] // 2) if has_failed else last["size"]}
     fresh: dict[str, Any] = {"task": task, "state": "running", "run": run, "job": "", "phase": PHASES[task][0], "size": size}
     return {**fresh, "namespace_cursor": None, "cursor": None, **dict.fromkeys(COUNTED, 0), "samples": []}
+
+
+def note(state: MutableMapping[str, Any], differences: list[Any]) -> None:
+    """Count what was found, and keep some of it."""
+    for difference in differences:
+        state[difference["kind"]] += 1
+    if state["task"] != "attach":  # there, what is missing is what was there before
+        state["samples"] = (state["samples"] + differences)[:SAMPLES]
 
 
 class Batch:
     """One batch of a task, in one transaction."""
 
-    def __init__(self, ctx: MutationCtx, mount: Any, common: Mapping[str, Any], state: dict[str, Any]) -> None:
+    def __init__(self, ctx: MutationCtx, mount: Any, common: Mapping[str, Any], state: dict[str, Any], runner: Any) -> None:
         self._ctx, self._mount, self._common, self.state, self._size = ctx, mount, common, state, int(state["size"])
         self._mend = state["task"] != "verify"
+        self._runner = runner
 
-    async def run(self, table: str, facts: Callable[[Mapping[str, Any]], tuple[Any, Any, Any]], shards: Mapping[str, Any]) -> None:
-        """Look at the next rows, items or leaves, and move on in `state`."""
-        if self.state["phase"] == "rows":
-            await self._rows(table, facts, shards)
-        else:
-            await self._namespaces(table, facts)
+    async def run(
+        self, table: str, facts: Callable[[Mapping[str, Any]], tuple[Any, Any, Any]], shards: Mapping[str, Any], size_most: int
+    ) -> dict[str, Any]:
+        """Look at the next rows, items or leaves. Gives the state that is kept then, with the job of the next batch."""
+        state = self.state
+        if self._size < size_most:  # a batch was too much; it may have met a bad moment
+            state["size"] = min(size_most, self._size + 1 + self._size // 8)
+        if state["phase"] == "rows":
+            return await self._rows(table, facts, shards)
+        await self._namespaces(table, facts)
+        await self._plan()
+        await self._ctx.run_mutation(self._mount.put_task, task=state, **self._common)
+        return state
 
-    async def _rows(self, table: str, facts: Callable[[Mapping[str, Any]], tuple[Any, Any, Any]], shards: Mapping[str, Any]) -> None:
+    async def _plan(self) -> None:
+        state = self.state
+        if state["state"] == "running":
+            state["job"] = await self._ctx.scheduler.run_after(0, self._runner, task=state["task"], run=state["run"])
+
+    async def _rows(
+        self, table: str, facts: Callable[[Mapping[str, Any]], tuple[Any, Any, Any]], shards: Mapping[str, Any]
+    ) -> dict[str, Any]:
         state = self.state
         page = await self._ctx.db.query(table).paginate(PaginationOptions(num_items=self._size, cursor=state["cursor"]))
         rows = []
@@ -79,10 +102,13 @@ class Batch:
             namespace, key, summand = facts(doc)
             rows.append({"namespace": namespace, "key": key, "id": doc["_id"], "summand": summand})
         state["rows"] += len(rows)
-        self._note(await self._ctx.run_mutation(self._mount.compare, rows=rows, mend=self._mend, **shards))
         state["cursor"] = page.continue_cursor
         if page.is_done:
             self._next_phase()
+        await self._plan()
+        # In one call, and the last: a writer who comes between two of them makes the batch run again.
+        kept: dict[str, Any] = await self._ctx.run_mutation(self._mount.compare, rows=rows, mend=self._mend, task=state, **shards)
+        return kept
 
     async def _namespaces(self, table: str, facts: Callable[[Mapping[str, Any]], tuple[Any, Any, Any]]) -> None:
         """As many namespaces as a batch has room for, or a part of one."""
@@ -126,10 +152,7 @@ class Batch:
         return len(items), None if page["is_done"] else page["cursor"]
 
     def _note(self, differences: list[dict[str, Any]]) -> None:
-        for difference in differences:
-            self.state[difference["kind"]] += 1
-        if self.state["task"] != "attach":  # there, what is missing is what was there before
-            self.state["samples"] = (self.state["samples"] + differences)[:SAMPLES]
+        note(self.state, differences)
 
     def _next_phase(self) -> None:
         state = self.state

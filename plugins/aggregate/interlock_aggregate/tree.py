@@ -617,9 +617,11 @@ class Tree:
         identity = {**{field: self._document[field] for field in IDENTITY}, "queued": self.is_queued}
         fields = {**identity, **options, **root.fields()}
         if root.id:
-            await ctx.db.replace(root.id, fields)
+            stored = self._document
+            await ctx.db.patch(root.id, {name: value for name, value in fields.items() if value != stored[name]})
         else:
             root.id = await ctx.db.insert("trees", fields)
+        self._document = {**self._document, **fields}
         root.is_stored(fields)
 
     async def _insert(self, ctx: MutationCtx, node: Node, ids: dict[str, str]) -> None:

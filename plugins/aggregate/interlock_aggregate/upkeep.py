@@ -11,6 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.checking import Broken, Check
 from interlock_aggregate.lifetime import drop_soon
+from interlock_aggregate.tasks import note
 from interlock_aggregate.positions import item_at, key_text, position
 from interlock_aggregate.tree import Node, Tree
 from interlock_aggregate.trees import Number, Trees, perform
@@ -91,8 +92,12 @@ class Difference(TypedDict):
     namespace: Any
 
 
-async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, name: str = "", shards: int = 1) -> list[Difference]:
-    """Which documents have no item, or one with another sum value. With `mend` they get what they should have."""
+async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, task: Task, name: str = "", shards: int = 1) -> Task:
+    """Which documents have no item, or one with another sum value. With `mend` they get what they should have.
+
+    Gives how far the task is with what was found, and keeps it.
+    """
+    kept = await _row_of(ctx, task["task"], name)
     opened = Trees(ctx, name, stale=True, shards=shards)
     differences: list[Difference] = []
     for row in rows:
@@ -107,7 +112,9 @@ async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, name: str = "",
                 await perform(opened, {**operation, "namespace": row["namespace"]})
     if mend:
         await opened.save(ctx)
-    return differences
+    note(task, differences)
+    await _put(ctx, kept, task, name)
+    return task
 
 
 class Held(TypedDict):
@@ -159,17 +166,24 @@ class Task(TypedDict):
 
 async def get_task(ctx: QueryCtx, task: str, name: str = "") -> Task | None:
     """How far a task is; None if it was never begun."""
-    row = await ctx.db.query("tasks").index("by_task", name=name, task=task).first()
+    row = await _row_of(ctx, task, name)
     return None if row is None else _task(row)
 
 
 async def put_task(ctx: MutationCtx, task: Task, name: str = "") -> None:
     """Keep how far a task is."""
-    row = await ctx.db.query("tasks").index("by_task", name=name, task=task["task"]).first()
+    await _put(ctx, await _row_of(ctx, task["task"], name), task, name)
+
+
+async def _row_of(ctx: QueryCtx, task: str, name: str) -> dict[str, Any] | None:
+    return await ctx.db.query("tasks").index("by_task", name=name, task=task).first()
+
+
+async def _put(ctx: MutationCtx, row: dict[str, Any] | None, task: Task, name: str) -> None:
     if row is None:
         await ctx.db.insert("tasks", {**task, "name": name})
     else:
-        await ctx.db.replace(row["_id"], {**task, "name": name})
+        await ctx.db.patch(row["_id"], {field: value for field, value in task.items() if value != row[field]})
 
 
 def _task(row: Mapping[str, Any]) -> Task:

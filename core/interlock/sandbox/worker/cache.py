@@ -11,17 +11,19 @@ Start at `Cache.scan` and `Cache.document`. The two sides compare digests.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from random import Random
 from typing import Any
 
 from interlock.errors import InterlockError
 from interlock.sdk.host import Scan
 from interlock.sdk.schema import Schema
 from interlock.sdk.validator import compile_loosely
-from interlock.values import UNSET, CommitTimestamp, Mismatch, pack, unpack
+from interlock.values import UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of, unpack
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
 _DOCUMENT_BYTES = 8 * 1024
+_RECENT_MAX = 1_000
 SCAN_ROWS_MAX = 64
 
 
@@ -32,11 +34,18 @@ class Cache:
     """
 
     def __init__(self, schema: Schema | None, triggered: set[str]) -> None:
-        self.changes = 0
+        self.changes = self.doubts = 0
+        self._doubted = 0  # calls up to this one began before the last doubt
+        # Documents that were patched last, and may never be committed as they are, with the number of the patch; and, by call, how
+        # many patches there were before its first.
+        self._recent: dict[str, int] = {}
+        self._patches_before: dict[int, int] = {}
         self._scans: dict[bytes, tuple[str, list[str]]] = {}
         # The scans of a table, by the first field that they are narrowed to (None: to none) and its packed value.
         self._by_field: dict[str, dict[str | None, dict[bytes, set[bytes]]]] = {}
         self._documents: dict[str, tuple[str, bytes, int]] = {}  # table, packed, when it was patched last
+        self._tables: dict[int, str] = {}  # as far as they were met, by the number that their ids have
+        self._numbers: dict[str, int] = {}
         self._checks: dict[str, Any] = {}
         self._indexed: dict[str, set[str]] = {}
         for name, table in schema.declarations().items() if schema is not None and schema.strict else ():
@@ -80,8 +89,17 @@ class Cache:
 
     def _keep(self, table: str, id: str, packed: bytes, since: int) -> None:
         known = self._documents.get(id)
+        if known is None and table not in self._numbers:
+            self.learn(table, id)
         if known is None or known[2] <= since:
             self._documents[id] = (table, packed, 0 if known is None else known[2])
+
+    def learn(self, table: str, id: str) -> None:
+        """This is an id of the table."""
+        number = table_of(id)
+        if number is not None:
+            self._tables[number] = table
+            self._numbers[table] = number
 
     def _make_room(self) -> None:
         if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX:
@@ -95,10 +113,10 @@ class Cache:
 
     def patched(self, id: Any, packed: bytes, fields: Any) -> bytes | None:
         """What a document becomes by a patch, if that is sure to be the host's outcome too."""
-        known = self._documents.get(id)
-        if known is None or not isinstance(fields, Mapping):
+        table = self._tables.get(table_of(id) or 0)
+        if table is None or not isinstance(fields, Mapping):
             return None
-        check = self._checks.get(known[0])
+        check = self._checks.get(table)
         if check is None or any(
             [type(name) is not str or name[:1] == "_" or type(value) is CommitTimestamp for name, value in fields.items()]
         ):
@@ -112,6 +130,22 @@ class Cache:
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None  # the host says what is wrong with it
 
+    def inserted(self, table: str, document: Mapping[str, Any], chance: Random, ms: int) -> tuple[str, dict[str, Any]] | None:
+        """An id for a new document of a table of which some are known, and what is sure to be stored, but for the system's fields."""
+        check, number = self._checks.get(table), self._numbers.get(table)
+        if check is None or number is None or any([type(name) is not str or name[:1] == "_" for name in document]):
+            return None
+        try:
+            new: dict[str, Any] = check({name: value for name, value in document.items() if value is not UNSET})
+        except (Mismatch, TypeError, ValueError, RecursionError):
+            return None
+        return encode_id(number, new_internal(chance, ms)), new
+
+    def begin_patches(self, number: int) -> None:
+        """This call is about to `put` what it has patched."""
+        if number not in self._patches_before:
+            _note(self._patches_before, number, self.changes)
+
     def put(self, id: str, before: bytes, after: bytes, fields: Set[str]) -> None:
         """A call has patched these fields of a document. Where another has patched it meanwhile, one of the two will be run again."""
         known = self._documents.get(id)
@@ -120,6 +154,7 @@ class Cache:
         table = known[0]
         self.changes += 1
         self._documents[id] = (table, after, self.changes)
+        _note(self._recent, id, self.changes)
         if not self._indexed[table].isdisjoint(fields):
             self.forget_scans(table)
 
@@ -133,6 +168,35 @@ class Cache:
         known = self._documents.pop(id, None) if type(id) is str else None
         if known is not None:
             self.forget_scans(known[0])
+
+    def correct(self, mistakes: list[Any], mistaken: int, number: int) -> None:
+        """The call `mistaken` was, and runs again as call `number`: steps, each with what is right, a table and a document of it.
+
+        What it patched is not so, and what was patched since may rest on that, as do the calls that ran since. They run again
+        after this one, in their order: what they find now is not taken from them.
+        """
+        is_first = mistaken > self._doubted
+        if is_first:
+            self._doubted = number - 1
+            self.doubts += 1
+            before = self._patches_before.get(mistaken, self.changes)
+            for id in [id for id, change in self._recent.items() if change > before]:
+                self._documents.pop(id, None)
+                del self._recent[id]
+        for step, right in mistakes:
+            if right is None:
+                self.forget_step(step)
+            elif step[0] == "scan":
+                table, rows = right
+                if is_first or any([row["_id"] not in self._documents for row in rows]):
+                    scan = step[1]
+                    equal = tuple([(pair[0], pair[1]) for pair in scan[2]])
+                    packed = {row["_id"]: pack(row) for row in rows}
+                    self.keep_scan(pack(step[1:3]), Scan(scan[0], scan[1], equal, None, scan[4]), packed, self.changes)
+            elif is_first or step[1] not in self._documents:
+                table, document = right
+                if table in self._checks:
+                    self._documents[step[1]] = (table, pack(document), self.changes)
 
     def forget_step(self, step: list[Any]) -> None:
         """A call was mistaken when it did this: what it went by is asked for anew. Anything else that is wrong comes out the same way."""
@@ -162,3 +226,11 @@ class Cache:
             for value in values:
                 for key in by_value.pop(value, ()):
                     self._scans.pop(key, None)
+
+
+def _note(recent: dict[Any, int], key: Any, value: int) -> None:
+    """Keep the newest notes."""
+    recent.pop(key, None)
+    recent[key] = value
+    if len(recent) > _RECENT_MAX:
+        del recent[next(iter(recent))]

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _monotonic = time.monotonic
 _LOGS_MAX = 400
+_IDS = 0x1D5_1D5_1D5
+"""What makes of a call's seed the one of the ids that it makes."""
 
 
 class WorkerHost:
@@ -36,8 +39,11 @@ class WorkerHost:
 
     __slots__ = (
         "_consumed",
+        "_doubts",
         "_generator",
         "_handed_on",
+        "_ids",
+        "_inserted",
         "_is_late",
         "_keeps",
         "_kept_back",
@@ -90,14 +96,20 @@ class WorkerHost:
         self._spent = self._told = 0.0
         self.looked_at_time = False
         self.is_ended = False
-        # Whether it may read what the worker has read before. A list: it did, and was mistaken about this. None: its snapshot may be old.
+        # Whether it may read what the worker has read before. A list: it did, and was mistaken. None: its snapshot may be old.
         self.remembers = remembers is True or remembers is None
         self._is_late = remembers is None
         self._keeps = remembers is not False
         if type(remembers) is list:
-            worker.cache.forget_step(remembers)
+            asks, mistaken, mistakes = remembers
+            self.remembers = not asks
+            if mistakes:
+                worker.cache.correct(mistakes, mistaken, number)
+        self._doubts = worker.cache.doubts
         self._read: dict[str, bytes] = {}  # documents that it has read, as they were
         self._handed_on: set[str] = set()
+        self._inserted: set[str] = set()  # tables that it has added to by itself
+        self._ids: random.Random | None = None
         self._written: set[str] = set()  # documents that the host was asked to write
         self._own: dict[str, tuple[bytes, bytes, set[str]]] = {}  # what it has patched by itself: before, after, fields
         self.steps: list[Any] = []  # what it did by itself, and the host has not been told
@@ -220,11 +232,20 @@ class WorkerHost:
         cache = self._worker.cache
         # Where another has patched what it has read, it will be run again.
         if not any([cache.document(id) not in (None, packed) for id, packed in self._read.items()]):
+            cache.begin_patches(self.number)
             for id, (before, after, fields) in self._own.items():
                 cache.put(id, before, after, fields)
                 self._read[id] = after
                 self._handed_on.add(id)
         self._own.clear()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it has waited, and what it was shown before is no longer what the worker believes: it would be run again anyway."""
+        if not self.remembers or not self.steps or self.function.kind != "mutation":
+            return False
+        cache = self._worker.cache
+        return cache.doubts != self._doubts or any([cache.document(id) not in (None, packed) for id, packed in self._read.items()])
 
     def undo(self) -> None:
         """It has failed: what it wrote by itself never was."""
@@ -263,7 +284,29 @@ class WorkerHost:
                     self._read[id] = packed
                 self.steps.append(["get", id, digest([packed])])
                 return _Done(unpack(packed))
+            if self.function.kind == "mutation" and type(id) is str:
+                return self._get_shown(id)
         return self._get_to_remember(id)
+
+    async def _get_shown(self, id: str) -> Document | None:
+        """A document that the worker does not remember yet.
+
+        What the function has done so far stays a guess: were it taken over now, the call would lose against all who commit until it ends.
+        """
+        cache = self._worker.cache
+        since = cache.changes
+        steps, self.steps = self.steps, []
+        asked = self.ask("show", id)
+        self.steps = steps
+        told = await asked
+        if told is None or id in self._written or id in self._own or not self._is_by_itself:
+            return await self._get_to_remember(id)
+        table, document = told
+        packed = pack(document)
+        cache.keep_document(table, id, packed, since)
+        self._read[id] = packed = cache.document(id) or packed
+        self.steps.append(["get", id, digest([packed])])
+        return unpack(packed)
 
     async def _get_to_remember(self, id: str) -> Document | None:
         cache = self._worker.cache
@@ -284,15 +327,29 @@ class WorkerHost:
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
         document = _plain(document)
         if type(table) is str and type(document) is dict:
-            self._worker.cache.forget_scans_of(table, document)
+            cache = self._worker.cache
+            cache.forget_scans_of(table, document)
+            if self._is_by_itself and self.function.kind == "mutation":
+                if self._ids is None:
+                    self._ids = random.Random(self.seed ^ _IDS)
+                made = cache.inserted(table, document, self._ids, int(self.now_ms))
+                if made is not None:
+                    id, new = made
+                    self._written.add(id)
+                    self._inserted.add(table)
+                    self.steps.append(["insert", id, new])
+                    return _Done(id)
+            return self.ask("insert", table, document, keep=partial(cache.learn, table))
         return self.ask("insert", table, document)
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
         cache = self._worker.cache
         if self._keeps and type(id) is str and id not in self._written:
             own = self._own.get(id)
-            known = own[1] if own is not None else cache.document(id)
-            if known is not None and (own is not None or self._read.get(id, known) == known):
+            known = own[1] if own is not None else self._read.get(id)
+            if known is None:
+                known = cache.document(id)
+            if known is not None:
                 after = cache.patched(id, known, fields)
                 if after is not None:
                     before, changed = (known, set(fields)) if own is None else (own[0], own[2] | set(fields))
@@ -328,7 +385,7 @@ class WorkerHost:
         except (TypeError, ValueError):
             return self.ask("scan", told, count)
         cache = self._worker.cache
-        if self._is_by_itself:
+        if self._is_by_itself and scan.table not in self._inserted:
             known = cache.scan(key)
             if known is not None and self._written.isdisjoint(known) and not cache.moves(scan.table, self._own):
                 rows = []

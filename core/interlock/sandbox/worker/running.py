@@ -36,6 +36,8 @@ from interlock.sdk.triggers import Change
 
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
 _RAISED_MAX = 512
+_AGAIN = [["again", None, None]]
+"""What a call says that has to run again."""
 _monotonic = time.monotonic
 _NO_MEMORY = "The memory of this component is used up. Hold less at once, or mount it with limits=Limits(memory=…)."
 
@@ -218,7 +220,12 @@ class Worker:
         host.is_ended = True
         self._tasks.pop(host.number, None)
         host.tell_consumed()
+        is_outdated = host.is_outdated
         steps, spent = host.take_steps(), host.take_spent()
+        if is_outdated:
+            host.undo()
+            self.send(["ret", host.number, host.looked_at_time, None, _AGAIN, spent])
+            return
         if failed is None:
             host.remember_writes()
             self.send(["ret", host.number, host.looked_at_time, value, steps, spent])
