@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interlock import App, AppError, MutationCtx, components
+from interlock import App, AppError, InterlockError, MutationCtx, PaginationOptions, SchemaError, components
+from interlock.functions.caller import Caller
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -268,3 +269,92 @@ async def test_whatever_overlaps_every_bump_counts_once(ledger_installed: None, 
         for name in "ab":
             expected = sum({"bump": 1, "at": 1, "edit": 100}.get(step.split()[0], 0) for step in plan if step.split()[1] == name)
             assert (await app.component("ledger").query("value", name=name) or 0) == expected
+
+
+async def test_inserts_ask_for_nothing_once_the_table_is_known(app: TestBackend) -> None:
+    await app.component("ledger").mutation("add_count", name="first")
+    before = await operations(app)
+    ids = [await app.component("ledger").mutation("add_count", name=f"n{n}") for n in range(10)]
+    assert await operations(app) == before
+    assert len(set(ids)) == 10
+    assert await app.component("ledger").mutation("names", above="n") == [f"n{n}" for n in range(10)]
+    assert await app.component("ledger").mutation("bump_at", id=ids[3]) == 2
+
+
+async def test_an_insert_that_is_refused_is_refused_with_the_hosts_words(app: TestBackend) -> None:
+    await app.component("ledger").mutation("add_count", name="first")
+    with pytest.raises(SchemaError, match="value"):
+        await app.component("ledger").mutation("add_count", name="second", value="no number")
+    with pytest.raises(InterlockError, match="bytes"):
+        await app.component("ledger").mutation("add_count", name="x" * 2_000_000)
+    assert await app.component("ledger").mutation("names", above="") == ["first"]
+
+
+async def test_who_reads_what_the_worker_has_not_seen_yet_loses_against_nobody(app: TestBackend) -> None:
+    first, second = await id_of(app), await id_of(app, "b")
+    runs = 0
+
+    async def both(ctx: MutationCtx, way: int) -> float:
+        nonlocal runs
+        runs += 1
+        ids = (first, second) if way else (second, first)
+        return float(await ctx.run_mutation(ledger.bump_both, first=ids[0], second=ids[1]))
+
+    found = await asyncio.gather(*[app.mutation(both, way=n % 2) for n in range(16)])
+    assert sorted(found) == [2.0 * n for n in range(1, 17)]
+    assert runs == 16
+
+
+async def test_a_page_that_was_seen_whole_does_not_hold_a_transaction_to_its_snapshot(app: TestBackend) -> None:
+    id = await id_of(app)
+    await app.run(lambda ctx: ctx.db.insert("own", {"n": 0}))
+    runs = 0
+
+    async def slow(ctx: MutationCtx) -> Any:
+        nonlocal runs
+        runs += 1
+        await ctx.db.query("own").paginate(PaginationOptions(num_items=10))
+        if runs == 1:
+            await set_value(app, 50)
+        return await ctx.run_mutation(ledger.bump_at, id=id)
+
+    assert await app.mutation(slow) == 51
+    assert runs == 1
+
+
+async def test_rows_that_nobody_has_looked_at_yet_hold_a_transaction_to_its_snapshot(app: TestBackend) -> None:
+    id = await id_of(app)
+
+    async def count_up(ctx: MutationCtx) -> None:
+        rows = await ctx.db.query("own").collect()
+        for row in rows:
+            await ctx.db.patch(row["_id"], {"n": row["n"] + 1})
+        for _ in range(2 - len(rows)):
+            await ctx.db.insert("own", {"n": 0})
+
+    await app.run(count_up)
+    seen = []
+
+    async def slow(ctx: MutationCtx) -> Any:
+        rows = aiter(ctx.db.query("own"))
+        first = await anext(rows)
+        if not seen:
+            await app.run(count_up)
+        seen.append(await ctx.run_mutation(ledger.bump_at, id=id))
+        return first["n"], (await anext(rows))["n"]
+
+    first, second = await app.mutation(slow)
+    assert first == second == 1
+
+
+async def test_a_run_that_did_not_count_is_not_heard(app: TestBackend) -> None:
+    async def add(ctx: MutationCtx) -> None:
+        ctx.log.info("before")
+        await ctx.run_mutation(ledger.bump_and_say, name="a")
+
+    await bump(app)
+    await bump(app)
+    await set_value(app, 7)
+    dispatcher = (await app.opened()).dispatcher
+    answer = await dispatcher.run(add, caller=Caller(source="test"))
+    assert answer.log_lines == ["[INFO] before", "[INFO] ledger: bumping a"]

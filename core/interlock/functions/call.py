@@ -69,6 +69,11 @@ class Execution:
             self._log = LogLines(self.services.secrets)
         return self._log
 
+    @property
+    def lines(self) -> int:
+        """How many lines it has logged so far."""
+        return 0 if self._log is None else len(self._log.lines)
+
     def finish_log(self) -> list[str]:
         """It stands, or has failed for good: its log lines, which now go to the server's log too."""
         if self._log is None:

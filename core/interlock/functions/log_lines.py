@@ -46,6 +46,12 @@ class LogLines:
         self.lines.append(f"[{level.upper()}] {tag}{text}")
         self._events.append((level.lower(), text, component_path, function))
 
+    def forget_since(self, lines: int) -> None:
+        """Of a run that does not count, nothing is kept but that lines were dropped."""
+        events = len(self._events) - (len(self.lines) - lines)
+        if len(self.lines) < self.maximum:
+            del self.lines[lines:], self._events[max(0, events) :]
+
     def extend(self, lines: Iterable[str]) -> None:
         """Take in lines of a transaction that this execution ran; they are in the server's log already."""
         for line in lines:

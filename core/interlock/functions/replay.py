@@ -29,7 +29,7 @@ _STEPS_A_TURN = 1_000
 class Stale(Exception):
     """A worker was mistaken about what it remembered: the call runs again.
 
-    `mistakes` are the steps that went wrong, each with the name of the table and what is right, a document or rows, where that is told; none
+    `mistakes` are the steps that went wrong, each with its table's name and what is right, a document or rows, where that is told; none
     where the worker has noticed by itself. `number` is that of the run. Where the host refuses something, the function is to meet that
     itself: then it `asks` for everything.
     """

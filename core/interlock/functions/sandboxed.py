@@ -90,6 +90,7 @@ class SandboxRunner:
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = mistakes = 0
         used = None if tx is None else tx.budget.reads()
+        lines = call.execution.lines
         remembers: _Remembers = False if tx is None else self._remembers(tx)
         while True:
             mark = tx.begin_layer() if tx is not None and writes else None
@@ -101,6 +102,8 @@ class SandboxRunner:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
                 call.children = 0
+                if call.execution.lines > lines:
+                    call.execution.log.forget_since(lines)
                 if tx is not None and used is not None:
                     tx.budget.give_back(used)
                 if tx is not None and (tx.writable or tx.catch_up()):

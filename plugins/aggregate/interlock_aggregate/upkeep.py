@@ -11,8 +11,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.checking import Broken, Check
 from interlock_aggregate.lifetime import drop_soon
-from interlock_aggregate.tasks import note
 from interlock_aggregate.positions import item_at, key_text, position
+from interlock_aggregate.tasks import note
 from interlock_aggregate.tree import Node, Tree
 from interlock_aggregate.trees import Number, Trees, perform
 
@@ -112,7 +112,8 @@ async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, task: Task, nam
                 await perform(opened, {**operation, "namespace": row["namespace"]})
     if mend:
         await opened.save(ctx)
-    note(task, differences)
+    state: Any = task
+    note(state, differences)
     await _put(ctx, kept, task, name)
     return task
 

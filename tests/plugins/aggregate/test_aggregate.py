@@ -487,7 +487,8 @@ async def test_only_writers_of_neighbouring_keys_conflict(first: float, second: 
     async with TestBackend(app()) as t:
         await fill(t, list(range(3_000)))
         await asyncio.gather(t.mutation(write, key=first), t.mutation(write, key=second))
-        assert runs == 2 + conflicts
+        # In a worker one runs on what the other has written, and is verified after that has committed.
+        assert runs in ((2,) if conflicts == 0 else (2, 3))
         assert await t.run(scores.count) == 3_002
 
 

@@ -149,7 +149,10 @@ async def test_an_attachment_that_was_interrupted_goes_on_where_it_stopped() -> 
         await t.run(lambda ctx: ctx.db.patch(bad, {"points": 90}))
         await t.run(scores.attach)
         await t.run(scores.attach)  # whoever starts it again takes over: there is one run
+        get_task = partial(t.component("aggregate").query, "get_task", task="attach")
+        assert (await get_task())["size"] == 10  # the job may have died of its size: half of it
         await t.finish_scheduled()
+        assert (await get_task())["size"] > 10  # it grows again while all goes well
         done = await progress(t, "attach")
         assert (done.state, done.rows, done.missing) == ("done", 100, 100)
         await assert_same(t)

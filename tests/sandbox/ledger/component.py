@@ -392,6 +392,24 @@ async def bump(ctx: MutationCtx, name: str) -> float:
 
 
 @component.mutation
+async def add_count(ctx: MutationCtx, name: str, value: Any = 1.0) -> str:
+    """It reads nothing."""
+    ctx.log.info(f"adding {name}")
+    return await ctx.db.insert("counts", {"name": name, "value": value})
+
+
+@component.mutation
+async def bump_both(ctx: MutationCtx, first: str, second: str) -> float:
+    return await bump_at(ctx, first) + await bump_at(ctx, second)
+
+
+@component.mutation
+async def bump_and_say(ctx: MutationCtx, name: str) -> float:
+    ctx.log.info(f"bumping {name}")
+    return await bump(ctx, name)
+
+
+@component.mutation
 async def bump_at(ctx: MutationCtx, id: str) -> float:
     row = await ctx.db.get(id)
     assert row is not None

@@ -302,11 +302,12 @@ class WorkerHost:
         if told is None or id in self._written or id in self._own or not self._is_by_itself:
             return await self._get_to_remember(id)
         table, document = told
-        packed = pack(document)
+        packed: bytes = pack(document)
         cache.keep_document(table, id, packed, since)
         self._read[id] = packed = cache.document(id) or packed
         self.steps.append(["get", id, digest([packed])])
-        return unpack(packed)
+        shown: Document = unpack(packed)
+        return shown
 
     async def _get_to_remember(self, id: str) -> Document | None:
         cache = self._worker.cache
