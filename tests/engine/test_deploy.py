@@ -70,6 +70,7 @@ async def test_a_schema_that_stored_documents_do_not_fit_is_refused_and_changes_
         with pytest.raises(SchemaError) as caught:
             await engine.deploy([TableSpec("", "items", fields(n=NUMBER), indexes={"by_n": ("n",)}), TableSpec("", "more")])
         assert (caught.value.table, caught.value.id, caught.value.field) == ("items", id, "n")
+        assert "interlock migrate" in str(caught.value)
         assert engine.catalog.get("", "more") is None
         table = engine.catalog.get("", "items")
         assert table is not None and "by_n" not in table.indexes

@@ -20,6 +20,10 @@ from interlock.values import Mismatch, compile_validator, is_subset, pack, unpac
 if TYPE_CHECKING:
     from interlock.engine.engine import Engine
 
+_REMEDY = (
+    "Let the schema allow the old form beside the new one for now (NotRequired, or |), change the documents by a migration "
+    "(interlock migrate), then take the old form out."
+)
 _CHUNK = 1_000
 _OWN_INDEXES = (BY_CREATION_TIME, BY_ID)
 _SYSTEM_FIELDS = ("_id", "_creationTime")
@@ -145,7 +149,7 @@ class Deploy:
                 label,
                 id,
                 mismatch.path.lstrip("."),
-                f"a stored document does not fit the new schema: must be {mismatch.expected}, got {mismatch.got}",
+                f"a stored document does not fit the new schema: must be {mismatch.expected}, got {mismatch.got}. {_REMEDY}",
             ) from None
         checked.update(system)
         return checked
