@@ -98,6 +98,7 @@ class SandboxRunner:
                 value = await self._attempt(call, alone=losses > 0, remembers=remembers)
                 if call.state == BUSY:
                     await call.settle()
+                    call.end_turn()  # the caller settles what has been started since
             except Stale as stale:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
@@ -121,6 +122,8 @@ class SandboxRunner:
                 if lost.is_culprit or call.callee.kind == "action" or losses >= _LOSSES_MAX or self.pool.is_closed:
                     raise ComponentCrashed(self._instance.path, call.callee.name, lost.reason) from None
                 call.children = 0
+                if tx is not None and used is not None:
+                    tx.budget.give_back(used)
                 continue
             except BaseException:
                 if tx is not None and mark is not None:

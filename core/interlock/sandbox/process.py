@@ -557,8 +557,9 @@ class Process:
 
     def _failure(self, opened: _Open, told: list[Any]) -> BaseException:
         match told:
-            case ["op", int(operation), list(frames)] if operation in opened.failures:
-                error = opened.failures[operation]
+            case ["op", int(operation), list(frames), list(data)]:
+                known = opened.failures.get(operation)
+                error = make(data, opened.served.label, trusted=False) if known is None else known
                 add_frames(error, frames)
                 return error
             case ["raised", int(reference), list(data)]:

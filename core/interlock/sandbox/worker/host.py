@@ -177,11 +177,13 @@ class WorkerHost:
     def ask(self, method: str, *args: Any, keep: Callable[[Any], None] | None = None) -> Awaitable[Any]:
         """An operation of this call; its result, when the host has answered. `keep` is told it first."""
         worker = self._worker
+        future: asyncio.Future[Any] = worker.loop.create_future()
         if self.is_ended:
-            raise self._ended()
+            future.set_exception(self._ended())
+            future.exception()  # whoever started it may not wait for it
+            return future
         if self._consumed:
             self.tell_consumed()
-        future: asyncio.Future[Any] = worker.loop.create_future()
         number = worker.take_number()
         worker.asked[number] = (future, self, keep)
         running = worker.running()

@@ -16,7 +16,7 @@ from types import CoroutineType, TracebackType
 from typing import Any
 
 from interlock.errors import DeadlineExceeded
-from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell_with_causes
+from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell, tell_with_causes
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.determinism import stand_still
@@ -233,8 +233,11 @@ class Worker:
         host.undo()
         for number, (answered, counted) in self._answered.items():
             if answered is failed:
-                # The host has the error itself, and knows where it was before it came here: it goes on as it came.
-                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, counted)], steps, spent])
+                # The host has the error itself, and knows where it was before it came here: it goes on as it came. Where it was an
+                # operation of another call, or is long forgotten, it is made anew.
+                self.send(
+                    ["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, counted), tell(failed, [])], steps, spent]
+                )
                 return
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
