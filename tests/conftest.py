@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests import isolations
 
 from interlock.sandbox.confinement import available
 from interlock.testing.isolation import default
@@ -28,14 +29,27 @@ _FEWER = 5
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     function = getattr(item, "function", None)
     whole = getattr(function, _SETTINGS, None)
-    parameters = getattr(item, "callspec", None)
-    if whole is None or parameters is None or "sandbox" not in [parameters.params.get(name) for name in ("isolation", "both_isolations")]:
+    if whole is None or isolations.of(item) != "sandbox":
         return (yield)
     setattr(function, _SETTINGS, settings(whole, max_examples=max(5, whole.max_examples // _FEWER)))
     try:
         return (yield)
     finally:
         setattr(function, _SETTINGS, whole)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "one_isolation(isolation, reason): a test that runs in one way only, and why")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept, dropped = isolations.sorted_out(items)
+    strays = isolations.strays(kept)
+    if strays:
+        raise pytest.UsageError(isolations.WHAT_TO_DO + "".join(f"\n  {name}" for name in strays))
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
 
 
 @pytest.fixture

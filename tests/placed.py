@@ -11,6 +11,7 @@ import inspect
 import itertools
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,19 @@ _KNOWN = frozenset({"__future__", "asyncio", "typing", "interlock"})
 def placed(make: Callable[..., Component], /, *args: Any, **options: Any) -> Component:
     """What `make(*args, **options)` makes, under a name in a module that holds the function and what it needs of its own module.
 
-    `make` stands at the top of its module; the arguments are written into the new one as `repr` shows them.
+    `make` may stand within a test, as `@placed` above it says. The arguments, and what it takes of the test around it, are written
+    into the new module as `repr` shows them.
     """
     given = ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in options.items())])
     module = sys.modules[make.__module__]
+    constants = {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, int | float | str)}
+    constants |= inspect.getclosurevars(make).nonlocals
+    made = ast.parse(textwrap.dedent(inspect.getsource(make))).body[0]
+    assert isinstance(made, ast.FunctionDef)
+    made.decorator_list = []
     tree = ast.parse(inspect.getsource(module))
-    constants = [f"{name} = {value!r}" for name, value in vars(module).items() if name.isupper() and isinstance(value, int | float | str)]
-    return _import(
-        "\n".join([*map(ast.unparse, _needed(tree, make.__name__)), *constants, f"component = {make.__name__}({given})", ""]), "component"
-    )
+    lines = [*map(ast.unparse, _needed(tree, made)), *(f"{name} = {value!r}" for name, value in constants.items()), ast.unparse(made)]
+    return _import("\n".join([*lines, f"component = {made.name}({given})", ""]), "component")
 
 
 def replaced(component: Component) -> Component:
@@ -54,16 +59,16 @@ def _import(text: str, name: str) -> Component:
     return made
 
 
-def _needed(tree: ast.Module, wanted: str) -> Iterator[ast.stmt]:
-    """The imports, and the statements at the top of the module that define a name which is needed, directly or by another."""
+def _needed(tree: ast.Module, made: ast.FunctionDef) -> Iterator[ast.stmt]:
+    """The imports, and the statements at the top of the module that define a name which `made` needs, directly or by another."""
     defining = {name: statement for statement in tree.body for name in _defined(statement)}
     found: set[str] = set()
-    waiting = [wanted]
+    waiting = _names(made)
     while waiting:
         name = waiting.pop()
-        if name in defining and name not in found:
+        if name in defining and name not in found and name != made.name:
             found.add(name)
-            waiting += [node.id for node in ast.walk(defining[name]) if isinstance(node, ast.Name)]
+            waiting += _names(defining[name])
     needed = {id(defining[name]) for name in found}
     for statement in tree.body:
         match statement:
@@ -75,6 +80,10 @@ def _needed(tree: ast.Module, wanted: str) -> Iterator[ast.stmt]:
                 is_wanted = id(statement) in needed
         if is_wanted:
             yield statement
+
+
+def _names(statement: ast.stmt) -> list[str]:
+    return [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
 
 
 def _defined(statement: ast.stmt) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from interlock import App, Component
+from interlock import App, Component, QueryCtx
 from interlock.engine import Engine
 from interlock.functions.caller import Answer, Caller
 from interlock.functions.dispatcher import Dispatcher, system_tables
@@ -88,3 +89,42 @@ async def running(
     finally:
         dispatcher.close()
         await engine.close()
+
+
+class Gate:
+    """A query of the app around a component. The component is given its handle, and waits there until the test opens it."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.said: list[Any] = []
+        self.handle = ""
+        self._arrivals = asyncio.Semaphore(0)
+
+    async def arrived(self, times: int = 1) -> None:
+        """Until somebody has come to it, or has come so many times."""
+        for _ in range(times):
+            await asyncio.wait_for(self._arrivals.acquire(), 60)
+
+    async def wait(self, said: Any) -> None:
+        self.said.append(said)
+        self._arrivals.release()
+        await self.opened.wait()
+
+
+@asynccontextmanager
+async def gated(component: Component) -> AsyncIterator[tuple[Rooms, Gate]]:
+    """`running`, with the component mounted as `app` in an app that has a gate."""
+    around, gate = Component("around"), Gate()
+    around.use(component, name="app", isolation="inline")
+
+    @around.query
+    async def wait(ctx: QueryCtx, said: Any = None) -> None:
+        await gate.wait(said)
+
+    @around.query
+    async def handle(ctx: QueryCtx) -> str:
+        return await ctx.function_handle(wait)
+
+    async with running(around) as rooms:
+        gate.handle = await rooms.query("handle")
+        yield rooms, gate

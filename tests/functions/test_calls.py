@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import (
     UNSET,
@@ -15,9 +17,9 @@ from interlock import (
     CallRefused,
     Change,
     Component,
-    DeadlineExceeded,
     DocumentNotFound,
     FunctionNotFound,
+    InterlockError,
     LimitExceeded,
     Limits,
     MutationCtx,
@@ -33,49 +35,68 @@ from interlock.engine import TableSpec
 from interlock.functions.caller import Caller
 from interlock.testing import TestBackend
 
-from .rooms import running
+from .rooms import gated, running
+
+pytestmark = pytest.mark.usefixtures("both_isolations")
 
 
 def component() -> Component:
     return Component("app", schema=Schema(notes=Table({"n": int}).index("by_n", "n"), log=Table({"text": str})))
 
 
+async def refusal(operation: Any) -> str:
+    """What an operation is refused with."""
+    try:
+        await operation
+    except InterlockError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 async def test_concurrent_increments_are_all_counted() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.mutation
-    async def start(ctx: MutationCtx) -> str:
-        return await ctx.db.insert("notes", {"n": 0})
+        @app.mutation
+        async def start(ctx: MutationCtx) -> str:
+            return await ctx.db.insert("notes", {"n": 0})
 
-    @app.mutation
-    async def increment(ctx: MutationCtx, note: str) -> None:
-        row = await ctx.db.get(note)
-        assert row is not None
-        await asyncio.sleep(0)  # others run between the read and the write
-        await ctx.db.patch(note, {"n": row["n"] + 1})
+        @app.mutation
+        async def increment(ctx: MutationCtx, note: str) -> None:
+            row = await ctx.db.get(note)
+            assert row is not None
+            await asyncio.sleep(0)  # others run between the read and the write
+            await ctx.db.patch(note, {"n": row["n"] + 1})
+
+        return app
 
     async with running(app) as rooms:
         note = await rooms.mutation("start")
 
         async def caller() -> None:
-            for _ in range(25):
+            for _ in range(10):
                 await rooms.mutation("increment", note=note)
 
         await asyncio.gather(*(caller() for _ in range(4)))
-        assert await rooms.values("notes") == [100]
+        assert await rooms.values("notes") == [40]
 
 
 async def test_two_doctors_never_both_leave() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.mutation
-    async def leave(ctx: MutationCtx, doctor: str) -> bool:
-        on_call = [row for row in await ctx.db.query("notes").collect() if row["n"]]
-        await asyncio.sleep(0)
-        if len(on_call) < 2:
-            return False
-        await ctx.db.patch(doctor, {"n": 0})
-        return True
+        @app.mutation
+        async def leave(ctx: MutationCtx, doctor: str) -> bool:
+            on_call = [row for row in await ctx.db.query("notes").collect() if row["n"]]
+            await asyncio.sleep(0)
+            if len(on_call) < 2:
+                return False
+            await ctx.db.patch(doctor, {"n": 0})
+            return True
+
+        return app
 
     async with running(app) as rooms:
         ada = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
@@ -86,14 +107,18 @@ async def test_two_doctors_never_both_leave() -> None:
 
 
 async def test_a_mutation_that_raises_leaves_nothing() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.mutation
-    async def fail(ctx: MutationCtx) -> None:
-        await ctx.db.insert("notes", {"n": 1})
-        await ctx.db.insert("of_no_schema", {"x": 1})
-        await ctx.scheduler.run_after(5, "fail")
-        raise AppError("no")
+        @app.mutation
+        async def fail(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 1})
+            await ctx.db.insert("of_no_schema", {"x": 1})
+            await ctx.scheduler.run_after(5, "fail")
+            raise AppError("no")
+
+        return app
 
     async with running(app) as rooms:
         with pytest.raises(AppError):
@@ -104,15 +129,19 @@ async def test_a_mutation_that_raises_leaves_nothing() -> None:
 
 
 async def test_a_mutation_reads_its_own_writes_at_their_place() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.mutation
-    async def write_and_read(ctx: MutationCtx) -> list[int]:
-        first = await ctx.db.insert("notes", {"n": 5})
-        await ctx.db.insert("notes", {"n": 2})
-        await ctx.db.insert("notes", {"n": 9})
-        await ctx.db.delete(first)
-        return [row["n"] for row in await ctx.db.query("notes").index("by_n").collect()]
+        @app.mutation
+        async def write_and_read(ctx: MutationCtx) -> list[int]:
+            first = await ctx.db.insert("notes", {"n": 5})
+            await ctx.db.insert("notes", {"n": 2})
+            await ctx.db.insert("notes", {"n": 9})
+            await ctx.db.delete(first)
+            return [row["n"] for row in await ctx.db.query("notes").index("by_n").collect()]
+
+        return app
 
     async with running(app) as rooms:
         await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 4}))
@@ -120,47 +149,53 @@ async def test_a_mutation_reads_its_own_writes_at_their_place() -> None:
 
 
 async def test_time_stands_still_in_a_transaction_and_randomness_differs_between_attempts() -> None:
-    app = component()
-    seen: list[tuple[float, float]] = []
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.mutation
-    async def look(ctx: MutationCtx, note: str) -> list[Any]:
-        seen.append((ctx.now(), ctx.random.random()))
-        row = await ctx.db.get(note)
-        await gate.wait()
-        await ctx.db.patch(note, {"n": 1 + (row or {"n": 0})["n"]})
-        return [ctx.now(), await ctx.run_query("inner"), str(ctx.uuid4())]
+        @app.mutation
+        async def look(ctx: MutationCtx, note: str, gate: str) -> list[Any]:
+            row = await ctx.db.get(note)
+            await ctx.run_query(gate, said=[ctx.now(), ctx.random.random()])
+            await ctx.db.patch(note, {"n": 1 + (row or {"n": 0})["n"]})
+            return [ctx.now(), await ctx.run_query("inner"), str(ctx.uuid4())]
 
-    @app.query
-    async def inner(ctx: QueryCtx) -> float:
-        return ctx.now()
+        @app.query
+        async def inner(ctx: QueryCtx) -> float:
+            return ctx.now()
 
-    gate = asyncio.Event()
-    async with running(app) as rooms:
-        note = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
-        task = asyncio.ensure_future(rooms.mutation("look", note=note))
-        await asyncio.sleep(0)
-        await rooms.on_the_spot(lambda ctx: ctx.db.patch(note, {"n": 7}))
+        return app
+
+    async with gated(app) as (rooms, gate):
+        note = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}), "app")
+        task = asyncio.ensure_future(rooms.mutation("look", "app", note=note, gate=gate.handle))
+        await gate.arrived()
+        await rooms.on_the_spot(lambda ctx: ctx.db.patch(note, {"n": 7}), "app")
         rooms.clock.move_to(rooms.clock.now_ms() + 50)
-        gate.set()
+        gate.opened.set()
         outer, nested, uuid = await task
-        assert outer == nested == seen[1][0] > seen[0][0]
-        assert seen[0][1] != seen[1][1]
+        first, second = gate.said[0], gate.said[-1]
+        assert outer == nested == second[0] > first[0]
+        assert first[1] != second[1]
         assert uuid[14] == "4"
-        assert await rooms.values("notes") == [8]
+        assert await rooms.values("notes", component_path="app") == [8]
 
 
 async def test_the_same_seed_gives_the_same_randomness() -> None:
     async def draw() -> list[Any]:
-        app = component()
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def outer(ctx: MutationCtx) -> list[float]:
-            return [ctx.random.random(), await ctx.run_mutation("nested"), ctx.random.random()]
+            @app.mutation
+            async def outer(ctx: MutationCtx) -> list[float]:
+                return [ctx.random.random(), await ctx.run_mutation("nested"), ctx.random.random()]
 
-        @app.mutation
-        async def nested(ctx: MutationCtx) -> float:
-            return ctx.random.random()
+            @app.mutation
+            async def nested(ctx: MutationCtx) -> float:
+                return ctx.random.random()
+
+            return app
 
         async with running(app) as rooms:
             return [await rooms.mutation("outer"), await rooms.mutation("outer")]
@@ -171,58 +206,62 @@ async def test_the_same_seed_gives_the_same_randomness() -> None:
     assert len({number for row in first for number in row}) == 6
 
 
+def layered() -> Component:
+    app = component()
+
+    @app.mutation
+    async def add(ctx: MutationCtx, n: int) -> int:
+        await ctx.db.insert("notes", {"n": n})
+        return n
+
+    @app.mutation
+    async def add_and_fail(ctx: MutationCtx, n: int) -> None:
+        await ctx.db.insert("notes", {"n": n})
+        await ctx.scheduler.run_after(1, "add", n=n)
+        raise AppError({"n": n})
+
+    @app.mutation
+    async def add_and_return_nonsense(ctx: MutationCtx, n: int) -> int:
+        await ctx.db.insert("notes", {"n": n})
+        return "nonsense"  # type: ignore[return-value]
+
+    @app.mutation
+    async def catch(ctx: MutationCtx, call: str) -> Any:
+        await ctx.db.insert("notes", {"n": 1})
+        try:
+            await ctx.run_mutation(call, n=2)
+        except (AppError, ReturnError) as error:
+            await ctx.db.insert("notes", {"n": 3})
+            return type(error).__name__
+        return "nothing was raised"
+
+    @app.mutation
+    async def call_and_fail(ctx: MutationCtx) -> None:
+        await ctx.run_mutation("add", n=2)
+        raise AppError("after")
+
+    @app.mutation
+    async def middle(ctx: MutationCtx) -> None:
+        await ctx.db.insert("notes", {"n": 2})
+        await ctx.run_mutation("catch", call="add_and_fail")
+
+    return app
+
+
+layered_component = placed(layered)
+
+
 class TestSubTransactions:
     """engine.md section 10, cases 51 to 58."""
 
-    def app(self) -> Component:
-        app = component()
-
-        @app.mutation
-        async def add(ctx: MutationCtx, n: int) -> int:
-            await ctx.db.insert("notes", {"n": n})
-            return n
-
-        @app.mutation
-        async def add_and_fail(ctx: MutationCtx, n: int) -> None:
-            await ctx.db.insert("notes", {"n": n})
-            await ctx.scheduler.run_after(1, "add", n=n)
-            raise AppError({"n": n})
-
-        @app.mutation
-        async def add_and_return_nonsense(ctx: MutationCtx, n: int) -> int:
-            await ctx.db.insert("notes", {"n": n})
-            return "nonsense"  # type: ignore[return-value]
-
-        @app.mutation
-        async def catch(ctx: MutationCtx, call: str) -> Any:
-            await ctx.db.insert("notes", {"n": 1})
-            try:
-                await ctx.run_mutation(call, n=2)
-            except (AppError, ReturnError) as error:
-                await ctx.db.insert("notes", {"n": 3})
-                return type(error).__name__
-            return "nothing was raised"
-
-        @app.mutation
-        async def call_and_fail(ctx: MutationCtx) -> None:
-            await ctx.run_mutation("add", n=2)
-            raise AppError("after")
-
-        @app.mutation
-        async def middle(ctx: MutationCtx) -> None:
-            await ctx.db.insert("notes", {"n": 2})
-            await ctx.run_mutation("catch", call="add_and_fail")
-
-        return app
-
     async def test_what_a_caught_sub_transaction_did_is_undone(self) -> None:
-        async with running(self.app()) as rooms:
+        async with running(layered_component) as rooms:
             assert await rooms.mutation("catch", call="add_and_fail") == "AppError"
             assert await rooms.values("notes") == [1, 3]
             assert await rooms.on_the_spot(lambda ctx: ctx.scheduler.list()) == []
 
     async def test_uncaught_it_takes_the_caller_along(self) -> None:
-        async with running(self.app()) as rooms:
+        async with running(layered_component) as rooms:
             with pytest.raises(AppError):
                 await rooms.mutation("add_and_fail", n=2)
             with pytest.raises(AppError):
@@ -230,12 +269,12 @@ class TestSubTransactions:
             assert await rooms.values("notes") == []
 
     async def test_a_layer_in_a_layer_is_dropped_alone(self) -> None:
-        async with running(self.app()) as rooms:
+        async with running(layered_component) as rooms:
             await rooms.mutation("middle")
             assert await rooms.values("notes") == [2, 1, 3]
 
     async def test_a_result_that_breaks_its_promise_undoes_the_call(self) -> None:
-        async with running(self.app()) as rooms:
+        async with running(layered_component) as rooms:
             assert await rooms.mutation("catch", call="add_and_return_nonsense") == "ReturnError"
             assert await rooms.values("notes") == [1, 3]
             with pytest.raises(ReturnError) as caught:
@@ -243,56 +282,65 @@ class TestSubTransactions:
             assert caught.value.function == "add_and_return_nonsense"
 
     async def test_wrong_arguments_are_refused_before_anything_is_run(self) -> None:
-        app = self.app()
+        @placed
+        def app() -> Component:
+            app = layered()
 
-        @app.mutation
-        async def call_wrongly(ctx: MutationCtx) -> str:
-            try:
-                await ctx.run_mutation("add", n="three")
-            except ArgumentError as error:
-                return f"{error.function} {error.path}"
-            return ""
+            @app.mutation
+            async def call_wrongly(ctx: MutationCtx) -> str:
+                try:
+                    await ctx.run_mutation("add", n="three")
+                except ArgumentError as error:
+                    return f"{error.function} {error.path}"
+                return ""
+
+            return app
 
         async with running(app) as rooms:
             assert await rooms.mutation("call_wrongly") == "add .n"
             assert await rooms.values("notes") == []
 
     async def test_the_reads_of_a_dropped_sub_transaction_still_conflict(self) -> None:
-        app = component()
-        runs: list[int] = []
-        gate = asyncio.Event()
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def outer(ctx: MutationCtx, note: str) -> None:
-            runs.append(1)
-            with pytest.raises(AppError):
-                await ctx.run_mutation("read_and_fail", note=note)
-            await gate.wait()
-            await ctx.db.insert("log", {"text": "done"})
+            @app.mutation
+            async def outer(ctx: MutationCtx, note: str, gate: str) -> None:
+                failed = await refusal(ctx.run_mutation("read_and_fail", note=note))
+                await ctx.run_query(gate, said=failed)
+                await ctx.db.insert("log", {"text": "done"})
 
-        @app.mutation
-        async def read_and_fail(ctx: MutationCtx, note: str) -> None:
-            raise AppError((await ctx.db.get(note) or {})["n"])
+            @app.mutation
+            async def read_and_fail(ctx: MutationCtx, note: str) -> None:
+                raise AppError((await ctx.db.get(note) or {})["n"])
 
-        async with running(app) as rooms:
-            note = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
-            task = asyncio.ensure_future(rooms.mutation("outer", note=note))
-            await asyncio.sleep(0)
-            await rooms.on_the_spot(lambda ctx: ctx.db.patch(note, {"n": 2}))
-            gate.set()
+            return app
+
+        async with gated(app) as (rooms, gate):
+            note = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}), "app")
+            task = asyncio.ensure_future(rooms.mutation("outer", "app", note=note, gate=gate.handle))
+            await gate.arrived()
+            await rooms.on_the_spot(lambda ctx: ctx.db.patch(note, {"n": 2}), "app")
+            gate.opened.set()
             await task
-            assert len(runs) == 2
+            assert gate.said[0] == "AppError: 1"
+            assert set(gate.said[1:]) == {"AppError: 2"}  # a worker may be mistaken on the way, and run once more
+            assert await rooms.values("log", "text", component_path="app") == ["done"]
 
     async def test_the_budget_of_a_dropped_layer_is_given_back_but_for_its_reads(self) -> None:
-        app = self.app()
+        @placed
+        def app() -> Component:
+            app = layered()
 
-        @app.mutation
-        async def measure(ctx: MutationCtx) -> list[int]:
-            await ctx.db.query("notes").collect()
-            with pytest.raises(AppError):
-                await ctx.run_mutation("add_and_fail", n=1)
-            used = ctx.metrics().used
-            return [int(used[name]) for name in ("documents_written", "functions_scheduled", "documents_read")]
+            @app.mutation
+            async def measure(ctx: MutationCtx) -> list[int]:
+                await ctx.db.query("notes").collect()
+                assert await refusal(ctx.run_mutation("add_and_fail", n=1)) == "AppError: {'n': 1}"
+                used = ctx.metrics().used
+                return [int(used[name]) for name in ("documents_written", "functions_scheduled", "documents_read")]
+
+            return app
 
         async with running(app) as rooms:
             await rooms.mutation("add", n=1)
@@ -302,11 +350,15 @@ class TestSubTransactions:
 
 
 async def test_calls_nest_eight_deep_and_the_ninth_names_the_way() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.mutation
-    async def dig(ctx: MutationCtx, depth: int) -> int:
-        return depth if depth == 0 else await ctx.run_mutation("dig", depth=depth - 1)
+        @app.mutation
+        async def dig(ctx: MutationCtx, depth: int) -> int:
+            return depth if depth == 0 else await ctx.run_mutation("dig", depth=depth - 1)
+
+        return app
 
     async with running(app) as rooms:
         assert await rooms.mutation("dig", depth=8) == 0
@@ -314,21 +366,44 @@ async def test_calls_nest_eight_deep_and_the_ninth_names_the_way() -> None:
             await rooms.mutation("dig", depth=9)
 
 
+async def run_past_the_context(ctx: Any, kind: str, name: str) -> None:
+    """As a worker could ask: the context has no such method."""
+    from interlock.sdk.references import as_target
+
+    await ctx._host.run(kind, as_target(name), {})
+
+
 async def test_what_a_kind_of_function_may_call() -> None:
-    app = component()
-    app.query(_named("read", _nothing))
-    app.mutation(_named("write", _nothing))
-    app.action(_named("act", _nothing))
+    @placed
+    def app() -> Component:
+        app = component()
 
-    async def run(ctx: Any, kind: str, name: str) -> None:
-        # As a sandboxed worker could ask, past the context that has no such method.
-        from interlock.sdk.references import as_target
+        @app.query
+        async def read(ctx: QueryCtx) -> None:
+            pass
 
-        await ctx._host.run(kind, as_target(name), {})
+        @app.mutation
+        async def write(ctx: MutationCtx) -> None:
+            pass
 
-    app.query(_named("from_query", run))
-    app.mutation(_named("from_mutation", run))
-    app.action(_named("from_action", run))
+        @app.action
+        async def act(ctx: ActionCtx) -> None:
+            pass
+
+        @app.query
+        async def from_query(ctx: QueryCtx, kind: str, name: str) -> None:
+            await run_past_the_context(ctx, kind, name)
+
+        @app.mutation
+        async def from_mutation(ctx: MutationCtx, kind: str, name: str) -> None:
+            await run_past_the_context(ctx, kind, name)
+
+        @app.action
+        async def from_action(ctx: ActionCtx, kind: str, name: str) -> None:
+            await run_past_the_context(ctx, kind, name)
+
+        return app
+
     may = {"query": {"read"}, "mutation": {"read", "write"}, "action": {"read", "write", "act"}}
     kinds = {"read": "query", "write": "mutation", "act": "action"}
     async with running(app) as rooms:
@@ -345,263 +420,311 @@ async def test_what_a_kind_of_function_may_call() -> None:
             await rooms.mutation("read")
 
 
-async def _nothing(ctx: Any) -> None:
-    pass
-
-
-def _named(name: str, handler: Any) -> Any:
-    async def function(*args: Any, **kwargs: Any) -> Any:
-        return await handler(*args, **kwargs)
-
-    import functools
-
-    function = functools.wraps(handler)(function)
-    function.__name__ = function.__qualname__ = name
-    return function
-
-
 class TestOrder:
     """Operations of one call are served in the order started."""
 
     async def test_gathered_sub_transactions_run_one_after_the_other(self) -> None:
-        app = component()
-        events: list[str] = []
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def step(ctx: MutationCtx, n: int) -> int:
-            events.append(f"begin {n}")
-            await asyncio.sleep(0)
-            await ctx.db.insert("notes", {"n": n})
-            await asyncio.sleep(0)
-            events.append(f"end {n}")
-            if n == 2:
-                raise AppError(n)
-            return n
+            @app.mutation
+            async def step(ctx: MutationCtx, n: int) -> int:
+                ctx.log.info(f"begin {n}")
+                await asyncio.sleep(0)
+                await ctx.db.insert("notes", {"n": n})
+                await asyncio.sleep(0)
+                ctx.log.info(f"end {n}")
+                if n == 2:
+                    raise AppError(n)
+                return n
 
-        @app.mutation
-        async def outer(ctx: MutationCtx) -> list[Any]:
-            done = await asyncio.gather(*(ctx.run_mutation("step", n=n) for n in range(4)), return_exceptions=True)
-            return [result if isinstance(result, int) else "failed" for result in done]
+            @app.mutation
+            async def outer(ctx: MutationCtx) -> list[Any]:
+                done = await asyncio.gather(*(ctx.run_mutation("step", n=n) for n in range(4)), return_exceptions=True)
+                return [result if isinstance(result, int) else "failed" for result in done]
+
+            return app
 
         async with running(app) as rooms:
-            assert await rooms.mutation("outer") == [0, 1, "failed", 3]
-            assert events == [f"{what} {n}" for n in range(4) for what in ("begin", "end")]
+            answer = await rooms.ask("mutation", "outer", {})
+            assert answer.value == [0, 1, "failed", 3]
+            assert answer.log_lines == [f"[INFO] {what} {n}" for n in range(4) for what in ("begin", "end")]
             assert await rooms.values("notes") == [0, 1, 3]
 
     async def test_own_operations_wait_while_a_sub_transaction_is_open(self) -> None:
-        app = component()
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def slow(ctx: MutationCtx) -> None:
-            await ctx.db.insert("notes", {"n": 1})
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            raise AppError("undo it")
+            @app.mutation
+            async def slow(ctx: MutationCtx) -> None:
+                await ctx.db.insert("notes", {"n": 1})
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                raise AppError("undo it")
 
-        @app.mutation
-        async def outer(ctx: MutationCtx) -> list[int]:
-            call = asyncio.ensure_future(ctx.run_mutation("slow"))
-            await asyncio.sleep(0)
-            rows, _ = await asyncio.gather(ctx.db.query("notes").collect(), ctx.db.insert("notes", {"n": 2}))
-            with pytest.raises(AppError):
-                await call
-            assert rows == []  # it neither saw the layer nor wrote into it
-            return [row["n"] for row in await ctx.db.query("notes").collect()]
+            @app.mutation
+            async def outer(ctx: MutationCtx) -> list[int]:
+                call = asyncio.ensure_future(ctx.run_mutation("slow"))
+                await asyncio.sleep(0)
+                rows, _ = await asyncio.gather(ctx.db.query("notes").collect(), ctx.db.insert("notes", {"n": 2}))
+                assert await refusal(call) == "AppError: undo it"
+                assert rows == []  # it neither saw the layer nor wrote into it
+                return [row["n"] for row in await ctx.db.query("notes").collect()]
+
+            return app
 
         async with running(app) as rooms:
             assert await rooms.mutation("outer") == [2]
 
     async def test_what_was_started_and_not_awaited_belongs_to_the_call(self) -> None:
-        app = component()
-        kept: list[Any] = []
+        @placed
+        def app() -> Component:
+            app = component()
+            kept: list[Any] = []
 
-        @app.mutation
-        async def hasty(ctx: MutationCtx) -> None:
-            kept.append(asyncio.ensure_future(ctx.run_mutation("slow")))
-            await asyncio.sleep(0)
-
-        @app.mutation
-        async def slow(ctx: MutationCtx) -> None:
-            for _ in range(3):
+            @app.mutation
+            async def hasty(ctx: MutationCtx) -> None:
+                kept.append(asyncio.ensure_future(ctx.run_mutation("slow")))
                 await asyncio.sleep(0)
-            await ctx.db.insert("notes", {"n": 1})
+
+            @app.mutation
+            async def slow(ctx: MutationCtx) -> None:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                await ctx.db.insert("notes", {"n": 1})
+
+            return app
 
         async with running(app) as rooms:
             await rooms.mutation("hasty")
             assert await rooms.values("notes") == [1]
-            await asyncio.gather(*kept)
 
+    @pytest.mark.one_isolation("inline", "a worker has sent the operation on its way before it can be cancelled: it is carried out")
     async def test_a_cancelled_operation_gives_its_turn_on(self) -> None:
-        app = component()
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def outer(ctx: MutationCtx) -> int:
-            first = asyncio.ensure_future(ctx.run_mutation("slow"))
-            await asyncio.sleep(0)
-            second = asyncio.ensure_future(ctx.db.insert("notes", {"n": 2}))
-            third = asyncio.ensure_future(ctx.db.insert("notes", {"n": 3}))
-            await asyncio.sleep(0)
-            second.cancel()
-            await first
-            await third
-            return len(await ctx.db.query("notes").collect())
-
-        @app.mutation
-        async def slow(ctx: MutationCtx) -> None:
-            for _ in range(3):
+            @app.mutation
+            async def outer(ctx: MutationCtx) -> int:
+                first = asyncio.ensure_future(ctx.run_mutation("slow"))
                 await asyncio.sleep(0)
+                second = asyncio.ensure_future(ctx.db.insert("notes", {"n": 2}))
+                third = asyncio.ensure_future(ctx.db.insert("notes", {"n": 3}))
+                await asyncio.sleep(0)
+                second.cancel()
+                await first
+                await third
+                return len(await ctx.db.query("notes").collect())
+
+            @app.mutation
+            async def slow(ctx: MutationCtx) -> None:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+
+            return app
 
         async with running(app) as rooms:
             assert await rooms.mutation("outer") == 1
 
     async def test_a_context_is_over_when_its_call_is(self) -> None:
-        app = component()
-        kept: list[Any] = []
+        @placed
+        def app() -> Component:
+            app = component()
+            kept: list[Any] = []
 
-        @app.mutation
-        async def keep(ctx: MutationCtx) -> None:
-            kept.append(ctx)
+            @app.mutation
+            async def keep(ctx: MutationCtx) -> None:
+                kept.append(ctx)
 
-        @app.query
-        async def look(ctx: QueryCtx) -> None:
-            kept.append(ctx)
+            @app.query
+            async def look(ctx: QueryCtx) -> None:
+                kept.append(ctx)
 
-        @app.action
-        async def act(ctx: ActionCtx) -> None:
-            kept.append(ctx)
+            @app.action
+            async def act(ctx: ActionCtx) -> None:
+                kept.append(ctx)
+
+            @app.mutation
+            async def use(ctx: MutationCtx) -> list[str]:
+                mutation_ctx, query_ctx, action_ctx = kept
+                return [
+                    await refusal(operation)
+                    for operation in (
+                        mutation_ctx.db.insert("notes", {"n": 1}),
+                        mutation_ctx.run_mutation("keep"),
+                        query_ctx.db.query("notes").collect(),
+                        query_ctx.run_query("look"),
+                        action_ctx.run_mutation("keep"),
+                        action_ctx.scheduler.run_after(0, "keep"),
+                    )
+                ]
+
+            return app
 
         async with running(app) as rooms:
             await rooms.mutation("keep")
             await rooms.query("look")
             await rooms.action("act")
-            mutation_ctx, query_ctx, action_ctx = kept
-            for operation in (
-                mutation_ctx.db.insert("notes", {"n": 1}),
-                mutation_ctx.run_mutation("keep"),
-                query_ctx.db.query("notes").collect(),
-                query_ctx.run_query("look"),
-                action_ctx.run_mutation("keep"),
-                action_ctx.scheduler.run_after(0, "keep"),
-            ):
-                with pytest.raises(CallRefused, match="after the call had ended"):
-                    await operation
+            for refused in await rooms.mutation("use"):
+                assert refused.startswith("CallRefused: ") and "after the call had ended" in refused
 
     @pytest.mark.parametrize("how", ["awaited", "in a task", "from a query"])
     async def test_waiting_on_the_context_of_a_caller_is_refused_and_not_a_deadlock(self, how: str) -> None:
-        app = component()
-        lent: list[Any] = []
+        @placed
+        def app() -> Component:
+            app = component()
+            lent: list[Any] = []
 
-        @app.mutation
-        async def outer(ctx: MutationCtx) -> None:
-            lent.append(ctx)
-            await ctx.run_mutation("middle")
+            @app.mutation
+            async def outer(ctx: MutationCtx) -> None:
+                lent.append(ctx)
+                await ctx.run_mutation("middle")
 
-        @app.mutation
-        async def middle(ctx: MutationCtx) -> None:
-            if how == "from a query":
-                await ctx.run_query("inner_query")
-            else:
-                await ctx.run_mutation("inner")
+            @app.mutation
+            async def middle(ctx: MutationCtx) -> None:
+                if how == "from a query":
+                    await ctx.run_query("inner_query")
+                else:
+                    await ctx.run_mutation("inner")
 
-        @app.mutation
-        async def inner(ctx: MutationCtx) -> None:
-            operation = lent[0].db.insert("notes", {"n": 1})
-            await (operation if how == "awaited" else asyncio.ensure_future(operation))
+            @app.mutation
+            async def inner(ctx: MutationCtx) -> None:
+                operation = lent[0].db.insert("notes", {"n": 1})
+                await (operation if how == "awaited" else asyncio.ensure_future(operation))
 
-        @app.query
-        async def inner_query(ctx: QueryCtx) -> None:
-            await lent[0].db.query("notes").collect()
+            @app.query
+            async def inner_query(ctx: QueryCtx) -> None:
+                await lent[0].db.query("notes").collect()
+
+            return app
 
         async with running(app) as rooms:
             with pytest.raises(CallRefused, match="outer → middle → inner"):
                 await asyncio.wait_for(rooms.mutation("outer"), 5)
 
     async def test_an_action_that_its_own_mutation_calls_back_is_refused_too(self) -> None:
-        app = component()
-        lent: list[Any] = []
+        @placed
+        def app() -> Component:
+            app = component()
+            lent: list[Any] = []
 
-        @app.action
-        async def act(ctx: ActionCtx) -> None:
-            lent.append(ctx)
-            await ctx.run_mutation("write")
+            @app.action
+            async def act(ctx: ActionCtx) -> None:
+                lent.append(ctx)
+                await ctx.run_mutation("write")
 
-        @app.mutation
-        async def write(ctx: MutationCtx) -> None:
-            await lent[0].run_mutation("write")
+            @app.mutation
+            async def write(ctx: MutationCtx) -> None:
+                await lent[0].run_mutation("write")
+
+            return app
 
         async with running(app) as rooms:
             with pytest.raises(CallRefused, match="both would wait forever"):
                 await rooms.action("act")
 
     async def test_the_calls_of_an_action_run_side_by_side(self) -> None:
-        app = component()
-        events: list[str] = []
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def step(ctx: MutationCtx, n: int) -> None:
-            events.append(f"begin {n}")
-            await asyncio.sleep(0)
-            events.append(f"end {n}")
+            @app.mutation
+            async def step(ctx: MutationCtx, n: int, gate: str) -> None:
+                await ctx.run_query(gate, said=n)
 
-        @app.action
-        async def act(ctx: ActionCtx) -> None:
-            await asyncio.gather(ctx.run_mutation("step", n=1), ctx.run_mutation("step", n=2))
+            @app.action
+            async def act(ctx: ActionCtx, gate: str) -> None:
+                await asyncio.gather(ctx.run_mutation("step", n=1, gate=gate), ctx.run_mutation("step", n=2, gate=gate))
 
-        async with running(app) as rooms:
-            await rooms.action("act")
-            assert events == ["begin 1", "begin 2", "end 1", "end 2"]
+            return app
+
+        async with gated(app) as (rooms, gate):
+            task = asyncio.ensure_future(rooms.action("act", "app", gate=gate.handle))
+            await gate.arrived(2)
+            assert gate.said == [1, 2]
+            gate.opened.set()
+            await task
+
+
+def writer() -> Component:
+    app = component()
+
+    @app.mutation
+    async def insert(ctx: MutationCtx, table: str, document: Any) -> str:
+        return await ctx.db.insert(table, document)
+
+    @app.mutation
+    async def change(ctx: MutationCtx, id: str, how: str, document: Any = None, unset: list[str] | None = None) -> None:
+        if how == "delete":
+            await ctx.db.delete(id)
+        elif how == "patch":
+            await ctx.db.patch(id, {**document, **dict.fromkeys(unset or [], UNSET)})
+        else:
+            await ctx.db.replace(id, document)
+
+    @app.query
+    async def get(ctx: QueryCtx, id: str) -> Any:
+        return await ctx.db.get(id)
+
+    return app
+
+
+writer_component = placed(writer)
 
 
 class TestWriting:
     async def test_system_tables_and_foreign_names_are_refused(self) -> None:
-        async with running(component()) as rooms:
-            for operation in (
-                lambda ctx: ctx.db.insert("_requests", {}),
-                lambda ctx: ctx.db.insert("no name", {}),
-                lambda ctx: ctx.db.insert("notes", {"n": 1, "_id": "x"}),
-                lambda ctx: ctx.db.insert("notes", {"n": "one"}),
+        async with running(writer_component) as rooms:
+            for table, document in (
+                ("_requests", {}),
+                ("no name", {}),
+                ("notes", {"n": 1, "_id": "x"}),
+                ("notes", {"n": "one"}),
             ):
                 with pytest.raises(SchemaError):
-                    await rooms.on_the_spot(operation)
+                    await rooms.mutation("insert", table=table, document=document)
             with pytest.raises(SchemaError, match="system's"):
-                await rooms.on_the_spot(lambda ctx: ctx.db.insert("_jobs", {}))
+                await rooms.mutation("insert", table="_jobs", document={})
 
     async def test_ids_that_are_not_there_are_not_found(self) -> None:
-        async with running(component()) as rooms:
-            gone = await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
-            await rooms.on_the_spot(lambda ctx: ctx.db.delete(gone))
+        async with running(writer_component) as rooms:
+            gone = await rooms.mutation("insert", table="notes", document={"n": 1})
+            await rooms.mutation("change", id=gone, how="delete")
             for id in (gone, "nonsense", ""):
-                assert await rooms.on_the_spot(lambda ctx, id=id: ctx.db.get(id)) is None
-                for operation in (
-                    lambda ctx, id=id: ctx.db.patch(id, {"n": 1}),
-                    lambda ctx, id=id: ctx.db.replace(id, {"n": 1}),
-                    lambda ctx, id=id: ctx.db.delete(id),
-                ):
+                assert await rooms.query("get", id=id) is None
+                for how in ("patch", "replace", "delete"):
                     with pytest.raises(DocumentNotFound):
-                        await rooms.on_the_spot(operation)
+                        await rooms.mutation("change", id=id, how=how, document={"n": 1})
 
     async def test_patch_merges_and_unset_removes(self) -> None:
-        async with running(component()) as rooms:
-            id = await rooms.on_the_spot(lambda ctx: ctx.db.insert("free", {"a": {"b": 0, "c": 2}, "x": 1}))
-            await rooms.on_the_spot(lambda ctx: ctx.db.patch(id, {"a": {"b": 1}, "x": UNSET}))
-            row = await rooms.on_the_spot(lambda ctx: ctx.db.get(id))
+        async with running(writer_component) as rooms:
+            id = await rooms.mutation("insert", table="free", document={"a": {"b": 0, "c": 2}, "x": 1})
+            await rooms.mutation("change", id=id, how="patch", document={"a": {"b": 1}}, unset=["x"])
+            row = await rooms.query("get", id=id)
             assert {name: value for name, value in row.items() if name[0] != "_"} == {"a": {"b": 1}}
-            await rooms.on_the_spot(lambda ctx: ctx.db.replace(id, {"y": 1}))
-            replaced = await rooms.on_the_spot(lambda ctx: ctx.db.get(id))
+            await rooms.mutation("change", id=id, how="replace", document={"y": 1})
+            replaced = await rooms.query("get", id=id)
             assert replaced == {"y": 1, "_id": id, "_creationTime": row["_creationTime"]}
 
     async def test_documents_are_copies(self) -> None:
-        app = component()
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def tamper(ctx: MutationCtx) -> Any:
-            given = {"list": [1]}
-            id = await ctx.db.insert("free", given)
-            given["list"].append(2)
-            first = await ctx.db.get(id)
-            assert first is not None
-            first["list"].append(3)
-            return (await ctx.db.get(id) or {})["list"]
+            @app.mutation
+            async def tamper(ctx: MutationCtx) -> Any:
+                given = {"list": [1]}
+                id = await ctx.db.insert("free", given)
+                given["list"].append(2)
+                first = await ctx.db.get(id)
+                assert first is not None
+                first["list"].append(3)
+                return (await ctx.db.get(id) or {})["list"]
+
+            return app
 
         async with running(app) as rooms:
             assert await rooms.mutation("tamper") == [1]
@@ -609,19 +732,25 @@ class TestWriting:
 
 class TestLimits:
     async def test_a_call_may_be_given_less_and_the_caller_keeps_the_rest(self) -> None:
-        app = component()
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.query
-        async def read(ctx: QueryCtx) -> int:
-            return len(await ctx.db.query("notes").collect())
+            @app.query
+            async def read(ctx: QueryCtx) -> int:
+                return len(await ctx.db.query("notes").collect())
 
-        @app.mutation
-        async def outer(ctx: MutationCtx) -> list[Any]:
-            few = read.options(limits=Limits(documents_read=3))
-            with pytest.raises(LimitExceeded) as caught:
-                await ctx.run_query(few)
-            used = ctx.metrics().used["documents_read"]
-            return [caught.value.limit, used, await ctx.run_query(read)]
+            @app.mutation
+            async def outer(ctx: MutationCtx) -> list[Any]:
+                few = read.options(limits=Limits(documents_read=3))
+                try:
+                    limit = str(await ctx.run_query(few))
+                except LimitExceeded as error:
+                    limit = error.limit
+                used = ctx.metrics().used["documents_read"]
+                return [limit, used, await ctx.run_query(read)]
+
+            return app
 
         async with running(app) as rooms:
             for n in range(5):
@@ -632,26 +761,34 @@ class TestLimits:
             assert count == 5
 
     async def test_what_is_over_a_limit_is_refused_with_its_numbers(self) -> None:
-        app = component()
+        @placed
+        def app() -> Component:
+            app = component()
 
-        @app.mutation
-        async def write(ctx: MutationCtx) -> None:
-            for n in range(20_000):
-                await ctx.db.insert("notes", {"n": n})
+            @app.mutation
+            async def write(ctx: MutationCtx) -> None:
+                for n in range(1_000):
+                    await ctx.db.insert("notes", {"n": n})
 
-        @app.mutation
-        async def plan(ctx: MutationCtx) -> None:
-            for _ in range(1_001):
-                await ctx.scheduler.run_after(1, "plan")
+            @app.mutation
+            async def write_few(ctx: MutationCtx) -> None:
+                await ctx.run_mutation(write.options(limits=Limits(documents_written=300)))
 
-        @app.query
-        async def large(ctx: QueryCtx) -> list[str]:
-            return ["x" * 1_000_000] * 17
+            @app.mutation
+            async def plan(ctx: MutationCtx) -> None:
+                for _ in range(1_001):
+                    await ctx.scheduler.run_after(1, "plan")
+
+            @app.query
+            async def large(ctx: QueryCtx) -> list[str]:
+                return ["x" * 1_000_000] * 17
+
+            return app
 
         async with running(app) as rooms:
             with pytest.raises(LimitExceeded) as caught:
-                await rooms.mutation("write")
-            assert (caught.value.limit, caught.value.used, caught.value.maximum) == ("documents_written", 16_001, 16_000)
+                await rooms.mutation("write_few")
+            assert (caught.value.limit, caught.value.used, caught.value.maximum) == ("documents_written", 301, 300)
             with pytest.raises(LimitExceeded, match="functions_scheduled"):
                 await rooms.mutation("plan")
             with pytest.raises(LimitExceeded, match="result_bytes"):
@@ -660,26 +797,44 @@ class TestLimits:
                 await rooms.query("large", x=["x" * 1_000_000] * 17)
             assert await rooms.rows("notes") == []
 
-    async def test_reading_too_much_stops_at_the_limit(self) -> None:
+    @pytest.mark.one_isolation("inline", "16,000 writes take their time; what a limit does is shown by the lower one above")
+    async def test_a_transaction_may_write_as_much_as_the_docs_say(self) -> None:
         app = component()
 
         @app.mutation
-        async def fill(ctx: MutationCtx) -> None:
-            for n in range(1_000):
+        async def write(ctx: MutationCtx) -> None:
+            for n in range(20_000):
                 await ctx.db.insert("notes", {"n": n})
 
-        @app.query
-        async def read(ctx: QueryCtx, how: str) -> int:
-            query = ctx.db.query("notes")
-            if how == "collect":
-                return len(await query.collect())
-            if how == "filter":
-                return len(await query.filter(lambda row: False).collect())
-            return len([row async for row in query])
+        async with running(app) as rooms:
+            with pytest.raises(LimitExceeded) as caught:
+                await rooms.mutation("write")
+            assert (caught.value.limit, caught.value.used, caught.value.maximum) == ("documents_written", 16_001, 16_000)
 
-        @app.query
-        async def within(ctx: QueryCtx, how: str, most: int) -> Any:
-            return await ctx.run_query(read.options(limits=Limits(documents_read=most)), how=how)
+    async def test_reading_too_much_stops_at_the_limit(self) -> None:
+        @placed
+        def app() -> Component:
+            app = component()
+
+            @app.mutation
+            async def fill(ctx: MutationCtx) -> None:
+                for n in range(1_000):
+                    await ctx.db.insert("notes", {"n": n})
+
+            @app.query
+            async def read(ctx: QueryCtx, how: str) -> int:
+                query = ctx.db.query("notes")
+                if how == "collect":
+                    return len(await query.collect())
+                if how == "filter":
+                    return len(await query.filter(lambda row: False).collect())
+                return len([row async for row in query])
+
+            @app.query
+            async def within(ctx: QueryCtx, how: str, most: int) -> Any:
+                return await ctx.run_query(read.options(limits=Limits(documents_read=most)), how=how)
+
+            return app
 
         async with running(app) as rooms:
             await rooms.mutation("fill")
@@ -690,50 +845,55 @@ class TestLimits:
 
 
 async def test_a_stale_query_reads_the_begin_and_depends_on_nothing() -> None:
-    app = component()
-    gate = asyncio.Event()
-    runs: list[int] = []
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.query
-    async def read(ctx: QueryCtx) -> list[int]:
-        return [row["n"] for row in await ctx.db.query("notes").collect()]
+        @app.query
+        async def read(ctx: QueryCtx) -> list[int]:
+            return [row["n"] for row in await ctx.db.query("notes").collect()]
 
-    @app.mutation
-    async def outer(ctx: MutationCtx) -> list[Any]:
-        runs.append(1)
-        await ctx.db.insert("notes", {"n": 2})
-        stale = await ctx.run_query(read.options(stale=True))
-        await gate.wait()
-        return [stale, ctx.metrics().used["documents_read"]]
+        @app.mutation
+        async def outer(ctx: MutationCtx, gate: str) -> list[Any]:
+            await ctx.db.insert("notes", {"n": 2})
+            stale = await ctx.run_query(read.options(stale=True))
+            await ctx.run_query(gate)
+            return [stale, ctx.metrics().used["documents_read"]]
 
-    @app.mutation
-    async def stale_write(ctx: MutationCtx) -> None:
-        await ctx.run_mutation(outer.options(stale=True))
+        @app.mutation
+        async def stale_write(ctx: MutationCtx) -> None:
+            await ctx.run_mutation(outer.options(stale=True), gate="")
 
-    async with running(app) as rooms:
-        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}))
-        task = asyncio.ensure_future(rooms.mutation("outer"))
-        await asyncio.sleep(0)
-        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 5}))
-        gate.set()
+        return app
+
+    async with gated(app) as (rooms, gate):
+        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}), "app")
+        task = asyncio.ensure_future(rooms.mutation("outer", "app", gate=gate.handle))
+        await gate.arrived()
+        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 5}), "app")
+        gate.opened.set()
         assert await task == [[1], 0]
-        assert len(runs) == 1
+        assert len(gate.said) == 1
         with pytest.raises(CallRefused, match="stale"):
-            await rooms.mutation("stale_write")
+            await rooms.mutation("stale_write", "app")
 
 
 async def test_a_stale_query_has_limits_of_its_own() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.query
-    async def read(ctx: QueryCtx, how: str) -> int:
-        query = ctx.db.query("notes")
-        return len(await query.collect()) if how == "collect" else len([row async for row in query])
+        @app.query
+        async def read(ctx: QueryCtx, how: str) -> int:
+            query = ctx.db.query("notes")
+            return len(await query.collect()) if how == "collect" else len([row async for row in query])
 
-    @app.mutation
-    async def outer(ctx: MutationCtx, how: str, most: int) -> list[Any]:
-        stale = read.options(stale=True, limits=Limits(documents_read=most))
-        return [await ctx.run_query(stale, how=how), ctx.metrics().used["documents_read"]]
+        @app.mutation
+        async def outer(ctx: MutationCtx, how: str, most: int) -> list[Any]:
+            stale = read.options(stale=True, limits=Limits(documents_read=most))
+            return [await ctx.run_query(stale, how=how), ctx.metrics().used["documents_read"]]
+
+        return app
 
     async with running(app) as rooms:
         for n in range(10):
@@ -747,25 +907,30 @@ async def test_a_stale_query_has_limits_of_its_own() -> None:
 @pytest.mark.parametrize("how", ["collect", "take", "iterate", "filter"])
 async def test_who_catches_a_limit_depends_on_the_row_that_was_too_many(how: str) -> None:
     """A watched query that found too many rows is run again when one of them goes, whichever it is."""
-    app = component()
 
-    @app.query
-    async def read(ctx: QueryCtx, how: str) -> int:
-        query = ctx.db.query("notes")
-        if how == "collect":
-            return len(await query.collect())
-        if how == "take":
-            return len(await query.take(100))
-        if how == "filter":
-            return len(await query.filter(lambda row: True).collect())
-        return len([row async for row in query])
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.query
-    async def caught(ctx: QueryCtx, how: str) -> str:
-        try:
-            return str(await ctx.run_query(read.options(limits=Limits(documents_read=3)), how=how))
-        except LimitExceeded:
-            return "too many"
+        @app.query
+        async def read(ctx: QueryCtx, how: str) -> int:
+            query = ctx.db.query("notes")
+            if how == "collect":
+                return len(await query.collect())
+            if how == "take":
+                return len(await query.take(100))
+            if how == "filter":
+                return len(await query.filter(lambda row: True).collect())
+            return len([row async for row in query])
+
+        @app.query
+        async def caught(ctx: QueryCtx, how: str) -> str:
+            try:
+                return str(await ctx.run_query(read.options(limits=Limits(documents_read=3)), how=how))
+            except LimitExceeded:
+                return "too many"
+
+        return app
 
     async with running(app) as rooms:
         ids = [await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1})) for _ in range(4)]
@@ -781,17 +946,20 @@ async def test_who_catches_a_limit_depends_on_the_row_that_was_too_many(how: str
 
 
 async def test_bytes_that_are_too_many_cost_the_caller_no_more_than_the_row_that_did_not_fit() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.query
-    async def read(ctx: QueryCtx) -> int:
-        return len(await ctx.db.query("notes").collect())
+        @app.query
+        async def read(ctx: QueryCtx) -> int:
+            return len(await ctx.db.query("notes").collect())
 
-    @app.query
-    async def outer(ctx: QueryCtx) -> list[Any]:
-        with pytest.raises(LimitExceeded, match="bytes_read"):
-            await ctx.run_query(read.options(limits=Limits(bytes_read=100)))
-        return [ctx.metrics().used["documents_read"], await ctx.run_query(read)]
+        @app.query
+        async def outer(ctx: QueryCtx) -> list[Any]:
+            assert "bytes_read" in await refusal(ctx.run_query(read.options(limits=Limits(bytes_read=100))))
+            return [ctx.metrics().used["documents_read"], await ctx.run_query(read)]
+
+        return app
 
     async with running(app) as rooms:
         for n in range(50):
@@ -801,41 +969,41 @@ async def test_bytes_that_are_too_many_cost_the_caller_no_more_than_the_row_that
         assert count == 50
 
 
+@pytest.mark.one_isolation("inline", "the clock of the test stands in for the host's; tests/sandbox/test_shares.py spends a worker's")
 async def test_a_share_of_cpu_that_is_used_up_says_so() -> None:
     app, child = component(), Component("child")
 
     @child.mutation
     async def work(ctx: MutationCtx, seconds: float) -> None:
-        METER[0].used += seconds
+        meter[0].used += seconds
 
     @app.mutation
     async def twice(ctx: MutationCtx) -> list[str]:
-        refused = []
-        for seconds in (0.1, 0.0):
-            with pytest.raises(DeadlineExceeded) as caught:
-                await ctx.run_mutation(components.child.work, seconds=seconds)
-            refused.append(str(caught.value))
-        return refused
+        return [await refusal(ctx.run_mutation(components.child.work, seconds=seconds)) for seconds in (0.1, 0.0)]
 
     app.use(child, isolation="inline", limits=Limits(cpu=0.05))
-    METER: list[Any] = []
+    meter: list[Any] = []
     async with running(app) as rooms:
-        METER.append(rooms.meter)
+        meter.append(rooms.meter)
         first, second = await rooms.mutation("twice")
         assert first == second
-        assert "0.05 s of CPU time" in second
+        assert second.startswith("DeadlineExceeded: ") and "0.05 s of CPU time" in second
 
 
 async def test_names_that_are_not_there_offer_the_close_one() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.query
-    async def count_notes(ctx: QueryCtx) -> int:
-        return 1
+        @app.query
+        async def count_notes(ctx: QueryCtx) -> int:
+            return 1
 
-    @app.query
-    async def call(ctx: QueryCtx, name: str) -> Any:
-        return await ctx.run_query(name)
+        @app.query
+        async def call(ctx: QueryCtx, name: str) -> Any:
+            return await ctx.run_query(name)
+
+        return app
 
     async with running(app) as rooms:
         assert await rooms.query("call", name="count_notes") == 1
@@ -844,26 +1012,40 @@ async def test_names_that_are_not_there_offer_the_close_one() -> None:
 
 
 async def test_a_plain_function_is_called_like_any_other() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.query
-    def double(ctx: QueryCtx, n: int) -> int:
-        return 2 * n
+        @app.query
+        def double(ctx: QueryCtx, n: int) -> int:
+            return 2 * n
 
-    @app.action
-    def work(ctx: ActionCtx, n: int) -> int:
-        import threading
+        @app.action
+        def work(ctx: ActionCtx, n: int) -> int:
+            ctx.log.info("at work")
+            return 2 * n
 
-        ctx.log.info("from a thread")
-        assert threading.current_thread() is not threading.main_thread()
-        return 2 * n
+        return app
 
     async with running(app) as rooms:
         assert await rooms.query("double", n=4) == 8
         answer = await rooms.ask("action", "work", {"n": 5})
-        assert (answer.value, answer.log_lines) == (10, ["[INFO] from a thread"])
+        assert (answer.value, answer.log_lines) == (10, ["[INFO] at work"])
 
 
+@pytest.mark.one_isolation("inline", "a worker has one thread")
+async def test_a_plain_action_runs_in_a_thread() -> None:
+    app = component()
+
+    @app.action
+    def work(ctx: ActionCtx) -> bool:
+        return threading.current_thread() is not threading.main_thread()
+
+    async with running(app) as rooms:
+        assert await rooms.action("work")
+
+
+@pytest.mark.one_isolation("inline", "a worker has one thread, and in it one event loop")
 async def test_the_context_of_a_plain_action_calls_nothing_from_its_thread() -> None:
     """A commit would be begun in an event loop that ends with the call, and the backend with it."""
     app = component()
@@ -890,6 +1072,7 @@ async def test_the_context_of_a_plain_action_calls_nothing_from_its_thread() -> 
         assert await rooms.values("notes") == [1]
 
 
+@pytest.mark.one_isolation("inline", "a function written on the spot runs in the host")
 @pytest.mark.parametrize("kind", ["query", "mutation"])
 async def test_a_transaction_that_has_to_run_again_does_even_if_its_function_swallows_that(kind: Any) -> None:
     app = component()
@@ -920,6 +1103,38 @@ async def test_a_transaction_that_has_to_run_again_does_even_if_its_function_swa
         assert len(runs) == 2
 
 
+async def test_a_mutation_that_has_to_run_again_does_even_if_its_function_swallows_that() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def stubborn(ctx: MutationCtx, gate: str) -> str:
+            await ctx.db.query("notes").collect()
+            await ctx.run_query(gate)
+            try:
+                await ctx.run_query("read")
+            except Exception:
+                return "swallowed"
+            return "read"
+
+        @app.query
+        async def read(ctx: QueryCtx) -> int:
+            return len(await ctx.db.query("notes").collect())
+
+        return app
+
+    async with gated(app) as (rooms, gate):
+        task = asyncio.ensure_future(rooms.mutation("stubborn", "app", gate=gate.handle))
+        await gate.arrived()
+        await rooms.on_the_spot(lambda ctx: ctx.db.insert("notes", {"n": 1}), "app")
+        await rooms.engine.deploy([TableSpec("elsewhere", "things")])
+        gate.opened.set()
+        assert await task == "read"
+        assert len(gate.said) >= 2
+
+
+@pytest.mark.one_isolation("inline", "a function written on the spot runs in the host")
 async def test_a_function_written_on_the_spot_is_one_of_its_instance() -> None:
     async with running(component()) as rooms:
         assert await rooms.on_the_spot(lambda ctx: 5) == 5
@@ -928,15 +1143,19 @@ async def test_a_function_written_on_the_spot_is_one_of_its_instance() -> None:
 
 
 async def test_what_was_not_awaited_is_no_result_and_the_error_says_so() -> None:
-    app = component()
+    @placed
+    def app() -> Component:
+        app = component()
 
-    @app.query
-    async def forgot(ctx: QueryCtx) -> Any:
-        return ctx.db.query("notes").collect()
+        @app.query
+        async def forgot(ctx: QueryCtx) -> Any:
+            return ctx.db.query("notes").collect()
 
-    @app.query
-    async def forgot_more(ctx: QueryCtx) -> Any:
-        return ctx.db.query("notes")
+        @app.query
+        async def forgot_more(ctx: QueryCtx) -> Any:
+            return ctx.db.query("notes")
+
+        return app
 
     async with running(app) as rooms:
         for name in ("forgot", "forgot_more"):
@@ -945,21 +1164,25 @@ async def test_what_was_not_awaited_is_no_result_and_the_error_says_so() -> None
 
 
 async def test_a_transaction_has_one_name_for_all_its_functions_and_another_when_it_runs_again() -> None:
-    tally = Component("tally")
-    seen: list[str] = []
+    @placed
+    def tally() -> Component:
+        tally = Component("tally")
+        seen: list[str] = []
 
-    @tally.trigger("rows")
-    async def notice(ctx: MutationCtx, change: Change) -> None:
-        seen.append(ctx.transaction)
+        @tally.trigger("rows")
+        async def notice(ctx: MutationCtx, change: Change) -> None:
+            seen.append(ctx.transaction)
 
-    @tally.query
-    async def inner(ctx: QueryCtx) -> str:
-        return ctx.transaction
+        @tally.query
+        async def inner(ctx: QueryCtx) -> str:
+            return ctx.transaction
 
-    @tally.mutation
-    async def outer(ctx: MutationCtx) -> list[str]:
-        await ctx.db.insert("rows", {})
-        return [ctx.transaction, await ctx.run_query("inner"), seen[-1]]
+        @tally.mutation
+        async def outer(ctx: MutationCtx) -> list[str]:
+            await ctx.db.insert("rows", {})
+            return [ctx.transaction, await ctx.run_query("inner"), seen[-1]]
+
+        return tally
 
     async with TestBackend(tally) as t:
         first, second = set(await t.mutation("outer")), set(await t.mutation("outer"))

@@ -7,13 +7,14 @@ import textwrap
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import ActionCtx, Component, DeadlineExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
 from interlock.functions.call import Payer
 from interlock.functions.meter import CpuMeter
 from interlock.storage.memory import MemoryStorage
 
-from .rooms import Rooms, running
+from .rooms import Rooms, gated, running
 
 
 def app(rooms_of: list[Rooms]) -> Component:
@@ -98,6 +99,7 @@ async def until(rooms: Rooms, task: asyncio.Future[Any], seconds: float) -> bool
         ("mutation", "leave_behind", 15),
     ],
 )
+@pytest.mark.one_isolation("inline", "what is counted is turns of the host's loop; the same without that stands below, both ways")
 async def test_a_function_that_waits_too_long_is_stopped(kind: str, name: str, seconds: float) -> None:
     held: list[Rooms] = []
     async with running(app(held)) as rooms:
@@ -113,6 +115,7 @@ async def test_a_function_that_waits_too_long_is_stopped(kind: str, name: str, s
         assert rooms.clock.next_timer_ms() is None
 
 
+@pytest.mark.one_isolation("inline", "what is counted is turns of the host's loop; the same without that stands below, both ways")
 async def test_a_call_with_a_shorter_deadline_can_be_caught_and_leaves_nothing() -> None:
     held: list[Rooms] = []
     async with running(app(held)) as rooms:
@@ -123,6 +126,7 @@ async def test_a_call_with_a_shorter_deadline_can_be_caught_and_leaves_nothing()
         assert await rooms.values("notes") == [2]
 
 
+@pytest.mark.one_isolation("inline", "what is counted is turns of the host's loop; the same without that stands below, both ways")
 async def test_calls_below_one_that_is_stopped_end_as_it_does_and_cannot_be_caught_on_the_way() -> None:
     held: list[Rooms] = []
     made = app(held)
@@ -152,6 +156,7 @@ async def test_calls_below_one_that_is_stopped_end_as_it_does_and_cannot_be_caug
         assert await rooms.rows("notes") == []
 
 
+@pytest.mark.one_isolation("inline", "the CPU clock of the test is the host's; tests/sandbox/test_shares.py spends a worker's")
 async def test_own_cpu_time_is_measured_slice_by_slice() -> None:
     held: list[Rooms] = []
     async with running(app(held)) as rooms:
@@ -168,6 +173,7 @@ async def test_own_cpu_time_is_measured_slice_by_slice() -> None:
         assert await rooms.mutation("careful_of_cpu") == "burn CPU time 0.2"
 
 
+@pytest.mark.one_isolation("inline", "the CPU clock of the test is the host's; tests/sandbox/test_shares.py spends a worker's")
 async def test_the_time_of_gathered_calls_counts_too() -> None:
     held: list[Rooms] = []
     made = app(held)
@@ -186,6 +192,7 @@ async def test_the_time_of_gathered_calls_counts_too() -> None:
         assert len(await rooms.rows("notes")) == 4
 
 
+@pytest.mark.one_isolation("inline", "the CPU clock of the test is the host's; tests/sandbox/test_shares.py spends a worker's")
 async def test_a_mount_may_have_less_time() -> None:
     held: list[Rooms] = []
     child = Component("child")
@@ -211,6 +218,7 @@ async def test_a_mount_may_have_less_time() -> None:
         assert late.value.function == "child/burn"
 
 
+@pytest.mark.one_isolation("inline", "what is counted is turns of the host's loop; the same without that stands below, both ways")
 async def test_cancelling_the_caller_cancels_the_function() -> None:
     ended: list[str] = []
     made = Component("app")
@@ -233,6 +241,7 @@ async def test_cancelling_the_caller_cancels_the_function() -> None:
         assert ended == ["cancelled"]
 
 
+@pytest.mark.one_isolation("inline", "it ends the process of the host; what spins in a worker is in tests/sandbox/test_shares.py")
 class TestWatchdog:
     """Functions that never come back are ended; here with limits far below those in force."""
 
@@ -305,6 +314,7 @@ class TestWatchdog:
             assert await rooms.rows("notes") == []
 
 
+@pytest.mark.one_isolation("inline", "the CPU clock of the test is the host's; tests/sandbox/test_shares.py spends a worker's")
 async def test_what_the_engine_does_is_not_the_functions_time_and_what_its_calls_do_is() -> None:
     held: list[Rooms] = []
     made = app(held)
@@ -341,6 +351,7 @@ async def test_what_the_engine_does_is_not_the_functions_time_and_what_its_calls
         assert (late.value.function, late.value.what) == ("nested", "CPU time")
 
 
+@pytest.mark.one_isolation("inline", "no component runs: the meter of the host")
 def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> None:
     now, cpu = [0.0], [0.0]
     meter = CpuMeter(seconds=lambda: now[0], cpu_seconds=lambda: cpu[0], tick_seconds=None)
@@ -353,3 +364,76 @@ def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> N
     now[0], cpu[0] = 6.0, 1.5
     meter.stop(slice)
     assert call.cpu == 1.0
+
+
+def waiting() -> Component:
+    made = Component("app", schema=Schema(notes=Table({"n": int})))
+
+    @made.mutation
+    async def write_and_hang(ctx: MutationCtx, gate: str) -> None:
+        await ctx.db.insert("notes", {"n": 1})
+        await ctx.run_query(gate)
+        await asyncio.Event().wait()
+
+    @made.query
+    async def hang_in_tasks(ctx: QueryCtx, gate: str) -> None:
+        await ctx.run_query(gate)
+        await asyncio.gather(*(asyncio.Event().wait() for _ in range(3)))
+
+    @made.action
+    async def work(ctx: ActionCtx, gate: str) -> None:
+        await ctx.run_query(gate)
+        await asyncio.Event().wait()
+
+    @made.mutation
+    async def hang_below(ctx: MutationCtx, gate: str) -> str:
+        try:
+            await ctx.run_mutation("write_and_hang", gate=gate)
+        except Exception:
+            return "caught"
+        return "it came back"
+
+    @made.mutation
+    async def careful(ctx: MutationCtx, gate: str) -> str:
+        try:
+            await ctx.run_mutation(write_and_hang.options(limits=Limits(deadline=2)), gate=gate)
+        except DeadlineExceeded as error:
+            await ctx.db.insert("notes", {"n": 2})
+            return f"{error.function} {error.what} {error.seconds:g}"
+        return "it came back"
+
+    return made
+
+
+waiting_component = placed(waiting)
+
+
+@pytest.mark.usefixtures("both_isolations")
+@pytest.mark.parametrize(
+    ("kind", "name", "seconds"),
+    [("mutation", "write_and_hang", 15), ("query", "hang_in_tasks", 15), ("action", "work", 600), ("mutation", "hang_below", 15)],
+)
+async def test_a_call_that_has_met_its_deadline_is_over_and_leaves_nothing(kind: str, name: str, seconds: float) -> None:
+    async with gated(waiting_component) as (rooms, gate):
+        gate.opened.set()
+        task = asyncio.ensure_future(rooms.ask(kind, name, {"gate": gate.handle}, "app"))
+        await gate.arrived()
+        rooms.clock.move_to(rooms.clock.now_ms() + (seconds - 0.1) * 1000.0)
+        await asyncio.sleep(0)
+        assert not task.done()
+        rooms.clock.move_to(rooms.clock.now_ms() + 1_200.0)
+        with pytest.raises(DeadlineExceeded) as late:
+            await asyncio.wait_for(task, 60)
+        assert (late.value.function, late.value.what, late.value.seconds) == (f"app/{name}", "wall time", seconds)
+        assert await rooms.rows("notes", "app") == []
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_a_shorter_deadline_can_be_caught_and_undoes_the_call() -> None:
+    async with gated(waiting_component) as (rooms, gate):
+        gate.opened.set()
+        task = asyncio.ensure_future(rooms.mutation("careful", "app", gate=gate.handle))
+        await gate.arrived()
+        rooms.clock.move_to(rooms.clock.now_ms() + 2_100.0)
+        assert await asyncio.wait_for(task, 60) == "app/write_and_hang wall time 2"
+        assert await rooms.values("notes", component_path="app") == [2]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import (
     UNSET,
@@ -152,9 +153,13 @@ def app() -> Component:
     return made
 
 
+app_component = placed(app)
+
+
+@pytest.mark.usefixtures("both_isolations")
 class TestNames:
     async def test_clients_may_write_camel_case_and_python_may_not(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             answer = await rooms.client("query", "submitMany", {"pageOpts": {"innerName": 1}, "freeName": 2})
             assert answer.value == [{"innerName": 1}, {"freeName": 2}]
             assert (await rooms.client("query", "submit_many", {"page_opts": {}})).value == [{}, {}]
@@ -164,7 +169,7 @@ class TestNames:
                 await rooms.query("submitMany", page_opts={})
 
     async def test_what_is_internal_is_not_there_for_clients(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             with pytest.raises(FunctionNotFound) as internal:
                 await rooms.client("mutation", "secret_add")
             with pytest.raises(FunctionNotFound) as missing:
@@ -174,7 +179,7 @@ class TestNames:
             assert await rooms.values("notes") == [-1]
 
     async def test_a_function_is_called_as_what_it_is(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             for kind, name in (("query", "add"), ("mutation", "total"), ("action", "add")):
                 with pytest.raises(WrongFunctionKind) as refused:
                     await rooms.client(kind, name)
@@ -183,16 +188,17 @@ class TestNames:
             assert (await rooms.client(None, "total")).value == 1
 
 
+@pytest.mark.usefixtures("both_isolations")
 class TestAnswers:
     async def test_values_come_back_as_they_were_promised(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             numbers = await rooms.query("numbers")
             assert [type(number) for number in numbers] == [int, int, Int64, float, bytes, type(None)]
             whole = (await rooms.query("typed"))["whole"]
             assert (whole, type(whole)) == (2.0, float)
 
     async def test_a_mutation_answers_with_its_commit_and_a_read_with_its_snapshot(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             first = await rooms.client("mutation", "add")
             assert first.ts == rooms.engine.durable_ts
             rooms.clock.move_to(rooms.clock.now_ms() + 1)
@@ -201,7 +207,7 @@ class TestAnswers:
             assert first.log_lines == ["[INFO] adding 1"]
 
     async def test_commit_timestamps_are_filled_in_and_refused_where_there_is_no_commit(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             answer = await rooms.client("mutation", "mark")
             assert answer.value["at"] == answer.value["list"][0] == Int64(answer.ts)
             assert type(answer.value["at"]) is Int64
@@ -210,19 +216,19 @@ class TestAnswers:
                 await rooms.query("placeholder")
 
     async def test_an_action_is_made_of_transactions(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             answer = await rooms.client("action", "relay")
             assert answer.value == [0, 1, 5, "leaf"]
             assert answer.log_lines == ["[INFO] relaying", "[INFO] adding 5", "[INFO] leaf"]
             assert answer.ts == 0
 
     async def test_actions_do_not_call_themselves_for_ever(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             with pytest.raises(Exception, match="8 deep"):
                 await rooms.action("dig")
 
     async def test_an_error_carries_what_was_logged(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             for _ in range(2):
                 with pytest.raises(AppError) as failed:
                     await rooms.client("query", "fail")
@@ -230,11 +236,12 @@ class TestAnswers:
                 assert failed.value.data == {"why": "because"}
 
     async def test_unset_arguments_are_left_out(self) -> None:
-        async with running(app()) as rooms:
+        async with running(app_component) as rooms:
             assert (await rooms.ask("mutation", "add", {"n": UNSET})).value == 1
             assert await rooms.values("notes") == [1]
 
 
+@pytest.mark.one_isolation("inline", "the host keeps results; the functions count their runs in its memory")
 class TestQueryCache:
     async def test_one_run_serves_all_until_something_that_was_read_changes(self) -> None:
         made = app()
@@ -295,6 +302,7 @@ async def look(rooms: Rooms, live: Any) -> Any:
     return loads(entry.value.json)
 
 
+@pytest.mark.one_isolation("inline", "the host watches what was read; the functions count their runs in its memory")
 class TestLiveQueries:
     async def test_subscribers_share_runs_and_are_woken_by_what_they_read(self) -> None:
         made = app()
@@ -374,6 +382,7 @@ class TestLiveQueries:
             assert await rooms.query("total") == 42
 
 
+@pytest.mark.one_isolation("inline", "the host keeps answers of requests, whatever ran")
 class TestRequests:
     """A mutation that is sent twice is run once: engine.md 49, protocol.md 2.14."""
 
@@ -478,6 +487,7 @@ class TestRequests:
             assert len(await rooms.values("notes")) == 5
 
 
+@pytest.mark.one_isolation("inline", "the app's own function logs; a component's lines are in test_redaction, both ways")
 async def test_many_log_lines_and_long_ones_are_cut() -> None:
     made = Component("app")
 
@@ -496,6 +506,7 @@ async def test_many_log_lines_and_long_ones_are_cut() -> None:
         assert "dropped" in many[-1]
 
 
+@pytest.mark.one_isolation("inline", "the app's own function waits in the test")
 async def test_a_mutation_that_runs_again_logs_once() -> None:
     made = app()
     gate = asyncio.Event()
@@ -516,6 +527,7 @@ async def test_a_mutation_that_runs_again_logs_once() -> None:
         assert (await task).log_lines == ["[INFO] trying"]
 
 
+@pytest.mark.one_isolation("inline", "the host tells its observers, whatever ran")
 async def test_observers_are_told_of_every_call() -> None:
     told: list[Any] = []
 
@@ -553,6 +565,7 @@ async def test_observers_are_told_of_every_call() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mutation", "action"])
+@pytest.mark.one_isolation("inline", "the garbage of the host")
 async def test_a_call_that_failed_leaves_nothing_for_the_collector(kind: Any) -> None:
     """The server lets the collector come seldom: what a client can provoke again and again has to go by itself."""
     component = Component("failing")

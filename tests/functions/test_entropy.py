@@ -9,6 +9,7 @@ import pytest
 from interlock.functions.entropy import Entropy
 
 
+@pytest.mark.one_isolation("inline", "no component runs: where the host's randomness is from")
 def test_every_bit_is_random_and_nothing_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     entropy = Entropy()
     drawn = [entropy.getrandbits(64) for _ in range(2_000)]
@@ -23,6 +24,7 @@ def test_every_bit_is_random_and_nothing_comes_twice(monkeypatch: pytest.MonkeyP
         entropy.getrandbits(-1)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: where the host's randomness is from")
 def test_the_system_is_asked_once_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     urandom = os.urandom
@@ -41,6 +43,7 @@ def test_the_system_is_asked_once_for_many(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.one_isolation("inline", "no component runs: where the host's randomness is from")
 def test_a_forked_process_draws_anew() -> None:
     entropy = Entropy()
     entropy.getrandbits(64)

@@ -60,6 +60,7 @@ def index(*fields: str, name: str = "by") -> Index:
     inclusive=st.tuples(st.booleans(), st.booleans()),
     swapped=st.booleans(),
 )
+@pytest.mark.one_isolation("inline", "no component runs: what a range is")
 def test_a_range_has_exactly_the_rows_that_it_says(rows: Any, equal: Any, lower: Any, upper: Any, inclusive: Any, swapped: bool) -> None:
     """Model: the rows themselves, compared field by field in the order of values."""
     bounds = None
@@ -96,12 +97,14 @@ def test_a_range_has_exactly_the_rows_that_it_says(rows: Any, equal: Any, lower:
         ({"a": 1, "b": 1, "c": 1, "_creationTime": 1.0, "_id": "x"}, "_id", "AlreadyDefinedBound"),
     ],
 )
+@pytest.mark.one_isolation("inline", "no component runs: what a range is")
 def test_ranges_that_cannot_be_are_refused_with_the_reason(equal: dict[str, Any], bounds: str | None, said: str) -> None:
     scan = Scan("t", "by", tuple(equal.items()), Bounds(bounds, (1,)) if bounds else None)
     with pytest.raises(QueryError, match=said):
         interval_of(index("a", "b", "c"), scan)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what a range is")
 def test_the_unseen_fields_at_the_end_of_an_index_can_be_ranged_over() -> None:
     assert interval_of(index(name="by_creation_time"), Scan("t", "by_creation_time", (), Bounds("_creationTime", (5.0,)))) == Interval(
         encode_key(5.0), None
@@ -377,6 +380,7 @@ async def test_a_journal_of_somebody_else_is_an_invalid_cursor() -> None:
                 await live.now()
 
 
+@pytest.mark.usefixtures("both_isolations")
 @settings(max_examples=40, deadline=None)
 @given(
     steps=st.lists(st.tuples(st.sampled_from(["put", "remove"]), st.integers(0, 40)), max_size=12),

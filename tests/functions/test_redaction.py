@@ -37,6 +37,7 @@ def raised(error: Exception) -> Exception:
 
 @pytest.mark.parametrize("data", [None, "text", {"a": [1, 2.5]}, ["x"]])
 @pytest.mark.parametrize("dev", [True, False])
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_the_data_of_an_authors_error_always_arrives(data: Any, dev: bool) -> None:
     message, has_data, told = describe(raised(AppError(data)), "0123", dev)
     assert (has_data, told) == (True, data)
@@ -53,6 +54,7 @@ def test_the_data_of_an_authors_error_always_arrives(data: Any, dev: bool) -> No
         Unauthenticated("BadAdminKey", "The key was refused."),
     ],
 )
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_errors_that_users_are_told_of_keep_their_message(error: Exception) -> None:
     message, has_data, _ = describe(raised(error), "0123", False)
     assert message == f"{HEAD}\nUncaught {type(error).__name__}: {error}\n"
@@ -62,6 +64,7 @@ def test_errors_that_users_are_told_of_keep_their_message(error: Exception) -> N
 @pytest.mark.parametrize(
     "error", [ValueError("secret"), DocumentNotFound("patch", "secret"), ValueRefused(".x", "secret"), KeyError("secret")]
 )
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_everything_else_is_told_in_development_only(error: Exception) -> None:
     assert describe(raised(error), "0123", False) == (HEAD, False, None)
     message = describe(raised(error), "0123", True).message
@@ -69,12 +72,14 @@ def test_everything_else_is_told_in_development_only(error: Exception) -> None:
     assert "    at raised (" in message
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_an_invalid_cursor_makes_official_clients_begin_again() -> None:
     message, has_data, data = describe(raised(InvalidCursor("notes", "of another query")), "0123", False)
     assert "InvalidCursor" in message
     assert (has_data, data) == (True, {"isConvexSystemError": True, "paginationError": "InvalidCursor"})
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_data_that_is_no_value_becomes_text() -> None:
     assert describe(raised(AppError(object)), "0123", False)[1:] == (True, "<class 'object'>")
 
@@ -249,6 +254,7 @@ async def test_a_log_line_that_is_too_long_is_cut_and_says_so() -> None:
         assert len(line) == 32 * 1024 + len("[INFO] child: ")
 
 
+@pytest.mark.one_isolation("inline", "the app's own function raises; the component's are above, both ways")
 async def test_the_traceback_shows_the_authors_lines_also_behind_a_boundary() -> None:
     async with running(made()) as rooms:
         with pytest.raises(ValueError) as failed:
@@ -317,15 +323,18 @@ class Mute(Exception):
         (Mute(), "(its text cannot be had: RuntimeError)"),
     ],
 )
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_a_text_that_cannot_be_sent_is_told_as_one_that_can(error: Exception, said: str) -> None:
     message = describe(raised(error), "0123", True).message
     assert said in message and message.encode()
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_data_that_is_no_text_is_told_as_one() -> None:
     assert describe(raised(AppError("\ud800")), "0123", False)[1:] == (True, "\\ud800")
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
 def test_data_with_a_timestamp_that_nothing_fills_in_is_told_as_text() -> None:
     described = describe(raised(AppError({"at": CommitTimestamp()})), "0123", False)
     assert described[1:] == (True, "{'at': CommitTimestamp()}")
