@@ -60,6 +60,13 @@ _ROWS = (
     Limit("log_line_bytes", 32 * 1024, "bytes", "functions", "one log line; the rest is cut, and says so"),
     Limit("time_bound_result", 17, "seconds", "functions", "how long a result that looked at ctx.now() is shared"),
     Limit("jobs_running", 64, "count", "scheduler", "jobs that run at once"),
+    Limit(
+        "jobs_pending",
+        1_000_000,
+        "count",
+        "scheduler",
+        "jobs of one mount that are planned and have not run; about, for it is looked up and not locked",
+    ),
     Limit("job_horizon", 5 * 365 * 86_400, "seconds", "scheduler", "how far from now a job may be planned"),
     Limit("job_kept", 7 * 86_400, "seconds", "scheduler", "how long a finished job can be read"),
     Limit("idempotency_kept", 14 * 86_400, "seconds", "server", "how long the answer to a client's mutation is kept for a resend"),

@@ -9,6 +9,7 @@ import pytest
 from tests.placed import placed
 
 from interlock import ActionCtx, App, AppError, ArgumentError, Component, LimitExceeded, MutationCtx, QueryCtx, ScheduleError, Schema, Table
+from interlock.scheduler import jobs
 from interlock.values import loads
 
 from .rooms import START_MS, Machine
@@ -113,6 +114,50 @@ async def test_a_job_of_a_transaction_that_is_undone_was_never_planned() -> None
         await process.advance(60)
         assert await process.call("texts") == ["after gone"]
         assert len(await process.jobs()) == 1
+
+
+async def test_one_mount_has_so_many_pending_jobs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_PENDING_MAX", 10)
+    machine = Machine()
+    async with machine.process(diary()) as process:
+        planned = [await process.call("plan", seconds=10 * at, text=str(at)) for at in range(1, 11)]
+        with pytest.raises(LimitExceeded, match="jobs_pending exceeded: 11 of at most 10"):
+            await process.call("plan", seconds=5, text="one too many")
+        with pytest.raises(AppError):
+            await process.call("cancel_and_fail", job=planned[-1])
+        with pytest.raises(LimitExceeded):
+            await process.call("plan", seconds=5, text="one too many")
+        await process.call("cancel", job=planned[-1])
+        await process.call("plan", seconds=5, text="in its place")
+    async with machine.process(diary()) as process:
+        await process.scheduler.wait_idle()
+        with pytest.raises(LimitExceeded):
+            await process.call("plan", seconds=5, text="one too many")
+        await process.advance(10)
+        assert await process.call("texts") == ["in its place", "1"]
+        for at in range(2):
+            await process.call("plan", seconds=5, text=str(at))
+        with pytest.raises(LimitExceeded):
+            await process.call("plan", seconds=5, text="one too many")
+        await process.advance(500)
+        assert process.scheduler.jobs.pending == {"": 0}
+
+
+async def test_jobs_that_breed_end_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_PENDING_MAX", 300)
+    component = Component("bomb")
+
+    @component.mutation
+    async def breed(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, "breed")
+        await ctx.scheduler.run_after(0, "breed")
+
+    async with Machine().process(component) as process:
+        await process.call("breed")
+        while len(process.ran) < 1_000:
+            await asyncio.sleep(0)
+            assert process.scheduler.jobs.pending[""] < 300 + 2 * 64
+        assert {type(ran.error) for ran in process.ran} == {type(None), LimitExceeded}
 
 
 async def test_an_action_plans_at_once() -> None:

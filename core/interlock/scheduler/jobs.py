@@ -6,11 +6,14 @@ changes. Nothing here waits for a time or runs a function.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from interlock.clock import Clock
 from interlock.engine import Transaction
-from interlock.errors import ScheduleError
+from interlock.errors import LimitExceeded, ScheduleError
 from interlock.functions.requests import free_of_charge
 from interlock.functions.scheduling import Plan
+from interlock.limits import LIMITS
 from interlock.scheduler.crons import put_successor
 from interlock.scheduler.rows import (
     BY_STATE,
@@ -30,19 +33,26 @@ from interlock.scheduler.rows import (
 from interlock.sdk.host import Job
 from interlock.values import table_of
 
+_PENDING_MAX = int(LIMITS["jobs_pending"].value)
+
 
 class Jobs:
     """The jobs of all instances, each in its holder's own table. Implements `functions.scheduling.Scheduling`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.pending: Counter[str] = Counter()
+        """How many jobs of each holder are pending on disk, as far as they were counted."""
 
     def new_id(self, tx: Transaction, holder: str) -> str:
         """An id for a job that is not put in yet."""
         return tx.new_id(table_in(tx, holder, JOBS))
 
     async def schedule(self, tx: Transaction, plan: Plan, id: str | None = None) -> str:
-        """Put in a job. What a cancelled job plans is cancelled from birth."""
+        """Put in a job. What a cancelled job plans is cancelled from birth. Raises LimitExceeded where too many wait already."""
+        pending = self.pending[plan.holder]
+        if pending >= _PENDING_MAX:
+            raise LimitExceeded("jobs_pending", pending + 1, _PENDING_MAX)
         now = self._clock.now_ms()
         is_canceled = await self.is_canceled(tx, plan.scheduled_by)
         row: Row = {

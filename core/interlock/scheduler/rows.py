@@ -90,6 +90,11 @@ def due_of(key: bytes) -> float | None:
     return float(due)
 
 
+def is_pending(key: bytes | None) -> bool:
+    """Whether this is the key in `by_state` of a job that is pending."""
+    return key is not None and key.startswith(_PENDING_KEY)
+
+
 def has_ended(key: bytes) -> bool:
     """Whether the job whose key in `by_state` this is has ended."""
     return key.startswith(_ENDED_KEYS)

@@ -43,6 +43,7 @@ from interlock.scheduler.rows import (
     due_of,
     has_ended,
     in_state,
+    is_pending,
     table_in,
 )
 from interlock.scheduler.running import LABEL, RunningJob, unpaid
@@ -131,6 +132,8 @@ class Scheduler:
             while await self._mutate(partial(self._recover, path=path)):
                 pass
             await self._mutate(partial(sync_crons, holder=path, declared=instance.crons, now_ms=self._clock.now_ms()))
+            if path not in self.jobs.pending:
+                self._spawn(self._count(path))
         self._pump()
 
     async def stop(self, grace_seconds: float = 0.0) -> None:
@@ -208,7 +211,12 @@ class Scheduler:
                 lane = lane_of_table.get(write.table)
                 if lane is None:
                     continue
-                for _, _, key in write.entries:
+                is_counted = entry.commit is not None  # what was taken back never was on disk
+                for _, before, key in write.entries:
+                    if is_counted:
+                        was, is_ = is_pending(before), is_pending(key)
+                        if was != is_:
+                            self.jobs.pending[lane.path] += is_ - was
                     if key is None:
                         continue
                     if (due_ms := due_of(key)) is not None:
@@ -221,6 +229,20 @@ class Scheduler:
                     self._observe(lane.path, write.old, write.new)
         if is_news:
             self._pump()
+
+    async def _count(self, path: str) -> None:
+        """Count what is pending at the start; from then on commits tell."""
+
+        async def count(tx: Transaction) -> None:
+            self.jobs.pending[path] = 0  # at this snapshot: what is noticed from here on comes after it
+            found = 0
+            cursor = tx.cursor(table_in(tx, path, JOBS).indexes[BY_STATE], in_state(PENDING), False)
+            while not cursor.exhausted:
+                found += len(await cursor.fetch(_READ_AHEAD))
+                await asyncio.sleep(0)
+            self.jobs.pending[path] += found
+
+        await self._engine.query(unpaid(count))
 
     def _observe(self, path: str, old: bytes | None, new: bytes | None) -> None:
         if new is None:
