@@ -222,6 +222,67 @@ async def test_two_workers_serve_one_transaction_as_one(ledger_installed: None, 
         assert await app.component("ledger").query("value", name="a") == 44
 
 
+@pytest.mark.parametrize("how", ["in turn", "gathered"])
+async def test_all_calls_of_a_transaction_go_to_one_worker(ledger_installed: None, how: str) -> None:
+    made = App()
+    made.use("ledger", workers=2)
+
+    async def three(ctx: MutationCtx) -> int:
+        if how == "gathered":
+            found = await asyncio.gather(*[ctx.run_mutation(ledger.remember, value=at) for at in range(3)])
+        else:
+            found = [await ctx.run_mutation(ledger.remember, value=at) for at in range(3)]
+        return max(map(len, found))
+
+    async with TestBackend(made, isolation="process") as app:
+        assert await app.mutation(three) == 3
+
+
+async def test_what_is_asked_of_the_host_comes_after_what_was_done_from_memory(app: TestBackend) -> None:
+    at = app.component("ledger")
+    assert [await at.mutation("bump_and_tick", name="a") for _ in range(3)] == [1, 2, 3]
+    await set_value(app, 100)
+    assert await at.mutation("bump_and_tick", name="a") == 101
+    assert await at.query("ticked") == [1, 2, 3, 101]  # and nothing of the run that was mistaken
+    assert await at.query("value", name="a") == 101
+
+
+async def test_what_is_asked_side_by_side_comes_after_it_too(app: TestBackend) -> None:
+    id = await id_of(app)
+    await app.component("ledger").mutation("bump_at", id=id)
+    assert await app.component("ledger").mutation("rename_and_look", id=id, name="z") == 1
+
+
+async def test_what_was_done_before_a_mistake_is_undone_with_it(app: TestBackend) -> None:
+    at = app.component("ledger")
+    assert [await at.mutation("bump_both", names=["a", "b"]) for _ in range(2)] == [[1, 1], [2, 2]]
+    await set_value(app, 100, "b")
+    assert await at.mutation("bump_both", names=["a", "b"]) == [3, 101]
+    assert await at.query("value", name="a") == 3
+
+
+async def test_a_query_is_shown_nothing_that_is_not_on_disk(app: TestBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker knows better by then, and the disk is slow."""
+    id = await id_of(app)
+    at = app.component("ledger")
+    assert [await at.mutation("bump_at", id=id) for _ in range(2)] == [1, 2]
+    committer = (await app.opened()).engine.committer
+    append, is_quick, is_asked = committer._storage.append, asyncio.Event(), asyncio.Event()
+
+    async def slow(commits: Any) -> None:
+        is_asked.set()
+        await is_quick.wait()
+        await append(commits)
+
+    monkeypatch.setattr(committer._storage, "append", slow)
+    bumped = asyncio.ensure_future(at.mutation("bump_at", id=id))
+    await is_asked.wait()
+    assert [await at.query("value_at", id=id) for _ in range(2)] == [2, 2]
+    is_quick.set()
+    assert await bumped == 3
+    assert await at.query("value_at", id=id) == 3
+
+
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     plan=st.lists(

@@ -438,6 +438,32 @@ async def bump_below_and_fail(ctx: MutationCtx, name: str) -> None:
 
 
 @component.mutation
+async def bump_both(ctx: MutationCtx, names: list[str]) -> list[float]:
+    return [await bump(ctx, name) for name in names]
+
+
+@component.mutation
+async def bump_and_tick(ctx: MutationCtx, name: str) -> float:
+    value = await bump(ctx, name)
+    await ctx.db.insert("ticks", {"at": value})
+    return value
+
+
+@component.query
+async def ticked(ctx: QueryCtx) -> list[float]:
+    return [row["at"] async for row in ctx.db.query("ticks") if row["at"] < 1_000]  # none of the cron's
+
+
+@component.mutation
+async def rename_and_look(ctx: MutationCtx, id: str, name: str) -> int:
+    for _ in range(100):
+        await ctx.db.get(id)
+    await ctx.db.patch(id, {"name": name})
+    found = ctx.db.query("counts").index("by_name", name=name)
+    return (await asyncio.gather(ctx.db.insert("ticks", {"at": 0}), found.count()))[1]
+
+
+@component.mutation
 async def refuse_if_above(ctx: MutationCtx, name: str, most: float) -> str:
     row = await ctx.db.query("counts").index("by_name", name=name).first()
     if row is not None and row["value"] > most:
