@@ -255,9 +255,9 @@ async def test_what_is_asked_side_by_side_comes_after_it_too(app: TestBackend) -
 
 async def test_what_was_done_before_a_mistake_is_undone_with_it(app: TestBackend) -> None:
     at = app.component("ledger")
-    assert [await at.mutation("bump_both", names=["a", "b"]) for _ in range(2)] == [[1, 1], [2, 2]]
+    assert [await at.mutation("bump_each", names=["a", "b"]) for _ in range(2)] == [[1, 1], [2, 2]]
     await set_value(app, 100, "b")
-    assert await at.mutation("bump_both", names=["a", "b"]) == [3, 101]
+    assert await at.mutation("bump_each", names=["a", "b"]) == [3, 101]
     assert await at.query("value", name="a") == 3
 
 

@@ -438,7 +438,7 @@ async def bump_below_and_fail(ctx: MutationCtx, name: str) -> None:
 
 
 @component.mutation
-async def bump_both(ctx: MutationCtx, names: list[str]) -> list[float]:
+async def bump_each(ctx: MutationCtx, names: list[str]) -> list[float]:
     return [await bump(ctx, name) for name in names]
 
 
