@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.functions.log_lines import LogLines
+from interlock.sdk.randomness import Drawn
 
 if TYPE_CHECKING:
     from interlock.functions.caller import Caller
@@ -85,7 +86,7 @@ class Execution:
     def random(self) -> random.Random:
         """The generator that the generators of all its calls are seeded from. Another attempt gets another one."""
         if self._random is None:
-            self._random = random.Random(self.services.entropy.getrandbits(64))
+            self._random = Drawn(self.services.entropy.getrandbits(64))
         return self._random
 
 

@@ -38,6 +38,7 @@ from interlock.functions.scope import Callee, holds_commit_timestamp
 from interlock.functions.triggers import run_triggers
 from interlock.limits import LIMITS
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
+from interlock.sdk.randomness import Drawn
 from interlock.values import is_identifier, size_of, table_of
 
 T = TypeVar("T")
@@ -191,8 +192,8 @@ class TransactionHost(CallHost):
     def random(self) -> random.Random:
         if self._random is None:
             parent = self.parent
-            # Drawn when first used: making a generator costs more than a whole small mutation.
-            self._random = random.Random(parent.random.getrandbits(64)) if isinstance(parent, TransactionHost) else self.execution.random
+            # When first used: most functions draw nothing.
+            self._random = Drawn(parent.random.getrandbits(64)) if isinstance(parent, TransactionHost) else self.execution.random
         return self._random
 
     def now(self) -> float:

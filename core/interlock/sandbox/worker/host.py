@@ -23,6 +23,7 @@ from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import OPERATIONS_MAX
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
+from interlock.sdk.randomness import Drawn
 from interlock.values import pack, unpack
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class WorkerHost:
     @property
     def random(self) -> random.Random:
         if self._generator is None:
-            self._generator = random.Random(self.seed)
+            self._generator = Drawn(self.seed)
         return self._generator
 
     def look_at_time(self) -> None:
