@@ -180,21 +180,23 @@ def _most(value: Any) -> int:
         return 2 + 4 * len(value)
     if kind is bytes:
         return 2 + len(value)
-    most = 2
     if kind is dict:
-        most += _KEY_BYTES * len(value)
-        value = value.values()
-    elif kind is not list:
-        return 9
-    for item in value:
-        kind = type(item)
-        if kind is str:
-            most += 2 + 4 * len(item)
-        elif kind is dict or kind is list or kind is bytes:
+        fields: dict[str, Any] = value
+        most = 2 + _KEY_BYTES * len(fields)
+        for item in fields.values():
+            if type(item) is str:
+                text: str = item
+                most += 2 + 4 * len(text)
+            else:
+                most += _most(item)
+        return most
+    if kind is list:
+        items: list[Any] = value
+        most = 2
+        for item in items:
             most += _most(item)
-        else:
-            most += 9
-    return most
+        return most
+    return 9
 
 
 def _size(value: Any) -> int:

@@ -18,13 +18,9 @@ from interlock.values.types import (
     Int64,
     find_bad_key,
     is_text,
+    known_keys,
     plain,
 )
-
-_SHAPES_MAX: Final = 1_024
-_SHAPE_KEYS: Final = 16
-_shapes: set[tuple[Any, ...]] = set()
-"""The keys, in their order, of objects that were found good: documents of a table mostly have the same."""
 
 A_VALUE: Final = "a value (None, bool, int, float, Int64, str, bytes, list, dict)"
 
@@ -122,17 +118,15 @@ def check_object(value: dict[Any, Any], room: int) -> None:
         raise Refusal(f"nested at most {DEPTH} levels deep", Said("more"))
     if len(value) > OBJECT_FIELDS:
         raise Refusal(f"an object of at most {OBJECT_FIELDS:,} fields", Said(f"{len(value):,}"))
-    is_short = len(value) <= _SHAPE_KEYS
-    shape = tuple(value) if is_short else ()
-    if is_short and shape in _shapes:
+    known = known_keys
+    for key in value:
+        if key not in known:
+            break
+    else:
         return
     bad = find_bad_key(value)
     if bad is not None:
         raise bad_key(*bad)
-    if is_short and all([type(key) is str and len(key) <= 64 for key in shape]):
-        if len(_shapes) >= _SHAPES_MAX:
-            _shapes.clear()
-        _shapes.add(shape)
 
 
 def bad_key(name: object) -> Refusal:

@@ -132,19 +132,20 @@ def is_key(name: object) -> bool:
     return isinstance(name, str) and len(name) <= KEY_CHARACTERS and name.isascii() and name.isprintable() and name[:1] != "$"
 
 
-_known_keys: set[str] = set()
+known_keys: set[str] = set()
+"""Keys that were found good. Who asks for each key whether it is in here calls `find_bad_key` for those that are not."""
 
 
 def find_bad_key(keys: Iterable[Any]) -> tuple[object] | None:
     """The first of `keys` that may not be one, or None when all may. Keys seen before cost a set lookup each."""
-    if _known_keys.issuperset(keys):
+    if known_keys.issuperset(keys):
         return None
     for key in keys:
         if not is_key(key):
             return (key,)
-    if len(_known_keys) > 10_000:
-        _known_keys.clear()
-    _known_keys.update(key for key in keys if len(key) <= 64)
+    if len(known_keys) > 10_000:
+        known_keys.clear()
+    known_keys.update(key for key in keys if len(key) <= 64)
     return None
 
 
