@@ -9,18 +9,29 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 
 class Seal:
     """Texts of one purpose under one secret: those of another purpose are none of its own."""
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("_key", "_known_cipher")
 
     def __init__(self, secret: bytes, purpose: str) -> None:
-        self._cipher = AESSIV(hmac.digest(secret, b"seal " + purpose.encode(), "sha512"))
+        self._key = hmac.digest(secret, b"seal " + purpose.encode(), "sha512")
+        self._known_cipher: AESSIV | None = None
+
+    @property
+    def _cipher(self) -> AESSIV:
+        """Made when first used: the library takes 10 MB, and many servers seal nothing."""
+        if self._known_cipher is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+            self._known_cipher = AESSIV(self._key)
+        return self._known_cipher
 
     def close(self, contents: bytes) -> str:
         """The sealed text, safe in a URL. `contents` is not empty."""
@@ -28,6 +39,8 @@ class Seal:
 
     def open(self, text: str) -> bytes | None:
         """The contents, or None for a text that this seal has not made."""
+        from cryptography.exceptions import InvalidTag
+
         try:
             sealed = base64.b64decode(text.encode() + b"=" * (-len(text) % 4), b"-_", validate=True)
             contents = self._cipher.decrypt(sealed, None)

@@ -14,9 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from interlock.clock import Clock, SystemClock
 from interlock.server.auth import Authenticator
@@ -25,6 +23,9 @@ from interlock.server.service import ServerSettings, Service
 from interlock.server.socket import SyncSockets
 from interlock.server.sync_session import Shared
 from interlock.server.turns import Turns
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger("interlock.server")
 

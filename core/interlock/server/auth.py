@@ -3,7 +3,8 @@
 Signatures are PyJWT's business. What is decided here: which provider answers for a token, where its keys come from and how long
 they are kept, and which claims become the identity.
 
-Start at `Authenticator`.
+Start at `Authenticator`. PyJWT, the cryptography under it and httpx are loaded with the first provider, or token: a third of a second and
+10 MB that an app without sign-in has no use for.
 """
 
 from __future__ import annotations
@@ -16,11 +17,8 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
-
-import httpx
-import jwt
 
 from interlock.clock import Clock
 from interlock.errors import Unauthenticated
@@ -30,6 +28,9 @@ from interlock.server.admin_key import check_admin_key, split_impersonation
 from interlock.server.decoding import BadJson, read_json
 from interlock.server.identity import from_attributes, from_custom_claims, from_openid_claims
 from interlock.server.service import ANONYMOUS, Credentials
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger("interlock.server")
 
@@ -72,6 +73,8 @@ class Authenticator:
     ) -> None:
         """`transport` makes the network that keys are fetched through. `authenticators` are those of plugins, asked after the providers."""
         self._providers = tuple(providers)
+        if providers:
+            _load()
         self._authenticators = tuple(authenticators)
         self._instance_name = instance_name
         self._secret = secret
@@ -85,6 +88,8 @@ class Authenticator:
     def use(self, providers: Sequence[AuthProvider]) -> None:
         """Go on with other providers. Who was accepted stays so until the end of the token."""
         self._providers = tuple(providers)
+        if providers:
+            _load()
         self._keys.clear()
         self._accepted.clear()
 
@@ -125,6 +130,8 @@ class Authenticator:
             raise
 
     async def _check_own(self, token: str) -> Credentials:
+        import jwt
+
         header, claims = _unverified(token)
         provider = self._provider_of(claims)
         # By what the provider says, never by the token alone: a public key must not pass for the secret of an HMAC.
@@ -234,6 +241,8 @@ class Authenticator:
 
     async def _get(self, url: str) -> tuple[Any, float]:
         """The JSON at a URL, and for how many seconds it may be kept."""
+        import httpx
+
         try:
             transport = self._transport() if self._transport else None
             async with (
@@ -255,6 +264,14 @@ class Authenticator:
         except BadJson as error:
             raise ProviderUnreachable(f"{url} is not JSON: {error}") from None
         return document, min(max(float(max_age[1]), _REFETCH_AFTER_S) if max_age else _KEYS_KEPT_S, _KEYS_KEPT_MAX_S)
+
+
+def _load() -> None:
+    """Load what checks tokens at a start, rather than when somebody waits."""
+    import httpx
+    import jwt
+
+    del httpx, jwt
 
 
 def is_expired(credentials: Credentials, clock: Clock) -> bool:
@@ -286,6 +303,8 @@ def _refused(reason: str) -> Unauthenticated:
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the token claims before anybody has looked at its signature: enough to know whose keys to try."""
+    import jwt
+
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
@@ -295,6 +314,8 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read_key_set(document: Any) -> dict[str, Any]:
     """The usable public keys of a JWKS by their ids. A key of an unknown kind is not an error: others are beside it."""
+    import jwt
+
     listed = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(listed, list):
         raise ProviderUnreachable("the key set of the provider has no list of keys")
