@@ -51,10 +51,10 @@ _TRIGGERED = (
     "A trigger is called for each row, before the write is answered, as its contract says; so each row reads and writes the nodes above "
     "it again. It is reached by a trigger that is handed many changes at once, which the SDK does not have yet."
 )
-_CONFLICTS = (
-    "Sandboxed mutations are open longer, so those that touch the same inner nodes of a tree meet: they are run about three times each. "
-    "It is not the crossing that is lost there (without other writers it is 0.63 of inline). It is reached by increments that do not "
-    "conflict."
+_SPOKEN_FOR = (
+    "Nothing is run twice: a mutation in a worker is held to what it has read when it ends (decision 0016). What is left is the crossing, "
+    "and that the host reads, compares and writes again each node of the tree that the worker has changed. It is reached by nodes of "
+    "which the difference crosses."
 )
 
 REASONS = [
@@ -94,11 +94,11 @@ REASONS = [
         "interval index, and a send for the client that is told: together about as much as the write. It is reached by what makes a "
         "mutation cheaper, and by subscriptions that the collector need not look at.",
     ),
-    Reason("behind a trigger", ("sandboxed : inline",), _CONFLICTS),
+    Reason("behind a trigger", ("sandboxed : inline",), _SPOKEN_FOR),
     Reason("behind a trigger", ("bare insert",), _TREE),
     Reason("aggregate of 10,000", ("sandboxed : inline",), _CROSSING),
     Reason("aggregate of 10,000", ("the original",), _TREE),
-    Reason("over 4,000 flights", ("attaching",), _CONFLICTS),
+    Reason("over 4,000 flights", ("attaching",), _SPOKEN_FOR),
     Reason("over 4,000 flights", ("with its trigger",), _CROSSING),
     Reason("flights", ("with its trigger",), _TRIGGERED),
     Reason(
