@@ -41,6 +41,7 @@ from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.meter import CpuMeter
+from interlock.functions.own_calls import OwnCalls
 from interlock.functions.redaction import is_told, log_failure
 from interlock.functions.requests import KEPT_MS, Bracket, KeptAnswer, RequestKey, forget_requests, requests_table
 from interlock.functions.runners import Runners
@@ -67,13 +68,6 @@ _PLACEHOLDER = b'{"$commitTs"'
 def system_tables() -> list[TableSpec]:
     """The tables of the root that calls need: kept answers, revoked handles."""
     return [requests_table(), handles_table()]
-
-
-class OwnCalls:
-    """Queries and mutations that somebody outside has asked for, no job: how many are open, and how many have ended so far."""
-
-    def __init__(self) -> None:
-        self.open = self.ended = 0
 
 
 class Dispatcher:
@@ -107,6 +101,7 @@ class Dispatcher:
             entropy=entropy if entropy is not None else Entropy(),
             meter=meter if meter is not None else CpuMeter(),
             top_level=self,
+            own_calls=self.own_calls,
             env=env,
             secrets=_secrets(tree, env),
             key=secret,

@@ -386,6 +386,11 @@ class _Served:
         """Whether it has used up its CPU time, as far as the clocks of both sides agree."""
         return self.cpu_max is not None and self.cpu > self.cpu_max / 2
 
+    def gives_way(self, now: float) -> bool:
+        """What an action of a component asks for does, whoever has called it: each is a transaction of its own."""
+        call = self._bound
+        return isinstance(call, ActionHost) and call.execution.services.own_calls.is_busy(now)
+
     def note(self, frame: list[Any]) -> None:
         """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""
         call = self._bound

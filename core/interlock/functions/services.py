@@ -12,6 +12,7 @@ from interlock.engine import Engine
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles
 from interlock.functions.meter import CpuMeter
+from interlock.functions.own_calls import OwnCalls
 from interlock.functions.scheduling import Scheduling
 from interlock.functions.sealing import Seal
 from interlock.hooks import Hooks
@@ -44,6 +45,7 @@ class Services:
     entropy: random.Random
     meter: CpuMeter
     top_level: TopLevel
+    own_calls: OwnCalls
     env: Mapping[str, str]
     secrets: tuple[str, ...]
     key: bytes

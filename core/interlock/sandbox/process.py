@@ -50,6 +50,8 @@ _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 _NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 64
 """How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
 _PAUSE_SECONDS = 0.01
+_AT_A_STRETCH, _STRETCH_SECONDS = 4, 0.002
+"""What actions may ask in so many seconds while the app is called for itself; then they are not heard until that time is over."""
 _OVER_CPU = 0.3
 """How many seconds of CPU time over its limit a call may be before its worker is ended from outside."""
 
@@ -78,6 +80,9 @@ class Served(Protocol):
     """The CPU seconds that it has used so far."""
     steps: list[Any]
     """What the function did by itself since it last asked for something, and is to be done before its end counts."""
+
+    def gives_way(self, now: float) -> bool:
+        """Whether what it asks for has to wait while the app does something of its own. `now` is of the loop's clock, in seconds."""
 
     def answer(self, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:
         """The coroutine that does these steps and one operation. Raises FrameError for what no honest worker asks for."""
@@ -131,6 +136,7 @@ class Process:
         self._leaving: dict[int, _Open] = {}
         self._late = 0
         self._held = 0
+        self._stretch, self._stretch_began = 0, 0.0
         self._mended: asyncio.Future[None] | None = None
         self._is_behind = False
         # CPU seconds: at the last look, what no call has been charged for, of it what is older than these frames, claimed in these
@@ -452,10 +458,21 @@ class Process:
             self._divide()
         self._follow()
 
-    def _slow_down(self) -> None:
-        """Something is said that no honest worker says: the host's time is not for that."""
+    def _slow_down(self, seconds: float) -> None:
+        """More is said than the host's time is for."""
         if self._pause is None:
-            self._pause = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+            self._pause = self._loop.call_later(seconds, self._go_on)
+
+    def _give_way(self, served: Served) -> None:
+        """An operation has come, one of many perhaps."""
+        now = self._loop.time()
+        if not served.gives_way(now):
+            return
+        if now - self._stretch_began >= _STRETCH_SECONDS:
+            self._stretch, self._stretch_began = 0, now
+        self._stretch += 1
+        if self._stretch >= _AT_A_STRETCH:
+            self._slow_down(self._stretch_began + _STRETCH_SECONDS - now)
 
     def _go_on(self) -> None:
         self._pause = None
@@ -501,7 +518,7 @@ class Process:
             return
         opened.notes += 1
         if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
-            self._slow_down()
+            self._slow_down(_PAUSE_SECONDS)
         opened.served.note([frame[0], *frame[2:]])
 
     def _take_end(self, frame: list[Any], is_well: bool) -> None:
@@ -594,6 +611,7 @@ class Process:
             told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
             self._fail(opened, operation, CallRefused(opened.served.label, told))
             return
+        self._give_way(opened.served)
         other = self._calls.get(running) if running else None
         self._held += size
         task = self._loop.create_task(self._serve(opened, operation, method, args, other.served if other is not None else None, steps))

@@ -56,7 +56,7 @@ T = TypeVar("T")
 _READ_AHEAD, _READ_AHEAD_CHARACTERS = 256, 4_000_000
 _CHUNK = 32
 _LOW = 64  # fewer ready jobs than this, and more are read
-_BUSY_SECONDS = 0.005  # so long after a call of its own the app is taken to be called again
+_LOOK_SECONDS = 0.005  # so often it is looked whether the app is still busy
 _AT_ONCE = 100  # rows in one transaction of the house-keeping
 _CLEANING_PAUSE_MS = 60_000.0
 _BACKOFF_MS_MIN, _BACKOFF_MS_MAX = 500.0, 30_000.0
@@ -104,7 +104,6 @@ class Scheduler:
         self._backoff_ms = _BACKOFF_MS_MIN
         self._is_open = self._pumps_soon = False
         self._rest: asyncio.TimerHandle | None = None
-        self._seen_ended, self._seen_s = 0, -math.inf
         self._idle: list[asyncio.Future[None]] = []
 
     # opening and closing
@@ -263,11 +262,11 @@ class Scheduler:
             self._paused_until_ms = -math.inf  # the clock was set back, and the pause is not to take so long
         if self._paused_until_ms <= now:
             loop_s = asyncio.get_running_loop().time()
-            is_busy = self._is_busy(loop_s)
+            is_busy = self._dispatcher is not None and self._dispatcher.own_calls.is_busy(loop_s)
             while (turn := self._rounds.take(is_busy, loop_s)) is not None:
                 self._spawn(self._run(*turn))
             if is_busy and self._rest is None and any(lane.floods and lane.ready for lane in self._lanes.values()):
-                self._rest = asyncio.get_running_loop().call_later(_BUSY_SECONDS, self._rested)
+                self._rest = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._rested)
             for lane in self._lanes.values():
                 if lane.next_due_ms <= now and len(lane.ready) < _LOW and not lane.is_reading:
                     lane.is_reading = True
@@ -281,14 +280,6 @@ class Scheduler:
             for idle in waiting:
                 if not idle.done():
                     idle.set_result(None)
-
-    def _is_busy(self, loop_s: float) -> bool:
-        """Whether the app is called for itself these milliseconds, by somebody outside."""
-        assert self._dispatcher is not None
-        own = self._dispatcher.own_calls
-        if own.ended != self._seen_ended:
-            self._seen_ended, self._seen_s = own.ended, loop_s
-        return own.open > 0 or loop_s - self._seen_s < _BUSY_SECONDS
 
     def _rested(self) -> None:
         self._rest = None

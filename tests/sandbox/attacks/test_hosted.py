@@ -433,6 +433,24 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
     assert await most_kept(301) > 60
 
 
+@pytest.mark.parametrize("is_busy", [True, False])
+async def test_what_actions_ask_without_end_gives_way_to_the_app(scene: Scene, is_busy: bool) -> None:
+    """And not where nobody calls the app: the canary."""
+    pool = scene.backend.dispatcher.runners.pool("patient")
+    assert pool is not None
+    scene.backend.dispatcher.own_calls.open += is_busy  # as while a call of the app's own is open
+    attack = asyncio.ensure_future(scene.denied("ask_without_end", path="patient"))
+    await asyncio.sleep(0.2)
+    before, began = pool.operations, time.monotonic()
+    await asyncio.sleep(0.5)
+    heard, at_most = pool.operations - before, 4 * ((time.monotonic() - began) / 0.002 + 2)
+    assert heard > 0
+    assert (heard <= at_most) == is_busy
+    scene.backend.dispatcher.own_calls.open -= is_busy
+    assert "DeadlineExceeded" in await attack
+    await scene.unharmed()
+
+
 async def most_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> int:
     """Beside jobs that breed, while the app is called: how many of them keep the host busy at the same time, at most."""
     scheduler = scene.backend.scheduler

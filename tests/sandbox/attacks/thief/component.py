@@ -576,3 +576,9 @@ async def breed(ctx: MutationCtx) -> None:
     """A job that plans two more of itself."""
     await ctx.scheduler.run_after(0, breed)
     await ctx.scheduler.run_after(0, breed)
+
+
+@component.action
+async def ask_without_end(ctx: ActionCtx) -> None:
+    while True:
+        await asyncio.gather(*[ctx.run_query(looted) for _ in range(500)])
