@@ -335,7 +335,7 @@ class WorkerHost:
             cache.forget_scans_of(table, document)
             if self._is_by_itself and self.function.kind == "mutation":
                 if self._ids is None:
-                    self._ids = random.Random(self.seed ^ _IDS)
+                    self._ids = Drawn(self.seed ^ _IDS)
                 made = cache.inserted(table, document, self._ids, int(self.now_ms))
                 if made is not None:
                     id, new = made
