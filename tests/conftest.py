@@ -60,6 +60,17 @@ def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shutil.copytree(known, folder, dirs_exist_ok=True) if known.is_dir() else folder
 
 
+@pytest.fixture(autouse=True)
+def one_isolation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that is for one isolation runs in it, also between others of its module that run in the other."""
+    marker = request.node.get_closest_marker("one_isolation")
+    before = default.isolation
+    if marker is not None:
+        default.isolation = marker.args[0]
+    yield
+    default.isolation = before
+
+
 @pytest.fixture(scope="module", params=["inline", pytest.param("sandbox", marks=NOT_HERE)])
 def both_isolations(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs a test twice: its mounts in this process, and sealed. Those that no worker could find stay here; see `tests.placed`."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-BOTH_WAYS = {"functions"}
-"""Folders, and files, of tests whose subject is a component's function."""
+BOTH_WAYS = {"functions", "scheduler", "conformance", "fetch", "plugins"}
+"""Folders of tests whose subject is a component's function."""
 WHAT_TO_DO = (
     "These tests run in one isolation only. Give them the fixture `both_isolations` (tests/placed.py says how a worker finds their "
     'components), or say why not: @pytest.mark.one_isolation("inline", "the reason").'
@@ -41,7 +41,7 @@ def strays(items: Sequence[pytest.Item]) -> list[str]:
 
 def _is_stray(item: pytest.Item) -> bool:
     path = Path(item.path).relative_to(Path(__file__).parent)
-    if path.parts[0] not in BOTH_WAYS and path.as_posix() not in BOTH_WAYS:
+    if path.parts[0] not in BOTH_WAYS:
         return False
     marker = item.get_closest_marker("one_isolation")
     if marker is None:

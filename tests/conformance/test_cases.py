@@ -14,6 +14,8 @@ import pytest
 from interlock import ActionCtx, Backend, Component, Request, Response, Table
 from interlock.cli.main import app
 
+pytestmark = pytest.mark.one_isolation("inline", "no component runs: whether every case has its test")
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

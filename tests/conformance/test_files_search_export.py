@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+
 
 @pytest.mark.skip(reason="needs file storage")
 def test_096_an_upload_is_checked_and_a_deleted_file_is_gone() -> None:

@@ -13,6 +13,8 @@ from interlock.testing import TestBackend
 
 from .interleaving import Pause
 
+pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+
 IN_ORDER: list[tuple[str, dict[str, Any]]] = [
     ("missing", {}),
     ("null", {"a": None}),

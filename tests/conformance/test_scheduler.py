@@ -25,6 +25,8 @@ from interlock.testing import TestBackend
 from .deployments import START_MS, Deployment, ask
 from .interleaving import Pause
 
+pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+
 DAY = 86_400.0
 
 

@@ -13,6 +13,8 @@ from interlock import Backend, Component, MutationCtx, QueryError, Schema, Schem
 from .conftest import WriteApp
 from .deployments import Deployment, ask
 
+pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+
 NOTES = """
 import asyncio
 from typing import Any

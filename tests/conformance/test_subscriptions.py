@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from interlock import Component, MutationCtx, QueryCtx, Schema, Table
 from interlock.testing import TestBackend
 
 from . import board
 from .wire import Server, served, settle
+
+pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
 
 
 def opts(num_items: int, cursor: str | None = None) -> dict[str, Any]:

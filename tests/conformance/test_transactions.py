@@ -24,6 +24,8 @@ from . import board
 from .interleaving import Pause
 from .wire import served, settle
 
+pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+
 
 def counters() -> Component:
     return Component("app", schema=Schema(counters=Table({"n": int}).index("by_n", "n")))

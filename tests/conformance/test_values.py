@@ -31,6 +31,8 @@ from . import board
 from .deployments import Deployment
 from .wire import served
 
+pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+
 
 def table(**fields: Any) -> Component:
     """An app with one table, `rows`."""

@@ -26,18 +26,21 @@ THEIRS = """1.1.1.1 8.8.8.8 172.15.255.255 172.32.0.1 192.169.0.1 100.128.0.1 22
 
 
 @pytest.mark.parametrize("text", OURS.split())
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_an_address_of_our_own_surroundings_is_not_public(text: str) -> None:
     address = address_in(text)
     assert address is not None and not is_public(address)
 
 
 @pytest.mark.parametrize("text", THEIRS.split())
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_an_address_of_a_stranger_is_public(text: str) -> None:
     address = address_in(text)
     assert address is not None and is_public(address)
 
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6) | st.integers(0, 2**125 - 1).map(lambda low: ipaddress.IPv6Address((1 << 125) + low)))
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_nothing_is_public_that_python_knows_to_be_special(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     """Model: `ipaddress`, which knows some of them. Those that stand for an IPv4 address are asked about by that."""
     if isinstance(address, ipaddress.IPv6Address) and (address.sixtofour or address in NAT64):
@@ -66,6 +69,7 @@ def test_nothing_is_public_that_python_knows_to_be_special(address: ipaddress.IP
         ("http://api.example#@evil.example/", "api.example", 80),
     ],
 )
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_host_has_one_spelling(url: str, host: str, port: int) -> None:
     place = parse(url, who="it")
     assert (place.host, place.port) == (host, port)
@@ -113,6 +117,7 @@ def test_a_host_has_one_spelling(url: str, host: str, port: int) -> None:
         "http://*.example/",
     ],
 )
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_url_that_is_written_to_be_misread_is_refused(url: str) -> None:
     with pytest.raises(ArgumentError) as refusal:
         parse(url, who="it")
@@ -122,11 +127,13 @@ def test_a_url_that_is_written_to_be_misread_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "gopher://api.example/", "ftp://api.example/", "FILE:///x", "//api.example/", "/x", "ws://api.example/"]
 )
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_another_scheme_is_not_allowed(url: str) -> None:
     with pytest.raises(PermissionDenied, match="speaks http and https alone"):
         parse(url, who="it")
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_what_is_no_text_is_no_url() -> None:
     with pytest.raises(ArgumentError, match="got a list"):
         parse(["http://api.example"], who="it")
@@ -153,12 +160,14 @@ def test_what_is_no_text_is_no_url() -> None:
         ("net:127.0.0.1", "127.0.0.2:80", False),
     ],
 )
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_permission_allows_its_host_and_no_other(permission: str, place: str, allowed: bool) -> None:
     assert is_permission(permission)
     host, _, port = place.lower().rpartition(":")
     assert Network.of([permission], [permission]).allows(host, int(port)) is allowed
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_what_is_allowed_and_not_asked_for_opens_nothing() -> None:
     assert not Network.of([], ["net:*"]).allows("api.example", 443)
     assert not Network.of(["net:api.example"], []).allows("api.example", 443)
@@ -168,12 +177,14 @@ def test_what_is_allowed_and_not_asked_for_opens_nothing() -> None:
 
 @pytest.mark.parametrize("asked", ["net:127.0.0.1", "net:localhost", "net:db", "net:x.internal", "net:169.254.169.254", "net:[::1]:80"])
 @pytest.mark.parametrize("given", ["net:*", "net:*.internal"])
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_wildcard_gives_nobody_a_place_of_our_own(asked: str, given: str) -> None:
     wide, narrow = NetPermission.parse(given), NetPermission.parse(asked)
     assert wide is not None and narrow is not None and not wide.covers(narrow)
 
 
 @pytest.mark.parametrize("text", ["net:a:0", "net:a:65536", "net:[]", "net:[::g]", "net:a..b", "net:.a", "net:a.*", "net:**"])
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_what_names_no_host_is_no_permission(text: str) -> None:
     assert not is_permission(text)
 
@@ -181,6 +192,7 @@ def test_what_names_no_host_is_no_permission(text: str) -> None:
 SECRETS = {"{{secret:A:1}}": HeldSecret("A", "the value of A"), "{{secret:B:2}}": HeldSecret("B", "{{secret:A:1}}")}
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_secret_is_filled_in_once() -> None:
     filled = http_headers.fill({"x": "a {{secret:A:1}}, {{secret:B:2}}", "y": "{{secret:C:3}}", "z": "plain"}, SECRETS)
     assert filled.items == {"x": "a the value of A, {{secret:A:1}}", "y": "{{secret:C:3}}", "z": "plain"}
@@ -188,6 +200,7 @@ def test_a_secret_is_filled_in_once() -> None:
     assert filled.for_another_origin().items == {"y": "{{secret:C:3}}", "z": "plain"}
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_secret_with_line_breaks_is_refused_without_being_shown() -> None:
     held = {"{{secret:A:1}}": HeldSecret("A", "line\r\nx-injected: 1")}
     with pytest.raises(ArgumentError, match="the secret A") as refusal:
@@ -196,17 +209,20 @@ def test_a_secret_with_line_breaks_is_refused_without_being_shown() -> None:
 
 
 @pytest.mark.parametrize("name", ["x\r\ny", "", "a:b", "a b", "é", "x" * 300, 5])
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_name_of_a_header_is_a_token(name: object) -> None:
     with pytest.raises(ArgumentError):
         http_headers.check({name: "a"}, who="it")
 
 
 @pytest.mark.parametrize("name", ["Host", "CONTENT-LENGTH", "transfer-encoding", "Connection", "Proxy-Authorization", "Upgrade", "Expect"])
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_header_that_is_ours_to_set_is_refused(name: str) -> None:
     with pytest.raises(PermissionDenied, match=rf"it sets the header {name} of a fetch"):
         http_headers.check({name: "evil.example"}, who="it")
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what an address is, and who is let through")
 def test_a_place_says_what_would_allow_it() -> None:
     assert [Place("https", host, port, "/").permission for host, port in (("a.example", 443), ("a.example", 80), ("::1", 443))] == [
         "net:a.example",

@@ -168,6 +168,7 @@ async def test_what_is_no_request_is_refused_by_name(mounted: Mounted, web: Web)
     assert web.heard == []
 
 
+@pytest.mark.one_isolation("inline", "the app's own action, which may fetch what its process may")
 async def test_the_app_itself_may_fetch_what_its_process_may(web: Web) -> None:
     async def look(ctx: ActionCtx) -> str:
         response = await ctx.fetch(web.url("/x"), headers={"accept": "text/html"})

@@ -92,6 +92,7 @@ async def test_a_secret_does_not_appear_in_what_is_logged_or_raised(mounted: Mou
     assert KEY not in caplog.text + printed.out + printed.err + str(failed.value)
 
 
+@pytest.mark.one_isolation("inline", "two lives of one backend: what the host writes down")
 async def test_a_placeholder_stays_the_same_on_the_same_data(tmp_path: Any) -> None:
     from interlock import Backend, QueryCtx
 
@@ -131,6 +132,7 @@ async def test_a_responder_answers_what_the_mount_allows(mounted: Mounted) -> No
                     await courier.action("get", url=url)
 
 
+@pytest.mark.one_isolation("inline", "a component made in the test; those mounted are above, both ways")
 async def test_a_component_on_its_own_needs_its_permissions_too(web: Web) -> None:
     from interlock import ActionCtx
 

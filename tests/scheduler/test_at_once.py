@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
 
 import pytest
 from tests.placed import placed
@@ -68,33 +67,36 @@ def diary() -> Component:
     return component
 
 
-@pytest.mark.parametrize("isolation", ["inline", "sandbox"])
-async def test_it_runs_when_the_function_has_returned_in_the_same_transaction_and_no_job_is_left(isolation: Any) -> None:
-    async with TestBackend(placed(diary), isolation=isolation) as t:
+@pytest.mark.usefixtures("both_isolations")
+async def test_it_runs_when_the_function_has_returned_in_the_same_transaction_and_no_job_is_left() -> None:
+    async with TestBackend(placed(diary)) as t:
         [id] = await t.mutation("plan", text="all")
         assert await t.query("texts") == ["planned", "planned"]  # what it read: all that the function has written
         assert await t.query("state", id=id) is None
         assert await t.finish_scheduled() == []
 
 
+@pytest.mark.one_isolation("inline", "while a call waits for its worker the job may have run")
 async def test_one_that_fails_there_is_undone_and_runs_as_any_other_job() -> None:
-    async with TestBackend(diary()) as t:
+    async with TestBackend(placed(diary)) as t:
         [id] = await t.mutation("plan", text="twice")
         assert (await t.query("texts"), await t.query("state", id=id)) == (["planned"], "pending")
         await t.finish_in_progress()
         assert (await t.query("texts"), await t.query("state", id=id)) == (["planned", "twice"], "success")
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_one_that_needs_more_than_its_limits_runs_after_the_transaction() -> None:
-    async with TestBackend(diary()) as t:
+    async with TestBackend(placed(diary)) as t:
         await t.mutation("plan", text="many")
         assert await t.query("texts") == ["planned"]
         await t.finish_in_progress()
         assert len(await t.query("texts")) == 22
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_what_is_undone_cancelled_or_planned_for_later_does_not_run_at_once() -> None:
-    async with TestBackend(diary()) as t:
+    async with TestBackend(placed(diary)) as t:
         await t.mutation("plan_in_vain")
         assert await t.query("texts") == ["planned", "of the call below"]
         [cancelled] = await t.mutation("plan", text="cancelled", cancel=True)
@@ -104,8 +106,9 @@ async def test_what_is_undone_cancelled_or_planned_for_later_does_not_run_at_onc
         assert (await t.query("texts"))[2:] == ["planned", "planned", "later"]
 
 
+@pytest.mark.one_isolation("inline", "while a call waits for its worker the job may have run")
 async def test_a_transaction_is_made_longer_by_a_few_and_by_none_that_they_plan() -> None:
-    async with TestBackend(diary()) as t:
+    async with TestBackend(placed(diary)) as t:
         ids = await t.mutation("plan", text="x", count=20)
         assert [await t.query("state", id=id) for id in ids] == [None] * 16 + ["pending"] * 4
         await t.finish_in_progress()
@@ -115,14 +118,16 @@ async def test_a_transaction_is_made_longer_by_a_few_and_by_none_that_they_plan(
         assert (await t.query("texts"))[-1] == "the second"
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_an_action_plans_it_as_any_other_job() -> None:
-    async with TestBackend(diary()) as t:
+    async with TestBackend(placed(diary)) as t:
         await t.action("act")
         assert await t.query("texts") == []
         await t.finish_in_progress()
         assert await t.query("texts") == ["of an action"]
 
 
+@pytest.mark.one_isolation("inline", "the app's own functions: a component is told no identity")
 async def test_it_has_no_identity_as_no_job_has_one(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("from interlock import App\n\napp = App()\n")
     (tmp_path / "seeing.py").write_text(

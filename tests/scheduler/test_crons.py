@@ -61,8 +61,9 @@ async def next_time(process: Process) -> float:
     return (job.scheduled_time - START_MS) / 1000
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_an_interval_runs_at_once_and_then_after_every_period() -> None:
-    async with Machine().process(clockwork(every=60)) as process:
+    async with Machine().process(placed(clockwork, every=60)) as process:
         await process.advance(0)
         assert await process.call("ticks") == [0]
         await process.advance(150)
@@ -70,10 +71,11 @@ async def test_an_interval_runs_at_once_and_then_after_every_period() -> None:
         assert [job.scheduled_time - START_MS for job in await process.jobs("success")] == [0, 60_000, 120_000]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_an_expression_runs_at_its_times_on_the_wall_of_its_zone() -> None:
     machine = Machine()
     machine.clock.move_to(datetime(2026, 3, 28, 12, tzinfo=UTC).timestamp() * 1000)
-    component = clockwork(every=None, cron="30 2 * * *", timezone="Europe/Berlin")
+    component = placed(clockwork, every=None, cron="30 2 * * *", timezone="Europe/Berlin")
     async with machine.process(component) as process:
         await process.advance(3 * 86_400)
         found = [datetime.fromtimestamp(job.scheduled_time / 1000, UTC) for job in await process.jobs("success")]
@@ -84,15 +86,17 @@ async def test_an_expression_runs_at_its_times_on_the_wall_of_its_zone() -> None
         ]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_cron_whose_function_raises_goes_on() -> None:
-    async with Machine().process(clockwork(function="fail")) as process:
+    async with Machine().process(placed(clockwork, function="fail")) as process:
         await process.advance(130)
         assert await process.call("ticks") == []
         assert [job.state for job in await process.jobs()] == ["failed", "failed", "failed", "pending"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_cron_calls_with_its_arguments() -> None:
-    async with Machine().process(clockwork(args={"word": "tock"})) as process:
+    async with Machine().process(placed(clockwork, args={"word": "tock"})) as process:
         await process.advance(0)
         assert await process.call("words") == ["tock"]
 
@@ -143,8 +147,9 @@ async def down(machine: Machine, component: Component, *, from_s: float, to_s: f
         ("all", [0, 60, *[630.0] * 9], 660),
     ],
 )
+@pytest.mark.usefixtures("both_isolations")
 async def test_times_missed_while_the_process_was_down(catch_up: CatchUp, ticks: list[float], following: float) -> None:
-    process = await down(Machine(), clockwork(every=60, catch_up=catch_up), from_s=70, to_s=630)
+    process = await down(Machine(), placed(clockwork, every=60, catch_up=catch_up), from_s=70, to_s=630)
     assert await process.call("ticks") == ticks
     assert await next_time(process) == following
     await process.advance(60)
@@ -153,9 +158,10 @@ async def test_times_missed_while_the_process_was_down(catch_up: CatchUp, ticks:
 
 
 @pytest.mark.parametrize(("catch_up", "runs"), [("once", 1), ("skip", 0), ("all", 3)])
+@pytest.mark.usefixtures("both_isolations")
 async def test_times_of_an_expression_missed_while_the_process_was_down(catch_up: CatchUp, runs: int) -> None:
     machine = Machine()
-    component = clockwork(every=None, cron="0 * * * *", catch_up=catch_up)
+    component = placed(clockwork, every=None, cron="0 * * * *", catch_up=catch_up)
     process = await machine.start(component)
     [job] = await process.jobs("pending")
     process.crash()
@@ -175,6 +181,7 @@ async def test_times_of_an_expression_missed_while_the_process_was_down(catch_up
         ("all", [0, 150, 150]),
     ],
 )
+@pytest.mark.one_isolation("inline", "its function waits in the test, or counts in it")
 async def test_runs_do_not_overlap_and_times_missed_meanwhile_follow_the_policy(catch_up: CatchUp, begins: list[float]) -> None:
     """The first run takes 150 s, so it misses the times 60 and 120."""
     component = clockwork(name=None)
@@ -204,6 +211,7 @@ async def test_runs_do_not_overlap_and_times_missed_meanwhile_follow_the_policy(
         assert seen[:3] == begins
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or counts in it")
 async def test_a_cron_whose_action_was_running_at_a_crash_goes_on() -> None:
     machine = Machine()
     component = clockwork(name=None)
@@ -232,6 +240,7 @@ async def test_a_cron_whose_action_was_running_at_a_crash_goes_on() -> None:
         }
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or counts in it")
 async def test_a_cron_whose_running_action_was_cancelled_before_a_crash_goes_on() -> None:
     machine = Machine()
     component = clockwork(name=None)
@@ -257,8 +266,9 @@ async def test_a_cron_whose_running_action_was_cancelled_before_a_crash_goes_on(
         assert runs == [0, 60]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_cancelling_the_next_run_of_a_cron_skips_it() -> None:
-    async with Machine().process(clockwork(every=60)) as process:
+    async with Machine().process(placed(clockwork, every=60)) as process:
         await process.advance(0)
         [job] = await process.jobs("pending")
         await process.call("cancel", job=job.id)
@@ -266,6 +276,7 @@ async def test_cancelling_the_next_run_of_a_cron_skips_it() -> None:
         assert await process.call("ticks") == [0, 120]
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or counts in it")
 async def test_cancelling_a_running_run_of_a_cron_lets_it_go_on_and_plans_the_next() -> None:
     component = clockwork(name=None)
     started, go_on = asyncio.Event(), asyncio.Event()
@@ -292,32 +303,36 @@ async def test_cancelling_a_running_run_of_a_cron_lets_it_go_on_and_plans_the_ne
 # deploys
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_cron_deployed_again_unchanged_keeps_its_next_time() -> None:
-    async with Machine().process(clockwork(every=60)) as process:
+    async with Machine().process(placed(clockwork, every=60)) as process:
         await process.advance(10)
-        await process.deploy(clockwork(every=60))
+        await process.deploy(placed(clockwork, every=60))
         assert await next_time(process) == 60
-        await process.deploy(clockwork(every=60, catch_up="all"))
+        await process.deploy(placed(clockwork, every=60, catch_up="all"))
         assert await next_time(process) == 60
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_cron_with_another_schedule_is_planned_anew() -> None:
-    async with Machine().process(clockwork(every=60)) as process:
+    async with Machine().process(placed(clockwork, every=60)) as process:
         await process.advance(10)
-        await process.deploy(clockwork(every=30))
+        await process.deploy(placed(clockwork, every=30))
         await process.advance(30)
         assert await process.call("ticks") == [0, 10, 40]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_changed_arguments_apply_to_the_next_run() -> None:
-    async with Machine().process(clockwork(args={"word": "old"})) as process:
+    async with Machine().process(placed(clockwork, args={"word": "old"})) as process:
         await process.advance(10)
-        await process.deploy(clockwork(args={"word": "new"}))
+        await process.deploy(placed(clockwork, args={"word": "new"}))
         assert await next_time(process) == 60
         await process.advance(60)
         assert await process.call("words") == ["old", "new"]
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or counts in it")
 async def test_a_cron_that_is_changed_between_the_reading_and_the_running_of_its_job_runs_as_changed() -> None:
     """Its job waits for a slot, so it was read with the old arguments."""
 
@@ -350,18 +365,20 @@ async def test_a_cron_that_is_changed_between_the_reading_and_the_running_of_its
         assert await process.call("words") == ["old", "new"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_removed_cron_runs_no_more_and_a_renamed_one_begins_anew() -> None:
-    async with Machine().process(clockwork(every=60)) as process:
+    async with Machine().process(placed(clockwork, every=60)) as process:
         await process.advance(10)
-        await process.deploy(clockwork(every=60, name="tock"))
+        await process.deploy(placed(clockwork, every=60, name="tock"))
         await process.advance(60)
         assert await process.call("ticks") == [0, 10, 70]
-        await process.deploy(clockwork(name=None))
+        await process.deploy(placed(clockwork, name=None))
         await process.advance(600)
         assert len(await process.call("ticks")) == 3
         assert await process.jobs("pending") == []
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or counts in it")
 async def test_a_cron_that_is_removed_while_its_action_runs_is_not_planned_again() -> None:
     def with_cron(name: str | None) -> Component:
         component = clockwork(name=None)
@@ -384,6 +401,7 @@ async def test_a_cron_that_is_removed_while_its_action_runs_is_not_planned_again
         assert [job.state for job in await process.jobs()] == ["success"]
 
 
+@pytest.mark.one_isolation("inline", "what is mounted and not; a mount's crons run both ways above")
 async def test_the_crons_of_an_unmounted_instance_wait_until_it_is_mounted_again() -> None:
     app = App()
     app.use(clockwork(every=60), isolation="inline")
@@ -398,13 +416,15 @@ async def test_the_crons_of_an_unmounted_instance_wait_until_it_is_mounted_again
         assert await process.call("ticks", "clockwork") == [0, 300, 360]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_day_that_never_comes_is_refused_at_start_and_nothing_is_changed() -> None:
     machine = Machine()
     with pytest.raises(MountError, match=r'cron "tick": .*never comes'):
-        await machine.start(clockwork(every=None, cron="0 0 31 2 *"))
+        await machine.start(placed(clockwork, every=None, cron="0 0 31 2 *"))
     assert (await machine.storage.load()).tables == []
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_arguments_that_are_too_long_are_refused_at_start() -> None:
     with pytest.raises(MountError, match="too long"):
-        await Machine().start(clockwork(args={"word": "x" * 300_000}))
+        await Machine().start(placed(clockwork, args={"word": "x" * 300_000}))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from interlock import AppError, Component, Job
 from interlock.functions.dispatcher import Dispatcher
 from interlock.hooks import Outcome, hookimpl
@@ -39,6 +41,7 @@ async def watched(watcher: Watcher, component: Component) -> Process:
     return process
 
 
+@pytest.mark.one_isolation("inline", "the host tells its plugins, whatever ran")
 async def test_plugins_are_told_of_jobs_when_they_are_planned_and_when_they_have_ended() -> None:
     watcher = Watcher()
     process = await watched(watcher, diary())
@@ -58,6 +61,7 @@ async def test_plugins_are_told_of_jobs_when_they_are_planned_and_when_they_have
     await process.stop()
 
 
+@pytest.mark.one_isolation("inline", "the host tells its plugins, whatever ran")
 async def test_plugins_hear_nothing_of_jobs_that_were_never_planned() -> None:
     watcher = Watcher()
     process = await watched(watcher, diary())

@@ -81,8 +81,12 @@ def diary() -> Component:
     return component
 
 
+DIARY = placed(diary)
+
+
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_job_runs_when_it_is_due_and_not_before() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         await process.call("plan", seconds=10, text="ten")
         await process.advance(9.999)
         assert await process.call("texts") == []
@@ -90,24 +94,27 @@ async def test_a_job_runs_when_it_is_due_and_not_before() -> None:
         assert await process.call("texts") == ["ten"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_job_without_delay_runs_after_the_commit_that_planned_it() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=0, text="now")
         await process.scheduler.wait_idle()
         assert await process.call("texts") == ["now"]
         assert await process.call("state_of", job=job) == "success"
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_jobs_run_in_the_order_due() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         for seconds in (3, 1, 2):
             await process.call("plan", seconds=seconds, text=str(seconds))
         await process.advance(5)
         assert await process.call("texts") == ["1", "2", "3"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_job_of_a_transaction_that_is_undone_was_never_planned() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         with pytest.raises(AppError):
             await process.call("plan_and_fail", text="gone")
         await process.call("plan_in_vain", text="gone")
@@ -116,10 +123,11 @@ async def test_a_job_of_a_transaction_that_is_undone_was_never_planned() -> None
         assert len(await process.jobs()) == 1
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_one_mount_has_so_many_pending_jobs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PENDING_MAX", 10)
     machine = Machine()
-    async with machine.process(diary()) as process:
+    async with machine.process(DIARY) as process:
         planned = [await process.call("plan", seconds=10 * at, text=str(at)) for at in range(1, 11)]
         with pytest.raises(LimitExceeded, match="jobs_pending exceeded: 11 of at most 10"):
             await process.call("plan", seconds=5, text="one too many")
@@ -129,7 +137,7 @@ async def test_one_mount_has_so_many_pending_jobs_and_no_more(monkeypatch: pytes
             await process.call("plan", seconds=5, text="one too many")
         await process.call("cancel", job=planned[-1])
         await process.call("plan", seconds=5, text="in its place")
-    async with machine.process(diary()) as process:
+    async with machine.process(DIARY) as process:
         await process.scheduler.wait_idle()
         with pytest.raises(LimitExceeded):
             await process.call("plan", seconds=5, text="one too many")
@@ -143,6 +151,7 @@ async def test_one_mount_has_so_many_pending_jobs_and_no_more(monkeypatch: pytes
         assert process.scheduler.jobs.pending == {"": 0}
 
 
+@pytest.mark.one_isolation("inline", "its function is made in the test; the bound is the host's")
 async def test_jobs_that_breed_end_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PENDING_MAX", 300)
     component = Component("bomb")
@@ -160,15 +169,17 @@ async def test_jobs_that_breed_end_at_the_limit(monkeypatch: pytest.MonkeyPatch)
         assert {type(ran.error) for ran in process.ran} == {type(None), LimitExceeded}
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_an_action_plans_at_once() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         await process.call("plan_from_action", text="by an action")
         await process.scheduler.wait_idle()
         assert await process.call("texts") == ["by an action"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_time_in_the_past_runs_at_once_and_is_shown_as_asked() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan_at", when=START_MS - 5_000, text="late")
         await process.scheduler.wait_idle()
         assert await process.call("texts") == ["late"]
@@ -176,8 +187,9 @@ async def test_a_time_in_the_past_runs_at_once_and_is_shown_as_asked() -> None:
         assert found is not None and found.scheduled_time == START_MS - 5_000
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_job_shows_what_it_calls_with_which_arguments() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=10, text="ten")
         found = await process.job(job)
         assert found is not None
@@ -188,8 +200,9 @@ async def test_a_job_shows_what_it_calls_with_which_arguments() -> None:
         assert [(found.id, found.state) for found in await process.jobs()] == [(job, "success")]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_mutation_that_raises_leaves_its_job_failed_and_nothing_else() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=1, text="x", function="fail")
         await process.advance(3600)
         assert await process.call("texts") == []
@@ -199,6 +212,7 @@ async def test_a_mutation_that_raises_leaves_its_job_failed_and_nothing_else() -
         assert len(process.ran) == 1
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_a_job_with_wrong_arguments_is_refused_when_planned() -> None:
     component = diary()
     async with Machine().process(component) as process:
@@ -210,8 +224,9 @@ async def test_a_job_with_wrong_arguments_is_refused_when_planned() -> None:
             await process.dispatcher.run(wrong, caller=process.caller)
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_more_jobs_than_a_transaction_may_plan_are_refused() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         with pytest.raises(LimitExceeded, match="functions_scheduled"):
             await process.call("plan_many", count=1_001)
         await process.call("plan_many", count=1_000)
@@ -219,8 +234,9 @@ async def test_more_jobs_than_a_transaction_may_plan_are_refused() -> None:
         assert len(await process.call("texts")) == 1_000
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_arguments_larger_than_a_document_arrive_whole() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         text = "ä" * 1_000_000
         component_text: list[Any] = []
         process.scheduler.watchers.append(lambda ran: component_text.append(ran.job.args["text"]))
@@ -238,8 +254,9 @@ async def test_arguments_larger_than_a_document_arrive_whole() -> None:
 # cancelling
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_cancelled_job_never_runs() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=10, text="never")
         await process.call("cancel", job=job)
         await process.advance(60)
@@ -247,8 +264,9 @@ async def test_a_cancelled_job_never_runs() -> None:
         assert await process.call("state_of", job=job) == "canceled"
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_cancelling_what_has_ended_or_is_gone_does_nothing() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=0, text="done")
         await process.advance(0)
         await process.call("cancel", job=job)
@@ -257,8 +275,9 @@ async def test_cancelling_what_has_ended_or_is_gone_does_nothing() -> None:
         await process.call("cancel", job=job)
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_cancelling_is_undone_with_its_transaction() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=10, text="still")
         with pytest.raises(AppError):
             await process.call("cancel_and_fail", job=job)
@@ -268,12 +287,14 @@ async def test_cancelling_is_undone_with_its_transaction() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "function://x"])
+@pytest.mark.usefixtures("both_isolations")
 async def test_what_is_no_job_cannot_be_cancelled(text: str) -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         with pytest.raises(ScheduleError, match="no job of this instance"):
             await process.call("cancel", job=text)
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_a_mutation_cannot_cancel_the_job_that_runs_it() -> None:
     component = diary()
     seen: list[Any] = []
@@ -297,6 +318,7 @@ async def test_a_mutation_cannot_cancel_the_job_that_runs_it() -> None:
         assert found.error is not None and "cancel itself" in (str(process.ran[0].error))
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_what_a_cancelled_running_action_plans_is_cancelled_from_birth() -> None:
     component = diary()
     started, go_on = asyncio.Event(), asyncio.Event()
@@ -333,6 +355,7 @@ async def test_what_a_cancelled_running_action_plans_is_cancelled_from_birth() -
         }
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_a_running_action_may_cancel_itself_through_a_mutation() -> None:
     component = diary()
 
@@ -353,6 +376,7 @@ async def test_a_running_action_may_cancel_itself_through_a_mutation() -> None:
         assert await process.call("texts") == []
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_a_job_that_is_cancelled_while_its_mutation_runs_does_not_run() -> None:
     """The cancelling commit conflicts with the run, which then finds its job cancelled."""
     component = diary()
@@ -382,6 +406,7 @@ async def test_a_job_that_is_cancelled_while_its_mutation_runs_does_not_run() ->
 # as often as promised
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_a_conflicting_mutation_job_runs_until_it_stands_and_counts_once() -> None:
     component = Component("counter", schema=Schema(counts=Table({"n": int})))
     runs = 0
@@ -415,6 +440,7 @@ async def test_a_conflicting_mutation_job_runs_until_it_stands_and_counts_once()
         assert {found.state for found in await process.jobs()} == {"success"}
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_after_a_crash_a_running_action_is_failed_and_a_running_mutation_runs_again() -> None:
     machine = Machine()
     component = diary()
@@ -454,17 +480,19 @@ async def test_after_a_crash_a_running_action_is_failed_and_a_running_mutation_r
         assert await process.call("texts") == ["mutation"]
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_pending_job_outlives_its_process() -> None:
     machine = Machine()
-    process = await machine.start(diary())
+    process = await machine.start(DIARY)
     await process.call("plan", seconds=10, text="later")
     process.crash()
     machine.clock.move_to(START_MS + 60_000)
-    async with machine.process(diary()) as process:
+    async with machine.process(DIARY) as process:
         await process.scheduler.wait_idle()
         assert await process.call("texts") == ["later"]
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_an_action_that_runs_when_the_backend_stops_is_failed_at_once() -> None:
     machine = Machine()
     component = diary()
@@ -487,6 +515,7 @@ async def test_an_action_that_runs_when_the_backend_stops_is_failed_at_once() ->
         assert found is not None and (found.state, found.error) == ("failed", "The backend was stopped while it ran.")
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_an_action_that_ends_while_the_backend_stops_with_grace_succeeds() -> None:
     component = diary()
     started, go_on = asyncio.Event(), asyncio.Event()
@@ -510,6 +539,7 @@ async def test_an_action_that_ends_while_the_backend_stops_with_grace_succeeds()
         assert await process.call("state_of", job=job) == "success"
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_a_function_that_is_gone_when_its_job_is_due_leaves_it_failed() -> None:
     machine = Machine()
     async with machine.process(diary()) as process:
@@ -522,6 +552,7 @@ async def test_a_function_that_is_gone_when_its_job_is_due_leaves_it_failed() ->
         assert found.error is not None and "Could not find" in found.error
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_a_handle_of_a_job_is_looked_at_again_when_the_job_is_due() -> None:
     component = diary()
 
@@ -549,8 +580,9 @@ async def test_a_handle_of_a_job_is_looked_at_again_when_the_job_is_due() -> Non
 # looking
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_who_looks_at_a_job_is_told_when_it_changes() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=10, text="ten")
         woken: list[None] = []
         live = process.dispatcher.live_query("state_of", {"job": job}, caller=process.caller, wake=lambda: woken.append(None))
@@ -569,8 +601,9 @@ async def test_who_looks_at_a_job_is_told_when_it_changes() -> None:
         assert await state() is None
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_finished_job_is_kept_for_its_time_and_then_removed() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=0, text="x")
         await process.advance(7 * 86_400 - 1)
         assert await process.call("state_of", job=job) == "success"
@@ -578,8 +611,9 @@ async def test_a_finished_job_is_kept_for_its_time_and_then_removed() -> None:
         assert await process.call("state_of", job=job) is None
 
 
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_cancelled_job_is_kept_and_removed_like_any_other() -> None:
-    async with Machine().process(diary()) as process:
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=3600, text="x")
         await process.advance(1)
         await process.call("cancel", job=job)
@@ -589,6 +623,7 @@ async def test_a_cancelled_job_is_kept_and_removed_like_any_other() -> None:
         assert await process.call("state_of", job=job) is None
 
 
+@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
 async def test_many_old_jobs_are_removed_in_several_transactions() -> None:
     async with Machine().process(diary()) as process:
         await process.call("plan_many", count=900)
@@ -629,6 +664,7 @@ async def test_jobs_of_an_unmounted_instance_wait_until_it_is_mounted_again() ->
         assert await process.call("texts", "one") == ["parked"]
 
 
+@pytest.mark.one_isolation("inline", "slots of the host; its functions wait in the test")
 async def test_no_instance_waits_for_the_long_jobs_of_another() -> None:
     hog = Component("hog")
     never = asyncio.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,10 +39,12 @@ def begun(rounds: Rounds, is_busy: bool = False, now: float = 0.0) -> list[str]:
     return found
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_instances_take_turns() -> None:
     assert taken(rounds(10, lanes(a=3, b=3, c=1))) == ["a0", "b0", "c0", "a1", "b1", "a2", "b2"]
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_there_are_no_more_than_the_slots() -> None:
     made = lanes(a=100)
     turns = rounds(8, made)
@@ -51,6 +54,7 @@ def test_there_are_no_more_than_the_slots() -> None:
     assert len(taken(turns)) == 1
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_a_slot_is_kept_for_every_instance_that_runs_none() -> None:
     made = lanes(a=100, b=0, c=0)
     turns = rounds(8, made)
@@ -59,11 +63,13 @@ def test_a_slot_is_kept_for_every_instance_that_runs_none() -> None:
     assert taken(turns) == ["b0"]  # the last one is kept for c
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_at_most_half_of_the_slots_are_kept() -> None:
     made = lanes(a=100, **{f"idle{at}": 0 for at in range(50)})
     assert len(taken(rounds(8, made))) == 4
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_of_one_mount_a_few_jobs_are_begun_at_a_time_whatever_slots_there_are() -> None:
     made = lanes(**{"a": 100, "a/child": 100, "b": 1})
     turns = rounds(64, made)
@@ -73,15 +79,18 @@ def test_of_one_mount_a_few_jobs_are_begun_at_a_time_whatever_slots_there_are() 
     assert len(begun(turns)) == 1
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_while_the_app_is_busy_with_its_own_they_are_fewer() -> None:
     made = lanes(a=100, b=100)
     assert begun(rounds(64, made), is_busy=True) == ["a0", "b0", "a1", "b1"]
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_the_jobs_of_the_app_itself_have_no_such_bound() -> None:
     assert len(begun(rounds(64, lanes(**{"": 100})), is_busy=True)) == 64
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_a_mount_that_floods_rests_while_the_app_is_busy() -> None:
     made = lanes(a=100, **{"a/child": 100})
     for lane in made.values():
@@ -100,6 +109,7 @@ def test_a_mount_that_floods_rests_while_the_app_is_busy() -> None:
     assert len(begun(turns, is_busy=False, now=3.0)) == 16  # nobody is kept waiting for
 
 
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_a_job_that_was_taken_is_not_taken_twice() -> None:
     lane = Lane("a", 0)
     lane.add([{"_id": "1"}, {"_id": "2"}])
@@ -109,6 +119,7 @@ def test_a_job_that_was_taken_is_not_taken_twice() -> None:
 
 
 @given(counts=st.lists(st.integers(0, 30), min_size=1, max_size=6), slots=st.integers(1, 12), ends=st.data())
+@pytest.mark.one_isolation("inline", "no component runs: whose turn is next")
 def test_every_job_gets_its_turn_and_nobody_waits_for_ever(counts: list[int], slots: int, ends: st.DataObject) -> None:
     """Whatever ends when: all jobs run, never more at once than there are slots, those of one instance in order."""
     made = lanes(**{f"i{at}": count for at, count in enumerate(counts)})

@@ -84,6 +84,7 @@ def times(schedule: Schedule, start: float, end: float) -> list[float]:
 
 @settings(max_examples=40, deadline=None)
 @given(change=st.sampled_from(CHANGES), minute=minutes, hour=hours, day=days, weekday=weekdays, offset=st.integers(0, 1439))
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_a_cron_expression_names_the_same_times_as_asking_every_minute(
     change: tuple[str, datetime], minute: str, hour: str, day: str, weekday: str, offset: int
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_cron_expression_names_the_same_times_as_asking_every_minute(
     assert times(CronExpression(expression, zone), at(start) - 1, at(end)) == expected
 
 
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_a_daily_time_that_the_clock_leaps_over_runs_at_the_jump() -> None:
     schedule = CronExpression("30 2 * * *", "Europe/Berlin")
     before = at(datetime(2026, 3, 28, 12, tzinfo=UTC))
@@ -105,6 +107,7 @@ def test_a_daily_time_that_the_clock_leaps_over_runs_at_the_jump() -> None:
     ]
 
 
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_a_daily_time_that_the_clock_repeats_runs_once() -> None:
     schedule = CronExpression("30 2 * * *", "Europe/Berlin")
     before = at(datetime(2026, 10, 24, 12, tzinfo=UTC))
@@ -115,16 +118,19 @@ def test_a_daily_time_that_the_clock_repeats_runs_once() -> None:
 
 
 @pytest.mark.parametrize("day", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_every_quarter_of_an_hour_stays_so_when_the_clock_changes(day: datetime) -> None:
     found = times(CronExpression("*/15 * * * *", "Europe/Berlin"), at(day), at(day) + 86_400_000)
     assert {later - earlier for earlier, later in itertools.pairwise(found)} == {15 * 60_000.0}
 
 
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_a_rare_date_is_found_years_ahead() -> None:
     schedule = CronExpression("0 0 29 2 *")
     assert schedule.after(at(datetime(2026, 1, 1, tzinfo=UTC))) == at(datetime(2028, 2, 29, tzinfo=UTC))
 
 
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_a_new_interval_runs_at_once_and_a_new_expression_at_its_next_time() -> None:
     now = at(datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC))
     assert Interval(60).first(now) == now
@@ -136,6 +142,7 @@ def test_a_new_interval_runs_at_once_and_a_new_expression_at_its_next_time() -> 
     start=st.floats(0, 4e12),
     passed=st.floats(0, 1e9),
 )
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_going_on_from_an_interval_keeps_its_grid_and_is_later(seconds: float, start: float, passed: float) -> None:
     schedule = Interval(seconds)
     following = schedule.after_all(start, start + passed)
@@ -144,6 +151,7 @@ def test_going_on_from_an_interval_keeps_its_grid_and_is_later(seconds: float, s
     assert abs(steps - round(steps)) < 1e-3 or seconds < 1
 
 
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_going_on_before_the_next_time_keeps_it() -> None:
     assert Interval(60).after_all(10_000, 9_999) == 10_000
     daily = CronExpression("0 3 * * *")
@@ -152,6 +160,7 @@ def test_going_on_before_the_next_time_keeps_it() -> None:
     assert daily.after_all(three, three) == three + 86_400_000
 
 
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_six_fields_begin_with_the_second() -> None:
     start, berlin = at(datetime(2026, 2, 27, 22, 59, 50, tzinfo=UTC)), "Europe/Berlin"
     assert times(CronExpression("*/20 * * * * *"), start, start + 70_000) == [start + passed for passed in (10_000, 30_000, 50_000)]
@@ -163,6 +172,7 @@ def test_six_fields_begin_with_the_second() -> None:
     assert twice.after(first) == at(datetime(2026, 10, 26, 1, 30, 15, tzinfo=UTC))
 
 
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_the_last_day_of_a_month_is_l() -> None:
     last = CronExpression("0 0 L * *")
     found, moment = [], at(datetime(2027, 12, 31, tzinfo=UTC))
@@ -191,6 +201,7 @@ def test_the_last_day_of_a_month_is_l() -> None:
         ({"every": 1, "catch_up": "never"}, "catch_up must be"),
     ],
 )
+@pytest.mark.one_isolation("inline", "no component runs: when a cron is due")
 def test_a_cron_that_cannot_be_is_refused_with_the_reason(wrong: dict[str, object], says: str) -> None:
     given_fields: dict[str, object] = {"every": None, "cron": None, "timezone": "UTC", "catch_up": "once", **wrong}
     with pytest.raises(ValueError, match=says):

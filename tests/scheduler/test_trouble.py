@@ -36,6 +36,7 @@ def machine_with_disk() -> tuple[Machine, FullDisk]:
     return machine, disk
 
 
+@pytest.mark.one_isolation("inline", "the storage or the process of the host fails, at a chosen turn of its loop")
 async def test_mutation_jobs_wait_while_storage_refuses_and_run_once_when_it_is_back() -> None:
     machine, disk = machine_with_disk()
     async with machine.process(diary()) as process:
@@ -51,6 +52,7 @@ async def test_mutation_jobs_wait_while_storage_refuses_and_run_once_when_it_is_
         assert {job.state for job in await process.jobs()} == {"success"}
 
 
+@pytest.mark.one_isolation("inline", "the storage or the process of the host fails, at a chosen turn of its loop")
 async def test_a_clock_that_is_set_back_while_jobs_wait_for_storage_does_not_make_them_wait_longer() -> None:
     machine, disk = machine_with_disk()
     async with machine.process(diary()) as process:
@@ -70,6 +72,7 @@ async def test_a_clock_that_is_set_back_while_jobs_wait_for_storage_does_not_mak
         assert await process.call("texts") == ["late", "early"]
 
 
+@pytest.mark.one_isolation("inline", "the storage or the process of the host fails, at a chosen turn of its loop")
 async def test_an_action_that_ended_while_storage_refused_is_marked_when_it_is_back_and_not_run_again() -> None:
     machine, disk = machine_with_disk()
     component = diary()
@@ -100,6 +103,7 @@ async def test_an_action_that_ended_while_storage_refused_is_marked_when_it_is_b
         assert runs == 1
 
 
+@pytest.mark.one_isolation("inline", "the storage or the process of the host fails, at a chosen turn of its loop")
 async def test_jobs_of_a_commit_that_was_taken_back_never_run() -> None:
     machine, disk = machine_with_disk()
     async with machine.process(diary()) as process:
@@ -150,6 +154,7 @@ def ledger(ran: Counter[str]) -> Component:
 
 
 @pytest.mark.parametrize("kind", ["mutation", "action"])
+@pytest.mark.one_isolation("inline", "the storage or the process of the host fails, at a chosen turn of its loop")
 async def test_a_crash_at_any_turn_of_the_loop_leaves_no_job_run_twice_and_none_forgotten(kind: str) -> None:
     outcomes: set[tuple[int, int, Any]] = set()
     for turns in range(60):
@@ -190,6 +195,7 @@ steps = st.lists(
 
 @settings(max_examples=60)
 @given(steps=steps)
+@pytest.mark.one_isolation("inline", "the storage or the process of the host fails, at a chosen turn of its loop")
 async def test_mutations_run_exactly_once_and_actions_at_most_once_wherever_the_process_crashes(steps: list[tuple[str, str, int]]) -> None:
     """Model: what was planned and not cancelled. A crash comes after so many turns of the loop, in the middle of whatever runs."""
     machine, ran = Machine(), Counter[str]()
@@ -235,6 +241,7 @@ async def state_of(process: Process, job: str) -> Any:
     return None if found is None else found.state
 
 
+@pytest.mark.one_isolation("inline", "the storage or the process of the host fails, at a chosen turn of its loop")
 async def test_a_commit_costs_nothing_more_however_many_jobs_are_pending() -> None:
     """Counted, not timed: commits look at no pending job, and reading ahead looks at those that are due."""
     component = diary()
