@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,6 +70,25 @@ async def test_calls_side_by_side_do_not_pay_for_each_other() -> None:
     async with running(Limits(cpu=0.4)) as app:
         at = app.component("spender")
         await asyncio.gather(*[at.query("burn", rounds=300_000 + n) for n in range(60)])
+
+
+async def test_a_worker_that_runs_for_long_lets_others_go_first_until_it_rests() -> None:
+    async with running(None) as app:
+        at = app.component("spender")
+        pool = (await app.opened()).dispatcher.runners.pool("spender")
+        assert pool is not None
+        await at.query("echo")
+        [pid] = pool.pids
+        usual = os.getpriority(os.PRIO_PROCESS, pid)
+        burning = asyncio.ensure_future(at.query("burn", rounds=3_000_000))
+        seen = set()
+        while not burning.done():
+            seen.add(os.getpriority(os.PRIO_PROCESS, pid))
+            await asyncio.sleep(0.005)
+        await burning
+        assert seen == {usual, usual + 5}
+        await at.query("echo", value=1)
+        assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in pool.pids] == [usual]  # itself, or one in its place
 
 
 @pytest.mark.parametrize("how", ["plain", "gathered", "regex"])
