@@ -536,6 +536,7 @@ async def test_concurrent_adds_to_one_shard_conflict_and_none_is_lost() -> None:
         assert await t.run(lambda ctx: counter.count(ctx, "beans")) == 10
 
 
+@pytest.mark.one_isolation("inline", "what a worker did from memory is done again on what stands at its commit: it conflicts with nobody")
 async def test_two_concurrent_adds_conflict_about_once_in_as_many_times_as_there_are_shards() -> None:
     async with TestBackend(app()) as t:
         conflicts = 0
