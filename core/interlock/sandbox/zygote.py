@@ -38,7 +38,7 @@ _PRELOADED = (
 _KEPT = ("interlock.sdk.schedule", "croniter", "dateutil", "six")
 _WORKER = "interlock.sandbox.worker"
 # As `python -I`, but with a hash seed: the order of a set of strings is the same in every worker.
-_NICER = 5
+_NICEST = 19
 _FLAGS = ("-s", "-P", "-S")
 
 
@@ -73,6 +73,7 @@ class Spawned:
         self._pid_there: int | None = None  # the number by which the zygote knows it
         self._killed = False
         self._resident_at_start = 0
+        self._nice = 0  # before it was put behind
         self._unread = b""
 
     def read_status(self) -> None:
@@ -134,19 +135,22 @@ class Spawned:
     def stand_behind(self) -> bool:
         """Let every other process go first from now on, where the system has a way to say so.
 
-        Nicer than it is anyway, and without preempting anybody: beside who wants the whole processor it still has a tenth of it.
+        As nice as can be, and without preempting anybody: beside who wants the whole processor it still has some of it.
         """
-        return self._stand(getattr(os, "SCHED_BATCH", None), _NICER)
+        if self.pid is not None and self.exit is None:
+            with suppress(OSError):
+                self._nice = os.getpriority(os.PRIO_PROCESS, self.pid)
+        return self._stand(getattr(os, "SCHED_BATCH", None), _NICEST)
 
     def stand_as_before(self) -> bool:
         """False where it was put behind for good: only a privileged process may bring another one back."""
-        return self._stand(getattr(os, "SCHED_OTHER", None), -_NICER)
+        return self._stand(getattr(os, "SCHED_OTHER", None), self._nice)
 
-    def _stand(self, policy: int | None, nicer: int) -> bool:
+    def _stand(self, policy: int | None, nice: int) -> bool:
         if policy is None or self.pid is None or self.exit is not None:
             return False
         try:
-            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, self.pid) + nicer)
+            os.setpriority(os.PRIO_PROCESS, self.pid, nice)
             os.sched_setscheduler(self.pid, policy, os.sched_param(0))
         except OSError:
             return False
