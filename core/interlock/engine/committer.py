@@ -94,14 +94,7 @@ class Committer:
         """`commit` where neither a deploy nor somebody's turn is in the way; else None, and `commit` waits for them."""
         if self.is_held or self.turns.active:
             return None
-        if self.fatal is not None or self.unavailable is not None:
-            self.check_open()
-        transaction._check_snapshot()
-        log = self._log
-        if transaction.snapshot != log.validated:
-            conflict = log.find_conflict(transaction.read_set, transaction.snapshot)
-            if conflict is not None:
-                raise Lost(conflict)
+        self._check(transaction)
         return self._place(transaction, source)
 
     async def commit(self, transaction: Transaction, turn: Turn | None, source: str, deadline_ms: float) -> LogEntry:
@@ -109,15 +102,8 @@ class Committer:
         while True:
             if self.is_held:
                 await self._wait_released()
-            if self.fatal is not None or self.unavailable is not None:
-                self.check_open()
             # No await from here to the append: another commit could come in between, unseen by the check.
-            transaction._check_snapshot()
-            log = self._log
-            if transaction.snapshot != log.validated:
-                conflict = log.find_conflict(transaction.read_set, transaction.snapshot)
-                if conflict is not None:
-                    raise Lost(conflict)
+            self._check(transaction)
             if self.turns.active:
                 planned = LogEntry(0, transaction.writes(), source, None, transaction.new_tables, self._catalog.by_index.get)
                 ahead = self.turns.holding_up(planned, turn)
@@ -127,6 +113,17 @@ class Committer:
                         raise Lost(planned)
                     continue
             return self._place(transaction, source)
+
+    def _check(self, transaction: Transaction) -> None:
+        """Raise what keeps it out, or Lost to whoever has written what it read."""
+        if self.fatal is not None or self.unavailable is not None:
+            self.check_open()
+        transaction._check_snapshot()
+        log = self._log
+        if transaction.snapshot != log.validated:
+            conflict = log.find_conflict(transaction.read_set, transaction.snapshot)
+            if conflict is not None:
+                raise Lost(conflict)
 
     def _place(self, transaction: Transaction, source: str) -> LogEntry:
         new_tables = transaction.new_tables

@@ -37,8 +37,8 @@ _PRELOADED = (
 # What few components need of `interlock`, with what that needs: each worker imports it when it does.
 _KEPT = ("interlock.sdk.schedule", "croniter", "dateutil", "six")
 _WORKER = "interlock.sandbox.worker"
-# As `python -I`, but with a hash seed: the order of a set of strings is the same in every worker.
 _NICEST = 19
+# As `python -I`, but with a hash seed: the order of a set of strings is the same in every worker.
 _FLAGS = ("-s", "-P", "-S")
 
 
