@@ -687,12 +687,13 @@ async def test_a_result_that_is_too_large_is_an_error(scene: Scene, name: str) -
 
 
 GROWN = """
-import gc, json, resource, sys
+import gc, json, os, sys
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 gc.disable()
 text = sys.stdin.buffer.read()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = resident()
 built = json.loads(text)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(resident() - before)
 """
 """The canary: by how much a host grows that builds it. In an interpreter of its own, which has no room left from before."""
 
