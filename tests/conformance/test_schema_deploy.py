@@ -37,6 +37,13 @@ async def add_slowly(ctx: MutationCtx, n: Any) -> None:
 
 
 @query
+async def all_slowly(ctx: QueryCtx) -> list[Any]:
+    has_written.set()
+    await may_end.wait()
+    return [row["n"] for row in await ctx.db.query("notes").collect()]
+
+
+@query
 async def all(ctx: QueryCtx) -> list[Any]:
     return [row["n"] for row in await ctx.db.query("notes").collect()]
 
@@ -106,6 +113,22 @@ async def test_033_a_write_that_only_the_old_schema_allows_does_not_get_past_a_d
         with pytest.raises(SchemaError):
             await writing
         assert await backend.query("notes:all") == [1]
+
+
+@pytest.mark.parametrize("is_watched", [False, True], ids=["asked once", "watched"])
+async def test_033_a_query_that_a_deploy_comes_in_between_is_answered(write_app: WriteApp, is_watched: bool) -> None:
+    """Asked once by the code that it began with; who watches is shown what the new code says, and nothing else."""
+    async with Backend(write_app({"notes": NOTES, "schema": schema("int")}), data=":memory:") as backend:
+        await backend.mutation("notes:add", n=1)
+        notes = sys.modules["conformance_app.notes"]
+        asked = anext(backend.subscribe("notes:all_slowly")) if is_watched else backend.query("notes:all_slowly")
+        asking = asyncio.ensure_future(asked)  # type: ignore[arg-type]
+        await notes.has_written.wait()
+        await backend.mutation("notes:add", n=2)
+        write_app({"notes": NOTES.replace("    await may_end.wait()\n    return [row", "    return [-row"), "schema": schema("int", "new")})
+        await backend.reload()
+        notes.may_end.set()
+        assert await asking == ([-1] if is_watched else [1])
 
 
 async def test_034_one_deploy_changes_an_index_for_another(write_app: WriteApp) -> None:

@@ -161,6 +161,38 @@ async def test_a_mutation_that_began_before_a_deploy_runs_again_after_it() -> No
         assert plain(await read(engine, "by_a")) == [{"a": 2}]
 
 
+async def test_a_query_that_began_before_a_deploy_runs_again_at_the_same_place(is_cold: bool) -> None:
+    """Who asked keeps the place pinned, so there is nothing to refuse: also where a commit came between, and by an index made since."""
+    async with open_engine(TableSpec("", "items"), is_cold=is_cold) as engine:
+        [kept, gone] = await put(engine, {"a": 1}, {"a": 2})
+        place = engine.durable
+        engine.log.pin(place)
+        runs = 0
+
+        async def change(tx: Transaction) -> None:
+            table = tx.table("", "items")
+            assert table is not None
+            tx.insert(table, {"a": 3})
+            await tx.patch(table, kept, {"a": 4})
+            await tx.delete(table, gone)
+
+        async def run(tx: Transaction) -> list[dict[str, Any]]:
+            nonlocal runs
+            runs += 1
+            table = tx.table("", "items")
+            assert table is not None
+            if runs == 1:
+                await engine.mutate(change, label="change")
+                await engine.deploy([TableSpec("", "items", indexes={"by_a": ("a",)})])
+            return await tx.scan(table.indexes["by_creation_time" if runs == 1 else "by_a"], ALL, False, None)
+
+        try:
+            assert plain((await engine.query(run, at=place)).value) == [{"a": 1}, {"a": 2}]
+        finally:
+            engine.log.unpin(place)
+        assert plain(await read(engine, "by_a")) == [{"a": 3}, {"a": 4}]
+
+
 @pytest.mark.parametrize("memory_bytes", [-1, 1 << 30], ids=["cold", "hot"])
 async def test_creation_times_go_up_over_a_start_under_a_clock_that_stands(memory_bytes: int) -> None:
     """A float of milliseconds takes larger steps than commit timestamps do."""

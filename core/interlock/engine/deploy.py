@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from interlock.engine.catalog import BY_CREATION_TIME, BY_ID, Index, Table, TableSpec
 from interlock.engine.key_map import KeyMap
 from interlock.errors import SchemaError, StorageUnavailable
-from interlock.storage.protocol import CatalogChange, IndexRecord, Interval, NothingWritten, TableRecord
+from interlock.storage.protocol import CatalogChange, Entry, IndexRecord, Interval, NothingWritten, TableRecord
 from interlock.values import Mismatch, compile_validator, is_subset, pack, unpack
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ class Deploy:
             catalog.by_index[record.number] = table.add_index(record)
             if table.memory is not None:
                 table.memory.entries[record.number] = KeyMap(filled.get(record.number, {}))
+            _index_history(table, catalog.by_index[record.number])
         for number, id, packed in self._documents:
             memory = catalog.by_number[number].memory
             if memory is not None:
@@ -225,6 +226,15 @@ class Deploy:
             return
         self._engine.epoch += 1
         self._engine.live.forget_all()
+
+
+def _index_history(table: Table, index: Index) -> None:
+    """Let snapshots from before be read by a new index: the writes since then say what they did to it."""
+    for _, writes in table.recent:
+        for write in writes:
+            old, new = (None if packed is None else index.key_of(unpack(packed)) for packed in (write.old, write.new))
+            if write.table == table.number and old != new:
+                write.entries = [*write.entries, Entry(index.number, old, new)]
 
 
 def _validator_text(spec: TableSpec) -> str:

@@ -324,7 +324,10 @@ class Engine:
         at: int | None = None,
         limits: Limits | None = None,
     ) -> Outcome[T]:
-        """Run a query on what is on disk: the newest durable snapshot, or the place `at`, which the caller keeps pinned."""
+        """Run a query on what is on disk: the newest durable snapshot, or the place `at`, which the caller keeps pinned.
+
+        A deploy that comes between makes it run again, at the same place. Raises what `run` raises; StorageUnavailable.
+        """
         log = self.log
         while True:
             snapshot = log.durable if at is None else at
@@ -342,7 +345,7 @@ class Engine:
                     raise SnapshotGone
                 return Outcome(value, log.ts_at(snapshot), snapshot, transaction.read_set)
             except SnapshotGone:
-                if at is not None:
+                if at is not None and transaction.epoch == self.epoch:
                     raise StorageUnavailable("The snapshot that was asked for is no longer kept.", "Ask for a newer one.") from None
             finally:
                 log.unpin(snapshot)

@@ -53,6 +53,10 @@ class LiveQuery:
         if watch is None:
             return Entry(None, self._refusal, ReadSet(), place, self._engine.log.ts_at(place))
         entry = await watch.at(place)
+        if self._watch is not watch:
+            watch.close()
+            is_renewed = self._watch is not None or self._refusal is not None
+            return await self.at(place) if is_renewed else entry  # the code has changed meanwhile
         result: Any = entry.value
         if entry.error is None and result.journal != self.journal:
             # From here on the pages end where this run ended them: that is another key, which this result already answers.
