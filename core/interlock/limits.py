@@ -67,6 +67,13 @@ _ROWS = (
         "scheduler",
         "jobs of one mount that are planned and have not run; about, for it is looked up and not locked",
     ),
+    Limit(
+        "jobs_finished",
+        1_000_000,
+        "count",
+        "scheduler",
+        "finished jobs of one mount that are kept; of more, those that ended first are removed before their time",
+    ),
     Limit("job_horizon", 5 * 365 * 86_400, "seconds", "scheduler", "how far from now a job may be planned"),
     Limit("job_kept", 7 * 86_400, "seconds", "scheduler", "how long a finished job can be read"),
     Limit("idempotency_kept", 14 * 86_400, "seconds", "server", "how long the answer to a client's mutation is kept for a resend"),

@@ -9,7 +9,7 @@ import pytest
 from tests.placed import placed
 
 from interlock import ActionCtx, App, AppError, ArgumentError, Component, LimitExceeded, MutationCtx, QueryCtx, ScheduleError, Schema, Table
-from interlock.scheduler import jobs
+from interlock.scheduler import jobs, scheduler
 from interlock.values import loads
 
 from .rooms import START_MS, Machine
@@ -621,6 +621,33 @@ async def test_a_cancelled_job_is_kept_and_removed_like_any_other() -> None:
         assert await process.call("state_of", job=job) == "canceled"
         await process.advance(1)
         assert await process.call("state_of", job=job) is None
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_of_too_many_finished_jobs_those_that_ended_first_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_FINISHED_MAX", 40)
+    machine = Machine()
+    async with machine.process(DIARY) as process:
+        waiting = await process.call("plan", seconds=86_400, text="waits")
+        first = [await process.call("plan", seconds=at, text=str(at), function="fail" if at % 3 else "write") for at in range(1, 41)]
+        first.append(await process.call("plan", seconds=41, text="never"))
+        await process.advance(40)
+        await process.call("cancel", job=first[-1])
+        assert [job.id for job in await process.jobs() if job.state != "pending"] == first, "one more, which is not worth a transaction"
+        await process.call("plan_many", count=60)
+        await process.advance(1)
+        kept = [job.id for job in await process.jobs() if job.state != "pending"]
+        assert 40 <= len(kept) <= 40 + 32 and len(await process.call("texts")) == 73
+        assert kept[: max(0, len(kept) - 60)] == first[41 - max(0, len(kept) - 60) :]
+        assert process.scheduler.jobs.ended[""] == len(kept)
+    async with machine.process(DIARY) as process:
+        await process.scheduler.wait_idle()
+        assert process.scheduler.jobs.ended[""] == len(kept) and process.scheduler.jobs.pending[""] == 1
+        for text in ("x" * 100_000, "y"):
+            await process.call("plan_many", count=60, text=text)
+            await process.advance(1)
+            assert 40 <= len(await process.jobs("success")) <= 40 + 32 and await process.jobs("failed") == []
+        assert await process.call("state_of", job=waiting) == "pending"
 
 
 @pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")

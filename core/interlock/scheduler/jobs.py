@@ -25,8 +25,10 @@ from interlock.scheduler.rows import (
     args_of,
     as_job,
     encode_args,
+    has_ended,
     in_state,
     insert_job,
+    is_pending,
     seen_from,
     table_in,
 )
@@ -43,6 +45,17 @@ class Jobs:
         self._clock = clock
         self.pending: Counter[str] = Counter()
         """How many jobs of each holder are pending on disk, as far as they were counted."""
+        self.ended: Counter[str] = Counter()
+        """How many have ended and are kept."""
+
+    def count(self, holder: str, old_key: bytes | None, new_key: bytes | None) -> None:
+        """A job's key in `by_state` has changed on disk; None where it was not there, or is no longer."""
+        was, is_ = is_pending(old_key), is_pending(new_key)
+        if was != is_:
+            self.pending[holder] += is_ - was
+        was, is_ = has_ended(old_key), has_ended(new_key)
+        if was != is_:
+            self.ended[holder] += is_ - was
 
     def new_id(self, tx: Transaction, holder: str) -> str:
         """An id for a job that is not put in yet."""

@@ -95,9 +95,9 @@ def is_pending(key: bytes | None) -> bool:
     return key is not None and key.startswith(_PENDING_KEY)
 
 
-def has_ended(key: bytes) -> bool:
-    """Whether the job whose key in `by_state` this is has ended."""
-    return key.startswith(_ENDED_KEYS)
+def has_ended(key: bytes | None) -> bool:
+    """Whether this is the key in `by_state` of a job that has ended."""
+    return key is not None and key.startswith(_ENDED_KEYS)
 
 
 def named(name: str) -> Interval:

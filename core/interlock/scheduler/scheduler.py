@@ -43,7 +43,6 @@ from interlock.scheduler.rows import (
     due_of,
     has_ended,
     in_state,
-    is_pending,
     table_in,
 )
 from interlock.scheduler.running import LABEL, RunningJob, unpaid
@@ -61,6 +60,7 @@ _AT_ONCE = 100  # rows in one transaction of the house-keeping
 _CLEANING_PAUSE_MS = 60_000.0
 _BACKOFF_MS_MIN, _BACKOFF_MS_MAX = 500.0, 30_000.0
 _KEPT_MS = LIMITS["job_kept"].value * 1000.0
+_FINISHED_MAX = int(LIMITS["jobs_finished"].value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +213,15 @@ class Scheduler:
                 is_counted = entry.commit is not None  # what was taken back never was on disk
                 for _, before, key in write.entries:
                     if is_counted:
-                        was, is_ = is_pending(before), is_pending(key)
-                        if was != is_:
-                            self.jobs.pending[lane.path] += is_ - was
+                        self.jobs.count(lane.path, before, key)
                     if key is None:
                         continue
                     if (due_ms := due_of(key)) is not None:
                         lane.learn(due_ms)
                         is_news = True
                     elif has_ended(key):
-                        lane.next_cleaning_ms = min(lane.next_cleaning_ms, self._clock.now_ms() + _KEPT_MS)
+                        is_too_much = self.jobs.ended[lane.path] > _FINISHED_MAX + _CHUNK
+                        lane.next_cleaning_ms = min(lane.next_cleaning_ms, self._clock.now_ms() + (0 if is_too_much else _KEPT_MS))
                         is_news = True
                 if self._hooks is not None or self.watchers:
                     self._observe(lane.path, write.old, write.new)
@@ -230,16 +229,23 @@ class Scheduler:
             self._pump()
 
     async def _count(self, path: str) -> None:
-        """Count what is pending at the start; from then on commits tell."""
+        """Count what there is at the start; from then on commits tell."""
 
         async def count(tx: Transaction) -> None:
-            self.jobs.pending[path] = 0  # at this snapshot: what is noticed from here on comes after it
-            found = 0
-            cursor = tx.cursor(table_in(tx, path, JOBS).indexes[BY_STATE], in_state(PENDING), False)
-            while not cursor.exhausted:
-                found += len(await cursor.fetch(_READ_AHEAD))
-                await asyncio.sleep(0)
-            self.jobs.pending[path] += found
+            table = table_in(tx, path, JOBS)
+            self.jobs.pending[path] = self.jobs.ended[path] = 0  # at this snapshot: what is noticed from here on comes after it
+            later = [write for entry in self._engine.log.after(tx.snapshot) for write in entry.writes if write.table == table.number]
+            all_jobs, live = table.count - sum((write.old is None) - (write.new is None) for write in later), 0
+            for state in LIVE:
+                found = 0
+                cursor = tx.cursor(table.indexes[BY_STATE], in_state(state), False)
+                while not cursor.exhausted:
+                    found += len(await cursor.fetch(_READ_AHEAD))
+                    await asyncio.sleep(0)
+                live += found
+                if state == PENDING:
+                    self.jobs.pending[path] += found
+            self.jobs.ended[path] += all_jobs - live
 
         await self._engine.query(unpaid(count))
 
@@ -445,11 +451,14 @@ class Scheduler:
     # keeping house
 
     async def _clean(self, lane: Lane) -> None:
-        """Remove jobs that ended long ago, some at a time."""
+        """Remove jobs that ended long ago, and those that ended first of more than are kept; some at a time."""
         lane.next_cleaning_ms = math.inf  # what ends meanwhile is learned again
         try:
-            while await self._mutate(partial(self._remove_old, path=lane.path)):
+            while await self._mutate(partial(self._remove, path=lane.path, until=self._clock.now_ms() - _KEPT_MS)):
                 pass
+            while self._is_open and (surplus := self.jobs.ended[lane.path] - _FINISHED_MAX) > 0:
+                if not await self._mutate(partial(self._remove, path=lane.path, at_most=surplus)):
+                    break
             oldest_ms = (await self._engine.query(unpaid(partial(self._oldest_ended, path=lane.path)))).value
         except Exception as reason:
             lane.next_cleaning_ms = self._clock.now_ms()
@@ -460,15 +469,20 @@ class Scheduler:
         finally:
             lane.is_cleaning = False
 
-    async def _remove_old(self, tx: Transaction, path: str) -> bool:
+    @staticmethod
+    async def _remove(tx: Transaction, path: str, until: float | None = None, at_most: int = _CHUNK) -> int:
+        """Remove those that ended first, and by `until`; gives how many."""
         index = table_in(tx, path, JOBS).indexes[BY_STATE]
-        until = self._clock.now_ms() - _KEPT_MS
-        removed = 0
-        for state in ENDED:
-            for row in await tx.scan(index, in_state(state, until=until), False, _AT_ONCE):
-                await delete_job(tx, path, row)
-                removed += 1
-        return removed > 0
+        # As when jobs are read ahead nobody depends on what is found: it does not change any more.
+        found = [row for state in ENDED for _, row in await tx.cursor(index, in_state(state, until=until), False).fetch(_CHUNK)]
+        removed = size = 0
+        for row in sorted(found, key=lambda row: float(row["at"]))[:at_most]:
+            if size > _READ_AHEAD_CHARACTERS:
+                break
+            size += len(row["args"]) * (1 + row.get("parts", 0))
+            await delete_job(tx, path, row)
+            removed += 1
+        return removed
 
     @staticmethod
     async def _oldest_ended(tx: Transaction, path: str) -> float:

@@ -39,6 +39,7 @@ from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.digests import digest
 from interlock.sandbox.failures import make
 from interlock.sandbox.plan import Plan
+from interlock.scheduler import scheduler
 from interlock.scheduler.lane import Rounds
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
@@ -486,6 +487,28 @@ async def test_without_shares_they_would_take_every_slot(scene: Scene, monkeypat
     with monkeypatch.context() as unbounded:
         unbounded.setattr(Rounds, "_may_begin", lambda *_: True)
         assert await most_begun(scene, monkeypatch) > 16
+
+
+async def most_finished(scene: Scene, count: int) -> int:
+    """How many finished jobs there are at most, until this many of the thief's have run."""
+    planner = scene.backend.scheduler
+    ran: list[Any] = []
+    planner.watchers.append(ran.append)
+    await scene.thief("breed")
+    most = 0
+    while len(ran) < count:
+        await asyncio.sleep(0.001)
+        most = max(most, planner.jobs.ended["thief"])
+    planner.watchers.remove(ran.append)
+    return most
+
+
+async def test_jobs_that_have_ended_fill_no_disk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_FINISHED_MAX", 100)
+    assert 100 <= await most_finished(scene, 400) < 300
+    monkeypatch.setattr(scheduler, "_FINISHED_MAX", 1 << 40)
+    assert await most_finished(scene, 400) >= 400  # the canary
+    await scene.unharmed()
 
 
 async def test_steps_without_end_stop_nobody_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
