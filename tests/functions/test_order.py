@@ -1,0 +1,261 @@
+"""Operations of one call: served in the order started, ended with it, and refused where both would wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.placed import placed
+
+from interlock import ActionCtx, AppError, CallRefused, Component, InterlockError, MutationCtx, QueryCtx, Schema, Table
+
+from .rooms import gated, running
+
+pytestmark = pytest.mark.usefixtures("both_isolations")
+
+
+def component() -> Component:
+    return Component("app", schema=Schema(notes=Table({"n": int}).index("by_n", "n"), log=Table({"text": str})))
+
+
+async def refusal(operation: Any) -> str:
+    """What an operation is refused with."""
+    try:
+        await operation
+    except InterlockError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+async def test_gathered_sub_transactions_run_one_after_the_other() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def step(ctx: MutationCtx, n: int) -> int:
+            ctx.log.info(f"begin {n}")
+            await asyncio.sleep(0)
+            await ctx.db.insert("notes", {"n": n})
+            await asyncio.sleep(0)
+            ctx.log.info(f"end {n}")
+            if n == 2:
+                raise AppError(n)
+            return n
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> list[Any]:
+            done = await asyncio.gather(*(ctx.run_mutation("step", n=n) for n in range(4)), return_exceptions=True)
+            return [result if isinstance(result, int) else "failed" for result in done]
+
+        return app
+
+    async with running(app) as rooms:
+        answer = await rooms.ask("mutation", "outer", {})
+        assert answer.value == [0, 1, "failed", 3]
+        assert answer.log_lines == [f"[INFO] {what} {n}" for n in range(4) for what in ("begin", "end")]
+        assert await rooms.values("notes") == [0, 1, 3]
+
+
+async def test_own_operations_wait_while_a_sub_transaction_is_open() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def slow(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 1})
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            raise AppError("undo it")
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> list[int]:
+            call = asyncio.ensure_future(ctx.run_mutation("slow"))
+            await asyncio.sleep(0)
+            rows, _ = await asyncio.gather(ctx.db.query("notes").collect(), ctx.db.insert("notes", {"n": 2}))
+            assert await refusal(call) == "AppError: undo it"
+            assert rows == []  # it neither saw the layer nor wrote into it
+            return [row["n"] for row in await ctx.db.query("notes").collect()]
+
+        return app
+
+    async with running(app) as rooms:
+        assert await rooms.mutation("outer") == [2]
+
+
+async def test_what_was_started_and_not_awaited_belongs_to_the_call() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+        kept: list[Any] = []
+
+        @app.mutation
+        async def hasty(ctx: MutationCtx) -> None:
+            kept.append(asyncio.ensure_future(ctx.run_mutation("slow")))
+            await asyncio.sleep(0)
+
+        @app.mutation
+        async def slow(ctx: MutationCtx) -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await ctx.db.insert("notes", {"n": 1})
+
+        return app
+
+    async with running(app) as rooms:
+        await rooms.mutation("hasty")
+        assert await rooms.values("notes") == [1]
+
+
+@pytest.mark.one_isolation("inline", "a worker has sent the operation on its way before it can be cancelled: it is carried out")
+async def test_a_cancelled_operation_gives_its_turn_on() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> int:
+            first = asyncio.ensure_future(ctx.run_mutation("slow"))
+            await asyncio.sleep(0)
+            second = asyncio.ensure_future(ctx.db.insert("notes", {"n": 2}))
+            third = asyncio.ensure_future(ctx.db.insert("notes", {"n": 3}))
+            await asyncio.sleep(0)
+            second.cancel()
+            await first
+            await third
+            return len(await ctx.db.query("notes").collect())
+
+        @app.mutation
+        async def slow(ctx: MutationCtx) -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        return app
+
+    async with running(app) as rooms:
+        assert await rooms.mutation("outer") == 1
+
+
+async def test_a_context_is_over_when_its_call_is() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+        kept: list[Any] = []
+
+        @app.mutation
+        async def keep(ctx: MutationCtx) -> None:
+            kept.append(ctx)
+
+        @app.query
+        async def look(ctx: QueryCtx) -> None:
+            kept.append(ctx)
+
+        @app.action
+        async def act(ctx: ActionCtx) -> None:
+            kept.append(ctx)
+
+        @app.mutation
+        async def use(ctx: MutationCtx) -> list[str]:
+            mutation_ctx, query_ctx, action_ctx = kept
+            return [
+                await refusal(operation)
+                for operation in (
+                    mutation_ctx.db.insert("notes", {"n": 1}),
+                    mutation_ctx.run_mutation("keep"),
+                    query_ctx.db.query("notes").collect(),
+                    query_ctx.run_query("look"),
+                    action_ctx.run_mutation("keep"),
+                    action_ctx.scheduler.run_after(0, "keep"),
+                )
+            ]
+
+        return app
+
+    async with running(app) as rooms:
+        await rooms.mutation("keep")
+        await rooms.query("look")
+        await rooms.action("act")
+        for refused in await rooms.mutation("use"):
+            assert refused.startswith("CallRefused: ") and "after the call had ended" in refused
+
+
+@pytest.mark.parametrize("how", ["awaited", "in a task", "from a query"])
+async def test_waiting_on_the_context_of_a_caller_is_refused_and_not_a_deadlock(how: str) -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+        lent: list[Any] = []
+
+        @app.mutation
+        async def outer(ctx: MutationCtx) -> None:
+            lent.append(ctx)
+            await ctx.run_mutation("middle")
+
+        @app.mutation
+        async def middle(ctx: MutationCtx) -> None:
+            if how == "from a query":
+                await ctx.run_query("inner_query")
+            else:
+                await ctx.run_mutation("inner")
+
+        @app.mutation
+        async def inner(ctx: MutationCtx) -> None:
+            operation = lent[0].db.insert("notes", {"n": 1})
+            await (operation if how == "awaited" else asyncio.ensure_future(operation))
+
+        @app.query
+        async def inner_query(ctx: QueryCtx) -> None:
+            await lent[0].db.query("notes").collect()
+
+        return app
+
+    async with running(app) as rooms:
+        with pytest.raises(CallRefused, match="outer → middle → inner"):
+            await asyncio.wait_for(rooms.mutation("outer"), 5)
+
+
+async def test_an_action_that_its_own_mutation_calls_back_is_refused_too() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+        lent: list[Any] = []
+
+        @app.action
+        async def act(ctx: ActionCtx) -> None:
+            lent.append(ctx)
+            await ctx.run_mutation("write")
+
+        @app.mutation
+        async def write(ctx: MutationCtx) -> None:
+            await lent[0].run_mutation("write")
+
+        return app
+
+    async with running(app) as rooms:
+        with pytest.raises(CallRefused, match="both would wait forever"):
+            await rooms.action("act")
+
+
+async def test_the_calls_of_an_action_run_side_by_side() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def step(ctx: MutationCtx, n: int, gate: str) -> None:
+            await ctx.run_query(gate, said=n)
+
+        @app.action
+        async def act(ctx: ActionCtx, gate: str) -> None:
+            await asyncio.gather(ctx.run_mutation("step", n=1, gate=gate), ctx.run_mutation("step", n=2, gate=gate))
+
+        return app
+
+    async with gated(app) as (rooms, gate):
+        task = asyncio.ensure_future(rooms.action("act", "app", gate=gate.handle))
+        await gate.arrived(2)
+        assert gate.said == [1, 2]
+        gate.opened.set()
+        await task
