@@ -39,6 +39,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "canary(test): the test in which the attack of this one gets through")
     config.addinivalue_line("markers", "one_isolation(isolation, reason): a test that runs in one way only, and why")
 
 

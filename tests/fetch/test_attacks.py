@@ -1,19 +1,27 @@
-"""A component that wants more of the network than it was allowed, and servers that want more of the host. Inline and sandboxed alike."""
+"""A component that wants more of the network than it was allowed, and servers that want more of the host. Inline and sandboxed alike.
+
+Each shows its canary: the same goes through a host that looks at no place, or takes in any plain client.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import socket
+import urllib.request
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.fetch.conftest import LOCAL, Mounted
 from tests.fetch.web import Heard, Web, answer, raw, redirect
 
-from interlock import FetchFailed, LimitExceeded, MountError, PermissionDenied
+from interlock import ArgumentError, FetchFailed, LimitExceeded, MountError, PermissionDenied
+from interlock.functions.fetch.fetcher import _Request
 from interlock.functions.fetch.wire import Wire
 
 PUBLIC = "203.0.114.7"
@@ -53,25 +61,74 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield tried
 
 
+Unguarded = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def unguarded(monkeypatch: pytest.MonkeyPatch) -> Unguarded:
+    """The canary of all that leads where it must not: a host that looks at no place and at no address."""
+
+    @contextmanager
+    def looking_at_nothing() -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            patched.setattr(_Request, "check_place", lambda *_: None)
+            patched.setattr(_Request, "_check_address", lambda *_: lambda address: None)
+            yield
+
+    return looking_at_nothing
+
+
+def plain() -> httpx.AsyncClient:
+    """The canary of all that wants more of the host: a client as anybody has one."""
+    return httpx.AsyncClient(timeout=None)
+
+
 async def denied(courier: Any, url: str, **options: Any) -> PermissionDenied:
     with pytest.raises(PermissionDenied) as refusal:
         await courier.action("get", url=url, **options)
     return refusal.value
 
 
-async def test_a_host_that_is_not_allowed_is_refused_with_what_would_allow_it(mounted: Mounted, web: Web) -> None:
+async def test_a_host_that_is_not_allowed_is_refused_with_what_would_allow_it(mounted: Mounted, web: Web, unguarded: Unguarded) -> None:
     async with mounted("net:api.example", allow=("net:*",)) as courier:
         refusal = await denied(courier, web.url("/x"))
+        assert web.connections == 0
+        with unguarded():
+            assert (await courier.action("get", url=web.url("/x")))["status"] == 200
     assert refusal.tried == f"courier/get fetches {web.url('/x')}"
     assert f'permissions=["net:127.0.0.1:{web.port}"] in the component' in refusal.remedy
     assert f'allow=["net:127.0.0.1:{web.port}"]' in refusal.remedy and "test_attacks.py" not in refusal.remedy
-    assert web.connections == 0
 
 
-async def test_another_port_of_an_allowed_host_is_another_place(mounted: Mounted, web: Web) -> None:
+ALIKE = [
+    "http://mail.example.other.example:{port}/",
+    "http://other.example:{port}/",
+    "http://mail.example@127.0.0.1:{port}/",
+    "http://2130706433:{port}/",
+]
+
+
+async def test_a_place_that_looks_like_an_allowed_one_is_another(
+    mounted: Mounted, web: Web, names: dict[str, list[list[str]]], unguarded: Unguarded
+) -> None:
+    names.update({"mail.example.other.example": [["127.0.0.1"]], "other.example": [["127.0.0.1"]]})
+    async with mounted("net:mail.example") as courier:
+        for url in ALIKE:
+            with pytest.raises((PermissionDenied, ArgumentError)):
+                await courier.action("get", url=url.format(port=web.port))
+        assert web.connections == 0
+        with unguarded():
+            for url in ALIKE[:2]:
+                assert (await courier.action("get", url=url.format(port=web.port)))["status"] == 200
+    assert httpx.URL(ALIKE[2].format(port=1)).host == "127.0.0.1" and socket.inet_aton("2130706433") == socket.inet_aton("127.0.0.1")
+
+
+async def test_another_port_of_an_allowed_host_is_another_place(mounted: Mounted, web: Web, unguarded: Unguarded) -> None:
     async with mounted(f"net:127.0.0.1:{web.port + 1}") as courier:
         await denied(courier, web.url())
-    assert web.connections == 0
+        assert web.connections == 0
+        with unguarded():
+            assert (await courier.action("get", url=web.url()))["status"] == 200
 
 
 async def test_a_start_without_the_permission_is_refused(mounted: Mounted) -> None:
@@ -81,6 +138,8 @@ async def test_a_start_without_the_permission_is_refused(mounted: Mounted) -> No
     with pytest.raises(MountError, match=r'asks for "net:127.0.0.1"'):
         async with mounted("net:127.0.0.1", allow=("net:*",)):
             pass
+    async with mounted("net:api.example", "net:127.0.0.1"):
+        pass  # the canary: allowed, it starts
 
 
 OUR_OWN = [
@@ -106,7 +165,7 @@ OUR_OWN = [
 
 
 async def test_a_wildcard_reaches_nothing_of_our_own(
-    mounted: Mounted, web: Web, names: dict[str, list[list[str]]], connected: list[str]
+    mounted: Mounted, web: Web, names: dict[str, list[list[str]]], connected: list[str], unguarded: Unguarded
 ) -> None:
     names.update({name: [["127.0.0.1"]] for name in ("localhost", "sub.localhost", "api.example")})
     names.update({"printer.local": [["192.168.0.9"]], "metadata.google.internal": [["169.254.169.254"]]})
@@ -114,7 +173,19 @@ async def test_a_wildcard_reaches_nothing_of_our_own(
         for url in OUR_OWN:
             refusal = await denied(courier, url.format(port=web.port))
             assert " is " in refusal.tried and refusal.remedy
-    assert connected == [] and web.connections == 0
+        assert connected == [] and web.connections == 0
+        with unguarded():
+            await each_connects(courier, connected, [url.format(port=web.port) for url in OUR_OWN])
+        assert web.connections > 0
+
+
+async def each_connects(courier: Any, connected: list[str], urls: Sequence[str]) -> None:
+    """Whoever is there, and whatever is said."""
+    for url in urls:
+        before = len(connected)
+        with suppress(FetchFailed):
+            await courier.action("get", url=url)
+        assert len(connected) > before, url
 
 
 LEAD_TO_US = [
@@ -133,30 +204,41 @@ LEAD_TO_US = [
 ]
 
 
-async def test_a_name_that_leads_to_us_is_not_followed(mounted: Mounted, names: dict[str, list[list[str]]], connected: list[str]) -> None:
+async def test_a_name_that_leads_to_us_is_not_followed(
+    mounted: Mounted, names: dict[str, list[list[str]]], connected: list[str], unguarded: Unguarded
+) -> None:
     async with mounted("net:api.example", "net:localhost", "net:db", "net:db.internal") as courier:
         for host, answers in LEAD_TO_US:
             names[host] = [answers]
             refusal = await denied(courier, f"http://{host}/")
             assert all(address not in str(refusal) for address in answers), "a component is not to map the network behind us"
-    assert connected == []
+        assert connected == []
+        with unguarded():
+            for host, answers in LEAD_TO_US:
+                names[host] = [answers]
+                await each_connects(courier, connected, [f"http://{host}:1/"])
+        assert {"127.0.0.1", "169.254.169.254", "10.0.0.5"} <= set(connected)
 
 
 async def test_the_address_that_was_looked_at_is_the_one_that_is_connected_to(
-    mounted: Mounted, names: dict[str, list[list[str]]], connected: list[str]
+    mounted: Mounted, web: Web, names: dict[str, list[list[str]]], connected: list[str], unguarded: Unguarded
 ) -> None:
+    url = web.url(host="api.example")
     names["api.example"] = [[PUBLIC], ["127.0.0.1"]]
     async with mounted("net:api.example") as courier:
         with pytest.raises(FetchFailed):
-            await courier.action("get", url="http://api.example/")
+            await courier.action("get", url=url)
         assert connected == [PUBLIC]
-        await denied(courier, "http://api.example/")
+        await denied(courier, url)
         assert connected == [PUBLIC], "looked up again, it is looked at again"
+        with unguarded():  # who is content with the first look is led to us by the second
+            assert (await courier.action("get", url=url))["status"] == 200
 
 
 async def test_a_place_of_our_own_is_reached_by_its_name_or_number(
     mounted: Mounted, web: Web, names: dict[str, list[list[str]]], connected: list[str]
 ) -> None:
+    """The canary of those before: what is meant is reached."""
     names.update({"localhost": [["127.0.0.1"]], "db": [["127.0.0.1"]], "search.corp.example": [["127.0.0.1"]]})
     hosts = ("net:localhost", "net:db", "net:search.corp.example", f"net:127.0.0.1:{web.port}")
     async with mounted(*hosts) as courier:
@@ -180,13 +262,24 @@ AWAY = [
 ]
 
 
-async def test_a_redirect_is_looked_at_again(mounted: Mounted, web: Web) -> None:
+async def test_a_redirect_is_looked_at_again(
+    mounted: Mounted, web: Web, names: dict[str, list[list[str]]], connected: list[str], unguarded: Unguarded
+) -> None:
+    names.update({"localhost": [["127.0.0.1"]], "evil.example": [["127.0.0.1"]]})
     async with mounted(f"net:127.0.0.1:{web.port}") as courier:
         for location in AWAY:
             web.at["/away"] = redirect(location.format(port=web.port))
             refusal = await denied(courier, web.url("/away"))
             assert web.url("/away") in refusal.tried
-    assert len(web.heard) == len(AWAY)
+        assert len(web.heard) == len(AWAY) == len(connected)
+        with unguarded():  # of other schemes see below
+            for location in AWAY:
+                web.at["/away"] = redirect(location.format(port=web.port))
+                if location.startswith(("http:", "//")):
+                    before = len(connected)
+                    with suppress(FetchFailed):
+                        await courier.action("get", url=web.url("/away"))
+                    assert len(connected) == before + 2, location
 
 
 async def test_a_redirect_to_what_is_no_url_fails(mounted: Mounted, web: Web) -> None:
@@ -196,12 +289,24 @@ async def test_a_redirect_to_what_is_no_url_fails(mounted: Mounted, web: Web) ->
             with pytest.raises(FetchFailed, match="leads on to what is no URL"):
                 await courier.action("get", url=web.url("/away"))
     assert {heard.target for heard in web.heard} == {"/away"}
+    assert httpx.URL("http://127.0.0.1@localhost/").host == "localhost"  # the canaries: others read them so
+    assert socket.inet_aton("0x7f000001") == socket.inet_aton("127.0.0.1")
 
 
-async def test_another_scheme_is_refused(mounted: Mounted) -> None:
+async def test_another_scheme_is_refused(mounted: Mounted, tmp_path: Path) -> None:
     async with mounted("net:*", *LOCAL) as courier:
         for url in ("file:///etc/passwd", "gopher://127.0.0.1/_x", "ftp://127.0.0.1/", "unix:///run/docker.sock", "data:,x"):
             assert "http and https alone" in (await denied(courier, url)).remedy
+    secret = tmp_path / "secret"
+    secret.write_text("the secret")
+    assert opened(secret.as_uri()) == b"the secret"
+
+
+def opened(url: str) -> bytes:
+    """The canary: a client that knows more of them."""
+    with urllib.request.urlopen(url) as response:
+        content: bytes = response.read()
+    return content
 
 
 async def test_headers_that_say_where_it_goes_are_not_the_components_to_set(mounted: Mounted, web: Web) -> None:
@@ -211,6 +316,10 @@ async def test_headers_that_say_where_it_goes_are_not_the_components_to_set(moun
         for method in ("CONNECT", "trace"):
             await denied(courier, web.url(), method=method)
     assert web.heard == []
+    async with plain() as client:
+        await client.request("TRACE", web.url(), headers={"Host": "admin.internal", "Connection": "upgrade"})
+    [heard] = web.heard
+    assert (heard.method, heard.headers["host"], heard.headers["connection"]) == ("TRACE", "admin.internal", "upgrade")
 
 
 # Servers
@@ -235,6 +344,13 @@ async def test_a_body_that_is_too_large_is_not_read_to_its_end(mounted: Mounted,
                 await courier.action("size", url=web.url(path))
             assert limit.value.limit == "fetch_body"
     assert sent < 32 << 20
+    read = 0
+    async with plain() as client, client.stream("GET", web.url("/untold")) as response:
+        async for piece in response.aiter_raw():
+            read += len(piece)
+            if read > 32 << 20:
+                break
+    assert read > 32 << 20
 
 
 @pytest.mark.parametrize("packing", ["gzip", "deflate"])
@@ -249,6 +365,9 @@ async def test_a_bomb_does_not_unfold(mounted: Mounted, web: Web, packing: str) 
             await courier.action("size", url=web.url("/bomb"))
         assert limit.value.limit == "fetch_body" and limit.value.used < (17 << 20), "not a piece more than it takes to see it"
         assert await courier.action("size", url=web.url("/twice")) < 300_000, "passed on as it came"
+    async with plain() as client:
+        for path in ("/bomb", "/twice"):
+            assert len((await client.get(web.url(path))).content) == 40 << 20
 
 
 async def test_a_server_that_takes_for_ever_is_left(mounted: Mounted, web: Web) -> None:
@@ -260,12 +379,17 @@ async def test_a_server_that_takes_for_ever_is_left(mounted: Mounted, web: Web) 
         "before the end": [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"],
     }
     async with mounted(*LOCAL) as courier:
-        for parts in slow.values():
-            web.at["/slow"] = raw(*parts, then=never)
+        for n, parts in enumerate(slow.values()):
+            web.at[f"/slow{n}"] = raw(*parts, then=never)
             with pytest.raises(FetchFailed, match=r"it took longer than 0.1 s"):
-                await courier.action("get", url=web.url("/slow"), timeout=0.1)
+                await courier.action("get", url=web.url(f"/slow{n}"), timeout=0.1)
         assert await courier.action("get", url=web.url("/"))
-    never.set()
+    async with plain() as client:
+        waiting = [asyncio.ensure_future(client.get(web.url(f"/slow{n}"))) for n in range(len(slow))]
+        done, _ = await asyncio.wait(waiting, timeout=0.3)
+        assert not done
+        never.set()
+        await asyncio.wait(waiting)
 
 
 async def test_a_head_without_end_is_left(mounted: Mounted, web: Web) -> None:
@@ -279,6 +403,18 @@ async def test_a_head_without_end_is_left(mounted: Mounted, web: Web) -> None:
     async with mounted(*LOCAL) as courier:
         with pytest.raises(FetchFailed):
             await courier.action("get", url=web.url("/head"), timeout=5)
+    assert await more_than(1 << 20, web, "/head")
+
+
+async def more_than(size: int, web: Web, path: str) -> bool:
+    """The canary: whether a reader that looks for the end of a head is given as much, and has not come to it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+    writer.write(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+    read = 0
+    while read <= size and (piece := await reader.read(1 << 16)):
+        read += len(piece)
+    writer.close()
+    return read > size
 
 
 async def test_heads_before_the_head_have_an_end(mounted: Mounted, web: Web) -> None:
@@ -291,6 +427,7 @@ async def test_heads_before_the_head_have_an_end(mounted: Mounted, web: Web) -> 
     async with mounted(*LOCAL) as courier:
         with pytest.raises(FetchFailed, match="head has more than"):
             await courier.action("get", url=web.url("/early"))
+    assert await more_than(1 << 20, web, "/early")
 
 
 async def test_a_body_in_crumbs_is_left(mounted: Mounted, web: Web) -> None:
@@ -304,6 +441,7 @@ async def test_a_body_in_crumbs_is_left(mounted: Mounted, web: Web) -> None:
     async with mounted(*LOCAL) as courier:
         with pytest.raises(FetchFailed, match="parts of few bytes each"):
             await courier.action("get", url=web.url("/crumbs"))
+    assert await more_than(1 << 20, web, "/crumbs")
 
 
 async def test_a_fetch_that_outlives_its_call_is_let_go_of(mounted: Mounted, web: Web) -> None:
@@ -320,6 +458,10 @@ async def test_a_fetch_that_outlives_its_call_is_let_go_of(mounted: Mounted, web
         async with asyncio.timeout(10):
             await web.all_closed.wait()
         assert (await courier.action("get", url=web.url()))["status"] == 200
+    async with plain() as client:
+        left = await client.send(client.build_request("GET", web.url("/late")), stream=True)
+        assert web.open == 1  # the canary: of what nobody lets go of
+        await left.aclose()
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(mounted: Mounted, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,3 +469,6 @@ async def test_a_proxy_of_the_environment_is_not_asked(mounted: Mounted, web: We
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with mounted(*LOCAL) as courier:
         assert (await courier.action("get", url=web.url()))["status"] == 200
+    async with plain() as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(web.url())

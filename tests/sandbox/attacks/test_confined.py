@@ -137,7 +137,7 @@ def test_an_attack_wins_unconfined_and_is_defeated_sealed(zygote: Zygote, prey: 
     assert [path.name for path in Path(prey["scratch"]).iterdir()] == ["victim"]
     sealed.close()
 
-    free = launch(zygote, Plan(isolation="process", memory=None), module, name, prey)
+    free = launch(zygote, Plan(isolation="process", memory=None), module, name, prey)  # the canary
     if attack.wins_by_lasting:
         assert outlasts(free, attack.plan["cpu"] + 0.3)
     else:
@@ -149,6 +149,7 @@ def test_an_attack_wins_unconfined_and_is_defeated_sealed(zygote: Zygote, prey: 
     free.close()
 
 
+@pytest.mark.canary("test_an_attack_wins_unconfined_and_is_defeated_sealed")
 def test_the_zygote_and_a_neighbour_have_lived_through_all_of_it(zygote: Zygote, neighbour: int) -> None:
     assert zygote.is_alive
     os.kill(neighbour, 0)
@@ -158,5 +159,5 @@ def test_the_zygote_and_a_neighbour_have_lived_through_all_of_it(zygote: Zygote,
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(ATTACKS) >= 100
+    assert len(ATTACKS) >= 100  # each with its canary
     assert sys.platform == "linux"

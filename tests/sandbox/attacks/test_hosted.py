@@ -31,7 +31,7 @@ from tests.sandbox.forked import forked
 
 from interlock import App, ComponentCrashed, DeadlineExceeded, InterlockError, Limits, WriteConflict
 from interlock.backend import Backend
-from interlock.functions import replay
+from interlock.functions import log_lines, replay, sandboxed
 from interlock.functions.caller import Caller
 from interlock.sandbox import process
 from interlock.sandbox.confinement import available
@@ -115,6 +115,7 @@ async def scene(installed: None) -> AsyncIterator[Scene]:
 # What belongs to others
 
 
+@pytest.mark.canary("test_aimed_at_what_is_its_own_each_of_them_wins")
 async def test_a_document_of_another_is_not_there(scene: Scene) -> None:
     assert await scene.thief("read_by_id", id=scene.secret) is None
     for name in ("change_by_id", "replace_by_id", "delete_by_id"):
@@ -124,11 +125,13 @@ async def test_a_document_of_another_is_not_there(scene: Scene) -> None:
     assert await scene.vault("texts") == ["changed by its owner"]
 
 
+@pytest.mark.canary("test_aimed_at_what_is_its_own_each_of_them_wins")
 async def test_a_table_of_the_same_name_is_another_table(scene: Scene) -> None:
     assert await scene.thief("scan_a_table_of_the_same_name") == []
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_aimed_at_what_is_its_own_each_of_them_wins")
 @pytest.mark.parametrize("table", ["vault/secrets", "../vault/secrets", "_scheduled", "_jobs", "_tables", "app/own", ""])
 async def test_no_name_reaches_the_table_of_another(scene: Scene, table: str) -> None:
     try:
@@ -138,12 +141,14 @@ async def test_no_name_reaches_the_table_of_another(scene: Scene, table: str) ->
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_aimed_at_what_is_its_own_each_of_them_wins")
 async def test_a_cursor_of_another_is_worth_nothing(scene: Scene) -> None:
     cursor = await scene.vault("page")
     assert "InvalidCursor" in await scene.denied("go_on_with_a_cursor", cursor=cursor)
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_aimed_at_what_is_its_own_each_of_them_wins")
 @pytest.mark.parametrize(
     "name", ["vault:texts", "vault/texts", "texts", "vault/vault:texts", "/vault/texts", "../vault:texts", "app:texts"]
 )
@@ -155,6 +160,7 @@ async def test_no_name_reaches_a_function_of_another(scene: Scene, name: str) ->
     assert await scene.vault("inner") == "the secret"
 
 
+@pytest.mark.canary("test_aimed_at_what_is_its_own_each_of_them_wins")
 @pytest.mark.parametrize(
     "target", [("texts", "vault", ""), ("texts", "", "vault"), ("texts", "..", ""), ("vault/texts", "", ""), ("texts", "/", "")]
 )
@@ -166,12 +172,13 @@ async def test_no_target_made_by_hand_reaches_another(scene: Scene, target: tupl
 
 async def test_a_handle_opens_what_it_was_given_for_and_cannot_be_made(scene: Scene) -> None:
     handle = await scene.vault("handle")
-    assert await scene.thief("call_by_name", name=handle) == ["the secret"]  # given away: that is what it is for
+    assert await scene.thief("call_by_name", name=handle) == ["the secret"]  # given away: that is what it is for, and the canary
     for forged in (handle[:-1] + ("A" if handle[-1] != "A" else "B"), handle[:-4], handle.swapcase(), "function://" + "A" * 60):
         await scene.denied("call_by_name", name=forged)
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_aimed_at_what_is_its_own_each_of_them_wins")
 async def test_a_job_of_another_is_not_there(scene: Scene) -> None:
     job = await scene.vault("later")
     with pytest.raises(InterlockError):
@@ -266,12 +273,12 @@ async def test_a_component_that_was_changed_on_the_disk_is_still_the_one_that_wa
     await scene.unharmed()
     assert await scene.thief("version") == "one"
     await scene.backend.reload()
-    assert await scene.thief("version") == "two"
+    assert await scene.thief("version") == "two"  # the canary: it is there to be read
 
 
 async def test_a_handle_that_was_revoked_is_worth_nothing_from_then_on(scene: Scene) -> None:
     handle = await scene.vault("handle")
-    assert await scene.thief("call_by_name", name=handle) == ["the secret"]
+    assert await scene.thief("call_by_name", name=handle) == ["the secret"]  # the canary
     await scene.vault("revoke", handle=handle)
     assert "FunctionHandleNotFound" in await scene.denied("call_by_name", name=handle)
     await scene.unharmed()
@@ -279,7 +286,7 @@ async def test_a_handle_that_was_revoked_is_worth_nothing_from_then_on(scene: Sc
 
 async def test_what_is_told_after_the_answer_comes_too_late_however_close_behind_it(scene: Scene) -> None:
     assert await scene.thief("answer_and_go_on") == 1
-    assert await scene.thief("looted") == ["before the answer"]
+    assert await scene.thief("looted") == ["before the answer"]  # the canary: the same, in time
 
 
 # Frames that lie
@@ -288,6 +295,7 @@ async def test_what_is_told_after_the_answer_comes_too_late_however_close_behind
 UNENDED = {"random bytes"}  # its first four are a length that is allowed, and the rest never comes
 
 
+@pytest.mark.canary("test_a_host_that_believes_is_brought_down_or_led_astray_by_each_lie")
 @pytest.mark.parametrize("name", LIES)
 async def test_a_frame_that_lies_ends_the_worker_and_nothing_else(scene: Scene, name: str) -> None:
     told = await scene.denied("lie", name=name)
@@ -316,14 +324,16 @@ async def test_the_frames_of_an_honest_call_get_through(scene: Scene) -> None:
 async def test_a_result_is_checked_whoever_wrote_the_frame(scene: Scene) -> None:
     assert "ReturnError" in await scene.denied("answer_by_hand", value="not a number")
     await scene.unharmed()
-    assert await scene.thief("answer_by_hand", value=7) == 7
+    assert await scene.thief("answer_by_hand", value=7) == 7  # the canary
 
 
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 async def test_a_call_has_one_answer(scene: Scene) -> None:
     assert await scene.thief("answer_twice") == 1
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 async def test_what_a_call_does_after_its_end_is_lost(scene: Scene) -> None:
     assert await scene.thief("go_on_after_the_end") == "done"
     with_leftovers = [await scene.thief("looted") for _ in range(3)]
@@ -331,11 +341,13 @@ async def test_what_a_call_does_after_its_end_is_lost(scene: Scene) -> None:
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 async def test_operations_for_calls_that_are_not_open_are_lost(scene: Scene) -> None:
     assert await scene.thief("write_for_another_call") == "done"
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 async def test_a_query_that_is_open_beside_cannot_be_made_to_write(scene: Scene) -> None:
     waiting = asyncio.ensure_future(scene.thief("wait", seconds=0.2))
     await asyncio.sleep(0.05)
@@ -344,6 +356,7 @@ async def test_a_query_that_is_open_beside_cannot_be_made_to_write(scene: Scene)
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 @pytest.mark.parametrize("name", [name for name in STEPS if "honest" not in name])
 async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_out(scene: Scene, name: str) -> None:
     told = await scene.denied("step", name=name, id=scene.secret)
@@ -351,6 +364,7 @@ async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 async def test_a_query_has_no_steps(scene: Scene) -> None:
     assert "broke the protocol" in await scene.denied("step_in_a_query")
     await scene.unharmed()
@@ -359,14 +373,14 @@ async def test_a_query_has_no_steps(scene: Scene) -> None:
 async def test_half_a_frame_ends_at_the_deadline(scene: Scene) -> None:
     assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("half_a_frame"))
     await scene.unharmed()
-    assert Credulous(own=7).read(HALF) == "waits for 1000000"
+    assert Credulous(own=7).read(HALF) == "waits for 1000000"  # the canary
 
 
 async def test_an_error_of_the_engine_cannot_be_made_up(scene: Scene) -> None:
     told = await scene.denied("pretend_to_be_the_engine")
     assert not told.startswith("WriteConflict")
     believed = make(["own", "WriteConflict", ["f", "t", ["a"], "b"], "", []], "thief/f", trusted=True)
-    assert isinstance(believed, WriteConflict)
+    assert isinstance(believed, WriteConflict)  # the canary: of one who is trusted
     await scene.unharmed()
 
 
@@ -375,13 +389,13 @@ async def test_an_error_moves_no_cursor_and_forges_no_line(scene: Scene) -> None
     assert told.startswith("DocumentNotFound") and len(told) < 50_000
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told)
     believed = make(["own", "DocumentNotFound", ["\x1b[2Jpatch", "x"], "", []], "thief/f", trusted=True)
-    assert "\x1b[2J" in str(believed)
+    assert "\x1b[2J" in str(believed)  # the canary: of one who is trusted
     await scene.unharmed()
 
 
 async def test_operations_have_a_number_each(scene: Scene) -> None:
     """Else one of two would go on unseen while the layer below it is dropped."""
-    assert (await scene.denied("fail_while_something_is_untold", again=1)).startswith("ValueError")
+    assert (await scene.denied("fail_while_something_is_untold", again=1)).startswith("ValueError")  # the canary: two of two numbers
     await scene.unharmed()
     assert "two operations of one number" in await scene.denied("fail_while_something_is_untold", again=0)
     await asyncio.sleep(0.1)
@@ -410,7 +424,7 @@ async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scen
     assert 0 < await most_held(scene) <= 3
     await scene.unharmed()
     monkeypatch.setattr(process, "_HELD_MAX", 1 << 40)
-    assert await most_held(scene) > 4
+    assert await most_held(scene) > 4  # the canary
 
 
 async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,7 +445,7 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
     assert 0 < await most_kept(300) <= 50
     await scene.unharmed()
     monkeypatch.setattr(process, "_FAILURES_MAX", 1 << 40)
-    assert await most_kept(301) > 60
+    assert await most_kept(301) > 60  # the canary
 
 
 @pytest.mark.parametrize("is_busy", [True, False])
@@ -477,6 +491,7 @@ async def most_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> int:
     return most
 
 
+@pytest.mark.canary("test_without_shares_they_would_take_every_slot")
 async def test_jobs_that_breed_keep_the_host_busy_one_at_a_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await most_begun(scene, monkeypatch) == 1
     await scene.unharmed()
@@ -534,33 +549,41 @@ async def test_steps_without_end_stop_nobody_else(scene: Scene, monkeypatch: pyt
     monkeypatch.setattr(replay, "find_index", counted)
     assert 0 < (await most_at_a_stretch(20_000))[0] <= 500
     monkeypatch.setattr(replay, "_STEPS_A_TURN", 1 << 40)
-    assert (await most_at_a_stretch(20_000))[0] == 20_000
+    assert (await most_at_a_stretch(20_000))[0] == 20_000  # the canary
     monkeypatch.setattr(replay, "_STEPS_MAX", 1_000)
     assert "1,001 steps of one function" in (await most_at_a_stretch(1_001))[1]
     await scene.unharmed()
 
 
-async def test_ends_of_pages_are_kept_up_to_a_size(scene: Scene) -> None:
+async def test_ends_of_pages_are_kept_up_to_a_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await scene.thief("mark_pages_without_end", count=10) == "got through"
     assert "more ends of pages than a call has" in await scene.denied("mark_pages_without_end", count=100)
     await scene.unharmed()
+    monkeypatch.setattr(sandboxed, "_MARKS_MAX", 1 << 40)
+    assert await scene.thief("mark_pages_without_end", count=100) == "got through"  # the canary
 
 
-async def test_the_name_of_a_job_is_no_place_to_keep_things(scene: Scene) -> None:
+async def test_the_name_of_a_job_is_no_place_to_keep_things(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await scene.thief("name_a_job_without_end", size=1_000)
     assert "broke the protocol" in await scene.denied("name_a_job_without_end", size=1_001)
     await scene.unharmed()
+    monkeypatch.setattr(sandboxed, "LABEL_MAX", 1 << 40)
+    assert await scene.thief("name_a_job_without_end", size=100_000)  # the canary
 
 
-async def test_log_lines_by_hand_are_cut_off_too(scene: Scene) -> None:
+async def test_log_lines_by_hand_are_cut_off_too(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     caller = Caller(admin=True, source="test", request_id="r")
     for lines, kept in ((10, 10), (5_000, 257)):
         answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": lines}, caller=caller, component_path="patient")
         assert len(answer.log_lines) == kept
         assert all(line.startswith("[ERROR] patient: ") for line in answer.log_lines[:256])
     await scene.unharmed()
+    monkeypatch.setattr(log_lines, "_LINES", 1 << 40)
+    answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": 5_001}, caller=caller, component_path="patient")
+    assert len(answer.log_lines) == 5_001  # the canary
 
 
+@pytest.mark.canary("test_in_the_process_of_its_host_it_would_end_that_one")
 @pytest.mark.parametrize(
     "how",
     [
@@ -644,11 +667,13 @@ def test_unconfined_it_would_hoard_more_than_a_worker_has_and_speak_another_abi(
     assert forked(lambda: ENDS["call a system call of another ABI"]()).worked
 
 
+@pytest.mark.canary("test_unconfined_it_would_hoard_more_than_a_worker_has_and_speak_another_abi")
 async def test_memory_without_end_is_the_components_own_trouble(scene: Scene) -> None:
     assert re.match("MemoryError|ComponentCrashed|DeadlineExceeded", await scene.denied("end", how="hoard"))
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_a_host_that_calls_it_itself_would_never_have_an_answer")
 @pytest.mark.parametrize("how", ["spin", "a regex", "wait", "refuse to stop", "a large number"])
 async def test_time_without_end_ends_at_the_deadline_and_others_are_served_meanwhile(scene: Scene, how: str) -> None:
     began = time.monotonic()
@@ -695,6 +720,7 @@ def test_a_host_that_calls_it_itself_would_never_have_an_answer(how: str, polite
         assert outcome.signal == signal.SIGALRM, outcome
 
 
+@pytest.mark.canary("test_in_the_process_of_its_host_it_would_stop_that_one")
 async def test_a_worker_that_stops_itself_meets_its_deadline(scene: Scene) -> None:
     assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("end", how="stop itself"))
     await scene.unharmed()
@@ -729,16 +755,17 @@ async def test_a_frame_of_too_many_parts_is_not_built(scene: Scene) -> None:
 
     host = await asyncio.create_subprocess_exec(sys.executable, "-c", GROWN, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     grown, _ = await host.communicate(of_many_parts(7))
-    assert int(grown) > 240 << 20
+    assert int(grown) > 240 << 20  # the canary
 
 
 async def test_a_value_that_lies_about_itself_is_no_value(scene: Scene) -> None:
     assert await scene.denied("a_value_that_is_none")
     await scene.unharmed()
     shown = Lies(a=object())
-    assert json.loads(json.dumps(dict(shown.items()))) == {"a": 1} != dict.items(shown)  # who goes by what it shows believes it
+    assert json.loads(json.dumps(dict(shown.items()))) == {"a": 1} != dict.items(shown)  # the canary: who goes by what it shows believes it
 
 
+@pytest.mark.canary("test_a_host_that_goes_on_answering_would_be_filled_by_them")
 async def test_questions_whose_answers_nobody_reads_cost_the_host_little(scene: Scene) -> None:
     before = resident()
     attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient"))
@@ -782,33 +809,9 @@ async def test_what_is_printed_moves_no_cursor_and_forges_no_line(scene: Scene) 
     assert len(answer.log_lines) == 2
     moves = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]"
     assert not [line for line in answer.log_lines if re.search(moves, line)]
-    assert all(re.search(moves, line) for line in FORGED)
+    assert all(re.search(moves, line) for line in FORGED)  # the canary
     await scene.unharmed()
 
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-# The network, for a component that has a permission
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.0.0.1/",
-        "http://localhost/",
-        "http://169.254.169.254/latest/meta-data",
-        "http://[::1]/",
-        "http://0.0.0.0/",
-        "http://2130706433/",
-        "http://other.example/",
-        "http://mail.example.other.example/",
-        "http://mail.example@127.0.0.1/",
-        "file:///etc/passwd",
-        "ftp://mail.example/",
-    ],
-)
-async def test_only_what_was_allowed_is_fetched(scene: Scene, url: str) -> None:
-    await scene.denied("fetch", url=url)
-    await scene.unharmed()

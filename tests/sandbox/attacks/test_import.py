@@ -77,7 +77,7 @@ async def test_a_payload_in_the_module_fails_and_the_start_is_refused(site: Path
         await mount("sandbox")
     assert not ran(mark)
     await mount("process")
-    assert ran(mark)
+    assert ran(mark)  # the canary
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_an_import_may_do_no_more_than_a_function(site: Path, attempt: str
         put(site, f"PORT = {server.getsockname()[1]}\n{attempt}\n{HONEST}")
         with pytest.raises(MountError, match="Not allowed"):
             await mount("sandbox")
-        await mount("process")
+        await mount("process")  # the canary
 
 
 @pytest.mark.parametrize("how", ["exit", "spin", "hoard"])
@@ -131,9 +131,10 @@ async def test_a_payload_in_the_face_does_not_run_by_mounting(site: Path, mark: 
     await mount("sandbox")
     assert not ran(mark)
     import_face(site)
-    assert ran(mark)
+    assert ran(mark)  # the canary
 
 
+@pytest.mark.canary("test_a_payload_in_the_face_does_not_run_by_mounting")
 def test_a_payload_in_the_face_does_not_run_by_checking(site: Path, mark: Path, tmp_path: Path) -> None:
     put(site, HONEST, face=payload(mark))
     write(tmp_path / "shop", {"app.py": "from interlock import App\napp = App()\napp.use('hostile')\n"})
@@ -150,7 +151,7 @@ async def test_an_entry_point_to_something_else_is_refused(site: Path, entry: st
     put(site, HONEST, entry=entry)
     with pytest.raises(MountError):
         await mount("sandbox")
-    if entry in ("os:path", "sys:modules"):  # a loader that takes what is there gets the machine's own
+    if entry in ("os:path", "sys:modules"):  # the canary: a loader that takes what is there gets the machine's own
         assert EntryPoint("hostile", entry, "interlock.components").load() in (os.path, sys.modules)
 
 
@@ -162,6 +163,7 @@ FORGED = {
 }
 
 
+@pytest.mark.canary("test_a_manifest_made_by_hand_that_says_no_more_than_is_true_is_taken")
 @pytest.mark.parametrize("name", FORGED)
 async def test_a_manifest_made_by_hand_is_refused(site: Path, name: str) -> None:
     """The answer is written onto the channel while the component is imported, before the worker's own."""

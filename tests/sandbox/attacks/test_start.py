@@ -51,6 +51,7 @@ def start_zygote(directory: Path) -> None:
 
 
 def start_plainly(*arguments: str, cwd: Path | None = None, **environment: str) -> None:
+    """The canary: an interpreter as anybody starts one."""
     subprocess.run([sys.executable, *arguments], cwd=cwd, env={**os.environ, **environment}, check=False, capture_output=True)
 
 
@@ -132,4 +133,4 @@ def test_secrets_of_the_host_are_not_in_the_zygote(variables: None) -> None:
     finally:
         zygote.close()
     plain = subprocess.run([sys.executable, "-c", "import os; print(os.environ['INTERLOCK_TEST_SECRET'])"], capture_output=True, text=True)
-    assert plain.stdout == "the secret\n"
+    assert plain.stdout == "the secret\n"  # the canary

@@ -193,11 +193,6 @@ async def looted(ctx: QueryCtx) -> list[str]:
     return [row["text"] async for row in ctx.db.query("loot")]
 
 
-@component.action
-async def fetch(ctx: ActionCtx, url: str) -> Any:
-    return (await ctx.fetch(url)).status
-
-
 # Frames that lie
 
 
