@@ -9,7 +9,8 @@ import os
 from setuptools import setup
 
 COMPILED = {
-    "engine": "budget catalog committer engine interval_index key_map live memory_table read_set transaction turns write_log",
+    "engine": "budget catalog committer cursor document engine interval_index key_map live memory_table read_set transaction turns "
+    "view write_log write_set",
     "functions": "action_host call caller calling dispatcher host inline meter reading replay sandboxed scope triggers",
     "sandbox": "digests frames process",
     "sandbox/worker": "cache host running",

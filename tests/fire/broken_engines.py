@@ -103,7 +103,7 @@ def what_is_on_disk_already_is_seen_too_early(patch: pytest.MonkeyPatch) -> None
 
 
 def ranges_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Transaction, "_record", lambda *_: None)
+    patch.setattr(Transaction, "record", lambda *_: None)
 
 
 def queries_see_what_is_not_on_disk(patch: pytest.MonkeyPatch) -> None:

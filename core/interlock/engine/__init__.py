@@ -3,15 +3,16 @@
 It decides which finished transactions stand and in which order, what a snapshot sees, and which query results a commit
 makes stale. It alone appends to storage.
 
-Start at `Engine.mutate`, then `Transaction`, `WriteLog.find_conflict`, `Committer.flush`. Knows no component but as a
-name beside a table, no function, no HTTP.
+Start at `Engine.mutate`, then `Transaction` (a view, a read set, a write set), `WriteLog.find_conflict`, `Committer.flush`. Knows no
+component but as a name beside a table, no function, no HTTP.
 """
 
 from interlock.engine.catalog import Catalog, Index, Table, TableSpec
+from interlock.engine.cursor import TransactionCursor
 from interlock.engine.engine import Engine, EngineSettings, Outcome
 from interlock.engine.live import Entry, LiveQueries, Watch
 from interlock.engine.read_set import ReadSet
-from interlock.engine.transaction import Transaction, TransactionCursor
+from interlock.engine.transaction import Transaction
 from interlock.storage.protocol import Interval
 
 __all__ = [

@@ -105,7 +105,7 @@ class Committer:
             # No await from here to the append: another commit could come in between, unseen by the check.
             self._check(transaction)
             if self.turns.active:
-                planned = LogEntry(0, transaction.writes(), source, None, transaction.new_tables, self._catalog.by_index.get)
+                planned = LogEntry(0, transaction.write_set.writes(), source, None, transaction.new_tables, self._catalog.by_index.get)
                 ahead = self.turns.holding_up(planned, turn)
                 if ahead is not None:
                     if not await before_deadline(self._clock, ahead.done, deadline_ms):
@@ -118,7 +118,7 @@ class Committer:
         """Raise what keeps it out, or Lost to whoever has written what it read."""
         if self.fatal is not None or self.unavailable is not None:
             self.check_open()
-        transaction._check_snapshot()
+        transaction.view.check()
         log = self._log
         if transaction.snapshot != log.validated:
             conflict = log.find_conflict(transaction.read_set, transaction.snapshot)
@@ -129,7 +129,7 @@ class Committer:
         new_tables = transaction.new_tables
         for table in new_tables:
             self._catalog.add(table)
-        writes = transaction.writes()
+        writes = transaction.write_set.writes()
         commit = Commit(writes, source=source)
         if new_tables:
             commit.tables = [TableRecord(table.number, table.component, table.name) for table in new_tables]
@@ -141,7 +141,7 @@ class Committer:
         entry = self._log.append(writes, source, commit, new_tables)
         for table in new_tables:
             table.made_at = entry.place
-        stamped = transaction.tables_with_commit_ts()
+        stamped = transaction.write_set.tables_with_commit_ts()
         if stamped:
             self._mark_unsealed(entry, stamped)
         self._gathering.append(entry)

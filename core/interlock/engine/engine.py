@@ -19,8 +19,9 @@ from interlock.engine.live import LiveQueries
 from interlock.engine.made import Made
 from interlock.engine.memory_table import MemoryTable
 from interlock.engine.read_set import ReadSet
-from interlock.engine.transaction import SnapshotGone, Transaction
+from interlock.engine.transaction import Transaction
 from interlock.engine.turns import Turn
+from interlock.engine.view import SnapshotGone
 from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.errors import MountError, StorageUnavailable, WriteConflict
 from interlock.limits import LIMITS, Limits
@@ -263,7 +264,7 @@ class Engine:
                         for callback in transaction.on_commit:
                             callback(entry.commit.ts)
                         return Outcome(value, entry.commit.ts, entry.place, transaction.read_set, losses + 1)
-                    if transaction.epoch != self.epoch:
+                    if transaction.view.epoch != self.epoch:
                         raise SnapshotGone
                     seen = transaction.snapshot  # it may have caught up with commits since its begin
                     if log.durable < seen or committer.has_taken_back:
@@ -345,7 +346,7 @@ class Engine:
                     raise SnapshotGone
                 return Outcome(value, log.ts_at(snapshot), snapshot, transaction.read_set)
             except SnapshotGone:
-                if at is not None and transaction.epoch == self.epoch:
+                if at is not None and transaction.view.epoch == self.epoch:
                     raise StorageUnavailable("The snapshot that was asked for is no longer kept.", "Ask for a newer one.") from None
             finally:
                 log.unpin(snapshot)

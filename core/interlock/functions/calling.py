@@ -184,7 +184,7 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
             raise
         finally:
             if call.tx.is_gone:
-                caller.tx.is_gone = True  # a stale view is as old as its transaction
+                caller.tx.view.is_gone = True  # a stale view is as old as its transaction
     tx = caller.tx
     mark = tx.begin_layer()
     try:

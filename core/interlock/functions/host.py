@@ -17,7 +17,7 @@ from uuid import UUID
 
 from interlock.engine import Index, Interval, Table, Transaction
 from interlock.engine.live import USES_IDENTITY, USES_TIME
-from interlock.engine.transaction import NOT_AT_HAND
+from interlock.engine.view import NOT_AT_HAND
 from interlock.errors import (
     CallRefused,
     DocumentNotFound,
