@@ -36,7 +36,7 @@ from interlock.errors import InterlockError, MountError
 if TYPE_CHECKING:
     import typer
 
-    from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, RouteDeclaration, TableDeclaration
+    from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, RouteDeclaration, TableDeclaration, TriggerDeclaration
     from interlock.sdk.host import FunctionInfo, Job
     from interlock.storage.protocol import Storage
 
@@ -107,10 +107,10 @@ def functions() -> Mapping[str, FunctionDeclaration]:
 
 
 @hookspec
-def triggers() -> Sequence[str]:
-    """Return the tables whose writes run a trigger of this mount, one entry a trigger, in the order in which they run.
+def triggers() -> Sequence[TriggerDeclaration]:
+    """Return the triggers of one mount, in the order in which they run.
 
-    Asked once at start and at every reload, after `functions`. A table that `tables` did not declare, or raising, refuses the start.
+    Asked once at start and at every reload, after `functions`. Raising refuses the start.
     """
     return ()
 
@@ -238,8 +238,8 @@ class Hooks:
     def functions(self, path: str) -> dict[str, FunctionDeclaration]:
         return {name: function for answer in self._ask(path, "functions") for name, function in answer.items()}
 
-    def triggers(self, path: str) -> list[str]:
-        return [table for answer in self._ask(path, "triggers") for table in answer]
+    def triggers(self, path: str) -> list[TriggerDeclaration]:
+        return [trigger for answer in self._ask(path, "triggers") for trigger in answer]
 
     def crons(self, path: str) -> list[CronDeclaration]:
         return [cron for answer in self._ask(path, "crons") for cron in answer]

@@ -62,7 +62,7 @@ def test_triggers_come_in_the_order_of_modules_and_lines(tmp_path: Path) -> None
         ("games", "myapp.b", "first"),
     ]
     assert [len(run) for run in loaded.code().triggers.values()] == [2, 2]
-    assert loaded.manifest().triggers == ("guesses", "guesses", "games", "games")
+    assert [trigger.table for trigger in loaded.manifest().triggers] == ["guesses", "guesses", "games", "games"]
 
 
 def test_the_schema_is_that_of_schema_py(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock import Component, Int64, Limits, MutationCtx, Request, Response, Schema, Table, components, secret
+from interlock import Change, Component, Int64, Limits, MutationCtx, Request, Response, Schema, Table, components, secret
 from interlock.errors import MountError
 from interlock.mounting.manifest import Manifest, manifest_of
 from interlock.mounting.manifest_reader import BYTES_MAX, manifest_from_json, parse_manifest
 from interlock.mounting.permissions import is_permission
+from interlock.sdk.declarations import TriggerDeclaration
 
 WHERE = "app.py:7"
 
@@ -47,6 +48,9 @@ def make() -> Component:
     @component.trigger("mails")
     async def on_mail(ctx: MutationCtx, change: Any) -> None: ...
 
+    @component.trigger("mails")
+    async def on_mails(ctx: MutationCtx, changes: list[Change]) -> None: ...
+
     @component.http("POST", "/hook")
     async def hook(ctx: Any, request: Request) -> Response:
         return Response()
@@ -70,7 +74,7 @@ def test_a_manifest_says_what_a_component_is() -> None:
     assert manifest.functions["plain"].rest
     assert manifest.functions["plain"].plain
     assert manifest.tables["mails"].indexes == {"by_state": ("state.kind", "to")}
-    assert manifest.triggers == ("mails",)
+    assert manifest.triggers == (TriggerDeclaration("mails"), TriggerDeclaration("mails", takes_list=True))
     assert [(cron.name, cron.function, cron.mount) for cron in manifest.crons] == [("nightly", "send", ""), ("often", "work", "pool")]
     assert [child.name for child in manifest.children] == ["pool"]
     assert manifest.permissions == ("net:api.mail.example", "http")
@@ -108,7 +112,7 @@ ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}}
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("format", 2),
+        ("format", 3),
         ("format", True),
         ("name", "a b"),
         ("name", 7),
@@ -138,9 +142,11 @@ ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}}
         ("functions/send/returns", None),
         ("functions/send/doc", "x" * 10_001),
         ("functions/send/handler", "os.system"),
-        ("triggers", ["_jobs"]),
+        ("triggers/0/table", "_jobs"),
+        ("triggers/0/takes_list", 1),
+        ("triggers", ["mails"]),
         ("triggers", "mails"),
-        ("triggers", ["mails"] * 1_001),
+        ("triggers", [{"table": "mails", "takes_list": False}] * 1_001),
         ("crons/0/every", 5),
         ("crons/0/cron", "not a cron at all"),
         ("crons/0/cron", "* * * * * *"),

@@ -8,7 +8,7 @@ from interlock.hooks import Hooks
 from interlock.mounting import Manifest, build_tree, load_plugins
 from interlock.mounting.plugin import PLUGINS, InstancePlugin
 from interlock.sdk import App
-from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, RouteDeclaration, TableDeclaration
+from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, RouteDeclaration, TableDeclaration, TriggerDeclaration
 
 from .distributions import install
 
@@ -28,7 +28,7 @@ def test_an_instance_is_stood_for_by_its_manifest() -> None:
         "tally",
         tables={"counters": TableDeclaration({"type": "any"})},
         functions={"add": FunctionDeclaration("add", "mutation", False, {"type": "object", "value": {}}, {"type": "any"})},
-        triggers=("counters", "counters"),
+        triggers=(TriggerDeclaration("counters"), TriggerDeclaration("counters", takes_list=True)),
         crons=(CronDeclaration("tick", 5.0, None, "UTC", "once", {}, "add"),),
         http_routes=(RouteDeclaration("GET", "/x"),),
     )

@@ -10,6 +10,7 @@ from interlock.engine.catalog import TableSpec
 from interlock.errors import MountError
 from interlock.mounting.instance import ComponentPath
 from interlock.mounting.tree import Tree, build_tree
+from interlock.sdk.declarations import TriggerDeclaration
 
 from .distributions import install, write
 
@@ -108,7 +109,7 @@ def test_an_inline_instance_has_its_functions_and_triggers_at_hand() -> None:
     assert instance.code.functions == component.functions
     assert instance.code.triggers == {"counters": (on_change,)}
     assert instance.code.http_handlers == {("POST", "/hook"): hook}
-    assert instance.triggers == ["counters"]
+    assert instance.triggers == [TriggerDeclaration("counters")]
     assert [(route.method, route.path) for route in instance.http_routes] == [("POST", "/hook")]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from interlock.functions.scheduling import AtOnce
     from interlock.functions.scope import Callee
     from interlock.functions.services import Services
+    from interlock.functions.triggers import Untold
 
 IDLE, BUSY, ENDED = 0, 1, 2
 
@@ -128,6 +129,7 @@ class Call(Payer):
         "parent",
         "queue",
         "state",
+        "untold",
     )
 
     def __init__(
@@ -147,6 +149,7 @@ class Call(Payer):
         self.is_stopped = False  # its deadline has passed, and it was told so
         self.state = IDLE
         self.queue: deque[asyncio.Future[None]] | None = None
+        self.untold: Untold | None = None  # what its triggers are still to be told
 
     @property
     def path(self) -> str:

@@ -73,14 +73,14 @@ def begin_to_perform(call: CallHost) -> Made[Any] | Awaitable[Any]:
         call.end()  # whoever drove it is gone: nothing can be waited for
         raise
     except BaseException as error:
-        if call.state != BUSY:
+        if call.state != BUSY and call.untold is None:
             call.end()
             if _is_own_doing(error, call):
                 raise FunctionAborted(call.callee.label, repr(error)) from error
             raise
         made = _raise(error)
     if type(made) is Made:
-        if call.state != BUSY:
+        if call.state != BUSY and call.untold is None:
             return Made(_result(call, made.value))
         return _go_on(call, _give(made.value))
     return _go_on(call, made)  # type: ignore[arg-type]
@@ -94,6 +94,8 @@ async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
         result = await running
         if call.state == BUSY:
             await call.settle()
+        if call.untold is not None:
+            await call.tell_at_end()
     except GeneratorExit:
         call.end()  # whoever drove it is gone: nothing can be waited for
         raise
@@ -105,6 +107,9 @@ async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
                 await call.settle()
         finally:
             call.end()
+        untold, call.untold = call.untold, None
+        if untold is not None and untold.failure is not None and isinstance(raised, Exception):
+            raised = untold.failure
         try:
             if _is_own_doing(raised, call):
                 raise FunctionAborted(call.callee.label, repr(raised)) from raised

@@ -34,14 +34,16 @@ from interlock.functions.calling import call_below, check_kind
 from interlock.functions.reading import Pages, ScanCursor, find_index, interval_of
 from interlock.functions.runner import Begun
 from interlock.functions.scheduling import AT_ONCE_MOST, AtOnce, Plan, Scheduling
-from interlock.functions.scope import Callee, holds_commit_timestamp
-from interlock.functions.triggers import run_triggers
+from interlock.functions.scope import Callee, Triggers, holds_commit_timestamp
+from interlock.functions.triggers import ChangeKind, Untold, run_triggers
 from interlock.limits import LIMITS
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn
 from interlock.values import is_identifier, size_of, table_of
 
 T = TypeVar("T")
+_Written = tuple[str, Document | None, Document | None]
+"""A document's id, what it was and what it is now. An update that changes nothing leaves nothing new."""
 _HORIZON_MS = LIMITS["job_horizon"].value * 1000.0
 _JOB_ARGUMENT_BYTES = int(LIMITS["scheduled_args_bytes"].value)
 
@@ -157,6 +159,10 @@ class CallHost(Call):
     def now(self) -> float:
         raise NotImplementedError
 
+    async def tell_at_end(self) -> None:
+        """Tell triggers what they have not been told yet. The function is over, and so is its own time."""
+        raise NotImplementedError
+
 
 class TransactionHost(CallHost):
     """A query or a mutation. `tx` is what it reads and writes: its transaction, or the stale view of it that the caller asked for."""
@@ -183,6 +189,7 @@ class TransactionHost(CallHost):
         self.is_stopped = False
         self.state = IDLE
         self.queue = None
+        self.untold = None
         self.tx, self.is_stale = tx, is_stale
         self.meter = execution.services.meter
         self.begun: Begun | None = None
@@ -205,13 +212,15 @@ class TransactionHost(CallHost):
         used, maximum = budget.used.as_dict(), budget.maximum.as_dict()
         return Metrics(used=used, remaining={name: max(0, maximum[name] - count) for name, count in used.items()})
 
-    async def _serve(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def _serve(self, operation: Callable[[], Awaitable[T]], *, writes: bool = False) -> T:
         """One operation in its turn. What runs often says the same in its own lines, and saves the closure."""
         if self.state:
             await self.take_turn()
         self.state = BUSY
         self.meter.leave()
         try:
+            if self.untold is not None and not writes:
+                await self.tell()
             return await operation()
         finally:
             self.meter.come_back()
@@ -228,6 +237,8 @@ class TransactionHost(CallHost):
         self.state = BUSY
         self.meter.leave()
         try:
+            if self.untold is not None:
+                await self.tell()
             table = self.table_of(id)
             if table is None:
                 return None
@@ -246,6 +257,8 @@ class TransactionHost(CallHost):
         self.state = BUSY
         self.meter.leave()
         try:
+            if self.untold is not None:
+                await self.tell()
             tx = self.tx
             index = find_index(tx, self.callee.scope.path, scan)
             if index is None:
@@ -332,15 +345,12 @@ class TransactionHost(CallHost):
             triggers = self.callee.scope.triggers.get(table)
             if triggers is None:
                 return tx.insert(tx.table(path, table) or self._new_table(table), _object(document))[0]
-            mark = tx.begin_layer()
-            try:
+
+            async def write() -> _Written:
                 id, new = tx.insert(tx.table(path, table) or self._new_table(table), _object(document))
-                await run_triggers(self, triggers, "insert", id, None, new)
-            except BaseException:
-                tx.drop_layer(mark)
-                raise
-            tx.fold_layer(mark)
-            return id
+                return id, None, new
+
+            return await self._write(table, triggers, "insert", write)
         finally:
             self.meter.come_back()
             if self.queue or self.state != BUSY:
@@ -379,7 +389,12 @@ class TransactionHost(CallHost):
                 if not tx.patch_at_hand(table, id, _object(fields)):
                     await tx.patch(table, id, _object(fields))
                 return
-            await self._update(triggers, id, lambda: tx.patch(table, id, _object(fields)))
+
+            async def write() -> _Written:
+                old, new = await tx.patch(table, id, _object(fields))
+                return id, old, new
+
+            await self._write(table.name, triggers, "update", write)
         finally:
             self.meter.come_back()
             if self.queue or self.state != BUSY:
@@ -388,7 +403,7 @@ class TransactionHost(CallHost):
                 self.state = IDLE
 
     async def replace(self, id: str, document: Mapping[str, Any]) -> None:
-        await self._serve(lambda: self._replace(id, document))
+        await self._serve(lambda: self._replace(id, document), writes=True)
 
     async def _replace(self, id: str, document: Mapping[str, Any]) -> None:
         table = self._table_to_write("replace", id)
@@ -396,25 +411,69 @@ class TransactionHost(CallHost):
         triggers = self.callee.scope.triggers.get(table.name)
         if triggers is None:
             await tx.replace(table, id, _object(document))
-        else:
-            await self._update(triggers, id, lambda: tx.replace(table, id, _object(document)))
+            return
 
-    async def _update(
-        self, triggers: tuple[Callee, ...], id: str, write: Callable[[], Awaitable[tuple[Document, Document | None]]]
-    ) -> None:
-        tx = self.tx
-        mark = tx.begin_layer()
+        async def write() -> _Written:
+            old, new = await tx.replace(table, id, _object(document))
+            return id, old, new
+
+        await self._write(table.name, triggers, "update", write)
+
+    async def _write(self, table: str, triggers: Triggers, kind: ChangeKind, write: Callable[[], Awaitable[_Written]]) -> str:
+        """A write to a table that has triggers: `write` does it. Gives the id of the document."""
+        if triggers.of_one:
+            if self.untold is not None:
+                await self.tell()  # the code of others runs now
+            tx = self.tx
+            mark = tx.begin_layer()
+            try:
+                id, old, new = await write()
+                if new is not None or kind == "delete":
+                    await run_triggers(self, triggers.of_one, kind, id, old, new)
+            except BaseException:
+                tx.drop_layer(mark)
+                raise
+            tx.fold_layer(mark)
+        else:
+            id, old, new = await write()
+        if triggers.of_lists and (new is not None or kind == "delete"):
+            budget = self.tx.budget
+            untold = self.untold
+            if untold is None:
+                untold = self.untold = Untold(budget)
+            untold.add(table, triggers.of_lists, kind, id, old, new)
+            if untold.is_full(budget):
+                await self.tell()
+        return id
+
+    async def keep_up(self) -> None:
+        """Let triggers that take lists be told of everything so far."""
+        await self._serve(_nothing)
+
+    async def tell(self, *, at_end: bool = False) -> None:
+        """Tell triggers that take lists what they have not been told yet. The caller has the turn."""
+        untold = self.untold
+        assert untold is not None, "there is something to tell"
+        if untold.failure is None:
+            self.untold = None
+            try:
+                await untold.tell(self, at_end=at_end)
+                return
+            except BaseException as error:
+                untold.failure, self.untold = error, untold
+                raise
+        raise untold.failure
+
+    async def tell_at_end(self) -> None:
+        self.state = BUSY
         try:
-            old, new = await write()
-            if new is not None:
-                await run_triggers(self, triggers, "update", id, old, new)
+            await self.tell(at_end=True)
         except BaseException:
-            tx.drop_layer(mark)
+            self.end_turn()
             raise
-        tx.fold_layer(mark)
 
     async def delete(self, id: str) -> None:
-        await self._serve(lambda: self._delete(id))
+        await self._serve(lambda: self._delete(id), writes=True)
 
     async def _delete(self, id: str) -> None:
         table = self._table_to_write("delete", id)
@@ -423,14 +482,11 @@ class TransactionHost(CallHost):
         if triggers is None:
             await tx.delete(table, id)
             return
-        mark = tx.begin_layer()
-        try:
-            old = await tx.delete(table, id)
-            await run_triggers(self, triggers, "delete", id, old, None)
-        except BaseException:
-            tx.drop_layer(mark)
-            raise
-        tx.fold_layer(mark)
+
+        async def write() -> _Written:
+            return id, await tx.delete(table, id), None
+
+        await self._write(table.name, triggers, "delete", write)
 
     def _table_to_write(self, operation: str, id: str) -> Table:
         tx = self.tx
@@ -484,6 +540,8 @@ class TransactionHost(CallHost):
         self.state = BUSY
         self.meter.leave()
         try:
+            if self.untold is not None:
+                await self.tell()
             callee = await self.held(self.tx, target.handle) if target.handle else self.named(target)
             check_kind(self.callee, callee, kind)
             return await call_below(self, callee, args, target, begun)
@@ -509,7 +567,7 @@ class TransactionHost(CallHost):
     async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
         if not self.tx.writable:
             self._refuse_write()
-        return await self._serve(lambda: self._schedule(self.tx, when_ms, after_s, target, args))
+        return await self._serve(lambda: self._schedule(self.tx, when_ms, after_s, target, args), writes=True)
 
     async def cancel(self, job_id: str) -> None:
         if not self.tx.writable:
@@ -547,6 +605,10 @@ class TransactionHost(CallHost):
         self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None
     ) -> Any:
         raise CallRefused(self.callee.label, "a query or mutation reaches no network. Use an action.")
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _object(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from interlock.functions.slices import at_once, begin
 from interlock.functions.suspended import Suspended
 from interlock.limits import LIMITS, Limits
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
-from interlock.sdk.triggers import Change
+from interlock.sdk.triggers import told
 
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
 
@@ -42,7 +42,7 @@ class InlineRunner:
             function = partial(handler, context, **args)
             made = self._in_thread(function) if callee.kind == "action" else at_once(function, call)
         else:
-            made = handler(context, Change(**args)) if callee.is_trigger else handler(context, **args)
+            made = handler(context, told(args)) if callee.is_trigger else handler(context, **args)
         is_coroutine = type(made) is CoroutineType
         if not is_coroutine and hasattr(made, "__await__"):
             is_coroutine, made = True, made if hasattr(made, "send") else _await(made)

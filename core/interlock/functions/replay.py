@@ -76,6 +76,8 @@ async def _replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[An
             if name != "scan" or not (count is None or type(count) is int) or type(last) is not str:
                 raise FrameError("a step that is none")
             scan = scan_of(told)
+            if call.untold is not None:
+                await call.keep_up()
             rows = await _scanned(call, scan, count)
             if rows is None or digest(rows) != last:
                 right = None if rows is None or len(rows) > _ROWS_MAX else [scan.table, [unpack(row) for row in rows]]
@@ -92,6 +94,8 @@ async def _replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[An
             except InterlockError:
                 raise Stale([], asks=True) from None
         elif name == "get" and type(told) is str and type(last) is str:
+            if call.untold is not None:
+                await call.keep_up()
             packed = await _gotten(call, told)
             if packed is None or digest([packed]) != last:
                 raise Stale(await _mistakes(call, steps[number - 1 :], patched))

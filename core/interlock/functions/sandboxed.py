@@ -102,7 +102,7 @@ class SandboxRunner:
             except Stale as stale:
                 if tx is not None and mark is not None:
                     tx.drop_layer(mark)
-                call.children = 0
+                call.children, call.untold = 0, None
                 if call.execution.lines > lines:
                     call.execution.log.forget_since(lines)
                 if tx is not None and used is not None:
@@ -121,7 +121,7 @@ class SandboxRunner:
                 losses += 1
                 if lost.is_culprit or call.callee.kind == "action" or losses >= _LOSSES_MAX or self.pool.is_closed:
                     raise ComponentCrashed(self._instance.path, call.callee.name, lost.reason) from None
-                call.children = 0
+                call.children, call.untold = 0, None
                 if tx is not None and used is not None:
                     tx.budget.give_back(used)
                 continue

@@ -235,6 +235,15 @@ def holds_commit_timestamp(value: Any) -> bool:
     return kind is CommitTimestamp
 
 
+class Triggers:
+    """The triggers of one table: those that are called on each write, and those that are told of a list."""
+
+    __slots__ = ("of_lists", "of_one")
+
+    def __init__(self, of_one: tuple[Callee, ...], of_lists: tuple[Callee, ...]) -> None:
+        self.of_one, self.of_lists = of_one, of_lists
+
+
 class Scope:
     """One instance: its functions by name, its triggers by table, its children by mount name."""
 
@@ -249,17 +258,17 @@ class Scope:
         made = code.functions if code is not None else {}
         self.functions = {name: Callee(self, declaration, made.get(name)) for name, declaration in instance.functions.items()}
         self.names = FunctionNames(self.functions)
-        self.triggers = self._triggers(instance)
+        self.triggers = {table: self._triggers(instance, table) for table in {trigger.table for trigger in instance.triggers}}
         self.children: dict[str, Scope] = {}
 
-    def _triggers(self, instance: Instance) -> dict[str, tuple[Callee, ...]]:
-        code = instance.code
-        handlers: dict[str, Sequence[Handler | None]] = {}
-        if code is not None:
-            handlers.update(code.triggers)
-        else:
-            handlers.update({table: [None] * instance.triggers.count(table) for table in instance.triggers})
-        return {table: tuple(self._trigger(table, at, handler) for at, handler in enumerate(made)) for table, made in handlers.items()}
+    def _triggers(self, instance: Instance, table: str) -> Triggers:
+        declared = [trigger for trigger in instance.triggers if trigger.table == table]
+        handlers: Sequence[Handler | None] = [None] * len(declared) if instance.code is None else instance.code.triggers[table]
+        made = [self._trigger(table, at, handler) for at, handler in enumerate(handlers)]
+        return Triggers(
+            tuple(callee for callee, trigger in zip(made, declared, strict=True) if not trigger.takes_list),
+            tuple(callee for callee, trigger in zip(made, declared, strict=True) if trigger.takes_list),
+        )
 
     def _trigger(self, table: str, ordinal: int, handler: Handler | None) -> Callee:
         declaration = FunctionDeclaration(f"trigger on {table}", "mutation", True, _ANY, _ANY)

@@ -1,4 +1,10 @@
-"""Triggers: what is called on every write to a table, within the write."""
+"""Triggers: what is called on the writes to a table, within their transaction.
+
+A trigger of one change is called by the write itself, in a layer together with it. One that takes a list is told later, of all
+that its function has written one after the other: before the function reads anything or calls another, and at its end.
+
+Start at `run_triggers` and `Untold`.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +15,21 @@ from interlock.sdk.host import Document
 from interlock.values import normalize
 
 if TYPE_CHECKING:
+    from interlock.engine.budget import Budget
     from interlock.functions.host import TransactionHost
     from interlock.functions.scope import Callee
 
+ChangeKind = Literal["insert", "update", "delete"]
+
+_CHANGES_MAX = 1_000
+_BYTES_MAX = 4 * 1024 * 1024
+"""Of what was read and written since the first change: so that a list holds little memory, and crosses to a worker in one frame."""
+
 
 async def run_triggers(
-    writer: TransactionHost,
-    triggers: tuple[Callee, ...],
-    kind: Literal["insert", "update", "delete"],
-    id: str,
-    old: Document | None,
-    new: Document | None,
+    writer: TransactionHost, triggers: tuple[Callee, ...], kind: ChangeKind, id: str, old: Document | None, new: Document | None
 ) -> None:
-    """Call the triggers of a table, one after the other. The caller has opened the layer that the write and all of this is in."""
+    """Call the triggers of one change, one after the other. The caller has opened the layer that the write and all of this is in."""
     for trigger in triggers:
         if writer.depth >= DEPTH_MAX:
             raise too_deep(writer, trigger)
@@ -30,3 +38,44 @@ async def run_triggers(
             # Each has documents of its own: what one does to them is not to reach the next.
             change["old"], change["new"] = normalize(old), normalize(new)
         await perform_below(writer.below(trigger, change))
+
+
+class Untold:
+    """What a function has written since its triggers that take lists were last told, by table.
+
+    `failure` is what one of them raised: the function fails with that, whatever it does with the error.
+    """
+
+    __slots__ = ("_bytes", "_tables", "count", "failure")
+
+    def __init__(self, budget: Budget) -> None:
+        used = budget.used
+        self._bytes = used.bytes_read + used.bytes_written
+        self._tables: dict[str, tuple[tuple[Callee, ...], list[dict[str, Any]]]] = {}
+        self.count = 0
+        self.failure: BaseException | None = None
+
+    def add(self, table: str, triggers: tuple[Callee, ...], kind: ChangeKind, id: str, old: Document | None, new: Document | None) -> None:
+        """Note a change of a table that has such triggers."""
+        found = self._tables.get(table)
+        if found is None:
+            found = self._tables[table] = (triggers, [])
+        found[1].append({"kind": kind, "id": id, "old": old, "new": new})
+        self.count += 1
+
+    def is_full(self, budget: Budget) -> bool:
+        """Whether it is to be told now, whatever the function does next."""
+        used = budget.used
+        return self.count >= _CHANGES_MAX or used.bytes_read + used.bytes_written - self._bytes > _BYTES_MAX
+
+    async def tell(self, writer: TransactionHost, *, at_end: bool) -> None:
+        """Call the triggers: the tables in the order of their first changes, the triggers of each in the order registered."""
+        for triggers, changes in self._tables.values():
+            for trigger in triggers:
+                if writer.depth >= DEPTH_MAX:
+                    raise too_deep(writer, trigger)
+                own = normalize(changes) if len(triggers) > 1 else changes
+                call = writer.below(trigger, {"changes": own})
+                if at_end and (nearest := writer.nearest_deadline()) is not None:
+                    call.deadline_ms, call.wall_max = nearest  # nobody's code is there any more that its deadline would stop
+                await perform_below(call)

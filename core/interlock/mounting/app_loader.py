@@ -20,6 +20,7 @@ from interlock.sdk.app import App
 from interlock.sdk.functions import Function
 from interlock.sdk.registry import made_by
 from interlock.sdk.schema import Schema
+from interlock.sdk.triggers import declared_triggers
 from interlock.values import is_identifier
 
 AnyFunction = Function[..., Any]
@@ -43,7 +44,7 @@ class LoadedApp:
             tables=self.schema.declarations() if self.schema is not None else {},
             strict=self.schema.strict if self.schema is not None else True,
             functions={name: function.declaration() for name, function in self.functions.items()},
-            triggers=tuple(table for table, _ in self.triggers),
+            triggers=declared_triggers(self.triggers),
             crons=declared_crons(self.app),
             children=tuple(self.app.mounts),
             env=self.app.env_declarations(),

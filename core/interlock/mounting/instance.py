@@ -15,7 +15,15 @@ from interlock.mounting.environment import Environment, HeldSecret, placeholder
 from interlock.mounting.manifest import Manifest
 from interlock.mounting.network import Network
 from interlock.sandbox.sources import Source
-from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, Isolation, Mount, RouteDeclaration, TableDeclaration
+from interlock.sdk.declarations import (
+    CronDeclaration,
+    FunctionDeclaration,
+    Isolation,
+    Mount,
+    RouteDeclaration,
+    TableDeclaration,
+    TriggerDeclaration,
+)
 from interlock.values import is_identifier
 
 
@@ -68,7 +76,7 @@ class Instance:
     children: dict[str, Instance] = field(default_factory=dict)
     tables: Mapping[str, TableDeclaration] = field(default_factory=dict)
     functions: Mapping[str, FunctionDeclaration] = field(default_factory=dict)
-    triggers: list[str] = field(default_factory=list)
+    triggers: list[TriggerDeclaration] = field(default_factory=list)
     crons: list[CronDeclaration] = field(default_factory=list)
     http_routes: list[RouteDeclaration] = field(default_factory=list)
 

@@ -19,18 +19,19 @@ from interlock.mounting.names import canonical, clashing
 from interlock.mounting.permissions import is_permission
 from interlock.sdk.assembly import Assembly
 from interlock.sdk.component import Component
-from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, Mount, RouteDeclaration, TableDeclaration
+from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, Mount, RouteDeclaration, TableDeclaration, TriggerDeclaration
+from interlock.sdk.triggers import declared_triggers
 from interlock.values import to_wire
 
 Json = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 2
 TEXT_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One component, or the app. `interlock` is what its package requires of Interlock; `triggers` are tables, in the order registered."""
+    """One component, or the app. `interlock` is what its package requires of Interlock; `triggers` are in the order registered."""
 
     name: str
     version: str = ""
@@ -38,7 +39,7 @@ class Manifest:
     tables: Mapping[str, TableDeclaration] = field(default_factory=dict)
     strict: bool = True
     functions: Mapping[str, FunctionDeclaration] = field(default_factory=dict)
-    triggers: tuple[str, ...] = ()
+    triggers: tuple[TriggerDeclaration, ...] = ()
     crons: tuple[CronDeclaration, ...] = ()
     children: tuple[Mount, ...] = ()
     env: Mapping[str, Json] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Manifest:
             "tables": {name: table.to_json() for name, table in self.tables.items()},
             "strict": self.strict,
             "functions": {name: {**asdict(function), "doc": function.doc[:TEXT_MAX]} for name, function in self.functions.items()},
-            "triggers": list(self.triggers),
+            "triggers": [trigger.to_json() for trigger in self.triggers],
             "crons": [{**cron.to_json(), "args": to_wire(cron.args)} for cron in self.crons],
             "children": [mount.to_json() for mount in self.children],
             "env": dict(self.env),
@@ -73,7 +74,7 @@ def manifest_of(component: Component, plugin: Plugin | None = None) -> Manifest:
         tables=schema.declarations() if schema is not None else {},
         strict=schema.strict if schema is not None else True,
         functions={name: function.declaration() for name, function in component.functions.items()},
-        triggers=tuple(table for table, _ in component.triggers),
+        triggers=declared_triggers(component.triggers),
         crons=declared_crons(component),
         children=tuple(component.mounts),
         env=component.env_declarations(),

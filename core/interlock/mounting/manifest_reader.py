@@ -20,7 +20,16 @@ from interlock.limits import LIMITS, Limits
 from interlock.mounting.manifest import FORMAT, TEXT_MAX, Manifest, check_manifest, is_schedule, is_timezone
 from interlock.mounting.permissions import is_permission
 from interlock.sdk.assembly import METHODS
-from interlock.sdk.declarations import CatchUp, CronDeclaration, FunctionDeclaration, Isolation, Mount, RouteDeclaration, TableDeclaration
+from interlock.sdk.declarations import (
+    CatchUp,
+    CronDeclaration,
+    FunctionDeclaration,
+    Isolation,
+    Mount,
+    RouteDeclaration,
+    TableDeclaration,
+    TriggerDeclaration,
+)
 from interlock.sdk.env import EnvReference, EnvValue, Secret
 from interlock.sdk.host import Kind
 from interlock.values import from_wire, is_identifier, is_subset, may_have_path, parse_validator
@@ -81,7 +90,7 @@ def _manifest(data: object) -> Manifest:
         tables=_mapping(items["tables"], "tables", _table_name, _table, int(LIMITS["tables"].value)),
         strict=_bool(items["strict"], "strict"),
         functions=_mapping(items["functions"], "functions", _identifier, _function),
-        triggers=_list(items["triggers"], "triggers", _table_name),
+        triggers=_list(items["triggers"], "triggers", _trigger),
         crons=_list(items["crons"], "crons", _cron),
         children=_list(items["children"], "children", _mount),
         env=_mapping(items["env"], "env", _env_name, _env_validator),
@@ -169,6 +178,11 @@ def _function(data: object, path: str) -> FunctionDeclaration:
         doc=_text(items["doc"], f"{path}.doc", TEXT_MAX),
         plain=_bool(items["plain"], f"{path}.plain"),
     )
+
+
+def _trigger(data: object, path: str) -> TriggerDeclaration:
+    items = _object(data, path, "table takes_list")
+    return TriggerDeclaration(_table_name(items["table"], f"{path}.table"), _bool(items["takes_list"], f"{path}.takes_list"))
 
 
 def _cron(data: object, path: str) -> CronDeclaration:

@@ -12,7 +12,7 @@ from interlock.errors import MountError
 from interlock.hooks import hookimpl
 from interlock.mounting.discovery import discover
 from interlock.mounting.manifest import Manifest
-from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, RouteDeclaration, TableDeclaration
+from interlock.sdk.declarations import CronDeclaration, FunctionDeclaration, RouteDeclaration, TableDeclaration, TriggerDeclaration
 
 PLUGINS = "interlock.plugins"
 
@@ -32,7 +32,7 @@ class InstancePlugin:
         return self._manifest.functions
 
     @hookimpl
-    def triggers(self) -> Sequence[str]:
+    def triggers(self) -> Sequence[TriggerDeclaration]:
         return self._manifest.triggers
 
     @hookimpl

@@ -13,7 +13,7 @@ from interlock.errors import MountError
 from interlock.limits import Limits
 from interlock.mounting.discovery import Plugin, interlock_version
 from interlock.mounting.instance import Instance
-from interlock.mounting.manifest import Manifest, needed_interlock
+from interlock.mounting.manifest import FORMAT, Manifest, needed_interlock
 from interlock.mounting.manifest_reader import parse_manifest
 from interlock.sandbox.confinement import available
 from interlock.sandbox.manifests import manifest_bytes
@@ -107,7 +107,7 @@ def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation:
         )
     title = f'mounts "{mount.name}"' + (f" of {plugin.distribution} {plugin.version}" if plugin is not None else "")
     try:
-        data = manifest_bytes(source, plan, where=mount.where, title=title, version=interlock_version() or "")
+        data = manifest_bytes(source, plan, where=mount.where, title=title, version=f"{interlock_version() or ''}-{FORMAT}")
     except MountError as error:
         if not source.left_out or not any(kind in error.problem for kind in ("ImportError", "ModuleNotFoundError")):
             raise

@@ -247,7 +247,8 @@ class _Builder:
             instance.http_routes = hooks.http_routes(path)
             if instance.mount is not None and not (instance.functions or instance.http_routes or instance.children):
                 self._warnings.append(_empty(instance, instance.mount))
-            undeclared = [table for table in dict.fromkeys(instance.triggers) if instance.tables and table not in instance.tables]
+            tables = dict.fromkeys([trigger.table for trigger in instance.triggers])
+            undeclared = [table for table in tables if instance.tables and table not in instance.tables]
             self._warnings.extend(f'{instance.title} has a trigger on "{table}", and its schema has no such table.' for table in undeclared)
 
     def _check_prefixes(self) -> None:

@@ -58,6 +58,21 @@ class TableDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class TriggerDeclaration:
+    """One trigger of a table. `takes_list` says that it is told of many changes at once."""
+
+    table: str
+    takes_list: bool = False
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
 class CronDeclaration:
     """A rule that plans calls: every `every` seconds, or by the five fields of `cron` in `timezone`.
 

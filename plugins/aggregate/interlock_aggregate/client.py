@@ -31,6 +31,8 @@ Reader = QueryCtx | ActionCtx
 Writer = MutationCtx | ActionCtx
 Document = Mapping[str, Any]
 
+_PUTS_RIGHT = {"insert": "insert_if_does_not_exist", "delete": "delete_if_exists", "replace": "replace_or_insert"}
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -426,41 +428,59 @@ class TableAggregate(Aggregate):
         key, id = self._sort_key(doc), doc["_id"]
         return await self.index_of(ctx, key, id=id, order=order, namespace=namespace, bounds=bounds, stale=stale, fresh=fresh)
 
-    async def on_change(self, ctx: MutationCtx, change: Change) -> None:
-        """The trigger. It raises `KeyMissing` or `KeyExists` where the aggregate has drifted from the table.
+    async def on_change(self, ctx: MutationCtx, changes: Change | list[Change]) -> None:
+        """The trigger, told of many changes at once. It raises `KeyMissing` or `KeyExists` where the aggregate has drifted from the table.
 
         While the aggregate is being attached or repaired, it puts right what it meets instead.
         """
+        operations = self._followed(changes)
+        if not operations:
+            return
         try:
-            await self._follow(ctx, change)
+            await self._run(ctx, "write_batch", None, operations=operations, **self._writing)
         except (KeyExists, KeyMissing) as error:
             if not await self._is_filling(ctx):
                 why = f"the table {self.table} and its aggregate have drifted apart"
                 then = "If the table had rows before it had the aggregate, call attach(ctx); otherwise repair(ctx)."
                 raise type(error)({**error.data, "message": f"{why}: {error}. {then}"}) from None
-            await self.on_change_idempotent(ctx, change)
+            await self.on_change_idempotent(ctx, changes)
 
-    async def on_change_idempotent(self, ctx: MutationCtx, change: Change) -> None:
+    async def on_change_idempotent(self, ctx: MutationCtx, changes: Change | list[Change]) -> None:
         """A trigger that puts right what it meets instead of raising."""
-        if change.old is None:
-            await self.insert_if_does_not_exist(ctx, change.new or {})
-        elif change.new is None:
-            await self.delete_if_exists(ctx, change.old)
-        else:
-            await self.replace_or_insert(ctx, change.old, change.new)
+        operations = [{**operation, "kind": _PUTS_RIGHT[operation["kind"]]} for operation in self._followed(changes, all_updates=True)]
+        if operations:
+            await self._run(ctx, "write_batch", None, operations=operations, **self._writing)
 
-    async def on_change_queued(self, ctx: MutationCtx, change: Change) -> None:
+    async def on_change_queued(self, ctx: MutationCtx, changes: Change | list[Change]) -> None:
         """A trigger whose writers never wait for each other: what they change is queued, and applied by jobs."""
-        await self._follow(ctx, change, queued=True)
+        operations = self._followed(changes)
+        if operations:
+            await self._run(ctx, "enqueue_batch", None, operations=operations, **self._writing)
 
-    async def _follow(self, ctx: MutationCtx, change: Change, *, queued: bool = False) -> None:
-        if change.old is None:
-            await self.insert(ctx, change.new or {}, queued=queued)
-        elif change.new is None:
-            await self.delete(ctx, change.old, queued=queued)
-        # Compared as they are written: 1 and True are equal, but not the same key.
-        elif repr(self._facts(change.old)) != repr(self._facts(change.new)):
-            await self.replace(ctx, change.old, change.new, queued=queued)
+    def _followed(self, changes: Change | list[Change], *, all_updates: bool = False) -> list[dict[str, Any]]:
+        """What changes of documents are to the aggregate, as the component takes it; nothing for updates that it does not see."""
+        operations: list[dict[str, Any]] = []
+        for change in [changes] if isinstance(changes, Change) else changes:
+            old, new = change.old, change.new
+            if old is None:
+                namespace, key, summand = self._facts(new or {})
+                operation = {"kind": "insert", "key": key, "value": change.id, "summand": summand}
+            elif new is None:
+                namespace = self._namespace_of(old)
+                operation = {"kind": "delete", "key": self._sort_key(old), "value": change.id}
+            else:
+                before = namespace, key, _ = self._facts(old)
+                after = target, new_key, summand = self._facts(new)
+                # Compared as they are written: 1 and True are equal, but not the same key.
+                if before == after and repr(before) == repr(after) and not all_updates:
+                    continue
+                operation = {"kind": "replace", "key": key, "new_key": new_key, "value": change.id, "summand": summand}
+                if target is not namespace:
+                    operation["new_namespace"] = target
+            if namespace is not None:
+                operation["namespace"] = namespace
+            operations.append(operation)
+        return operations
 
     # tasks over the whole table
 

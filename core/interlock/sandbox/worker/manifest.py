@@ -8,9 +8,10 @@ from interlock.errors import FunctionNotFound, MountError
 from interlock.sandbox.worker.modules import ComponentFiles
 from interlock.sdk.assembly import Assembly
 from interlock.sdk.component import Component
+from interlock.sdk.triggers import declared_triggers
 from interlock.values import to_wire
 
-FORMAT = 1
+FORMAT = 2
 _DOC_MAX = 10_000
 
 
@@ -28,7 +29,7 @@ def manifest_json(component: Component, files: ComponentFiles) -> dict[str, Any]
             name: {**(told := function.declaration().to_json()), "doc": told["doc"][:_DOC_MAX]}
             for name, function in component.functions.items()
         },
-        "triggers": [table for table, _ in component.triggers],
+        "triggers": [trigger.to_json() for trigger in declared_triggers(component.triggers)],
         "crons": _crons(component),
         "children": [
             {**mount.to_json(), "local": False if isinstance(mount.component, str) else place_of(mount.component, files)}

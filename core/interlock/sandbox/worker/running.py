@@ -32,7 +32,7 @@ from interlock.sdk.component import Component
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.functions import Function
 from interlock.sdk.host import FunctionInfo
-from interlock.sdk.triggers import Change
+from interlock.sdk.triggers import told
 
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
 _RAISED_MAX = 512
@@ -202,7 +202,7 @@ class Worker:
                 known.learn()
             context = _CONTEXTS[known.info.kind](host)
             if ordinal is not None:
-                made = self._triggers[known.info.name][ordinal](context, Change(**args))
+                made = self._triggers[known.info.name][ordinal](context, told(args))
                 if _waits(made):
                     await made
             elif function is None:
