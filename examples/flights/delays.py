@@ -53,10 +53,9 @@ class Ranked(TypedDict):
 
 
 @trigger("flights")
-async def follow(ctx: MutationCtx, change: Change) -> None:
+async def follow(ctx: MutationCtx, changes: list[Change]) -> None:
     """Whoever writes."""
-    if change.kind != "insert":
-        await delays.on_change_idempotent(ctx, change)
+    await delays.on_change_idempotent(ctx, [change for change in changes if change.kind != "insert"])
 
 
 @mutation(internal=True)

@@ -85,16 +85,15 @@ class ShardedCounter:
         """One counter, whose methods take no name."""
         return NamedCounter(self, name)
 
-    def on_change(self, name: str) -> Callable[[MutationCtx, Change], Awaitable[None]]:
+    def on_change(self, name: str) -> Callable[[MutationCtx, list[Change]], Awaitable[None]]:
         """A trigger that counts the documents of a table: `trigger("guesses")(counter.on_change("guesses"))`."""
 
-        async def count_change(ctx: MutationCtx, change: Change) -> None:
-            if change.kind == "insert":
-                await self.inc(ctx, name)
-            elif change.kind == "delete":
-                await self.dec(ctx, name)
+        async def count_changes(ctx: MutationCtx, changes: list[Change]) -> None:
+            more = sum([1 if change.kind == "insert" else -1 for change in changes if change.kind != "update"])
+            if more:
+                await self.add(ctx, name, more)
 
-        return count_change
+        return count_changes
 
     def _shards_of(self, name: str) -> int:
         return self._shards.get(name, self._default_shards)
@@ -149,7 +148,7 @@ class NamedCounter:
         """Remove the counter; its value is 0 again."""
         await self._counter.reset(ctx, self.name)
 
-    def on_change(self) -> Callable[[MutationCtx, Change], Awaitable[None]]:
+    def on_change(self) -> Callable[[MutationCtx, list[Change]], Awaitable[None]]:
         """A trigger that counts the documents of a table."""
         return self._counter.on_change(self.name)
 

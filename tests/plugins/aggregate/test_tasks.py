@@ -30,9 +30,9 @@ def board(*, follow: bool = True) -> Component:
     follows = {"now": follow}
     board.following = follows  # type: ignore[attr-defined]
 
-    async def on_change(ctx: MutationCtx, change: Any) -> None:
+    async def on_change(ctx: MutationCtx, changes: list[Any]) -> None:
         if follows["now"]:
-            await scores.on_change(ctx, change)
+            await scores.on_change(ctx, changes)
 
     board.trigger("scores")(on_change)
     scores.runner(board.mutation, name="upkeep", batch_size=20)
