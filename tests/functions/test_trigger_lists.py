@@ -317,11 +317,13 @@ async def test_gathered_writes_come_in_the_order_started() -> None:
     @placed
     def made() -> Component:
         made = listening()
+        writing: list[Any] = []
 
         @made.mutation
         async def write(ctx: MutationCtx) -> None:
-            await asyncio.gather(*(ctx.db.insert("a", {"n": n}) for n in range(3)), ctx.db.query("a").count(), ctx.db.insert("a", {"n": 3}))
-            asyncio.ensure_future(ctx.db.insert("a", {"n": 4}))  # noqa: RUF006: nobody awaits it
+            first = [ctx.db.insert("a", {"n": n}) for n in range(3)]
+            await asyncio.gather(*first, ctx.db.query("a").count(), ctx.db.insert("a", {"n": 3}))
+            writing.append(asyncio.ensure_future(ctx.db.insert("a", {"n": 4})))  # the end waits for it
             await asyncio.sleep(0)
 
         return made

@@ -32,7 +32,7 @@ _known: dict[str, bytes] = {}
 
 
 def manifest_bytes(source: Source, plan: Plan, *, where: str, title: str, version: str) -> bytes:
-    """The JSON that the component's worker answers. `title` names the mount in errors, `version` is of Interlock and of what it answers. Raises MountError."""
+    """The JSON that the component's worker answers. `title` names the mount in errors, `version` says who asks. Raises MountError."""
     key = f"{source.key}-{version}-{sys.version_info[0]}{sys.version_info[1]}"
     known = _known.get(key)
     if known is None:
