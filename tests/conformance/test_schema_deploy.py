@@ -116,7 +116,7 @@ async def test_033_a_write_that_only_the_old_schema_allows_does_not_get_past_a_d
 
 
 @pytest.mark.parametrize("is_watched", [False, True], ids=["asked once", "watched"])
-async def test_033_a_query_that_a_deploy_comes_in_between_is_answered(write_app: WriteApp, is_watched: bool) -> None:
+async def test_a_query_that_a_deploy_comes_in_between_is_answered(write_app: WriteApp, is_watched: bool) -> None:
     """Asked once by the code that it began with; who watches is shown what the new code says, and nothing else."""
     async with Backend(write_app({"notes": NOTES, "schema": schema("int")}), data=":memory:") as backend:
         await backend.mutation("notes:add", n=1)

@@ -12,7 +12,7 @@ from interlock.testing import TestBackend
 from . import board
 from .wire import Server, served, settle
 
-pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+pytestmark = pytest.mark.usefixtures("both_isolations")
 
 
 def opts(num_items: int, cursor: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from interlock import Backend
 from interlock.server import ServerApp
 from interlock.testing import TestBackend
 
+_served: list[Backend] = []
 SESSION = "2c5d1168-4a21-466f-a876-5edc31c009e1"
 
 
@@ -23,7 +24,11 @@ async def served(backend: TestBackend | Backend) -> AsyncIterator[Server]:
     opened = await backend.opened() if isinstance(backend, TestBackend) else backend
     app = opened.asgi()
     async with app.lifespan(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
-        yield Server(app, http)
+        _served.append(opened)
+        try:
+            yield Server(app, http)
+        finally:
+            _served.remove(opened)
 
 
 class Server:
@@ -103,6 +108,13 @@ class Socket:
 
 
 async def settle(turns: int = 60) -> None:
-    """Let everything that can run, run. Nothing here waits for a disk, a network or the clock."""
-    for _ in range(turns):
+    """Let everything that can run, run. Nothing here waits for a disk, a network or the clock; workers are waited for."""
+    quiet = 0
+    while quiet < turns:
         await asyncio.sleep(0)
+        quiet = 0 if any(map(_has_calls_in_workers, _served)) else quiet + 1
+
+
+def _has_calls_in_workers(backend: Backend) -> bool:
+    pools = (backend.dispatcher.runners.pool(path) for path in backend.tree.by_path)
+    return any(pool is not None and pool.calls_open for pool in pools)
