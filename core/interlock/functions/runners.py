@@ -40,6 +40,16 @@ class Runners:
         """The workers of one instance; None where it has none."""
         return self._pools.get(component_path)
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether any instance is isolated."""
+        return bool(self._pools)
+
+    @property
+    def calls_open(self) -> int:
+        """How many calls are open in workers."""
+        return sum(pool.calls_open for pool in self._pools.values())
+
     def keep(self, tree: Tree) -> None:
         """Let go of the workers of what is no longer mounted."""
         for path in [path for path in self._pools if (found := tree.by_path.get(path)) is None or found.source is None]:
