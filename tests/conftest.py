@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from tests import isolations
 
+from interlock.mounting import tree
+from interlock.mounting.sealing import ask_manifest
 from interlock.sandbox.confinement import available
 from interlock.testing.isolation import default
 
@@ -25,20 +28,43 @@ _FEWER = 5
 """Operations take ten times as long where each crosses to another process: one in so many examples is tried there."""
 
 
+_sealed = pytest.StashKey[list[object]]()
+
+
+@pytest.fixture(autouse=True)
+def sealed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes what a test that is run in the sandbox mounts there."""
+    if isolations.of(request.node) == "sandbox":
+        mounted = request.node.stash[_sealed] = []
+
+        def noted(*args: Any) -> Any:
+            mounted.append(args)
+            return ask_manifest(*args)
+
+        monkeypatch.setattr(tree, "ask_manifest", noted)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    if isolations.of(item) != "sandbox":
+        return (yield)
     function = getattr(item, "function", None)
     whole = getattr(function, _SETTINGS, None)
-    if whole is None or isolations.of(item) != "sandbox":
-        return (yield)
-    setattr(function, _SETTINGS, settings(whole, max_examples=max(5, whole.max_examples // _FEWER)))
+    if whole is not None:
+        setattr(function, _SETTINGS, settings(whole, max_examples=max(5, whole.max_examples // _FEWER)))
     try:
-        return (yield)
+        result = yield
     finally:
-        setattr(function, _SETTINGS, whole)
+        if whole is not None:
+            setattr(function, _SETTINGS, whole)
+    # Without this a test may be the same as inline, in another name.
+    if not item.stash[_sealed] and item.get_closest_marker("sealed_elsewhere") is None:
+        pytest.fail(isolations.IN_NAME_ONLY)
+    return result
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sealed_elsewhere: a test that runs its mounts in the sandbox of a process of its own")
     config.addinivalue_line("markers", "canary(test): the test in which the attack of this one gets through")
     config.addinivalue_line("markers", "one_isolation(isolation, reason): a test that runs in one way only, and why")
 

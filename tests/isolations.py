@@ -7,11 +7,31 @@ from pathlib import Path
 
 import pytest
 
-BOTH_WAYS = {"functions", "scheduler", "conformance", "fetch", "plugins"}
-"""Folders of tests whose subject is a component's function."""
+BOTH_WAYS = {"functions", "scheduler", "conformance", "fetch", "plugins", "contract", "testing"}
+"""Rooms of tests whose subject is, or may be, what a component's function does."""
+ONE_WAY = {
+    "cli": "commands, in processes of their own, whose mounts run as they say",
+    "clients": "the original clients, against a server whose mounts run as they say",
+    "docs": "what the pages say, as it is written there",
+    "engine": "below functions: transactions alone",
+    "examples": "apps as they are written, whose mounts run as they say",
+    "fire": "servers and simulations as a whole, whose mounts run as they say",
+    "mounting": "what is mounted, and what a manifest says: no function is called",
+    "sandbox": "the sandbox itself; what is to be the same inline is compared within a test",
+    "sdk": "what authors import, against a host of the test's",
+    "server": "the app's own functions, as clients are answered",
+    "storage": "below functions: what is on disk",
+    "typing": "what type checkers say: nothing runs",
+    "values": "below functions: values alone",
+}
+"""The other rooms, and why their tests have no isolation to choose."""
 WHAT_TO_DO = (
     "These tests run in one isolation only. Give them the fixture `both_isolations` (tests/placed.py says how a worker finds their "
     'components), or say why not: @pytest.mark.one_isolation("inline", "the reason").'
+)
+IN_NAME_ONLY = (
+    "It was to run in the sandbox, and nothing in it was mounted there. Place its components where a worker finds them (tests/placed.py), "
+    'or say why it runs one way: @pytest.mark.one_isolation("inline", "the reason").'
 )
 _FIXTURES = ("both_isolations", "isolation")
 

@@ -60,26 +60,30 @@ def _import(text: str, name: str) -> Component:
 
 
 def _needed(tree: ast.Module, made: ast.FunctionDef) -> Iterator[ast.stmt]:
-    """The imports, and the statements at the top of the module that define a name which `made` needs, directly or by another."""
+    """What `made` needs, directly or by another: of the imports, and of the statements at the top of the module that define a name."""
     defining = {name: statement for statement in tree.body for name in _defined(statement)}
     found: set[str] = set()
     waiting = _names(made)
     while waiting:
         name = waiting.pop()
-        if name in defining and name not in found and name != made.name:
+        if name not in found:
             found.add(name)
-            waiting += _names(defining[name])
-    needed = {id(defining[name]) for name in found}
+            if name in defining and name != made.name:
+                waiting += _names(defining[name])
+    needed = {id(defining[name]) for name in found if name in defining and name != made.name}
     for statement in tree.body:
         match statement:
+            case ast.ImportFrom(module="__future__"):
+                yield statement
             case ast.Import(names=names):
-                is_wanted = all(alias.name in _KNOWN for alias in names)
-            case ast.ImportFrom(module=module, level=level):
-                is_wanted = not level and module in _KNOWN
+                if used := [alias for alias in names if alias.name in _KNOWN and alias.name in found]:
+                    yield ast.Import(names=used)
+            case ast.ImportFrom(module=module, names=names, level=0):
+                if module in _KNOWN and (used := [alias for alias in names if (alias.asname or alias.name) in found]):
+                    yield ast.ImportFrom(module=module, names=used, level=0)
             case _:
-                is_wanted = id(statement) in needed
-        if is_wanted:
-            yield statement
+                if id(statement) in needed:
+                    yield statement
 
 
 def _names(statement: ast.stmt) -> list[str]:

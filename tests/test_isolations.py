@@ -45,3 +45,9 @@ def test_who_says_why_runs_that_way_alone() -> None:
 
 def test_all_that_is_collected_here_keeps_to_it(request: pytest.FixtureRequest) -> None:
     assert isolations.strays(request.session.items) == []
+
+
+def test_every_room_runs_both_ways_or_says_why_not() -> None:
+    rooms = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and any(path.rglob("test_*.py"))}
+    assert isolations.BOTH_WAYS | isolations.ONE_WAY.keys() == rooms
+    assert isolations.BOTH_WAYS.isdisjoint(isolations.ONE_WAY)

@@ -64,7 +64,9 @@ async def no_doubles(ctx: QueryCtx) -> list[int]:
 
 
 @notes.query
-async def page(ctx: QueryCtx, options: PaginationOptions, low: int = 0, descending: bool = False, texts: list[str] | None = None) -> Page[int]:
+async def page(
+    ctx: QueryCtx, options: PaginationOptions, low: int = 0, descending: bool = False, texts: list[str] | None = None
+) -> Page[int]:
     """Of the notes with a number from `low` on, and one of the `texts` if any are given."""
     found = ctx.db.query("notes").index("by_n", n=Range(gte=low)).order("desc" if descending else "asc")
     if texts is not None:

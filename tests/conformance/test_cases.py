@@ -56,7 +56,9 @@ def cases() -> dict[int, list[Function]]:
 
 
 def marks(case: Function) -> list[str]:
-    return [ast.unparse(mark) for mark in case.decorator_list if "pytest.mark" in ast.unparse(mark)]
+    """Besides those that say where it runs."""
+    marks = [ast.unparse(mark) for mark in case.decorator_list if "pytest.mark" in ast.unparse(mark)]
+    return [mark for mark in marks if not mark.startswith(("pytest.mark.one_isolation", "pytest.mark.usefixtures"))]
 
 
 def reason(case: Function) -> str | None:

@@ -56,8 +56,10 @@ def nesting() -> Component:
     @app.mutation
     async def catch(ctx: MutationCtx) -> None:
         await ctx.db.insert("notes", {"text": "A"})
-        with pytest.raises(AppError):
+        try:
             await ctx.run_mutation(write_and_fail, text="B")
+        except AppError:
+            pass
 
     @app.mutation
     async def do_not_catch(ctx: MutationCtx) -> None:
@@ -72,13 +74,20 @@ def nesting() -> Component:
     @app.mutation
     async def middle(ctx: MutationCtx) -> None:
         await ctx.db.insert("notes", {"text": "middle"})
-        with pytest.raises(AppError):
+        try:
             await ctx.run_mutation(write_and_fail, text="innermost")
+        except AppError:
+            pass
 
     @app.mutation
     async def outer(ctx: MutationCtx) -> None:
         await ctx.db.insert("notes", {"text": "outer"})
         await ctx.run_mutation(middle)
+
+    @app.mutation
+    async def read_and_fail(ctx: MutationCtx, id: str) -> None:
+        await ctx.db.get(id)
+        raise AppError("failed")
 
     @app.query
     async def texts(ctx: QueryCtx) -> list[str]:
@@ -88,14 +97,14 @@ def nesting() -> Component:
 
 
 async def test_051_a_nested_mutation_that_raises_and_is_caught_is_undone_with_its_jobs() -> None:
-    async with TestBackend(nesting()) as t:
+    async with TestBackend(placed(nesting)) as t:
         await t.mutation("catch")
         assert await t.finish_scheduled() == []
         assert await t.query("texts") == ["A"]
 
 
 async def test_052_a_nested_mutation_that_raises_and_is_not_caught_undoes_its_caller_too() -> None:
-    async with TestBackend(nesting()) as t:
+    async with TestBackend(placed(nesting)) as t:
         with pytest.raises(AppError):
             await t.mutation("do_not_catch")
         assert await t.finish_scheduled() == []
@@ -103,33 +112,26 @@ async def test_052_a_nested_mutation_that_raises_and_is_not_caught_undoes_its_ca
 
 
 async def test_053_a_caller_that_raises_undoes_what_it_has_called() -> None:
-    async with TestBackend(nesting()) as t:
+    async with TestBackend(placed(nesting)) as t:
         with pytest.raises(AppError):
             await t.mutation("fail_afterwards")
         assert await t.query("texts") == []
 
 
 async def test_054_of_three_levels_only_the_one_that_raised_is_undone() -> None:
-    async with TestBackend(nesting()) as t:
+    async with TestBackend(placed(nesting)) as t:
         await t.mutation("outer")
         assert await t.query("texts") == ["outer", "middle"]
 
 
 async def test_055_what_a_nested_mutation_read_counts_although_it_was_undone() -> None:
-    app = nesting()
-
-    @app.mutation
-    async def read_and_fail(ctx: MutationCtx, id: str) -> None:
-        await ctx.db.get(id)
-        raise AppError("failed")
-
-    async with TestBackend(app) as t:
+    async with TestBackend(placed(nesting)) as t:
         id = await t.mutation("write", text="A")
         pause = Pause()
 
         async def catch_and_write(ctx: MutationCtx) -> None:
             with pytest.raises(AppError):
-                await ctx.run_mutation(read_and_fail, id=id)
+                await ctx.run_mutation("read_and_fail", id=id)
             await pause()
             await ctx.db.insert("others", {})
 
@@ -161,7 +163,8 @@ async def test_056_a_nested_query_sees_its_callers_writes_and_a_components_query
         assert await t.mutation("write_and_ask") == [[1], []]
 
 
-async def test_057_who_may_call_whom_and_how_deep() -> None:
+def callers() -> Component:
+    """An app whose functions call what they may, and what they may not."""
     app = Component("app")
 
     @app.mutation
@@ -188,7 +191,11 @@ async def test_057_who_may_call_whom_and_how_deep() -> None:
     async def deep(ctx: MutationCtx, levels: int) -> int:
         return 0 if not levels else 1 + await ctx.run_mutation(deep, levels=levels - 1)
 
-    async with TestBackend(app) as t:
+    return app
+
+
+async def test_057_who_may_call_whom_and_how_deep() -> None:
+    async with TestBackend(placed(callers)) as t:
         with pytest.raises(ContextError, match="run_mutation"):
             await t.query("call_a_mutation")
         with pytest.raises(WrongFunctionKind):
@@ -205,22 +212,29 @@ async def test_058_a_nested_mutation_whose_result_is_refused_is_undone() -> None
 
     Here the result is checked first, so a nested mutation that raises anything at all in its caller has written nothing.
     """
-    app = Component("app")
 
-    @app.mutation
-    async def promise_a_number(ctx: MutationCtx) -> int:
-        await ctx.db.insert("notes", {"text": "B"})
-        return "none"  # type: ignore[return-value]
+    @placed
+    def app() -> Component:
+        app = Component("app")
 
-    @app.mutation
-    async def catch(ctx: MutationCtx) -> None:
-        await ctx.db.insert("notes", {"text": "A"})
-        with pytest.raises(ReturnError):
-            await ctx.run_mutation(promise_a_number)
+        @app.mutation
+        async def promise_a_number(ctx: MutationCtx) -> int:
+            await ctx.db.insert("notes", {"text": "B"})
+            return "none"  # type: ignore[return-value]
+
+        @app.mutation
+        async def catch(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"text": "A"})
+            try:
+                await ctx.run_mutation(promise_a_number)
+            except ReturnError:
+                await ctx.db.insert("notes", {"text": "C"})
+
+        return app
 
     async with TestBackend(app) as t:
         await t.mutation("catch")
-        assert [row["text"] for row in await t.run(lambda ctx: ctx.db.query("notes").collect())] == ["A"]
+        assert [row["text"] for row in await t.run(lambda ctx: ctx.db.query("notes").collect())] == ["A", "C"]
 
 
 async def test_059_two_mounts_of_one_component_have_nothing_in_common() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+pytestmark = pytest.mark.one_isolation("inline", "nothing runs: what is missing, and what is asserted when it is there")
 
 
 @pytest.mark.skip(reason="needs file storage")

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import (
     ActionCtx,
@@ -25,7 +26,7 @@ from interlock.testing import TestBackend
 from .deployments import START_MS, Deployment, ask
 from .interleaving import Pause
 
-pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+pytestmark = pytest.mark.usefixtures("both_isolations")
 
 DAY = 86_400.0
 
@@ -46,6 +47,19 @@ def diary() -> Component:
     async def cancel(ctx: MutationCtx, job: str) -> None:
         await ctx.scheduler.cancel(job)
 
+    @app.mutation
+    async def write_at(ctx: MutationCtx, when: float) -> str:
+        return await ctx.scheduler.run_at(when, write, text="x")
+
+    @app.mutation
+    async def call_missing(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, "missing")
+
+    @app.mutation
+    async def write_many_later(ctx: MutationCtx, count: int) -> None:
+        for n in range(count):
+            await ctx.scheduler.run_after(60, write, text=str(n))
+
     @app.query
     async def texts(ctx: QueryCtx) -> list[str]:
         return [row["text"] for row in await ctx.db.query("notes").collect()]
@@ -58,18 +72,25 @@ def diary() -> Component:
     return app
 
 
+DIARY = placed(diary)
+
+
 async def test_074_a_job_for_now_runs_once_after_the_commit_and_sees_it() -> None:
-    app = diary()
+    @placed
+    def app() -> Component:
+        app = diary()
 
-    @app.mutation
-    async def copy(ctx: MutationCtx) -> None:
-        texts = [row["text"] for row in await ctx.db.query("notes").collect()]
-        await ctx.db.insert("notes", {"text": f"seen: {', '.join(texts)}"})
+        @app.mutation
+        async def copy(ctx: MutationCtx) -> None:
+            texts = [row["text"] for row in await ctx.db.query("notes").collect()]
+            await ctx.db.insert("notes", {"text": f"seen: {', '.join(texts)}"})
 
-    @app.mutation
-    async def write_and_schedule(ctx: MutationCtx) -> None:
-        await ctx.scheduler.run_after(0, copy)
-        await ctx.db.insert("notes", {"text": "first"})
+        @app.mutation
+        async def write_and_schedule(ctx: MutationCtx) -> None:
+            await ctx.scheduler.run_after(0, copy)
+            await ctx.db.insert("notes", {"text": "first"})
+
+        return app
 
     async with TestBackend(app) as t:
         await t.mutation("write_and_schedule")
@@ -77,6 +98,7 @@ async def test_074_a_job_for_now_runs_once_after_the_commit_and_sees_it() -> Non
         assert await t.query("texts") == ["first", "seen: first"]
 
 
+@pytest.mark.one_isolation("inline", "the test waits in its functions; tests/scheduler has the same of components, where it can")
 async def test_075_a_job_that_raises_has_failed_and_one_that_conflicts_runs_again() -> None:
     app = diary()
     pause = Pause()
@@ -104,6 +126,7 @@ async def test_075_a_job_that_raises_has_failed_and_one_that_conflicts_runs_agai
         assert await t.query("texts") == ["one", "1 before"]
 
 
+@pytest.mark.one_isolation("inline", "the test waits in its functions; tests/scheduler has the same of components, where it can")
 async def test_076_after_a_crash_an_action_has_failed_and_a_mutation_runs_again(deployment: Deployment) -> None:
     app = diary()
     in_action, in_mutation = Pause(), Pause()
@@ -135,12 +158,16 @@ async def test_076_after_a_crash_an_action_has_failed_and_a_mutation_runs_again(
 
 
 async def test_077_a_job_that_is_cancelled_never_runs_and_one_that_has_run_stays_as_it_is() -> None:
-    app = diary()
+    @placed
+    def app() -> Component:
+        app = diary()
 
-    @app.mutation
-    async def cancel_and_fail(ctx: MutationCtx, job: str) -> None:
-        await ctx.scheduler.cancel(job)
-        raise AppError("failed")
+        @app.mutation
+        async def cancel_and_fail(ctx: MutationCtx, job: str) -> None:
+            await ctx.scheduler.cancel(job)
+            raise AppError("failed")
+
+        return app
 
     async with TestBackend(app) as t:
         cancelled = await t.mutation("write_later", text="cancelled", seconds=10)
@@ -155,6 +182,7 @@ async def test_077_a_job_that_is_cancelled_never_runs_and_one_that_has_run_stays
         assert await t.query("texts") == ["kept"]
 
 
+@pytest.mark.one_isolation("inline", "the test waits in its functions; tests/scheduler has the same of components, where it can")
 async def test_078_what_a_cancelled_action_schedules_is_cancelled_from_birth() -> None:
     app = diary()
     pause = Pause()
@@ -179,29 +207,25 @@ async def test_078_what_a_cancelled_action_schedules_is_cancelled_from_birth() -
 
 
 async def test_079_a_job_that_cannot_be_planned_is_refused() -> None:
-    async with TestBackend(diary()) as t:
+    async with TestBackend(DIARY) as t:
         with pytest.raises(ScheduleError, match="five years"):
-            await t.run(lambda ctx: ctx.scheduler.run_at(t.now() + 6 * 365 * DAY * 1000, "write", text="x"))
+            await t.mutation("write_at", when=t.now() + 6 * 365 * DAY * 1000)
         with pytest.raises(ScheduleError, match="0 or more"):
-            await t.run(lambda ctx: ctx.scheduler.run_after(-1, "write", text="x"))
+            await t.mutation("write_later", text="x", seconds=-1)
         with pytest.raises(FunctionNotFound):
-            await t.run(lambda ctx: ctx.scheduler.run_after(0, "missing"))
+            await t.mutation("call_missing")
 
 
 async def test_080_a_mutation_schedules_at_most_a_thousand_jobs() -> None:
-    async def schedule(ctx: MutationCtx, count: int) -> None:
-        for n in range(count):
-            await ctx.scheduler.run_after(60, "write", text=str(n))
-
-    async with TestBackend(diary()) as t:
+    async with TestBackend(DIARY) as t:
         with pytest.raises(LimitExceeded, match="functions_scheduled exceeded: 1,001 of at most 1,000"):
-            await t.mutation(schedule, count=1_001)
-        await t.mutation(schedule, count=1_000)
+            await t.mutation("write_many_later", count=1_001)
+        await t.mutation("write_many_later", count=1_000)
         assert len(await t.advance(60)) == 1_000
 
 
 async def test_081_a_subscriber_sees_a_job_through_its_life() -> None:
-    async with TestBackend(diary()) as t:
+    async with TestBackend(DIARY) as t:
         states = t.subscribe("state", job=await t.mutation("write_later", text="x", seconds=10))
         assert await anext(states) == "pending"
         await t.advance(10)
@@ -236,7 +260,7 @@ async def runs(backend: Backend) -> Any:
 
 async def test_082_after_ten_minutes_down_a_cron_of_every_minute_runs_once(deployment: Deployment) -> None:
     """What becomes of missed times is for catch_up to say: by default one run makes up for all of them."""
-    app = with_cron("tick", every=60)
+    app = placed(with_cron, "tick", every=60)
     async with deployment.start(app) as backend:
         await deployment.pass_time(backend, 90)
         assert await runs(backend) == [0, 60]
@@ -249,14 +273,14 @@ async def test_082_after_ten_minutes_down_a_cron_of_every_minute_runs_once(deplo
 
 
 async def test_083_a_cron_that_is_renamed_starts_anew_and_one_that_is_not_keeps_its_time(deployment: Deployment) -> None:
-    async with deployment.start(with_cron("tick", every=3600)) as backend:
+    async with deployment.start(placed(with_cron, "tick", every=3600)) as backend:
         await deployment.pass_time(backend, 1000)
         assert await runs(backend) == [0]
-    async with deployment.start(with_cron("tick", every=3600)) as backend:
+    async with deployment.start(placed(with_cron, "tick", every=3600)) as backend:
         await deployment.pass_time(backend, 2599)
         assert await runs(backend) == [0]
         await deployment.pass_time(backend, 400)
         assert await runs(backend) == [0, 3600]
-    async with deployment.start(with_cron("tock", every=3600)) as backend:
+    async with deployment.start(placed(with_cron, "tock", every=3600)) as backend:
         await deployment.pass_time(backend, 3600)
         assert await runs(backend) == [0, 3600, 3999, 7599]

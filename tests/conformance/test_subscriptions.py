@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.placed import placed
 
 from interlock import Component, MutationCtx, QueryCtx, Schema, Table
 from interlock.testing import TestBackend
@@ -150,6 +151,7 @@ async def test_092_a_query_that_failed_gives_its_value_when_it_no_longer_fails()
         assert socket.values == {0: [2.0]}
 
 
+@pytest.mark.one_isolation("inline", "the app's own functions: a component is told no identity")
 async def test_093_users_share_what_does_not_depend_on_who_they_are() -> None:
     app = Component("app")
 
@@ -179,11 +181,15 @@ async def test_093_users_share_what_does_not_depend_on_who_they_are() -> None:
 
 
 async def test_094_whoever_read_a_table_that_was_not_there_is_told_when_it_is() -> None:
-    app = Component("app")
+    @placed
+    def app() -> Component:
+        app = Component("app")
 
-    @app.query
-    async def count(ctx: QueryCtx) -> int:
-        return await ctx.db.query("made_later").count()
+        @app.query
+        async def count(ctx: QueryCtx) -> int:
+            return await ctx.db.query("made_later").count()
+
+        return app
 
     async with TestBackend(app) as t:
         counts = t.subscribe("count")
@@ -194,15 +200,20 @@ async def test_094_whoever_read_a_table_that_was_not_there_is_told_when_it_is() 
 
 async def test_095_a_changed_variable_reaches_those_who_watch_with_the_reload_that_takes_it_over() -> None:
     """In the original variables are settings of the deployment; here they are those of the process that serves."""
-    app = Component("app", schema=Schema(notes=Table({"n": int})), env={"COLOUR": str})
 
-    @app.query
-    async def colour(ctx: QueryCtx) -> Any:
-        return ctx.env["COLOUR"]
+    @placed
+    def app() -> Component:
+        app = Component("app", schema=Schema(notes=Table({"n": int})), env={"COLOUR": str})
 
-    @app.mutation
-    async def colour_now(ctx: MutationCtx) -> Any:
-        return ctx.env["COLOUR"]
+        @app.query
+        async def colour(ctx: QueryCtx) -> Any:
+            return ctx.env["COLOUR"]
+
+        @app.mutation
+        async def colour_now(ctx: MutationCtx) -> Any:
+            return ctx.env["COLOUR"]
+
+        return app
 
     env = {"COLOUR": "red"}
     async with TestBackend(app, env=env) as t:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+from tests.placed import placed
 
 from interlock import (
     AppError,
@@ -24,11 +25,57 @@ from . import board
 from .interleaving import Pause
 from .wire import served, settle
 
-pytestmark = pytest.mark.one_isolation("inline", "the app's own functions; what components do is in test_components, both ways")
+pytestmark = pytest.mark.usefixtures("both_isolations")
 
 
 def counters() -> Component:
-    return Component("app", schema=Schema(counters=Table({"n": int}).index("by_n", "n")))
+    app = Component("app", schema=Schema(counters=Table({"n": int}).index("by_n", "n")))
+
+    @app.mutation
+    async def increment(ctx: MutationCtx, id: str) -> None:
+        """With a moment between the read and the write, for others to come in."""
+        row = await ctx.db.get(id)
+        assert row is not None
+        await asyncio.sleep(0)
+        await ctx.db.patch(id, {"n": row["n"] + 1})
+
+    @app.mutation
+    async def leave(ctx: MutationCtx, doctor: str) -> bool:
+        on_call = [row for row in await ctx.db.query("counters").collect() if row["n"]]
+        await asyncio.sleep(0)
+        if len(on_call) < 2:
+            return False
+        await ctx.db.patch(doctor, {"n": 0})
+        return True
+
+    @app.mutation
+    async def fail(ctx: MutationCtx) -> None:
+        id = await ctx.db.insert("counters", {"n": 1})
+        await ctx.db.insert("made_by_it", {})
+        await ctx.scheduler.run_after(0, "fail")
+        raise AppError(id)
+
+    @app.mutation
+    async def write_and_read(ctx: MutationCtx) -> list[list[int]]:
+        async def read() -> list[int]:
+            return [row["n"] for row in await ctx.db.query("counters").index("by_n").collect()]
+
+        seen = [await read()]
+        id = await ctx.db.insert("counters", {"n": 2})
+        seen.append(await read())
+        await ctx.db.patch(id, {"n": 4})
+        seen.append(await read())
+        await ctx.db.delete(id)
+        return [*seen, await read()]
+
+    @app.query
+    async def now(ctx: QueryCtx) -> float:
+        return ctx.now()
+
+    return app
+
+
+COUNTERS = placed(counters)
 
 
 async def insert(t: TestBackend, n: int) -> str:
@@ -40,42 +87,27 @@ async def values(t: TestBackend) -> list[int]:
     return [row["n"] for row in await t.run(lambda ctx: ctx.db.query("counters").index("by_n").collect())]
 
 
-async def increment(ctx: MutationCtx, id: str) -> None:
-    """With a moment between the read and the write, for others to come in."""
-    row = await ctx.db.get(id)
-    assert row is not None
-    await asyncio.sleep(0)
-    await ctx.db.patch(id, {"n": row["n"] + 1})
-
-
 async def test_037_two_mutations_that_increment_one_counter_lose_nothing() -> None:
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         id = await insert(t, 0)
 
         async def caller() -> None:
             for _ in range(100):
-                await t.mutation(increment, id=id)
+                await t.mutation("increment", id=id)
 
         await asyncio.gather(caller(), caller())
         assert await values(t) == [200]
 
 
 async def test_038_two_who_are_on_call_never_both_leave() -> None:
-    async def leave(ctx: MutationCtx, doctor: str) -> bool:
-        on_call = [row for row in await ctx.db.query("counters").collect() if row["n"]]
-        await asyncio.sleep(0)
-        if len(on_call) < 2:
-            return False
-        await ctx.db.patch(doctor, {"n": 0})
-        return True
-
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         ada, bob = await insert(t, 1), await insert(t, 1)
-        left = await asyncio.gather(t.mutation(leave, doctor=ada), t.mutation(leave, doctor=bob))
+        left = await asyncio.gather(t.mutation("leave", doctor=ada), t.mutation("leave", doctor=bob))
         assert sorted(left) == [False, True]
         assert await values(t) == [0, 1]
 
 
+@pytest.mark.one_isolation("inline", "the test comes in between, in its functions; tests/functions does that in components")
 async def test_039_a_mutation_runs_again_when_a_row_appears_in_a_range_that_it_counted() -> None:
     pause = Pause()
 
@@ -85,7 +117,7 @@ async def test_039_a_mutation_runs_again_when_a_row_appears_in_a_range_that_it_c
         await ctx.db.insert("counters", {"n": 100})
         return len(found)
 
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         await insert(t, 1)
         assert await pause.meanwhile(t.run(count_and_write), insert(t, 5)) == 2
         assert pause.runs == 2
@@ -105,14 +137,16 @@ async def runs_of_take_one(t: TestBackend, n: int) -> int:
     return pause.runs
 
 
+@pytest.mark.one_isolation("inline", "the test comes in between, in its functions; tests/functions does that in components")
 async def test_040_whoever_takes_one_row_depends_on_what_comes_before_it_and_not_on_what_follows() -> None:
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         await insert(t, 5)
         await insert(t, 6)
         assert await runs_of_take_one(t, 7) == 1
         assert await runs_of_take_one(t, 4) == 2
 
 
+@pytest.mark.one_isolation("inline", "the test comes in between, in its functions; tests/functions does that in components")
 async def test_041_whoever_found_nothing_depends_on_its_not_being_there() -> None:
     """Ids are chosen by an import alone, so a document cannot come to be under an id that somebody missed.
 
@@ -134,7 +168,7 @@ async def test_041_whoever_found_nothing_depends_on_its_not_being_there() -> Non
             await ctx.db.insert("counters", {"n": -1})
         return found is None
 
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         assert await range_pause.meanwhile(t.run(write_if_empty), insert(t, 1)) is False
         make_table = t.run(lambda ctx: ctx.db.insert("made_later", {}))
         assert await table_pause.meanwhile(t.run(write_if_no_table), make_table) is False
@@ -161,6 +195,7 @@ async def test_042_a_mutation_that_only_reads_conflicts_with_nobody_but_over_the
             assert socket.responses[0]["result"] == [*before, 2.0]
 
 
+@pytest.mark.one_isolation("inline", "the test comes in between, in its functions; tests/functions does that in components")
 async def test_043_two_inserts_into_one_table_do_not_conflict() -> None:
     pause = Pause()
 
@@ -168,23 +203,14 @@ async def test_043_two_inserts_into_one_table_do_not_conflict() -> None:
         await ctx.db.insert("counters", {"n": 1})
         await pause()
 
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         await pause.meanwhile(t.run(insert_slowly), insert(t, 2))
         assert pause.runs == 1
         assert await values(t) == [1, 2]
 
 
 async def test_044_a_mutation_that_raises_leaves_nothing() -> None:
-    app = counters()
-
-    @app.mutation
-    async def fail(ctx: MutationCtx) -> None:
-        id = await ctx.db.insert("counters", {"n": 1})
-        await ctx.db.insert("made_by_it", {})
-        await ctx.scheduler.run_after(0, fail)
-        raise AppError(id)
-
-    async with TestBackend(app) as t:
+    async with TestBackend(COUNTERS) as t:
         with pytest.raises(AppError) as raised:
             await t.mutation("fail")
         assert await values(t) == []
@@ -196,25 +222,13 @@ async def test_044_a_mutation_that_raises_leaves_nothing() -> None:
 
 async def test_045_a_mutation_reads_its_own_writes_at_their_place() -> None:
     """The original's case has text search too, which this version has not."""
-
-    async def write_and_read(ctx: MutationCtx) -> list[list[int]]:
-        async def read() -> list[int]:
-            return [row["n"] for row in await ctx.db.query("counters").index("by_n").collect()]
-
-        seen = [await read()]
-        id = await ctx.db.insert("counters", {"n": 2})
-        seen.append(await read())
-        await ctx.db.patch(id, {"n": 4})
-        seen.append(await read())
-        await ctx.db.delete(id)
-        return [*seen, await read()]
-
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         await insert(t, 1)
         await insert(t, 3)
-        assert await t.run(write_and_read) == [[1, 3], [1, 2, 3], [1, 3, 4], [1, 3]]
+        assert await t.mutation("write_and_read") == [[1, 3], [1, 2, 3], [1, 3, 4], [1, 3]]
 
 
+@pytest.mark.one_isolation("inline", "the test comes in between, in its functions; tests/functions does that in components")
 async def test_046_a_mutation_that_keeps_losing_gets_its_turn_and_only_its_deadline_ends_it() -> None:
     """The original runs a mutation five times and then fails it. Here a loser gets a turn: whoever would overtake it again waits.
 
@@ -240,7 +254,7 @@ async def test_046_a_mutation_that_keeps_losing_gets_its_turn_and_only_its_deadl
         row = await ctx.db.get(id)
         assert row is not None
         if runs["holder"] <= 2:
-            await t.mutation(increment, id=id)
+            await t.mutation("increment", id=id)
         else:
             await turn_pause()
         await ctx.db.patch(id, {"n": row["n"] + 100})
@@ -256,7 +270,7 @@ async def test_046_a_mutation_that_keeps_losing_gets_its_turn_and_only_its_deadl
         losing = asyncio.ensure_future(t.mutation("overtaken", id=id))
         overtakers = 0
         while not losing.done():
-            await t.mutation(increment, id=id)
+            await t.mutation("increment", id=id)
             overtakers += 1
         await losing
         assert 2 <= runs["overtaken"] <= 5
@@ -279,12 +293,13 @@ async def test_046_a_mutation_that_keeps_losing_gets_its_turn_and_only_its_deadl
         assert await values(t) == [overtakers + 1 + 2 + 100]
 
 
+@pytest.mark.one_isolation("inline", "the test comes in between, in its functions; tests/functions does that in components")
 async def test_047_each_attempt_has_its_own_randomness_and_a_time_that_stands_still() -> None:
     drawn: list[float] = []
     times: list[tuple[float, float]] = []
     pause = Pause()
 
-    async with TestBackend(counters()) as t:
+    async with TestBackend(COUNTERS) as t:
         id = await insert(t, 0)
 
         async def draw(ctx: MutationCtx) -> None:
@@ -306,13 +321,7 @@ async def test_047_each_attempt_has_its_own_randomness_and_a_time_that_stands_st
 
 
 async def test_048_a_query_over_the_time_is_shared_for_seconds_and_no_longer() -> None:
-    app = counters()
-
-    @app.query
-    async def now(ctx: QueryCtx) -> float:
-        return ctx.now()
-
-    async with TestBackend(app) as t:
+    async with TestBackend(COUNTERS) as t:
         first = await t.query("now")
         await t.advance(16)
         assert await t.query("now") == first
@@ -332,6 +341,7 @@ async def test_049_a_mutation_that_is_sent_again_is_applied_once_and_answered_tw
         assert await t.query("board:numbers") == [1, 2]
 
 
+@pytest.mark.one_isolation("inline", "16,000 writes take their time; tests/functions/test_limits shows in components what a limit does")
 async def test_050_a_transaction_reads_and_writes_only_so_much() -> None:
     app = counters()
 

@@ -10,12 +10,16 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from tests.placed import replaced
 
 from interlock import AppError, ArgumentError, Backend, FunctionNotFound, PaginationOptions
 from interlock.testing import TestBackend
+from interlock.testing.isolation import default
 
-from .tally import component
+from .tally import component as tally
 
+pytestmark = pytest.mark.usefixtures("both_isolations")
+component = replaced(tally)
 HERE = Path(__file__).parent
 ENV = {"EMBED_KEY": "k"}
 
@@ -61,7 +65,7 @@ async def test_a_component_of_section_3_alone_as_in_section_5() -> None:
 
 
 async def test_the_embedded_backend_of_section_4(tmp_path: Path) -> None:
-    async with Backend(HERE / "myapp", data=tmp_path) as backend:
+    async with Backend(HERE / "myapp", data=tmp_path, isolation=default.isolation) as backend:
         g = await backend.mutation("guesses:new_game", name="g")
         await backend.mutation("guesses:submit", game=g, player="ada", word="sea", score=3)
         rows = await backend.query("guesses:top", game=g)
@@ -73,12 +77,12 @@ async def test_the_embedded_backend_of_section_4(tmp_path: Path) -> None:
                 break
             await backend.mutation("guesses:submit", game=g, player="bob", word="sky", score=4)
         assert seen == [1, 2]
-    async with Backend(HERE / "myapp", data=tmp_path) as again:
+    async with Backend(HERE / "myapp", data=tmp_path, isolation=default.isolation) as again:
         assert len(await again.query("guesses:top", game=g)) == 2
 
 
 async def test_the_asgi_application_of_section_4_mounted_in_another() -> None:
-    backend = Backend(HERE / "myapp", data=":memory:")
+    backend = Backend(HERE / "myapp", data=":memory:", isolation=default.isolation)
     outer = Starlette(routes=[Mount("/backend", app=backend.asgi())], lifespan=backend.lifespan)
     async with outer.router.lifespan_context(outer):
         transport = httpx.ASGITransport(app=outer)
@@ -90,11 +94,12 @@ async def test_the_asgi_application_of_section_4_mounted_in_another() -> None:
 
 
 async def test_an_asgi_application_without_lifespan_opens_at_the_first_request() -> None:
-    backend = Backend(HERE / "myapp", data=":memory:")
+    backend = Backend(HERE / "myapp", data=":memory:", isolation=default.isolation)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=backend.asgi()), base_url="http://test") as client:
         assert (await client.get("/version")).status_code == 200
     await backend.close()
 
 
+@pytest.mark.one_isolation("inline", "no component runs: names alone")
 async def test_the_names_of_errors_are_importable_and_their_roots_are_one() -> None:
     assert issubclass(AppError, Exception) and FunctionNotFound.__mro__[1].__name__ == "InterlockError"

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.one_isolation("inline", "the app's own function, in a program of its own")
 PROGRAM = """
 import asyncio, sys
 import httpx

@@ -340,11 +340,15 @@ async def test_an_exhausted_page_stays_open_at_its_end() -> None:
 
 @pytest.mark.usefixtures("both_isolations")
 async def test_a_page_of_a_table_that_is_not_there_goes_on_when_it_is() -> None:
-    made = Component("app")
+    @placed
+    def made() -> Component:
+        made = Component("app")
 
-    @made.query
-    async def page(ctx: QueryCtx) -> Page[Any]:
-        return (await ctx.db.query("later").paginate(PaginationOptions(5))).map(lambda row: row["n"])
+        @made.query
+        async def page(ctx: QueryCtx) -> Page[Any]:
+            return (await ctx.db.query("later").paginate(PaginationOptions(5))).map(lambda row: row["n"])
+
+        return made
 
     async with running(made) as rooms:
         live = Subscriber(rooms, "page", {})

@@ -9,6 +9,8 @@ import pytest
 
 from interlock.testing import TestBackend
 
+pytestmark = pytest.mark.one_isolation("inline", "what pytest collects and runs; a project in a process of its own")
+
 pytest_plugins = ["pytester"]
 
 APP = {

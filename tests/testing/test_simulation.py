@@ -14,6 +14,8 @@ from interlock import ActionCtx, AppError, Component, MutationCtx, QueryCtx, Sch
 from interlock.testing import FAULTS, CallFailed, Faults, History, SimulatedClient, SimulationFailed, Workload, simulate
 from interlock.testing.simulation.loop import SimulatedClock, SimulatedLoop, Stuck
 
+pytestmark = pytest.mark.one_isolation("inline", "a simulation is one loop and one time: no process is in it")
+
 CALM = FAULTS[0]
 component = Component("notes", schema=Schema(notes=Table({"text": str, "by": str | None})), env={"GREETING": str})
 

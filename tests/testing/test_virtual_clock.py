@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from interlock.clock import Clock
 from interlock.testing.virtual_clock import VirtualClock
+
+pytestmark = pytest.mark.one_isolation("inline", "no component runs: a clock")
 
 
 def test_it_is_a_clock() -> None:

@@ -601,6 +601,7 @@ async def test_what_is_put_is_got_until_it_expires() -> None:
         assert await rows(t) == []
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what the face refuses")
 @pytest.mark.parametrize(
     "options", [{"ttl": -1}, {"ttl": "1h"}, {"stale": 1}, {"max_entries": 0}, {"max_bytes": 1.5}, {"lease": float("nan")}]
 )
@@ -609,6 +610,7 @@ def test_options_that_cannot_be_are_refused_where_they_are_written(options: dict
         ActionCache(mount, "work", **options)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what the face refuses")
 def test_only_an_action_has_results_to_keep() -> None:
     lab = Component("lab")
 
@@ -726,6 +728,7 @@ def imports(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: which half imports which")
 def test_neither_half_of_the_package_needs_the_other() -> None:
     ours = [name for name in imports(PACKAGE / "component.py") if name.startswith("interlock_action_cache")]
     assert sorted(ours) == ["interlock_action_cache.keys", "interlock_action_cache.portions"]

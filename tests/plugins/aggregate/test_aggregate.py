@@ -603,6 +603,7 @@ def imports(name: str) -> Iterator[str]:
                 assert package != "interlock" or not inner, f"{name} imports {module}"
 
 
+@pytest.mark.one_isolation("inline", "no component runs: which half imports which")
 def test_neither_half_of_the_package_needs_the_other() -> None:
     assert set(imports("component")).isdisjoint(FACE)
     assert set(imports("__init__")) <= FACE

@@ -265,5 +265,6 @@ async def test_without_a_runner_a_task_says_what_to_write() -> None:
         await t.run(start)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: values of the face")
 def test_items_compare_by_what_they_are() -> None:
     assert Item(1, "a", 2) == Item(1.0, "a", 2) != Item(1, "b", 2)

@@ -37,12 +37,14 @@ def order(key: Any, id: str) -> tuple[bytes, bytes]:
     return encode_key(key), encode_key(id)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: keys and sums alone")
 @given(st.lists(st.tuples(values, ids), min_size=2, max_size=8))
 def test_positions_are_in_the_order_of_the_engines_keys(items: list[tuple[Any, str]]) -> None:
     by_position = sorted(items, key=lambda item: position(*item))
     assert [order(*item) for item in by_position] == sorted(order(*item) for item in items)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: keys and sums alone")
 @given(values, ids)
 def test_a_position_gives_back_its_key_and_id(key: Any, id: str) -> None:
     back, same_id = item_at(position(key, id))
@@ -50,6 +52,7 @@ def test_a_position_gives_back_its_key_and_id(key: Any, id: str) -> None:
     assert "\n" not in position(key, id)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: keys and sums alone")
 def test_equal_numbers_are_equal_keys_whatever_their_type() -> None:
     assert key_text(65) == key_text(65.0) and key_text([1, 2]) == key_text((1.0, 2.0))
     assert key_text(64.5) < key_text(65) < key_text(65.5)
@@ -59,6 +62,7 @@ def test_equal_numbers_are_equal_keys_whatever_their_type() -> None:
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: keys and sums alone")
 @given(st.lists(numbers, max_size=20), st.data())
 def test_taking_numbers_away_again_leaves_what_was_there_before(added: list[float], data: st.DataObject) -> None:
     kept = total([data.draw(numbers)])
@@ -72,6 +76,7 @@ def test_taking_numbers_away_again_leaves_what_was_there_before(added: list[floa
     assert summed == kept
 
 
+@pytest.mark.one_isolation("inline", "no component runs: keys and sums alone")
 def test_sums_are_exact_and_rounded_once() -> None:
     assert rounded(total([0.1] * 10)) == 1.0
     assert rounded(total([1e16, 1, -1e16])) == 1

@@ -186,6 +186,7 @@ async def test_a_name_is_taken_once_and_what_cannot_be_is_refused() -> None:
             await do(t, lambda ctx: crons.get(ctx))
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what the face refuses")
 def test_schedules_are_checked_where_they_are_written() -> None:
     assert Every(timedelta(minutes=2)) == Every(120)
     for wrong, says in ((0.5, "every 1 second at most"), (float("nan"), "at most"), (-1, "at most"), (float("inf"), "number of seconds")):

@@ -114,6 +114,7 @@ async def _listed(ctx: MutationCtx) -> list[Any]:
     return [item.key async for item in board.iter(ctx)]
 
 
+@pytest.mark.sealed_elsewhere
 @pytest.mark.parametrize("isolation", ["sandbox"], indirect=True)
 def test_a_process_that_is_killed_in_the_middle_goes_on_there_sandboxed_as_by_default(tmp_path: Path) -> None:
     """The real thing: `kill -9`, a file, a clock, workers, others who write. The last process runs to the end and says what is there."""

@@ -513,6 +513,7 @@ async def test_windows_whose_start_is_to_come_or_zero_are_aligned_to_it() -> Non
         assert (await take(t, dated, name="dated")).retry_after == near(30)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: arithmetic alone")
 def test_the_arithmetic_alone() -> None:
     bucket = TokenBucket(10, MINUTE, capacity=10)
     state = {"value": 5, "ts": START_MS}
@@ -650,6 +651,7 @@ async def test_a_concurrency_limit_cannot_be_reserved_refunded_or_taken_in_part(
 # options
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what the face refuses")
 @pytest.mark.parametrize(
     ("make", "error"),
     [
@@ -686,6 +688,7 @@ async def test_an_unknown_name_is_an_error_that_names_it_and_the_others() -> Non
             await do(t, lambda ctx: named.limit(ctx, "sned"))
 
 
+@pytest.mark.one_isolation("inline", "no component runs: arithmetic alone")
 def test_jitter_waits_longer_and_never_shorter() -> None:
     waits = [Status(False, 10.0).retry_after_jittered(0.5) or 0 for _ in range(50)]
     assert all(10 <= wait <= 15 for wait in waits) and len(set(waits)) > 1
@@ -754,6 +757,7 @@ async def test_the_functions_of_the_client_hook_answer_in_its_shape() -> None:
         named.client_api("s")
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what the face tells")
 @given(value=st.floats(-20, 20), ts=st.floats(START_MS, START_MS + 1e6), later=st.floats(0, 1e6), rate=st.sampled_from([1, 3, 7, 100]))
 def test_what_the_hook_is_told_is_the_same_state_to_a_millisecond(value: float, ts: float, later: float, rate: float) -> None:
     limit = TokenBucket(rate, MINUTE, capacity=20)
@@ -828,6 +832,7 @@ def imports(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: which half imports which")
 def test_neither_half_of_the_package_needs_the_other() -> None:
     ours = {name for name in imports(PACKAGE / "component.py") if name.startswith("interlock_rate_limiter")}
     assert not ours & {"interlock_rate_limiter", "interlock_rate_limiter.client", "interlock_rate_limiter.errors"}

@@ -432,6 +432,7 @@ async def test_a_trigger_counts_the_documents_of_a_table() -> None:
         assert await t.run(write) == 1
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what the face refuses")
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -592,6 +593,7 @@ def imports(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: which half imports which")
 def test_neither_half_of_the_package_needs_the_other() -> None:
     sealed, *face = (PACKAGE / "interlock_sharded_counter" / name for name in ("component.py", "client.py", "__init__.py"))
     assert not [name for name in imports(sealed) if name.startswith("interlock_sharded_counter")]

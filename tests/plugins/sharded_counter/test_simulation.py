@@ -52,6 +52,7 @@ class Counting(Workload):
         assert {name: await client.query("count", name=name) for name in NAMES} == self.added
 
 
+@pytest.mark.one_isolation("inline", "a simulation is one loop and one time: no process is in it")
 @pytest.mark.parametrize("faults", FAULTS, ids=str)
 def test_no_addition_is_lost_or_counted_twice(faults: Faults) -> None:
     simulate(component, Counting, faults=faults, seeds=3)

@@ -455,6 +455,7 @@ async def reads(step: WorkflowStep) -> str:
         return file.read()
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what was recorded is replayed")
 @pytest.mark.parametrize(
     ("handler", "instead"),
     [(clock, "step.now"), (dice, "step.random"), (today, "step.now"), (nap, "step.sleep"), (reads, "run_action")],
@@ -531,6 +532,7 @@ async def test_a_recorded_run_is_replayed_in_one_line(tmp_path: Path) -> None:
         replay(changing.flow, history)
 
 
+@pytest.mark.one_isolation("inline", "no component runs: what was recorded is replayed")
 def test_a_recorded_run_of_an_app_that_no_backend_has_loaded_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app, folder = tmp_path / "replayed_app", tmp_path / "replayed_app" / "inner"
     folder.mkdir(parents=True)

@@ -286,6 +286,7 @@ async def test_without_retries_an_action_that_was_cut_off_has_failed_and_is_not_
         assert ((await status(again, lab, id)).result, lab.log) == ("Lost", ["a"])
 
 
+@pytest.mark.sealed_elsewhere
 def test_a_process_that_is_killed_again_and_again_does_everything_once(tmp_path: Path, isolation: Isolation) -> None:
     """The real thing: `kill -9`, a file, a clock. The last process runs to the end and says what is there."""
     chance = random.Random(7)
