@@ -20,6 +20,7 @@ import structlog
 
 from interlock.clock import Clock, SystemClock
 from interlock.engine import Engine, EngineSettings
+from interlock.engine.made import arrived
 from interlock.errors import CallRefused, InterlockError, MountError, StorageUnavailable
 from interlock.functions.caller import Answer, Caller, QueryResult
 from interlock.functions.dispatcher import Dispatcher
@@ -284,7 +285,7 @@ class Backend:
                 place = log.durable
                 log.pin(place)
                 try:
-                    entry = await live.at(place)
+                    entry = await arrived(live.at(place))
                 finally:
                     log.unpin(place)
                 if entry.error is not None:

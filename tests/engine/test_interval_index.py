@@ -21,9 +21,13 @@ def test_it_finds_what_a_plain_list_of_intervals_finds(steps: list[tuple[bool, I
             index.remove(interval, item)
             model.discard((interval, item))
     hit = {item for (start, end), item in model if start <= key and (end is None or key < end)}
-    assert set(index.containing(key)) == hit
+    found: dict[int, None] = {}
+    index.find_containing(key, found)
+    assert set(found) == hit
     touched = {item for (start, end), item in model if (span.end is None or start < span.end) and (end is None or span.start < end)}
-    assert set(index.overlapping(span)) == touched
+    over: dict[int, None] = {}
+    index.find_overlapping(span, over)
+    assert set(over) == touched
     assert len(index) == len({interval for interval, _ in model})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from interlock.engine import Engine, Interval, Transaction
 from interlock.engine.live import USES_IDENTITY, Watch
+from interlock.engine.made import arrived
 
 from .conftest import open_engine
 from .test_committer import adds
@@ -26,7 +27,7 @@ async def now(engine: Engine, watch: Watch) -> Any:
     place = engine.durable
     engine.log.pin(place)
     try:
-        entry = await watch.at(place)
+        entry = await arrived(watch.at(place))
     finally:
         engine.log.unpin(place)
     if entry.error is not None:
@@ -153,7 +154,7 @@ async def test_who_asks_again_for_a_result_that_has_ended_is_told_again_that_it_
         engine.log.pin(place)
         await engine.mutate(adds("a"), label="add")
         for times in (1, 2, 3):
-            assert (await watch.at(place)).value == [1]
+            assert (await arrived(watch.at(place))).value == [1]
             assert len(woken) == times
         engine.log.unpin(place)
         assert await now(engine, watch) == [2]

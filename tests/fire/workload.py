@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from interlock.engine import Engine, EngineSettings, Interval, Table, TableSpec, Transaction, Watch
+from interlock.engine.made import arrived
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.testing.virtual_clock import VirtualClock
 from interlock.values import CommitTimestamp, after_prefix, encode_key
@@ -465,7 +466,7 @@ class Run:
                 place = log.durable
                 log.pin(place)
                 try:
-                    entry = await watch.at(place)
+                    entry = await arrived(watch.at(place))
                 finally:
                     log.unpin(place)
             if entry.error is not None:

@@ -30,6 +30,7 @@ from interlock import (
     Table,
     WrongFunctionKind,
 )
+from interlock.engine.made import arrived
 from interlock.functions.caller import Answer, Caller, log_lines_of
 from interlock.functions.requests import KEPT_MS
 from interlock.hooks import Call, Outcome, hookimpl
@@ -296,7 +297,7 @@ def watch(rooms: Rooms, name: str, woken: list[str], identity: Any = None, **arg
 
 async def look(rooms: Rooms, live: Any) -> Any:
     await asyncio.sleep(0)
-    entry = await live.at(rooms.engine.durable)
+    entry = await arrived(live.at(rooms.engine.durable))
     if entry.error is not None:
         raise entry.error
     return loads(entry.value.json)

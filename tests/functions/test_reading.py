@@ -28,6 +28,7 @@ from interlock import (
 from interlock.engine import Interval
 from interlock.engine.catalog import Index
 from interlock.engine.catalog import Table as StoredTable
+from interlock.engine.made import arrived
 from interlock.functions.caller import Caller
 from interlock.functions.reading import interval_of
 from interlock.sdk.host import Bounds, Scan
@@ -296,7 +297,7 @@ class Subscriber:
         place = log.durable
         log.pin(place)
         try:
-            entry = await self.live.at(place)
+            entry = await arrived(self.live.at(place))
         finally:
             log.unpin(place)
         if entry.error is not None:

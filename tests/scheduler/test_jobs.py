@@ -9,6 +9,7 @@ import pytest
 from tests.placed import placed
 
 from interlock import ActionCtx, App, AppError, ArgumentError, Component, LimitExceeded, MutationCtx, QueryCtx, ScheduleError, Schema, Table
+from interlock.engine.made import arrived
 from interlock.scheduler import jobs, scheduler
 from interlock.values import loads
 
@@ -588,7 +589,7 @@ async def test_who_looks_at_a_job_is_told_when_it_changes() -> None:
         live = process.dispatcher.live_query("state_of", {"job": job}, caller=process.caller, wake=lambda: woken.append(None))
 
         async def state() -> Any:
-            entry = await live.at(process.engine.durable)
+            entry = await arrived(live.at(process.engine.durable))
             return loads(entry.value.json)
 
         assert await state() == "pending"

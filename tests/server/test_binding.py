@@ -15,6 +15,7 @@ import pytest
 
 from interlock import Backend
 from interlock.engine import Engine
+from interlock.engine.made import arrived
 from interlock.errors import MountError, StorageUnavailable
 from interlock.server.binding import DispatcherService
 from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, OutcomeUnknown, QueryResult, ServerSettings, SnapshotGone
@@ -143,7 +144,7 @@ class Watched:
     async def result(self) -> QueryResult:
         snapshot = self.service.pin()
         try:
-            return await self.live.at(snapshot.place)
+            return await arrived(self.live.at(snapshot.place))
         finally:
             self.service.unpin(snapshot)
 

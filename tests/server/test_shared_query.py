@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interlock.engine.made import Made, arrived
 from interlock.server.service import Answer, QueryResult
 from interlock.server.shared_query import Key, SharedQueries, SharedQuery, Subscription
 
@@ -83,7 +84,7 @@ class Looker:
             while self.is_stale:
                 self.is_stale = False
                 place = self.history.newest
-                self.check(await self.subscription.at(place), place)
+                self.check(await arrived(self.subscription.at(place)), place)
 
     def peek(self) -> None:
         place = self.history.newest
@@ -120,7 +121,7 @@ def test_everybody_sees_what_is_true_and_at_rest_the_newest(steps: list[tuple[An
         history = History()
 
         async def newest(query: SharedQuery) -> QueryResult:
-            return await query.at(history.newest)
+            return await arrived(query.at(history.newest))
 
         queries = SharedQueries(newest, lambda: 0.0)
         lookers: list[Looker] = []
@@ -167,7 +168,7 @@ async def test_many_who_ask_at_once_cost_one_run() -> None:
     history = History()
 
     async def newest(query: SharedQuery) -> QueryResult:
-        return await query.at(history.newest)
+        return await arrived(query.at(history.newest))
 
     queries = SharedQueries(newest, lambda: 0.0)
     lookers = [Looker(history, queries) for _ in range(100)]
@@ -183,16 +184,16 @@ async def test_a_result_that_ends_while_it_is_made_is_given_for_its_place_alone(
     history = History()
 
     async def newest(query: SharedQuery) -> QueryResult:
-        return await query.at(history.newest)
+        return await arrived(query.at(history.newest))
 
     queries = SharedQueries(newest, lambda: 0.0)
     early, late = Looker(history, queries), Looker(history, queries)
     history.gate.clear()
-    first = asyncio.ensure_future(early.subscription.at(0))
+    first = asyncio.ensure_future(arrived(early.subscription.at(0)))
     await settle()
     history.commit(1)
-    second = asyncio.ensure_future(late.subscription.at(1))
-    same = asyncio.ensure_future(late.subscription.at(0))
+    second = asyncio.ensure_future(arrived(late.subscription.at(1)))
+    same = asyncio.ensure_future(arrived(late.subscription.at(0)))
     await settle()
     history.gate.set()
     results = [await each for each in (first, second, same)]
@@ -200,3 +201,46 @@ async def test_a_result_that_ends_while_it_is_made_is_given_for_its_place_alone(
     assert early.is_stale and history.runs == 2
     result = early.subscription.peek(1)
     assert result is not None and result.outcome == Answer(b"1", 1)
+
+
+class CountedSource:
+    """Gives its result at once, or after `waits` steps, and notes the tasks that it runs in."""
+
+    def __init__(self, waits: int, tasks: list[asyncio.Task[Any] | None]) -> None:
+        self.waits, self.tasks = waits, tasks
+
+    def at(self, place: int) -> Made[QueryResult] | Awaitable[QueryResult]:
+        self.tasks.append(asyncio.current_task())
+        result = QueryResult(Answer(b"%d" % self.waits, place))
+        return self.later(result) if self.waits else Made(result)
+
+    async def later(self, result: QueryResult) -> QueryResult:
+        for _ in range(self.waits):
+            await asyncio.sleep(0)
+        self.tasks.append(asyncio.current_task())
+        return result
+
+    def close(self) -> None:
+        pass
+
+
+async def test_many_results_are_found_in_few_tasks_and_a_run_that_waits_stays_in_the_one_it_began_in() -> None:
+    queries = SharedQueries(lambda query: query.at(0), lambda: 0.0)
+    tasks: list[list[asyncio.Task[Any] | None]] = []
+    ready: list[int] = []
+    goes = []
+    waits = [3 if number % 50 == 7 else 0 for number in range(500)]
+    for number, each in enumerate(waits):
+        tasks.append([])
+        source = CountedSource(each, tasks[-1])
+        subscription = queries.subscribe(KEY._replace(path=str(number)), lambda wake, source=source: source, lambda: None)  # type: ignore[misc]
+        subscription.when_ready(lambda number=number: ready.append(number))  # type: ignore[misc]
+    assert not ready, "never at once"
+    while len(ready) < len(waits):
+        await asyncio.sleep(0)
+        goes.append(len(ready))
+    assert sorted(ready) == list(range(500))
+    assert len(goes) > 10, "others are served meanwhile"
+    for number, each in enumerate(waits):
+        assert None not in tasks[number] and len(set(tasks[number])) == 1 and len(tasks[number]) == (2 if each else 1)
+    assert len({id(task) for of_one in tasks for task in of_one}) == 1 + sum(map(bool, waits))

@@ -15,7 +15,7 @@ from interlock.clock import Clock, SystemClock
 from interlock.engine.catalog import BY_CREATION_TIME, BY_ID, Catalog, Table, TableSpec
 from interlock.engine.committer import Committer, Lost, before_deadline
 from interlock.engine.deploy import Deploy
-from interlock.engine.live import LiveQueries
+from interlock.engine.live import SNAPSHOT_NOT_KEPT, LiveQueries
 from interlock.engine.made import Made
 from interlock.engine.memory_table import MemoryTable
 from interlock.engine.read_set import ReadSet
@@ -347,7 +347,7 @@ class Engine:
                 return Outcome(value, log.ts_at(snapshot), snapshot, transaction.read_set)
             except SnapshotGone:
                 if at is not None and transaction.view.epoch == self.epoch:
-                    raise StorageUnavailable("The snapshot that was asked for is no longer kept.", "Ask for a newer one.") from None
+                    raise StorageUnavailable(*SNAPSHOT_NOT_KEPT) from None
             finally:
                 log.unpin(snapshot)
 

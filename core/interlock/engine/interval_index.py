@@ -10,7 +10,6 @@ same interval. Those that stay vacant are taken out together when they are many.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from interlock.storage.protocol import Interval
@@ -70,8 +69,8 @@ class IntervalIndex(Generic[T]):
             self._root = _remove(self._root, node)
         self._vacant.clear()
 
-    def containing(self, key: bytes) -> Iterator[T]:
-        """The items of every interval with start <= key < end."""
+    def find_containing(self, key: bytes, found: dict[T, None]) -> None:
+        """Add the items of every interval with start <= key < end."""
         stack = [self._root]
         while stack:
             node = stack.pop()
@@ -80,11 +79,11 @@ class IntervalIndex(Generic[T]):
             stack.append(node.left)
             if node.start <= key:
                 if node.end is None or key < node.end:
-                    yield from node.items
+                    found.update(node.items)
                 stack.append(node.right)
 
-    def overlapping(self, span: Interval) -> Iterator[T]:
-        """The items of every interval that shares a key with the span."""
+    def find_overlapping(self, span: Interval, found: dict[T, None]) -> None:
+        """Add the items of every interval that shares a key with the span."""
         stack = [self._root]
         while stack:
             node = stack.pop()
@@ -93,7 +92,7 @@ class IntervalIndex(Generic[T]):
             stack.append(node.left)
             if span.end is None or node.start < span.end:
                 if node.end is None or span.start < node.end:
-                    yield from node.items
+                    found.update(node.items)
                 stack.append(node.right)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from interlock.engine.interval_index import IntervalIndex
-from interlock.engine.made import Made
+from interlock.engine.made import Made, arrived
 from interlock.engine.read_set import ReadSet
 from interlock.engine.transaction import Transaction
 from interlock.engine.write_log import LogEntry
@@ -27,6 +27,7 @@ USES_IDENTITY = "uses_identity"  # facts that a run leaves in its transaction
 USES_TIME = "uses_time"
 SIZE = "size"
 _KNOWN_BOUND_MAX = 10_000
+SNAPSHOT_NOT_KEPT = "The snapshot that was asked for is no longer kept.", "Ask for a newer one."
 _ENTRY_BYTES, _READ_BYTES = 3_072, 512
 """What a result takes beside its text, and each id or interval that it read: measured, keys and places in the indexes included."""
 
@@ -57,15 +58,26 @@ class Watch:
         self._live, self.key, self.identity, self.run, self.wake = live, key, identity, run, wake
         self.entry: Entry | None = None
 
-    async def at(self, place: int) -> Entry:
-        """The result at a place that the caller keeps pinned. What is held and still true is not run again, not even by time."""
+    def at(self, place: int) -> Made[Entry] | Awaitable[Entry]:
+        """The result at a place that the caller keeps pinned. What is held and still true is not run again, not even by time.
+
+        What is not there at once has begun, and is to be awaited now.
+        """
         self._live.catch_up()
         entry = self.entry
         if entry is None or not entry.is_true_at(place):
-            entry = await self._live.entry_at(self.key, self.identity, self.run, place)
+            made = self._live.entry_at(self.key, self.identity, self.run, place)
+            if type(made) is not Made:
+                return self._hold_later(made)  # type: ignore[arg-type]
+            entry = made.value
             self._hold(entry)
         elif entry.until is not None:
             self.wake()  # true at that place, and ended since: who asks for it once more is told once more
+        return Made(entry)
+
+    async def _hold_later(self, running: Awaitable[Entry]) -> Entry:
+        entry = await running
+        self._hold(entry)
         return entry
 
     def _hold(self, entry: Entry | None) -> None:
@@ -114,7 +126,7 @@ class LiveQueries:
         if entry is None or not entry.is_true_at(place) or self._is_expired(entry) or entry.error is not None:
             self._engine.log.pin(place)
             try:
-                entry = await self.entry_at(key, identity, run, place, fresh=True)
+                entry = await arrived(self.entry_at(key, identity, run, place, fresh=True))
             finally:
                 self._engine.log.unpin(place)
         else:
@@ -123,67 +135,92 @@ class LiveQueries:
             raise entry.error
         return entry
 
-    async def entry_at(self, key: Hashable, identity: Hashable, run: Run, place: int, *, fresh: bool = False) -> Entry:
-        """An entry that is true at a pinned place: a kept one, one that somebody is just running, or a new run."""
-        first = True
-        while True:
-            self.catch_up()
-            entry = self._find(key, identity)
-            if (
-                entry is not None
-                and entry.is_true_at(place)
-                and not self._is_expired(entry)
-                and not (fresh and first and entry.error is not None)
-            ):
-                self.hits += 1
-                self._touch(entry)
-                return entry
-            first = False
-            flight_key = (key, (identity,)) if key in self._known_bound else key
-            flight = self._flights.get(flight_key)
-            if flight is None:
-                return await self._fly(flight_key, key, identity, run, place)
-            landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            flight.append(landed)
-            await landed
+    def entry_at(self, key: Hashable, identity: Hashable, run: Run, place: int, *, fresh: bool = False) -> Made[Entry] | Awaitable[Entry]:
+        """An entry that is true at a pinned place: a kept one, one that somebody is just running, or a new run.
 
-    async def _fly(self, flight_key: Hashable, key: Hashable, identity: Hashable, run: Run, place: int) -> Entry:
-        waiting = self._flights[flight_key] = []
-        transactions: list[Transaction] = []
+        A run that has to wait has begun, and is to be awaited now. `fresh`: a kept error is not good enough.
+        """
+        self.catch_up()
+        entry = self._find(key, identity)
+        if entry is not None and entry.is_true_at(place) and not self._is_expired(entry) and not (fresh and entry.error is not None):
+            self.hits += 1
+            self._touch(entry)
+            return Made(entry)
+        flight_key = (key, (identity,)) if key in self._known_bound else key
+        flight = self._flights.get(flight_key)
+        return self._fly(flight_key, key, identity, run, place) if flight is None else self._wait(flight, key, identity, run, place)
 
-        def capture(transaction: Transaction) -> Awaitable[Any] | Made[Any]:
-            transactions[:] = [transaction]
-            return run(transaction)
+    async def _wait(self, flight: list[asyncio.Future[None]], key: Hashable, identity: Hashable, run: Run, place: int) -> Entry:
+        """See what another's run gives; perhaps it is true at this place too."""
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        flight.append(landed)
+        await landed
+        return await arrived(self.entry_at(key, identity, run, place))
 
+    def _fly(self, flight_key: Hashable, key: Hashable, identity: Hashable, run: Run, place: int) -> Made[Entry] | Awaitable[Entry]:
         self.runs += 1
+        transaction = Transaction(self._engine, place, False, None)
+        try:
+            made = run(transaction)
+        except Exception as error:
+            return Made(self._landed(transaction, None, error, key, identity))
+        if type(made) is Made:
+            return Made(self._landed(transaction, made.value, None, key, identity))
+        waiting = self._flights[flight_key] = []
+        return self._go_on(run, transaction, made, flight_key, waiting, key, identity)  # type: ignore[arg-type]
+
+    async def _go_on(
+        self,
+        run: Run,
+        transaction: Transaction,
+        running: Awaitable[Any],
+        flight_key: Hashable,
+        waiting: list[asyncio.Future[None]],
+        key: Hashable,
+        identity: Hashable,
+    ) -> Entry:
+        """A run from where it first waits. A deploy that comes between makes it run again, at the same place."""
+        engine = self._engine
         try:
             value, error = None, None
-            try:
-                value = (await self._engine.query(capture, at=place)).value
-            except StorageUnavailable:
-                raise
-            except Exception as raised:
-                error = raised
-            transaction = transactions[0]
-            entry = Entry(value, error, transaction.read_set, place, self._engine.log.ts_at(place))
-            facts = transaction.facts
-            entry.size = _ENTRY_BYTES + int(facts.get(SIZE, 0)) + _READ_BYTES * len(entry.read_set)
-            if facts.get(USES_TIME):
-                entry.expires_ms = self._engine.clock.now_ms() + LIMITS["time_bound_result"].value * 1000.0
-            bound = bool(facts.get(USES_IDENTITY))
-            if bound:
-                if len(self._known_bound) > _KNOWN_BOUND_MAX:
-                    self._known_bound.clear()
-                self._known_bound.add(key)
-            else:
-                self._known_bound.discard(key)
-            self._store((key, (identity,)) if bound else key, entry)
-            return entry
+            while True:
+                try:
+                    value = await running
+                except Exception as raised:
+                    error = raised
+                if not transaction.is_gone or transaction.view.epoch == engine.epoch:
+                    return self._landed(transaction, value, error, key, identity)
+                error = None
+                transaction = Transaction(engine, transaction.snapshot, False, None)
+                running = _run(run, transaction)
         finally:
+            error = None  # its traceback holds this frame: together they would wait for the collector
             del self._flights[flight_key]
             for landed in waiting:
                 if not landed.done():
                     landed.set_result(None)
+
+    def _landed(self, transaction: Transaction, value: Any, error: Exception | None, key: Hashable, identity: Hashable) -> Entry:
+        """Keep what a run gave. Raises what says nothing about the data."""
+        if transaction.is_gone:
+            raise StorageUnavailable(*SNAPSHOT_NOT_KEPT)
+        if isinstance(error, StorageUnavailable):
+            raise error
+        engine = self._engine
+        place, read_set, facts = transaction.snapshot, transaction.read_set, transaction.facts
+        entry = Entry(value, error, read_set, place, engine.log.ts_at(place))
+        entry.size = _ENTRY_BYTES + int(facts.get(SIZE, 0)) + _READ_BYTES * len(read_set)
+        if facts.get(USES_TIME):
+            entry.expires_ms = engine.clock.now_ms() + LIMITS["time_bound_result"].value * 1000.0
+        if facts.get(USES_IDENTITY):
+            if len(self._known_bound) > _KNOWN_BOUND_MAX:
+                self._known_bound.clear()
+            self._known_bound.add(key)
+            self._store((key, (identity,)), entry)
+        else:
+            self._known_bound.discard(key)
+            self._store(key, entry)
+        return entry
 
     def also_under(self, entry: Entry, key: Hashable, identity: Hashable) -> None:
         """Make an entry the result of a second key as well: a page under the journal that it gave out."""
@@ -307,26 +344,33 @@ class LiveQueries:
             hit: dict[Entry, None] = {}
             if self._by_id:
                 for id in log_entry.ids:
-                    hit.update(self._by_id.get(id, {}))
+                    found = self._by_id.get(id)
+                    if found is not None:
+                        hit.update(found)
             if log_entry.names:
                 for name in log_entry.names:
                     hit.update(self._by_name.get(name, {}))
             if self._trees:
-                for number in self._indexes_of(log_entry):
-                    tree = self._trees.get(number)
-                    if tree is None:
-                        continue
-                    for key in log_entry.keys(number):
-                        hit.update(dict.fromkeys(tree.containing(key)))
-                    for span in log_entry.spans(number):
-                        hit.update(dict.fromkeys(tree.overlapping(span)))
+                self._find_readers(log_entry, hit)
             for entry in hit:
                 self._end(entry, log_entry.place)
 
-    def _indexes_of(self, log_entry: LogEntry) -> list[int]:
-        tables = self._engine.catalog.by_number
-        numbers = {write.table for write in log_entry.writes}
-        return [index.number for number in numbers if number in tables for index in tables[number].indexes.values()]
+    def _find_readers(self, log_entry: LogEntry, hit: dict[Entry, None]) -> None:
+        """Add the entries that have read a range in which the commit changed something."""
+        tables, trees = self._engine.catalog.by_number, self._trees
+        writes = log_entry.writes
+        for number in [writes[0].table] if len(writes) == 1 else {write.table for write in writes}:
+            table = tables.get(number)
+            if table is None:
+                continue
+            for index in table.indexes.values():
+                tree = trees.get(index.number)
+                if tree is None:
+                    continue
+                for key in log_entry.keys(index.number):
+                    tree.find_containing(key, hit)
+                for span in log_entry.spans(index.number):
+                    tree.find_overlapping(span, hit)
 
     def _end(self, entry: Entry, place: int) -> None:
         if entry.until is not None:
@@ -340,6 +384,10 @@ class LiveQueries:
         entry.keys.clear()
         for watch in list(entry.watches):
             watch.wake()
+
+
+async def _run(run: Run, transaction: Transaction) -> Any:
+    return await arrived(run(transaction))
 
 
 def _discard(index: dict[Any, dict[Entry, None]], key: Any, entry: Entry) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 
 class Made(Generic[T_co]):
@@ -14,3 +16,8 @@ class Made(Generic[T_co]):
 
     def __init__(self, value: T_co) -> None:
         self.value = value
+
+
+async def arrived(made: Made[T] | Awaitable[T]) -> T:
+    """The result, waited for if it has to be."""
+    return made.value if type(made) is Made else await made  # type: ignore[misc]

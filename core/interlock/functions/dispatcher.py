@@ -19,7 +19,7 @@ from typing import Any
 
 from interlock.engine import Engine, TableSpec, Transaction
 from interlock.engine.live import SIZE
-from interlock.engine.made import Made
+from interlock.engine.made import Made, arrived
 from interlock.errors import (
     AppError,
     ArgumentError,
@@ -455,7 +455,7 @@ class Dispatcher:
         live = self._engine.live
         ts = self._engine.durable_ts
         if at is not None:
-            entry = await live.entry_at(prepared.key, caller.identity_key, prepared.run, at)
+            entry = await arrived(live.entry_at(prepared.key, caller.identity_key, prepared.run, at))
             if entry.error is not None:
                 raise entry.error
             ts = self._engine.log.ts_at(at)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, NamedTuple
 
 from interlock.engine import Engine, Entry, ReadSet, Transaction, Watch
-from interlock.engine.made import Made
+from interlock.engine.made import Made, arrived
 from interlock.errors import InterlockError
 from interlock.functions.caller import QueryResult
 
@@ -47,16 +47,24 @@ class LiveQuery:
         else:
             self._watch = self._engine.live.watch(prepared.key, prepared.run, self.wake, self._identity)
 
-    async def at(self, place: int) -> Entry:
-        """The result at a pinned place: a `QueryResult` in `value`, or what was raised in `error`."""
+    def at(self, place: int) -> Made[Entry] | Awaitable[Entry]:
+        """The result at a pinned place: a `QueryResult` in `value`, or what was raised in `error`. To be awaited now, if it has to be."""
         watch = self._watch
         if watch is None:
-            return Entry(None, self._refusal, ReadSet(), place, self._engine.log.ts_at(place))
-        entry = await watch.at(place)
+            return Made(Entry(None, self._refusal, ReadSet(), place, self._engine.log.ts_at(place)))
+        made = watch.at(place)
+        return Made(self._taken(watch, made.value)) if type(made) is Made else self._take_later(watch, made, place)  # type: ignore[arg-type]
+
+    async def _take_later(self, watch: Watch, running: Awaitable[Entry], place: int) -> Entry:
+        entry = await running
         if self._watch is not watch:
             watch.close()
             is_renewed = self._watch is not None or self._refusal is not None
-            return await self.at(place) if is_renewed else entry  # the code has changed meanwhile
+            return await arrived(self.at(place)) if is_renewed else entry  # the code has changed meanwhile
+        return self._taken(watch, entry)
+
+    def _taken(self, watch: Watch, entry: Entry) -> Entry:
+        """Go on with the journal that a result gave out."""
         result: Any = entry.value
         if entry.error is None and result.journal != self.journal:
             # From here on the pages end where this run ended them: that is another key, which this result already answers.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from interlock.clock import Timer
 from interlock.engine import Engine, Entry
+from interlock.engine.made import Made, arrived
 from interlock.errors import InterlockError, StorageUnavailable, ValueRefused
 from interlock.functions.caller import Caller, QueryResult, Source, log_lines_of
 from interlock.functions.dispatcher import Dispatcher
@@ -104,7 +105,7 @@ class DispatcherService:
         live = self._dispatcher.live_query(path, args, caller=caller, wake=kept.end, component_path=component_path)
         snapshot = self.pin()
         try:
-            entry = await live.at(snapshot.place)
+            entry = await arrived(live.at(snapshot.place))
         except StorageUnavailable as error:
             live.close()
             return self._unavailable(error, path, request_id)
@@ -134,7 +135,7 @@ class DispatcherService:
             return self.describe(error, request_id)
         history.pin(place)
         try:
-            return self._outcome(await live.at(place), caller, path, component_path)
+            return self._outcome(await arrived(live.at(place)), caller, path, component_path)
         except StorageUnavailable as error:
             return self._unavailable(error, path, request_id)
         finally:
@@ -172,10 +173,17 @@ class DispatcherService:
 
         return self._shared.subscribe(Key(path, component_path, encoded, caller.identity_key, caller.admin, journal), open_source, wake)
 
-    async def _fetch(self, query: SharedQuery) -> None:
-        snapshot = self.pin()
+    def _fetch(self, query: SharedQuery) -> Made[LiveResult] | Awaitable[LiveResult]:
+        snapshot = self.newest()  # nothing can let go of it before something waits
+        made = query.at(snapshot.place)
+        if type(made) is Made:
+            return made
+        self._engine.log.pin(snapshot.place)
+        return self._fetch_later(made, snapshot)  # type: ignore[arg-type]
+
+    async def _fetch_later(self, running: Awaitable[LiveResult], snapshot: Snapshot) -> LiveResult:
         try:
-            await query.at(snapshot.place)
+            return await running
         finally:
             self.unpin(snapshot)
 
@@ -247,17 +255,31 @@ class _Source:
         self._path, self._component_path, self._wake = path, component_path, wake
         self._retry: Timer | None = None
 
-    async def at(self, place: int) -> LiveResult:
+    def at(self, place: int) -> Made[LiveResult] | Awaitable[LiveResult]:
         try:
-            entry = await self._live.at(place)
+            made = self._live.at(place)
         except StorageUnavailable as error:
-            clock = self._service.clock
-            due_ms = clock.now_ms() + _RETRY_MS
-            self._stop_retrying()
-            self._retry = clock.call_at(due_ms, self._wake)
-            return LiveResult(self._service._unavailable(error, self._path, self._caller.request_id), self._live.journal, due_ms)
+            return Made(self._unavailable(error))
+        return Made(self._result(made.value)) if type(made) is Made else self._at_later(made)  # type: ignore[arg-type]
+
+    async def _at_later(self, running: Awaitable[Entry]) -> LiveResult:
+        try:
+            entry = await running
+        except StorageUnavailable as error:
+            return self._unavailable(error)
+        return self._result(entry)
+
+    def _result(self, entry: Entry) -> LiveResult:
         outcome = self._service._outcome(entry, self._caller, self._path, self._component_path)
         return LiveResult(outcome, self._live.journal, entry.expires_ms)
+
+    def _unavailable(self, error: StorageUnavailable) -> LiveResult:
+        """What is told until it is tried again."""
+        clock = self._service.clock
+        due_ms = clock.now_ms() + _RETRY_MS
+        self._stop_retrying()
+        self._retry = clock.call_at(due_ms, self._wake)
+        return LiveResult(self._service._unavailable(error, self._path, self._caller.request_id), self._live.journal, due_ms)
 
     def close(self) -> None:
         self._stop_retrying()

@@ -8,10 +8,11 @@ Start at `Service`. `binding.py` is the one that puts a `functions.Dispatcher` b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from interlock.engine.made import Made
 from interlock.hooks import Authenticator
 from interlock.sdk.auth import AuthProvider
 from interlock.server.outcome import Answer as Answer
@@ -49,8 +50,8 @@ class Snapshot(NamedTuple):
 class LiveQuery(Protocol):
     """One subscription. It feeds the journal of its last result to its next run."""
 
-    async def at(self, place: int) -> QueryResult:
-        """The result at a pinned place, which is never below an earlier one."""
+    def at(self, place: int) -> Made[QueryResult] | Awaitable[QueryResult]:
+        """The result at a pinned place, which is never below an earlier one. What is not there at once is to be awaited now."""
 
     def peek(self, place: int) -> QueryResult | None:
         """The result at the newest place, if it can be had without waiting."""

@@ -9,10 +9,14 @@ Start at `SharedQueries.subscribe`. Knows neither functions nor engine: results 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import NamedTuple, Protocol
 
+from interlock.engine.made import Made, arrived
 from interlock.server.service import QueryResult
+
+_FETCHES_PER_GO = 40
 
 
 class Key(NamedTuple):
@@ -29,7 +33,7 @@ class Key(NamedTuple):
 class Source(Protocol):
     """Where results come from. After each `at`, whoever opened it is woken once when that result has ended."""
 
-    async def at(self, place: int) -> QueryResult: ...
+    def at(self, place: int) -> Made[QueryResult] | Awaitable[QueryResult]: ...
 
     def close(self) -> None: ...
 
@@ -46,7 +50,6 @@ class SharedQuery:
         self._endings = 0
         self._is_flying = False
         self._waiting: list[asyncio.Future[tuple[int, QueryResult | None]]] = []  # for the one that flies
-        self._fetching: asyncio.Task[None] | None = None
         self._ready: list[Callable[[], None]] = []
         self._source = open_source(self._wake)
 
@@ -60,28 +63,32 @@ class SharedQuery:
         """The result at a place, if it is known."""
         return self._newest if place >= self._since else None
 
-    async def at(self, place: int) -> QueryResult:
-        """The result at a pinned place: one run for all who ask."""
-        while (known := self.peek(place)) is None:
-            if not self._is_flying:
-                return await self._fly(place)
-            future: asyncio.Future[tuple[int, QueryResult | None]] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            flown_to, result = await future
-            if flown_to == place and result is not None:
-                return result
-        return known
-
-    async def _fly(self, place: int) -> QueryResult:
+    def at(self, place: int) -> Made[QueryResult] | Awaitable[QueryResult]:
+        """The result at a pinned place: one run for all who ask. What is not there at once has begun, and is to be awaited now."""
+        known = self.peek(place)
+        if known is not None:
+            return Made(known)
+        if self._is_flying:
+            return self._wait(place)
+        endings = self._endings
+        made = self._source.at(place)
+        if type(made) is Made:
+            return Made(self._landed(place, endings, made.value))
         self._is_flying = True
+        return self._go_on(place, endings, made)  # type: ignore[arg-type]
+
+    async def _wait(self, place: int) -> QueryResult:
+        """See what another's run gives."""
+        future: asyncio.Future[tuple[int, QueryResult | None]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        flown_to, result = await future
+        return result if flown_to == place and result is not None else await arrived(self.at(place))
+
+    async def _go_on(self, place: int, endings: int, running: Awaitable[QueryResult]) -> QueryResult:
+        """A run from where it first waits."""
         result: QueryResult | None = None
         try:
-            endings = self._endings
-            result = await self._source.at(place)
-            if self._endings == endings:  # else it was true at that place, and is no longer
-                self._newest, self._since = result, place
-            if result.journal != self.key.journal:
-                self._queries.move(self, result.journal)
+            result = self._landed(place, endings, await running)
             return result
         finally:
             self._is_flying = False
@@ -90,22 +97,44 @@ class SharedQuery:
                 if not future.done():
                     future.set_result((place, result))
 
+    def _landed(self, place: int, endings: int, result: QueryResult) -> QueryResult:
+        if self._endings == endings:  # else it was true at that place, and is no longer
+            self._newest, self._since = result, place
+        if result.journal != self.key.journal:
+            self._queries.move(self, result.journal)
+        return result
+
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Find the newest result, and call back when it is there to peek at, or cannot be had."""
+        if not self._ready:
+            self._queries.fetch_soon(self)
         self._ready.append(callback)
-        if self._fetching is None:
-            self._fetching = asyncio.get_running_loop().create_task(self._fetch())
 
-    async def _fetch(self) -> None:
+    def begin_fetch(self) -> Awaitable[QueryResult] | None:
+        """Find the newest result, and tell those who wait for it. What has to wait has begun, and is for `end_fetch`."""
         try:
-            await self._queries.newest(self)
+            made = self._queries.newest(self)
         except Exception:
-            pass  # whoever asks for the result itself meets it again
+            self._tell_ready()  # whoever asks for the result itself meets it again
+            return None
+        if type(made) is not Made:
+            return made  # type: ignore[return-value]
+        self._tell_ready()
+        return None
+
+    async def end_fetch(self, running: Awaitable[QueryResult]) -> None:
+        """The rest of `begin_fetch`, to be awaited by the task that began it: that may be what the function goes by."""
+        try:
+            await running
+        except Exception:
+            pass  # as above
         finally:
-            self._fetching = None
-            ready, self._ready = self._ready, []
-            for callback in ready:
-                callback()
+            self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        ready, self._ready = self._ready, []
+        for callback in ready:
+            callback()
 
     def _wake(self) -> None:
         self._endings += 1
@@ -137,9 +166,40 @@ class Subscription:
 class SharedQueries:
     """All queries that are watched. `newest` finds a query's result at the newest place; `now_ms` is the time of day."""
 
-    def __init__(self, newest: Callable[[SharedQuery], Awaitable[object]], now_ms: Callable[[], float]) -> None:
+    def __init__(self, newest: Callable[[SharedQuery], Made[QueryResult] | Awaitable[QueryResult]], now_ms: Callable[[], float]) -> None:
         self.newest, self.now_ms = newest, now_ms
         self._by_key: dict[Key, SharedQuery] = {}
+        self._due: deque[SharedQuery] = deque()
+        self._is_fetching = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fetch_soon(self, query: SharedQuery) -> None:
+        """Have its newest result found: never now, but behind what the loop already has to do."""
+        self._due.append(query)
+        if not self._is_fetching:
+            self._start_fetching()
+
+    def _start_fetching(self) -> None:
+        self._is_fetching = True
+        task = asyncio.get_running_loop().create_task(self._fetch_due())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch_due(self) -> None:
+        """One task for all who need not wait, some tens in one go of the loop: one commit may have touched thousands."""
+        left = _FETCHES_PER_GO
+        while self._due:
+            if not left:
+                await asyncio.sleep(0)
+                left = _FETCHES_PER_GO
+            left -= 1
+            query = self._due.popleft()
+            running = query.begin_fetch()
+            if running is not None:
+                self._start_fetching()  # for the others
+                await query.end_fetch(running)
+                return
+        self._is_fetching = False
 
     def subscribe(self, key: Key, open_source: Callable[[Callable[[], None]], Source], wake: Callable[[], None]) -> Subscription:
         """Join those who watch the same, or be the first. `wake` is called when the result may have changed."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from interlock.clock import Clock, Timer
+from interlock.engine.made import Made, arrived
 from interlock.errors import FunctionNotFound, InterlockError, LimitExceeded, Unauthenticated, ValueRefused
 from interlock.limits import LIMITS, MIB
 from interlock.server import messages
@@ -125,8 +126,8 @@ class _Refused:
     def __init__(self, failure: Failure) -> None:
         self._result = QueryResult(failure)
 
-    async def at(self, place: int) -> QueryResult:
-        return self._result
+    def at(self, place: int) -> Made[QueryResult]:
+        return Made(self._result)
 
     def peek(self, place: int) -> QueryResult | None:
         return self._result
@@ -778,5 +779,9 @@ async def _results(subscriptions: list[_Subscription], place: int) -> list[Query
     if len(lives) == 1:
         (live,) = lives
         assert live is not None
-        return [await live.at(place)]
-    return list(await asyncio.gather(*(live.at(place) for live in lives if live is not None)))
+        return [await arrived(live.at(place))]
+    return list(await asyncio.gather(*[_result(live, place) for live in lives if live is not None]))
+
+
+async def _result(live: LiveQuery, place: int) -> QueryResult:
+    return await arrived(live.at(place))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.engine import Engine
+from interlock.engine.made import arrived
 from interlock.errors import AppError
 from interlock.functions.caller import Caller
 from interlock.functions.dispatcher import Dispatcher
@@ -126,7 +127,7 @@ class Rules:
             live = dispatcher.live_query(
                 seen.function, json.loads(seen.args), caller=caller, wake=lambda: None, component_path=seen.component
             )
-            entry = await live.at(engine.log.durable)
+            entry = await arrived(live.at(engine.log.durable))
             if entry.expires_ms is None:  # else it has looked at the time, which was another then
                 asked += 1
                 fresh = entry.error if entry.error is not None else entry.value.json
