@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from tests import isolations
 
+from interlock.backend import keep_secrets_out_of_tracebacks
 from interlock.mounting import tree
 from interlock.mounting.sealing import ask_manifest
 from interlock.sandbox.confinement import available
@@ -64,6 +65,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    keep_secrets_out_of_tracebacks()  # plain ones: what structlog would print by itself takes a second each
     config.addinivalue_line("markers", "sealed_elsewhere: a test that runs its mounts in the sandbox of a process of its own")
     config.addinivalue_line("markers", "canary(test): the test in which the attack of this one gets through")
     config.addinivalue_line("markers", "one_isolation(isolation, reason): a test that runs in one way only, and why")

@@ -401,16 +401,16 @@ async def test_a_cron_that_is_removed_while_its_action_runs_is_not_planned_again
         assert [job.state for job in await process.jobs()] == ["success"]
 
 
-@pytest.mark.one_isolation("inline", "what is mounted and not; a mount's crons run both ways above")
+@pytest.mark.usefixtures("both_isolations")
 async def test_the_crons_of_an_unmounted_instance_wait_until_it_is_mounted_again() -> None:
     app = App()
-    app.use(clockwork(every=60), isolation="inline")
+    app.use(placed(clockwork, every=60), isolation="inline")
     async with Machine().process(app) as process:
         await process.advance(10)
         await process.deploy(App())
         await process.advance(290)
         again = App()
-        again.use(clockwork(every=60), isolation="inline")
+        again.use(placed(clockwork, every=60), isolation="inline")
         await process.deploy(again)
         await process.advance(60)
         assert await process.call("ticks", "clockwork") == [0, 300, 360]

@@ -13,7 +13,7 @@ from interlock.engine.made import arrived
 from interlock.scheduler import jobs, scheduler
 from interlock.values import loads
 
-from .rooms import START_MS, Machine
+from .rooms import START_MS, Machine, Process
 
 
 def diary() -> Component:
@@ -67,6 +67,44 @@ def diary() -> Component:
         await ctx.scheduler.cancel(job)
         raise AppError("undone")
 
+    @component.mutation
+    async def plan_wrongly(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, "write", txt="x")
+
+    @component.mutation
+    async def end_itself(ctx: MutationCtx, text: str) -> None:
+        [own] = await ctx.scheduler.list("running")
+        if await ctx.scheduler.get(own.id) != own:
+            raise AppError("it does not see itself run")
+        await ctx.scheduler.cancel(own.id)
+
+    @component.action
+    async def end_itself_below(ctx: ActionCtx, text: str) -> None:
+        [own] = await ctx.scheduler.list("running")
+        await ctx.run_mutation("cancel", job=own.id)
+        await ctx.scheduler.run_after(0, "write", text="no longer")
+
+    @component.action
+    async def slow(ctx: ActionCtx, text: str) -> None:
+        """Writes "started", and waits until "go on" is written."""
+        await ctx.scheduler.run_after(0, "write", text="before")
+        await ctx.run_mutation("write", text="started")
+        while "go on" not in await ctx.run_query("texts"):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await ctx.scheduler.run_after(0, "write", text="by itself")
+        await ctx.run_mutation("plan", seconds=0, text="by a mutation below")
+        await ctx.run_action("plan_from_action", text="by an action below")
+
+    @component.mutation
+    async def plan_by_handle(ctx: MutationCtx, seconds: float) -> str:
+        handle = await ctx.function_handle("write")
+        await ctx.scheduler.run_after(seconds, handle, text="by handle")
+        return handle
+
+    @component.mutation
+    async def revoke(ctx: MutationCtx, handle: str) -> None:
+        await ctx.revoke_handle(handle)
+
     @component.query
     async def texts(ctx: QueryCtx) -> list[str]:
         return [row["text"] async for row in ctx.db.query("entries")]
@@ -83,6 +121,11 @@ def diary() -> Component:
 
 
 DIARY = placed(diary)
+
+
+async def until_written(process: Process, text: str) -> None:
+    while text not in await process.call("texts"):  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 @pytest.mark.usefixtures("both_isolations")
@@ -213,16 +256,11 @@ async def test_a_mutation_that_raises_leaves_its_job_failed_and_nothing_else() -
         assert len(process.ran) == 1
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_job_with_wrong_arguments_is_refused_when_planned() -> None:
-    component = diary()
-    async with Machine().process(component) as process:
-
-        async def wrong(ctx: MutationCtx) -> None:
-            await ctx.scheduler.run_after(0, "write", txt="x")
-
+    async with Machine().process(DIARY) as process:
         with pytest.raises(ArgumentError):
-            await process.dispatcher.run(wrong, caller=process.caller)
+            await process.call("plan_wrongly")
 
 
 @pytest.mark.usefixtures("both_isolations")
@@ -295,59 +333,29 @@ async def test_what_is_no_job_cannot_be_cancelled(text: str) -> None:
             await process.call("cancel", job=text)
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_mutation_cannot_cancel_the_job_that_runs_it() -> None:
-    component = diary()
-    seen: list[Any] = []
-
-    @component.mutation
-    async def end_itself(ctx: MutationCtx) -> None:
-        [own] = await ctx.scheduler.list("running")
-        seen.append((await ctx.scheduler.get(own.id)) == own)
-        await ctx.scheduler.cancel(own.id)
-
-    @component.mutation
-    async def start(ctx: MutationCtx) -> str:
-        return await ctx.scheduler.run_after(1, end_itself)
-
-    async with Machine().process(component) as process:
-        job = await process.call("start")
+    async with Machine().process(DIARY) as process:
+        job = await process.call("plan", seconds=1, text="", function="end_itself")
         await process.advance(1)
         found = await process.job(job)
-        assert seen == [True]
         assert found is not None and found.state == "failed"
         assert found.error is not None and "cancel itself" in (str(process.ran[0].error))
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_what_a_cancelled_running_action_plans_is_cancelled_from_birth() -> None:
-    component = diary()
-    started, go_on = asyncio.Event(), asyncio.Event()
-
-    @component.action
-    async def slow(ctx: ActionCtx) -> None:
-        await ctx.scheduler.run_after(0, "write", text="before")
-        started.set()
-        await go_on.wait()
-        await ctx.scheduler.run_after(0, "write", text="by itself")
-        await ctx.run_mutation("plan", seconds=0, text="by a mutation below")
-        await ctx.run_action("plan_from_action", text="by an action below")
-
-    @component.mutation
-    async def start(ctx: MutationCtx) -> str:
-        return await ctx.scheduler.run_after(0, slow)
-
-    async with Machine().process(component) as process:
-        job = await process.call("start")
-        await started.wait()
+    async with Machine().process(DIARY) as process:
+        job = await process.call("plan", seconds=0, text="slow", function="slow")
+        await until_written(process, "started")
+        await until_written(process, "before")
         assert await process.call("state_of", job=job) == "running"
         await process.call("cancel", job=job)
         assert await process.call("state_of", job=job) == "canceled"
-        go_on.set()
+        await process.call("write", text="go on")
         await process.scheduler.wait_idle()
-        assert await process.call("texts") == ["before"]
-        states = {found.args.get("text", "slow"): found.state for found in await process.jobs()}
-        assert states == {
+        assert sorted(await process.call("texts")) == ["before", "go on", "started"]
+        assert {found.args["text"]: found.state for found in await process.jobs()} == {
             "slow": "canceled",
             "before": "success",
             "by itself": "canceled",
@@ -356,42 +364,30 @@ async def test_what_a_cancelled_running_action_plans_is_cancelled_from_birth() -
         }
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_running_action_may_cancel_itself_through_a_mutation() -> None:
-    component = diary()
-
-    @component.action
-    async def slow(ctx: ActionCtx) -> None:
-        [own] = await ctx.scheduler.list("running")
-        await ctx.run_mutation("cancel", job=own.id)
-        await ctx.scheduler.run_after(0, "write", text="no longer")
-
-    @component.mutation
-    async def start(ctx: MutationCtx) -> str:
-        return await ctx.scheduler.run_after(0, slow)
-
-    async with Machine().process(component) as process:
-        job = await process.call("start")
+    async with Machine().process(DIARY) as process:
+        job = await process.call("plan", seconds=0, text="", function="end_itself_below")
         await process.scheduler.wait_idle()
         assert await process.call("state_of", job=job) == "canceled"
         assert await process.call("texts") == []
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.one_isolation("inline", "its function waits in the test, where a mutation cannot wait for a commit")
 async def test_a_job_that_is_cancelled_while_its_mutation_runs_does_not_run() -> None:
     """The cancelling commit conflicts with the run, which then finds its job cancelled."""
     component = diary()
     started, go_on = asyncio.Event(), asyncio.Event()
 
     @component.mutation
-    async def slow(ctx: MutationCtx) -> None:
+    async def write_slowly(ctx: MutationCtx) -> None:
         started.set()
         await go_on.wait()
         await ctx.db.insert("entries", {"text": "slow", "at": ctx.now()})
 
     @component.mutation
     async def start(ctx: MutationCtx) -> str:
-        return await ctx.scheduler.run_after(0, slow)
+        return await ctx.scheduler.run_after(0, write_slowly)
 
     async with Machine().process(component) as process:
         job = await process.call("start")
@@ -407,7 +403,7 @@ async def test_a_job_that_is_cancelled_while_its_mutation_runs_does_not_run() ->
 # as often as promised
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.one_isolation("inline", "its function waits in the test, where a mutation cannot wait for a commit")
 async def test_a_conflicting_mutation_job_runs_until_it_stands_and_counts_once() -> None:
     component = Component("counter", schema=Schema(counts=Table({"n": int})))
     runs = 0
@@ -441,7 +437,7 @@ async def test_a_conflicting_mutation_job_runs_until_it_stands_and_counts_once()
         assert {found.state for found in await process.jobs()} == {"success"}
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.one_isolation("inline", "its function waits in the test, where a mutation cannot wait for a commit")
 async def test_after_a_crash_a_running_action_is_failed_and_a_running_mutation_runs_again() -> None:
     machine = Machine()
     component = diary()
@@ -493,59 +489,36 @@ async def test_a_pending_job_outlives_its_process() -> None:
         assert await process.call("texts") == ["later"]
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_an_action_that_runs_when_the_backend_stops_is_failed_at_once() -> None:
-    machine = Machine()
-    component = diary()
-    started = asyncio.Event()
-
-    @component.action
-    async def action(ctx: ActionCtx) -> None:
-        started.set()
-        await asyncio.Event().wait()
-
-    @component.mutation
-    async def start(ctx: MutationCtx) -> str:
-        return await ctx.scheduler.run_after(0, action)
-
-    async with machine.process(component) as process:
-        job = await process.call("start")
-        await started.wait()
+    async with Machine().process(DIARY) as process:
+        job = await process.call("plan", seconds=0, text="", function="slow")
+        await until_written(process, "started")
         await process.scheduler.stop()
         found = await process.job(job)
         assert found is not None and (found.state, found.error) == ("failed", "The backend was stopped while it ran.")
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_an_action_that_ends_while_the_backend_stops_with_grace_succeeds() -> None:
-    component = diary()
-    started, go_on = asyncio.Event(), asyncio.Event()
-
-    @component.action
-    async def action(ctx: ActionCtx) -> None:
-        started.set()
-        await go_on.wait()
-
-    @component.mutation
-    async def start(ctx: MutationCtx) -> str:
-        return await ctx.scheduler.run_after(0, action)
-
-    async with Machine().process(component) as process:
-        job = await process.call("start")
-        await started.wait()
+    async with Machine().process(DIARY) as process:
+        job = await process.call("plan", seconds=0, text="", function="slow")
+        await until_written(process, "started")
         stopping = asyncio.ensure_future(process.scheduler.stop(grace_seconds=10))
         await asyncio.sleep(0)
-        go_on.set()
+        await process.call("write", text="go on")
         await stopping
         assert await process.call("state_of", job=job) == "success"
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_function_that_is_gone_when_its_job_is_due_leaves_it_failed() -> None:
-    machine = Machine()
-    async with machine.process(diary()) as process:
+    @placed
+    def smaller() -> Component:
+        return Component("diary", schema=Schema(entries=Table({"text": str, "at": float})))
+
+    async with Machine().process(DIARY) as process:
         job = await process.call("plan", seconds=10, text="x")
-        smaller = Component("diary", schema=Schema(entries=Table({"text": str, "at": float})))
         await process.deploy(smaller)
         await process.advance(10)
         found = await process.job(job)
@@ -553,21 +526,9 @@ async def test_a_function_that_is_gone_when_its_job_is_due_leaves_it_failed() ->
         assert found.error is not None and "Could not find" in found.error
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.usefixtures("both_isolations")
 async def test_a_handle_of_a_job_is_looked_at_again_when_the_job_is_due() -> None:
-    component = diary()
-
-    @component.mutation
-    async def plan_by_handle(ctx: MutationCtx, seconds: float) -> str:
-        handle = await ctx.function_handle("write")
-        await ctx.scheduler.run_after(seconds, handle, text="by handle")
-        return handle
-
-    @component.mutation
-    async def revoke(ctx: MutationCtx, handle: str) -> None:
-        await ctx.revoke_handle(handle)
-
-    async with Machine().process(component) as process:
+    async with Machine().process(DIARY) as process:
         handle = await process.call("plan_by_handle", seconds=1)
         await process.advance(1)
         assert await process.call("texts") == ["by handle"]
@@ -651,7 +612,7 @@ async def test_of_too_many_finished_jobs_those_that_ended_first_are_removed(monk
         assert await process.call("state_of", job=waiting) == "pending"
 
 
-@pytest.mark.one_isolation("inline", "its function waits in the test, or is made in it")
+@pytest.mark.one_isolation("inline", "900 jobs take their time; what removes them is the host, and does so above both ways")
 async def test_many_old_jobs_are_removed_in_several_transactions() -> None:
     async with Machine().process(diary()) as process:
         await process.call("plan_many", count=900)
