@@ -19,6 +19,7 @@ from interlock.engine.transaction import LayerMark
 from interlock.engine.write_log import Correction, WriteLog
 from interlock.functions.caller import Answer, Caller
 from interlock.functions.dispatcher import Dispatcher
+from interlock.functions.host import TransactionHost
 from interlock.functions.requests import KeptAnswer, RequestKey
 from interlock.functions.scope import Callee
 from interlock.limits import Limits
@@ -125,6 +126,26 @@ def requests_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(KeptAnswer, "before", forgotten)
     patch.setattr(KeptAnswer, "after", forgotten)
+
+
+def a_list_of_changes_is_told_at_the_end_alone(patch: pytest.MonkeyPatch) -> None:
+    tell = TransactionHost.tell
+
+    async def late(self: TransactionHost, *, at_end: bool = False) -> None:
+        if at_end:
+            await tell(self, at_end=True)
+
+    patch.setattr(TransactionHost, "tell", late)
+
+
+def a_list_of_changes_is_forgotten_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    tell = TransactionHost.tell
+
+    async def early(self: TransactionHost, *, at_end: bool = False) -> None:
+        if not at_end:
+            await tell(self)
+
+    patch.setattr(TransactionHost, "tell", early)
 
 
 def a_job_is_marked_behind_its_transaction(patch: pytest.MonkeyPatch) -> None:

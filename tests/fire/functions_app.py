@@ -5,6 +5,7 @@ read. Keys say by their first letter how they are stored:
 
     d  a list in one document
     r  a list as rows in the order of their commit timestamps; a trigger appends each value to the list `t` of that key as well
+    b  the same, with a trigger that takes lists: it is told of several at once
     c  a list in a component, reached through its functions alone
     g  a register
 """
@@ -14,9 +15,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from interlock import AppError, CommitTimestamp, Component, MutationCtx, QueryCtx, Schema, Table, components
+from interlock import AppError, Change, CommitTimestamp, Component, MutationCtx, QueryCtx, Schema, Table, components
 
 Steps = list[Any]
+_TABLES = {"r": "rows", "b": "batches"}
 
 cellar = Component("cellar", schema=Schema(bottles=Table({"key": str, "n": int, "value": int}).index("by_key_n", "key", "n")))
 
@@ -39,6 +41,8 @@ fire = Component(
     schema=Schema(
         lists=Table({"key": str, "values": list[int]}).index("by_key", "key"),
         rows=Table({"key": str, "value": int, "at": CommitTimestamp()}).index("by_key_at", "key", "at"),
+        batches=Table({"key": str, "value": int, "at": CommitTimestamp()}).index("by_key_at", "key", "at"),
+        tellings=Table({"count": int}),
         registers=Table({"key": str, "value": int}).index("by_key", "key"),
         results=Table({"job": str, "steps": list[Any]}).index("by_job", "job"),
     ),
@@ -49,6 +53,14 @@ fire.use(cellar, isolation="inline")
 @fire.trigger("rows")
 async def on_row(ctx: MutationCtx, change: Any) -> None:
     await _append_to_document(ctx, "t" + change.new["key"], change.new["value"])
+
+
+@fire.trigger("batches")
+async def on_batch(ctx: MutationCtx, changes: list[Change]) -> None:
+    rows = [change.new for change in changes if change.new is not None]
+    for key in dict.fromkeys(row["key"] for row in rows):
+        await _append_to_document(ctx, "t" + key, *(row["value"] for row in rows if row["key"] == key))
+    await ctx.db.insert("tellings", {"count": len(changes)})
 
 
 @fire.mutation
@@ -80,6 +92,12 @@ async def look(ctx: QueryCtx, program: Steps) -> Steps:
 async def results(ctx: QueryCtx) -> list[Any]:
     """What all jobs have done."""
     return [[row["job"], row["steps"]] async for row in ctx.db.query("results")]
+
+
+@fire.query
+async def told_together(ctx: QueryCtx) -> list[int]:
+    """Of how many changes at once the trigger that takes lists was told, each time."""
+    return [row["count"] async for row in ctx.db.query("tellings")]
 
 
 @fire.query
@@ -135,26 +153,26 @@ async def _below(ctx: MutationCtx, what: str, program: Steps, done: Steps) -> No
 async def _append(ctx: MutationCtx, key: str, value: int) -> None:
     if key[0] == "c":
         await ctx.run_mutation(components.cellar.put, key=key, value=value)
-    elif key[0] == "r":
-        await ctx.db.insert("rows", {"key": key, "value": value, "at": CommitTimestamp()})
+    elif key[0] in _TABLES:
+        await ctx.db.insert(_TABLES[key[0]], {"key": key, "value": value, "at": CommitTimestamp()})
     else:
         await _append_to_document(ctx, key, value)
 
 
-async def _append_to_document(ctx: MutationCtx, key: str, value: int) -> None:
+async def _append_to_document(ctx: MutationCtx, key: str, *values: int) -> None:
     row = await ctx.db.query("lists").index("by_key", key=key).unique()
     if row is None:
-        await ctx.db.insert("lists", {"key": key, "values": [value]})
+        await ctx.db.insert("lists", {"key": key, "values": list(values)})
     else:
-        await ctx.db.patch(row["_id"], {"values": [*row["values"], value]})
+        await ctx.db.patch(row["_id"], {"values": [*row["values"], *values]})
 
 
 async def _read(ctx: QueryCtx, key: str) -> list[int]:
     if key[0] == "c":
         values: list[int] = await ctx.run_query(components.cellar.see, key=key)
         return values
-    if key[0] == "r":
-        return [row["value"] async for row in ctx.db.query("rows").index("by_key_at", key=key)]
+    if key[0] in _TABLES:
+        return [row["value"] async for row in ctx.db.query(_TABLES[key[0]]).index("by_key_at", key=key)]
     row = await ctx.db.query("lists").index("by_key", key=key).unique()
     return [] if row is None else list(row["values"])
 

@@ -21,11 +21,11 @@ from .faulty_storage import Disk, Faults, memory_disk
 from .functions_app import Steps, fire
 from .workload import START_MS
 
-LISTS = ("d0", "d1", "r0", "tr0", "c0", "c1")
+LISTS = ("d0", "d1", "r0", "tr0", "b0", "tb0", "c0", "c1")
 REGISTERS = ("g0", "g1")
 KEYS = (*LISTS, *REGISTERS)
 EVERYTHING: Steps = [*(["read", key] for key in LISTS), *(["get", key] for key in REGISTERS)]
-_READ_ONLY = ("tr0",)
+_READ_ONLY = ("tr0", "tb0")
 _CALLER = Caller(admin=True, source="embedded", request_id="fire")
 
 
@@ -65,13 +65,17 @@ class FunctionsAuthor:
         return ["get" if key in REGISTERS else "read", key]
 
     def _write(self) -> Steps:
-        self._value += 1
         key = self._chance.choice([key for key in KEYS if key not in _READ_ONLY])
         if key not in REGISTERS:
-            return [["append", key, self._value]]
+            # Several one after the other are one list for a trigger that takes lists.
+            return [["append", key, self._next()] for _ in range(self._chance.randint(1, 3) if key[0] == "b" else 1)]
         # Mostly after a read, so that the order of the versions is known.
         before = [["get", key]] if self._chance.random() < 0.8 else []
-        return [*before, ["put", key, self._value]]
+        return [*before, ["put", key, self._next()]]
+
+    def _next(self) -> int:
+        self._value += 1
+        return self._value
 
 
 @dataclass
@@ -159,6 +163,7 @@ class FunctionsRun:
         self._disk = self.make_disk(chance, self.faults, lambda: int(self._clock.now_ms() * 1e6))
         self.errors: list[Exception] = []
         self.crashes = self.resent = 0
+        self.told: list[int] = []
         self._txns: list[Txn] = []
         self._author = FunctionsAuthor(chance, plans=self.plans)
         self._book = JobBook()
@@ -174,6 +179,7 @@ class FunctionsRun:
         await self._query(EVERYTHING, "the last query")
         await self._send("the last look", EVERYTHING, None)
         self._txns += self._book.transactions(await self._backend.query("results"), await self._backend.query("failures"))
+        self.told = await self._backend.query("told_together")
         await self._backend.close()
         return self._txns
 
@@ -349,7 +355,7 @@ def written_by(program: Steps) -> Iterator[Op]:
 
 def _appended(key: str, value: int) -> Iterator[Op]:
     yield Append(key, value)
-    if key[0] == "r":
+    if key[0] in "rb":
         yield Append("t" + key, value)  # the trigger's
 
 

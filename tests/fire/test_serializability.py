@@ -86,13 +86,15 @@ def test_whatever_an_engine_answers_is_serializable(tmp_path: Path, is_on_disk: 
 
 @on_each_storage
 def test_whatever_functions_answer_is_serializable_and_every_job_runs_once(tmp_path: Path, is_on_disk: bool) -> None:
-    met, jobs, resent, crashes = Met(), 0, 0, 0
+    met, jobs, resent, crashes, told = Met(), 0, 0, 0, Counter[bool]()
     for seed in seeds_of(FUNCTIONS_RUNS):
         run = random_functions_run(seed, directory_of(seed, tmp_path, is_on_disk))
         met.add(verified(run))
         jobs, resent, crashes = jobs + run.jobs, resent + run.resent, crashes + run.crashes
+        told.update(count > 1 for count in run.told)
     met.check(at_least=FUNCTIONS_RUNS * FUNCTIONS_PROGRAMS)
     assert met.triggered > 2 * FUNCTIONS_RUNS
+    assert min(told[False], told[True]) > FUNCTIONS_RUNS, f"of one change and of several at once: {told}"
     assert jobs > 10 * FUNCTIONS_RUNS
     assert resent > FUNCTIONS_RUNS
     assert crashes > FUNCTIONS_RUNS // 2
@@ -139,6 +141,10 @@ def live(seed: int) -> Run:
     return Run(seed, mix=Mix(live=0.4))
 
 
+def functions(seed: int) -> FunctionsRun:
+    return FunctionsRun(seed)
+
+
 def crashing_functions(seed: int) -> FunctionsRun:
     return FunctionsRun(seed, crash=0.05)
 
@@ -159,6 +165,8 @@ BROKEN: list[tuple[Break, MakeRun, set[str]]] = [
     (broken.ranges_are_not_recorded, hot, CYCLES),
     (broken.queries_see_what_is_not_on_disk, crashing, CYCLES),
     (broken.live_queries_never_end, live, CYCLES),
+    (broken.a_list_of_changes_is_told_at_the_end_alone, functions, {"internal"}),
+    (broken.a_list_of_changes_is_forgotten_at_the_end, functions, CYCLES),
     (broken.requests_are_not_remembered, crashing_functions, {"duplicate"}),
     (broken.a_job_is_marked_behind_its_transaction, crashing_jobs, {"job run twice"}),
 ]

@@ -21,6 +21,7 @@ PLANTED: list[tuple[Break, Component, type[Workload], Faults]] = [
     (broken.validation_is_switched_off, bank, Transfers, SLOW_DISK),
     (broken.validation_is_switched_off, fire, Lists, SLOW_DISK),
     (broken.a_sub_transactions_reads_go_with_its_layer, fire, Lists, SLOW_DISK),
+    (broken.a_list_of_changes_is_forgotten_at_the_end, fire, Lists, CALM),
     (broken.an_answer_stands_though_what_it_read_was_taken_back, fire, Lists, FULL_DISK),
     (broken.what_is_not_on_disk_yet_is_missed, bank, Transfers, SLOW_DISK),
     (broken.what_is_on_disk_already_is_seen_too_early, feed, Messages, SLOW_DISK),
