@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from interlock import AppError
 from interlock_aggregate.exact import total
-from interlock_aggregate.tree import Node, Tree
+from interlock_aggregate.tree import CHANGED, Node, Tree
 
 
 class Broken(Exception):
@@ -58,7 +58,7 @@ class Check:
             if self._mend:
                 node.counts[i] = size
                 node.set_sum(i, summed)
-                node.changed = True
+                node.changed = CHANGED
 
     def _check_shape(self, node: Node, low: str, high: str | None, depth: int) -> None:
         tree, keys = self._tree, node.keys

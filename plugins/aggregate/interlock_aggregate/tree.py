@@ -27,6 +27,9 @@ IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's do
 Place = tuple[str, Sum]
 Number = int | float
 
+UNCHANGED, RECOUNTED, CHANGED = 0, 1, 2
+"""What may differ from a node's document: nothing, its counts and sums, anything."""
+
 _WHOLE = re.compile("-?[0-9]+").fullmatch
 _EMPTY = dict.fromkeys(("keys", "children", "counts", "sums"), "")
 _decode = JSONDecoder().raw_decode
@@ -40,10 +43,13 @@ class Node:
 
     Each of the four is one text in the document, which is quicker checked and measured than a list. It is read when it is
     asked for: a count needs no sums, and who only passes by needs one child of 64. What one item more or less changes in the
-    counts and sums is changed in the text, where only one number has to be read and written.
+    counts and sums is changed in the text, where only one number has to be read and written. Who comes a second time in a call
+    finds lists.
+
+    `changed` says what `save` has to look at.
     """
 
-    __slots__ = ("_children", "_counts", "_document", "_keys", "_stored", "_sums", "changed", "id")
+    __slots__ = ("_children", "_counts", "_document", "_keys", "_stored", "_sums", "_was_passed", "changed", "id")
 
     def __init__(self, id: str, document: Mapping[str, Any]) -> None:
         self.id = id
@@ -52,7 +58,8 @@ class Node:
         self._children: list[str] | None = None
         self._counts: list[int] | None = None
         self._sums: list[Sum] | None = None
-        self.changed = False
+        self._was_passed = False
+        self.changed = UNCHANGED
 
     @classmethod
     def stored(cls, document: Mapping[str, Any]) -> Node:
@@ -73,7 +80,7 @@ class Node:
     def changes(self) -> dict[str, str]:
         """What differs from its document."""
         stored, document = self._stored, self._document
-        texts = self._read()
+        texts = self._read() if self.changed == CHANGED else self._read_totals()
         if document is not stored:
             texts = {"counts": document["counts"], "sums": document["sums"], **texts}
         return {name: text for name, text in texts.items() if text != stored[name]}
@@ -81,7 +88,7 @@ class Node:
     def is_stored(self, fields: Mapping[str, Any]) -> None:
         """Its document has these fields now."""
         self._document = self._stored = {**self._document, **fields}
-        self.changed = False
+        self.changed = UNCHANGED
 
     def _read(self) -> dict[str, str]:
         """The texts of what was read, and may have been changed."""
@@ -90,6 +97,10 @@ class Node:
             texts["keys"] = "\n".join(self._keys)
         if self._children is not None:
             texts["children"] = " ".join(self._children)
+        return {**texts, **self._read_totals()}
+
+    def _read_totals(self) -> dict[str, str]:
+        texts = {}
         if self._counts is not None:
             texts["counts"] = str(self._counts)[1:-1]
         if self._sums is not None:
@@ -127,7 +138,8 @@ class Node:
 
     def child_id(self, i: int) -> str:
         """The id of one child. Most ids are equally long, so that it can be cut out where it has to be."""
-        if self._children is None:
+        if self._children is None and not self._was_passed:
+            self._was_passed = True
             text: str = self._document["children"]
             width = (len(text) + 1) // (len(self.keys) + 1)
             start, end = i * width, i * width + width - 1
@@ -189,10 +201,11 @@ class Node:
 
     def add_item(self, i: int, position: str, value: Number) -> None:
         """Put an item in place `i` of a leaf."""
+        is_first = not self.changed
         self.keys.insert(i, position)
-        self.changed = True
+        self.changed = CHANGED
         text = self._document["sums"]
-        if self._sums is None and text:
+        if self._sums is None and text and is_first:
             parts = text.split(", ")
             parts.insert(i, str(value))
             self._document = {**self._document, "sums": ", ".join(parts)}
@@ -203,18 +216,20 @@ class Node:
 
     def count_child(self, i: int, items: int, more: Sum) -> None:
         """So many items more are in child `i` and below, and they come to so much more."""
-        self.changed = True
+        is_first = not self.changed
+        if is_first:
+            self.changed = RECOUNTED
         document = self._document
         if items:
-            if self._counts is None:
+            if self._counts is None and is_first:
                 parts = document["counts"].split(", ")
                 parts[i] = str(int(parts[i]) + items)
                 document = self._document = {**document, "counts": ", ".join(parts)}
             else:
-                self._counts[i] += items
+                self.counts[i] += items
         if more == 0:
             return
-        if self._sums is None and type(more) is int and document["sums"]:
+        if self._sums is None and is_first and type(more) is int and document["sums"]:
             parts = document["sums"].split(", ")
             if _WHOLE(parts[i]):
                 summed = int(parts[i]) + more
@@ -268,7 +283,8 @@ class Tree:
 
     def mark_queued(self, is_queued: bool) -> None:
         """Say so, or that none are."""
-        self.root.changed = self.root.changed or self.is_queued != is_queued
+        if self.is_queued != is_queued:
+            self.root.changed = CHANGED
         self.is_queued = is_queued
 
     # reading
@@ -414,7 +430,7 @@ class Tree:
             more = add(value, leaf.sum_at(i), -1)
             if more != 0:
                 leaf.set_sum(i, value)
-                leaf.changed = True
+                leaf.changed = CHANGED
                 self._count(path, 0, more)
             return True
         leaf.add_item(i, position, value)
@@ -423,30 +439,30 @@ class Tree:
             await self._split(path, leaf)
         return True
 
-    async def take(self, position: str) -> bool:
-        """Remove an item. False if there is none."""
+    async def take(self, position: str) -> Number | None:
+        """Remove an item. Gives its sum, or None if there is none."""
         path, leaf = await self._descend(position)
         i = bisect_left(leaf.keys, position)
         if i == len(leaf.keys) or leaf.keys[i] != position:
-            return False
-        value = leaf.sum_at(i)
+            return None
+        value: Number = leaf.sum_at(i)  # type: ignore[assignment]  # of an item it is a number
         del leaf.keys[i]
         if leaf.sums:
             del leaf.sums[i]
-        leaf.changed = True
+        leaf.changed = CHANGED
         self._count(path, -1, 0 if value == 0 else add(0, value, -1))
         if path and len(leaf.keys) < self.max_node_size // 2:
             await self._fill_up(path, leaf)
-        return True
+        return value
 
     async def _descend(self, position: str) -> tuple[list[tuple[Node, int]], Node]:
         """The leaf where a position belongs, and the way there."""
         path = []
-        node = self.root
+        node, read = self.root, self._read
         while not node.is_leaf:
             i = bisect_right(node.keys, position)
             path.append((node, i))
-            node = await self.child(node, i)
+            node = read.get(node.child_id(i)) or await self.child(node, i)
         return path, node
 
     def _count(self, path: list[tuple[Node, int]], items: int, more: Sum) -> None:
@@ -462,7 +478,7 @@ class Tree:
             parent.add_child(i + 1, key, right)
             self._recount(parent, i, node)
             self._recount(parent, i + 1, right)
-            parent.changed = True
+            parent.changed = CHANGED
             node = parent
             if len(node.children) <= (self.lanes if node is self.root and self.is_lazy else self.max_node_size):
                 return
@@ -485,7 +501,7 @@ class Tree:
             root.counts = [0, 0]
             self._recount(root, 0, left)
             self._recount(root, 1, right)
-        root.changed = True
+        root.changed = CHANGED
 
     def _halve(self, node: Node) -> tuple[Node, str]:
         """Move the upper half of a node to a new one. Gives that and the key between the two."""
@@ -499,7 +515,7 @@ class Tree:
             right = self._make(node.keys[middle:], [], [], node.sums[middle:])
             del node.keys[middle:]
         del node.children[middle:], node.counts[middle:], node.sums[middle:]
-        node.changed = True
+        node.changed = CHANGED
         return right, key
 
     async def _fill_up(self, path: list[tuple[Node, int]], node: Node) -> None:
@@ -512,7 +528,7 @@ class Tree:
             at = max(i, 1)  # of the right one of the two neighbours
             left, right = await self.child(parent, at - 1), await self.child(parent, at)
             self._join(left, parent.keys[at - 1], right)
-            parent.changed = True
+            parent.changed = CHANGED
             size = _width(left)
             if size <= (3 if is_lane else self.max_node_size):
                 self._drop(right)
@@ -521,7 +537,7 @@ class Tree:
             else:
                 half, parent.keys[at - 1] = self._halve(left)
                 right.keys, right.children, right.counts, right.sums = half.keys, half.children, half.counts, half.sums
-                right.changed = True
+                right.changed = CHANGED
                 del self._new[half.id], self._read[half.id]
                 self._recount(parent, at - 1, left)
                 self._recount(parent, at, right)
@@ -536,7 +552,7 @@ class Tree:
         root.keys, root.children, root.counts, root.sums = child.keys, child.children, child.counts, child.sums
         if root.children and self.is_lazy:
             root.counts, root.sums = [], []
-        root.changed = True
+        root.changed = CHANGED
         self._drop(child)
 
     def _join(self, left: Node, key: str, right: Node) -> None:
@@ -546,7 +562,7 @@ class Tree:
         left.keys += [key, *right.keys] if left.children else right.keys
         left.children += right.children
         left.counts += right.counts
-        left.changed = True
+        left.changed = CHANGED
 
     def _recount(self, parent: Node, i: int, child: Node) -> None:
         if parent.counts:
@@ -559,7 +575,7 @@ class Tree:
             return
         self.is_lazy = True
         root = self.root
-        root.changed = True
+        root.changed = CHANGED
         if len(root.children) > self.lanes:
             lanes, keys = [], []
             for first, last in _parts(len(root.children), self.lanes):
@@ -575,7 +591,7 @@ class Tree:
         root, old = self.root, self.root.children
         self.max_node_size, self.lanes, self.is_lazy = max_node_size, lanes, is_lazy
         root.keys, root.children, root.counts, root.sums = [], [], [], []
-        root.changed = True
+        root.changed = CHANGED
         self._read.clear()
         self._new.clear()
         return old

@@ -14,7 +14,7 @@ from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.exact import EXACT
 from interlock_aggregate.positions import key_text, position
 from interlock_aggregate.tables import node
-from interlock_aggregate.tree import Tree
+from interlock_aggregate.tree import CHANGED, Tree
 
 MAX_NODE_SIZE = 64
 LANES = 3
@@ -62,7 +62,7 @@ class Trees:
         shard = crc32(id.encode()) % self._shards if self._shards > 1 else 0
         if shard and not opened:  # every namespace has a shard 0: it is listed by it
             opened[0] = new_tree(self._ctx, self._name, namespace)
-            opened[0].root.changed = True
+            opened[0].root.changed = CHANGED
         if shard not in opened:
             first = next(iter(opened.values()), None)
             opened[shard] = new_tree(self._ctx, self._name, namespace, shard, like=first)
@@ -116,7 +116,8 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
     if kind in ("insert", "insert_if_does_not_exist"):
         await _put(opened, namespace, here, operation, operation["key"], replace=kind != "insert")
     elif kind in ("delete", "delete_if_exists"):
-        if not await _take(opened, namespace, id, here) and kind == "delete":
+        tree = await opened.find(namespace, id, here)
+        if (tree is None or await tree.take(here) is None) and kind == "delete":
             raise _missing(operation)
     else:
         target = operation.get("new_namespace", namespace)
@@ -128,16 +129,17 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
                 raise _missing(operation)
             await _put(opened, namespace, here, operation, operation["key"], replace=True)
             return
-        if strict:  # both are looked at before anything is changed
-            tree = await opened.find(namespace, id, here)
-            if tree is None or await tree.get(here) is None:
-                raise _missing(operation)
-            other = await opened.find(target, id, there)
-            if other is not None and await other.get(there) is not None:
-                raise _exists(operation["new_key"], id)
-        _checked(there, operation)
-        await _take(opened, namespace, id, here)
-        await _put(opened, target, there, operation, operation["new_key"], replace=not strict)
+        summand = _checked(there, operation)
+        tree = await opened.find(namespace, id, here)
+        held = None if tree is None else await tree.take(here)
+        if held is None and strict:
+            raise _missing(operation)
+        other = await opened.find(target, id, there) or await opened.for_writing(target, id)
+        if not await other.put(there, summand, replace=not strict):
+            assert tree is not None, "it was strict"
+            assert held is not None, "it was strict"
+            await tree.put(here, held, replace=False)  # as if nothing had been done
+            raise _exists(operation["new_key"], id)
 
 
 async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[str, Any], key: Any, *, replace: bool) -> None:
@@ -146,11 +148,6 @@ async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[
     tree = await opened.find(namespace, id, position) or await opened.for_writing(namespace, id)
     if not await tree.put(position, summand, replace=replace):
         raise _exists(key, id)
-
-
-async def _take(opened: Trees, namespace: Any, id: str, position: str) -> bool:
-    tree = await opened.find(namespace, id, position)
-    return tree is not None and await tree.take(position)
 
 
 def _checked(position: str, operation: Mapping[str, Any]) -> Number:
