@@ -322,7 +322,10 @@ class DirectAggregate(Aggregate):
 
     async def insert(self, ctx: Writer, key: Any, id: str, sum_value: Number = 0, *, namespace: Any = None, queued: bool = False) -> None:
         """Add an item. Raises `KeyExists`."""
-        await self._write(ctx, [Insert(key, id, sum_value, namespace)], queued)
+        if queued:
+            await self._write(ctx, [Insert(key, id, sum_value, namespace)], True)
+        else:
+            await self._run(ctx, "insert", namespace, key=key, value=id, summand=checked(sum_value), **self._writing)
 
     async def insert_if_does_not_exist(
         self, ctx: Writer, key: Any, id: str, sum_value: Number = 0, *, namespace: Any = None, queued: bool = False

@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from interlock import AppError, Page, PaginationOptions, QueryCtx
 from interlock_aggregate.exact import Sum, rounded, total
 from interlock_aggregate.positions import ALL, Stretch, after, before, item_at, position, stretch
-from interlock_aggregate.tree import Place, Tree
+from interlock_aggregate.tree import Place, Tree, size_of
 from interlock_aggregate.trees import Number, Trees
 
 NO_CURSOR = ""
@@ -76,6 +76,10 @@ async def count(
     ctx: QueryCtx, bounds: Bounds | None = None, namespace: Any = None, name: str = "", stale: bool = False, fresh: bool = False
 ) -> int:
     """How many items there are."""
+    if not bounds:
+        rows = await ctx.db.query("trees").index("by_namespace", name=name, namespace=namespace).collect()
+        if stale or not any([row["queued"] for row in rows]):
+            return sum([await size_of(ctx, row) for row in rows])
     counted, _ = await _between(Trees(ctx, name, stale=stale, fresh=fresh), bounds, namespace)
     return counted
 

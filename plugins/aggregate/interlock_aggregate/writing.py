@@ -34,7 +34,8 @@ async def insert(
     ctx: MutationCtx, key: Any, value: str, summand: Number = 0, namespace: Any = None, name: str = "", shards: int = 1
 ) -> None:
     """Add an item; `KEY_EXISTS` if there is one of this key and id."""
-    await _write(ctx, name, shards, [{"kind": "insert", "key": key, "value": value, "summand": summand, "namespace": namespace}])
+    operation = {"kind": "insert", "key": key, "value": value, "summand": summand, "namespace": namespace}
+    await _write(ctx, name, shards, [operation])
 
 
 async def insert_if_does_not_exist(
