@@ -45,11 +45,12 @@ _CROSSING = (
 _TREE = (
     "One operation on a tree has a floor that the public SDK sets: 4 µs for the call into the component, 6 to 10 µs to find the tree's "
     "document, 2.5 µs for each node read, 8 to 11 µs for each node written. So a count is at least 17 µs and an insert 50 µs; they take "
-    "29 and 126. What is left is looking through lists of counts in Python."
+    "20 and 108. What is left is looking through keys and counts in Python."
 )
 _TRIGGERED = (
-    "A trigger is called for each row, before the write is answered, as its contract says; so each row reads and writes the nodes above "
-    "it again. It is reached by a trigger that is handed many changes at once, which the SDK does not have yet."
+    "A batch is one call of the trigger and one of the aggregate (decision 0025). Half of what a row takes is there, where its place is "
+    "looked for twice, before and after, in Python; and the leaves that a batch touches are written, which are the more a row the "
+    "smaller it is: a busy backend gets small ones."
 )
 _SPOKEN_FOR = (
     "Nothing is run twice: a mutation in a worker is held to what it has read when it ends (decision 0016). What is left is the crossing, "

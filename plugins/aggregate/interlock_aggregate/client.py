@@ -440,7 +440,11 @@ class TableAggregate(Aggregate):
         if not operations:
             return
         try:
-            await self._run(ctx, "write_batch", None, operations=operations, **self._writing)
+            if len(operations) == 1 and operations[0]["kind"] == "insert":
+                del operations[0]["kind"]
+                await self._run(ctx, "insert", None, **operations[0], **self._writing)
+            else:
+                await self._run(ctx, "write_batch", None, operations=operations, **self._writing)
         except (KeyExists, KeyMissing) as error:
             if not await self._is_filling(ctx):
                 why = f"the table {self.table} and its aggregate have drifted apart"
