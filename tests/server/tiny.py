@@ -9,14 +9,25 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Literal
 
 from interlock.clock import Clock
 from interlock.errors import AppError, FunctionNotFound, InterlockError, WrongFunctionKind
 from interlock.sdk.auth import AuthProvider
 from interlock.server.auth import Authenticator
-from interlock.server.service import Answer, Credentials, Failure, Kind, QueryResult, ServerSettings, Snapshot, SnapshotGone, Source
+from interlock.server.service import (
+    Answer,
+    Credentials,
+    Failure,
+    Kind,
+    QueryResult,
+    ServerSettings,
+    Snapshot,
+    SnapshotGone,
+    Source,
+    Standing,
+)
 from interlock.server.sync_session import Shared
 from interlock.server.turns import Turns
 from interlock.values import dumps
@@ -158,6 +169,18 @@ class TinyService:
             for live in list(self.live):
                 live.wake()
         return result
+
+    def begin(
+        self,
+        kind: Literal["query", "mutation"],
+        path: str,
+        args: dict[str, Any],
+        *,
+        credentials: Credentials,
+        request_id: str,
+        source: Source,
+    ) -> Answer | Failure | Standing | Awaitable[Answer | Failure]:
+        return self.call(kind, path, args, credentials=credentials, request_id=request_id, source=source)
 
     async def call(
         self,

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from interlock.clock import Clock
 from interlock.engine.catalog import Catalog, Table
 from interlock.engine.read_set import ReadSet
+from interlock.engine.resumed import Resumed
 from interlock.engine.transaction import Transaction
 from interlock.engine.turns import Turn, Turns
 from interlock.engine.write_log import LogEntry, WriteLog
@@ -37,6 +38,13 @@ class Lost(Exception):
     def __init__(self, entry: LogEntry) -> None:
         super().__init__(entry)
         self.entry = entry
+
+
+class Listener(Protocol):
+    """Who is told how a commit ended."""
+
+    def stands(self, error: BaseException | None) -> None:
+        """It is on disk; or it is not, or nobody knows, and `error` says why. Must not raise, nor run a transaction."""
 
 
 async def before_deadline(clock: Clock, done: asyncio.Future[None], deadline_ms: float) -> bool:
@@ -71,6 +79,7 @@ class Committer:
         self._flushing: asyncio.Task[None] | None = None
         self._is_scheduled = False
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._listeners: list[tuple[int, Listener]] = []  # in the order of their places
         self._taken_back: list[tuple[int, LogEntry, BaseException]] = []  # (undone at, what, why), while a snapshot may have seen it
         self._seal_waiters: dict[int, asyncio.Future[None]] = {}
         self._probe: asyncio.Task[None] | None = None
@@ -169,9 +178,31 @@ class Committer:
 
     def _start_flush(self) -> None:
         self._is_scheduled = False
-        if self._flushing is None and self._gathering:
-            self._flushing = asyncio.get_running_loop().create_task(self.flush())
+        if self._flushing is not None or not self._gathering or self.fatal is not None:
+            return
+        batch, self._gathering = self._gathering, []
+        # Without a task as far as it goes: a storage that writes in this thread never waits.
+        appending: Any = self._storage.append([entry.commit for entry in batch if entry.commit is not None])
+        pending: Any = None
+        error: BaseException | None = None
+        is_done = False
+        try:
+            pending = appending.send(None)
+        except StopIteration:
+            is_done = True
+        except BaseException as raised:
+            error = raised
+        if not is_done and error is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush(batch, Resumed(appending, pending)))
             self._flushing.add_done_callback(self._flush_ended)
+            return
+        try:
+            self._appended(batch, error)
+        except Exception as failure:
+            self.fail(failure)
+        error = None  # its traceback holds this frame
+        if self._gathering and self.fatal is None:
+            self._schedule()
 
     def _flush_ended(self, task: asyncio.Task[None]) -> None:
         self._flushing = None
@@ -180,20 +211,30 @@ class Committer:
         elif self._gathering and self.fatal is None:
             self._schedule()
 
-    async def flush(self) -> None:
-        """Hand batches to storage until none is left."""
-        while self._gathering and self.fatal is None:
-            batch, self._gathering = self._gathering, []
+    async def _flush(self, batch: list[LogEntry], appending: Awaitable[None]) -> None:
+        """Hand batches to storage until none is left; the first one is under way."""
+        while True:
+            error: BaseException | None = None
             try:
-                await self._storage.append([entry.commit for entry in batch if entry.commit is not None])
-            except NothingWritten as refusal:
-                self._take_back(batch, StorageUnavailable(refusal.reason, refusal.remedy))
-            except BaseException as error:
-                self.fail(error)
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                self._made_durable(batch)
+                await appending
+            except BaseException as raised:
+                error = raised
+            self._appended(batch, error)
+            error = None  # its traceback holds this frame
+            if not self._gathering or self.fatal is not None:
+                return
+            batch, self._gathering = self._gathering, []
+            appending = self._storage.append([entry.commit for entry in batch if entry.commit is not None])
+
+    def _appended(self, batch: list[LogEntry], error: BaseException | None) -> None:
+        if error is None:
+            return self._made_durable(batch)
+        if isinstance(error, NothingWritten):
+            return self._take_back(batch, StorageUnavailable(error.reason, error.remedy))
+        self.fail(error)
+        if not isinstance(error, Exception):
+            raise error
+        return None
 
     def _made_durable(self, batch: list[LogEntry]) -> None:
         log = self._log
@@ -267,8 +308,20 @@ class Committer:
                 elif entry.place <= place < resolved_at and read_set.is_touched_by(entry):
                     raise Lost(entry)
 
+    def when_durable(self, place: int, listener: Listener) -> None:
+        """Have it told when its commit, the newest one, is on disk, or was taken back. What `wait_durable` is without waiting."""
+        self._listeners.append((place, listener))
+
     def _wake(self) -> None:
         durable = self._log.durable
+        listeners = self._listeners
+        if listeners and listeners[0][0] <= durable:
+            at = len(listeners)
+            while listeners[at - 1][0] > durable:
+                at -= 1
+            self._listeners = listeners[at:]
+            for place, listener in listeners[:at]:
+                listener.stands(self._why_taken_back(place) if self._taken_back else None)
         waiters = self._waiters
         if not waiters:
             return
@@ -276,6 +329,9 @@ class Committer:
         for place, future in waiters:
             if place <= durable and not future.done():
                 future.set_result(None)
+
+    def _why_taken_back(self, place: int) -> BaseException | None:
+        return next((error for _, entry, error in self._taken_back if entry.place == place), None)
 
     # trouble
 
@@ -346,6 +402,9 @@ class Committer:
             if not future.done():
                 future.set_exception(self.fatal)
         self._waiters = []
+        listeners, self._listeners = self._listeners, []
+        for _, listener in listeners:
+            listener.stands(self.fatal)
         for waiter in self._seal_waiters.values():
             if not waiter.done():
                 waiter.set_exception(self.fatal)

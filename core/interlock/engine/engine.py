@@ -82,6 +82,45 @@ class Outcome(Generic[T]):
         self.value, self.ts, self.place, self.read_set, self.runs = value, ts, place, read_set, runs
 
 
+class _Attempt(Generic[T]):
+    """One run of a mutation, as far as it goes without waiting: what it has made, or what it has raised. Its snapshot is pinned."""
+
+    __slots__ = ("failure", "made", "snapshot", "transaction")
+
+    def __init__(self, engine: Engine, run: Callable[[Transaction], Awaitable[T] | Made[T]], limits: Limits | None) -> None:
+        self.failure: BaseException | None = None
+        self.made: Made[T] | Awaitable[T] | None = None
+        log = engine.log
+        self.snapshot = snapshot = log.validated
+        self.transaction = transaction = Transaction(engine, snapshot, True, limits)
+        log.pin(snapshot)
+        try:
+            self.made = run(transaction)
+        except Exception as error:
+            self.failure = error
+        except BaseException:
+            log.unpin(snapshot)
+            raise
+
+
+class Placed(Generic[T]):
+    """A mutation that has its place in the order of commits, and is answered when that is on disk."""
+
+    __slots__ = ("_runs", "_transaction", "entry", "value")
+
+    def __init__(self, entry: LogEntry, value: T, transaction: Transaction, runs: int = 1) -> None:
+        self.entry, self.value, self._transaction, self._runs = entry, value, transaction, runs
+
+    def outcome(self) -> Outcome[T]:
+        """It stands: tells those who have asked for that in its transaction. To be called once."""
+        entry, transaction = self.entry, self._transaction
+        assert entry.commit is not None, "what stands was not taken back"
+        ts = entry.commit.ts
+        for callback in transaction.on_commit:
+            callback(ts)
+        return Outcome(self.value, ts, entry.place, transaction.read_set, self._runs)
+
+
 class Engine:
     """Transactions over one storage. Everything here runs on one event loop."""
 
@@ -227,30 +266,86 @@ class Engine:
         `deadline_ms` is a point in time. Raises what `run` raises, under the same rule; WriteConflict when the deadline
         passes before its turn came; StorageUnavailable.
         """
+        begun = self.begin(run, label=label, deadline_ms=deadline_ms, limits=limits)
+        if type(begun) is not Placed:
+            outcome: Outcome[T] = await begun  # type: ignore[misc]
+            return outcome
+        is_lost = False
+        try:
+            await self.committer.wait_durable(begun.entry.place, None)
+        except Lost:
+            is_lost = True
+        return await self.again(run, label, deadline_ms, limits) if is_lost else begun.outcome()
+
+    def again(
+        self, run: Callable[[Transaction], Awaitable[T] | Made[T]], label: str, deadline_ms: float | None, limits: Limits | None = None
+    ) -> Awaitable[Outcome[T]]:
+        """`mutate` for what had its place, and was taken back before it was written."""
+        return self._mutate(run, label, self._deadline(deadline_ms), limits, None, 1)
+
+    def _deadline(self, deadline_ms: float | None) -> float:
+        return self.clock.now_ms() + LIMITS["transaction_wall"].value * 1000.0 if deadline_ms is None else deadline_ms
+
+    def begin(
+        self,
+        run: Callable[[Transaction], Awaitable[T] | Made[T]],
+        *,
+        label: str,
+        deadline_ms: float | None = None,
+        limits: Limits | None = None,
+    ) -> Placed[T] | Awaitable[Outcome[T]]:
+        """`mutate` as far as it goes without waiting: what has its place stands once `Committer.when_durable` says so."""
         committer, log = self.committer, self.log
         if deadline_ms is None:
-            deadline_ms = self.clock.now_ms() + LIMITS["transaction_wall"].value * 1000.0
-        losses = 0
+            deadline_ms = self._deadline(None)
+        if committer.fatal is not None or committer.unavailable is not None:
+            return self._mutate(run, label, deadline_ms, limits, None)
+        attempt: _Attempt[T] = _Attempt(self, run, limits)
+        transaction = attempt.transaction
+        if type(attempt.made) is Made and transaction.has_writes and not transaction.is_gone:
+            try:
+                entry = committer.commit_at_once(transaction, label)
+                if entry is not None:
+                    log.unpin(attempt.snapshot)
+                    placed: Placed[T] = Placed(entry, attempt.made.value, transaction)
+                    return placed
+            except (Lost, SnapshotGone):
+                pass  # it is so when it is looked at again, too
+        return self._mutate(run, label, deadline_ms, limits, attempt)
+
+    async def _mutate(
+        self,
+        run: Callable[[Transaction], Awaitable[T] | Made[T]],
+        label: str,
+        deadline_ms: float,
+        limits: Limits | None,
+        attempt: _Attempt[T] | None,
+        losses: int = 0,
+    ) -> Outcome[T]:
+        """`mutate` from where its first attempt waits, or has to wait, or has failed."""
+        committer, log = self.committer, self.log
         turn: Turn | None = None
         try:
             while True:
-                if committer.fatal is not None or committer.unavailable is not None:
-                    committer.check_open()
-                snapshot = log.validated
-                transaction = Transaction(self, snapshot, True, limits)
-                log.pin(snapshot)
+                if attempt is None:
+                    if committer.fatal is not None or committer.unavailable is not None:
+                        committer.check_open()
+                    attempt = _Attempt(self, run, limits)
+                transaction, snapshot = attempt.transaction, attempt.snapshot
+                failure, made = attempt.failure, attempt.made
+                attempt.failure = None  # else it would hold the frame that holds it
+                attempt = None
                 winner: LogEntry | None = None
-                failure: BaseException | None = None
                 value: Any = None
                 try:
-                    try:
-                        made = run(transaction)
-                        value = made.value if type(made) is Made else await made  # type: ignore[misc]
-                    except SnapshotGone:
-                        raise
-                    except Exception as error:
-                        failure = error
-                    if transaction.is_gone:
+                    if failure is None:
+                        try:
+                            value = made.value if type(made) is Made else await made  # type: ignore[misc]
+                        except SnapshotGone:
+                            raise
+                        except Exception as error:
+                            failure = error
+                    if transaction.is_gone or type(failure) is SnapshotGone:
                         raise SnapshotGone
                     if failure is None and transaction.has_writes:
                         entry = committer.commit_at_once(transaction, label)
@@ -260,10 +355,7 @@ class Engine:
                             committer.turns.end(turn)
                             turn = None
                         await committer.wait_durable(entry.place, None)
-                        assert entry.commit is not None
-                        for callback in transaction.on_commit:
-                            callback(entry.commit.ts)
-                        return Outcome(value, entry.commit.ts, entry.place, transaction.read_set, losses + 1)
+                        return Placed(entry, value, transaction, losses + 1).outcome()
                     if transaction.view.epoch != self.epoch:
                         raise SnapshotGone
                     seen = transaction.snapshot  # it may have caught up with commits since its begin

@@ -18,6 +18,8 @@ from dataclasses import replace
 from typing import Any
 
 from interlock.engine import Engine, TableSpec, Transaction
+from interlock.engine.engine import Outcome as Committed
+from interlock.engine.engine import Placed
 from interlock.engine.live import SIZE
 from interlock.engine.made import Made, arrived
 from interlock.errors import (
@@ -199,6 +201,39 @@ class Dispatcher:
                 own.open -= 1
                 own.ended += 1
 
+    def begin_mutation(
+        self, name: str, args: Mapping[str, Any], *, caller: Caller, component_path: str = ""
+    ) -> Standing | Awaitable[Answer]:
+        """`call` of a mutation by a client, as far as it goes without waiting; it may raise what `call` does."""
+        callee = self._services.directory.find(component_path, name, camel_case=True, everything=caller.admin)
+        if callee.kind != "mutation":
+            raise WrongFunctionKind(callee.label, "mutation", callee.kind)
+        running = _Running(self, callee, callee.rename_args(args), caller, None, None, None)
+        own = self.own_calls
+        own.open += 1
+        try:
+            begun = self._engine.begin(running.run, label=callee.label, deadline_ms=running.deadline_ms)
+        except BaseException:
+            own.open -= 1
+            own.ended += 1
+            raise
+        if type(begun) is Placed:
+            return Standing(self, running, begun)
+        return self._end(running, begun)  # type: ignore[arg-type]
+
+    async def _end(self, running: _Running, begun: Awaitable[Committed[Any]]) -> Answer:
+        """`call` of a mutation from where it first waits."""
+        try:
+            return await running.end(begun)
+        except Exception as error:
+            crossed = self._to_outside(error, running.callee, running.caller)
+            if crossed is None:
+                raise
+            raise crossed from error
+        finally:
+            self.own_calls.open -= 1
+            self.own_calls.ended += 1
+
     async def run(
         self,
         handler: Handler,
@@ -332,58 +367,8 @@ class Dispatcher:
     async def _mutation(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, bracket: Bracket | None, limits: Limits | None, parent: Call | None
     ) -> Answer:
-        services = self._services
-        deadline_ms = services.clock.now_ms() + _WALL * 1000.0
-        execution: Execution | None = None
-        attempts = 0
-        jobs_run: list[Execution] = []
-        watched = None if services.observers is None else _Observed(services, callee, caller, parent)
-
-        def run(tx: Transaction) -> Made[Any] | Awaitable[Any]:
-            nonlocal execution, attempts
-            attempt = execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
-            attempts += 1
-            if attempts <= _ATTEMPTS_AT_ONCE:
-                attempt.at_once = {}
-            attempt.job = caller.job if parent is None else None
-            if watched is not None:
-                watched.start()
-            if bracket is not None:
-                return self._bracketed(tx, attempt, callee, args, bracket, limits, parent, jobs_run, deadline_ms)
-            call = TransactionHost(attempt, callee, callee.check_args(args), parent, 0, caller.identity, tx)
-            made = _transact(call, deadline_ms, limits)
-            jobs_run.clear()
-            return made if type(made) is Made and not attempt.at_once else self._go_on(tx, attempt, made, jobs_run, deadline_ms)
-
-        try:
-            outcome = await self._engine.mutate(run, label=callee.label, deadline_ms=deadline_ms)
-        except Exception as error:
-            if watched is not None:
-                watched.finish(error)
-            if execution is not None:
-                keep_log_lines(error, execution.finish_log())
-            raise
-        assert execution is not None, "the engine has run it at least once"
-        if watched is not None:
-            watched.finish(None, outcome.ts)
-        lines = execution.finish_log()
-        for job in jobs_run:
-            job.finish_log()
-        value = outcome.value
-        kind = type(value)
-        if kind is Answer:
-            known: Answer = value
-            return known
-        if kind is not dict and kind is not list and kind is not CommitTimestamp:
-            return Answer(value, outcome.ts, lines)
-        if parent is not None or caller.source not in OUTSIDE_PYTHON:
-            return Answer(_filled(value, Int64(outcome.ts)) if holds_commit_timestamp(value) else value, outcome.ts, lines)
-        # It is going to be encoded: then a placeholder is found much faster. No string holds these bytes, a quote in one is escaped.
-        encoded = dumps(value)
-        if 36 in encoded and encoded.find(_PLACEHOLDER) >= 0:  # 36: "$", which is sooner seen
-            value = _filled(value, Int64(outcome.ts))
-            encoded = dumps(value)
-        return Answer(value, outcome.ts, lines, encoded)
+        running = _Running(self, callee, args, caller, bracket, limits, parent)
+        return await running.end(self._engine.mutate(running.run, label=callee.label, deadline_ms=running.deadline_ms))
 
     async def _go_on(
         self, tx: Transaction, attempt: Execution, made: Made[Any] | Awaitable[Any], jobs_run: list[Execution], deadline_ms: float
@@ -571,6 +556,140 @@ def _failed(execution: Execution, error: Exception, watched: _Observed | None) -
     if watched is not None:
         watched.finish(error)
     keep_log_lines(error, execution.finish_log())
+
+
+class _Running:
+    """One top-level mutation, from its call until it stands."""
+
+    __slots__ = (
+        "_attempts",
+        "_bracket",
+        "_dispatcher",
+        "_execution",
+        "_jobs_run",
+        "_limits",
+        "_parent",
+        "_services",
+        "_watched",
+        "args",
+        "callee",
+        "caller",
+        "deadline_ms",
+    )
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        callee: Callee,
+        args: Mapping[str, Any],
+        caller: Caller,
+        bracket: Bracket | None,
+        limits: Limits | None,
+        parent: Call | None,
+    ) -> None:
+        self._dispatcher, self.callee, self.args, self.caller = dispatcher, callee, args, caller
+        self._bracket, self._limits, self._parent = bracket, limits, parent
+        self._services = services = dispatcher._services
+        self.deadline_ms = services.clock.now_ms() + _WALL * 1000.0
+        self._execution: Execution | None = None
+        self._attempts = 0
+        self._jobs_run: list[Execution] = []
+        self._watched = None if services.observers is None else _Observed(services, callee, caller, parent)
+
+    def run(self, tx: Transaction) -> Made[Any] | Awaitable[Any]:
+        """One attempt."""
+        services, caller, callee, parent = self._services, self.caller, self.callee, self._parent
+        attempt = self._execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
+        self._attempts += 1
+        if self._attempts <= _ATTEMPTS_AT_ONCE:
+            attempt.at_once = {}
+        attempt.job = caller.job if parent is None else None
+        if self._watched is not None:
+            self._watched.start()
+        if self._bracket is not None:
+            return self._dispatcher._bracketed(
+                tx, attempt, callee, self.args, self._bracket, self._limits, parent, self._jobs_run, self.deadline_ms
+            )
+        call = TransactionHost(attempt, callee, callee.check_args(self.args), parent, 0, caller.identity, tx)
+        made = _transact(call, self.deadline_ms, self._limits)
+        if self._jobs_run:
+            self._jobs_run.clear()
+        if type(made) is Made and not attempt.at_once:
+            return made
+        return self._dispatcher._go_on(tx, attempt, made, self._jobs_run, self.deadline_ms)
+
+    async def end(self, begun: Awaitable[Committed[Any]]) -> Answer:
+        """Wait until it stands."""
+        try:
+            outcome = await begun
+        except Exception as error:
+            self.failed(error)
+            raise
+        return self.answer(outcome)
+
+    def failed(self, error: Exception) -> None:
+        """It does not stand."""
+        if self._watched is not None:
+            self._watched.finish(error)
+        if self._execution is not None:
+            keep_log_lines(error, self._execution.finish_log())
+
+    def answer(self, outcome: Committed[Any]) -> Answer:
+        """It stands: what its caller gets."""
+        execution = self._execution
+        assert execution is not None, "the engine has run it at least once"
+        if self._watched is not None:
+            self._watched.finish(None, outcome.ts)
+        lines = execution.finish_log()
+        for job in self._jobs_run:
+            job.finish_log()
+        value = outcome.value
+        kind = type(value)
+        if kind is Answer:
+            known: Answer = value
+            return known
+        if kind is not dict and kind is not list and kind is not CommitTimestamp:
+            return Answer(value, outcome.ts, lines)
+        if self._parent is not None or self.caller.source not in OUTSIDE_PYTHON:
+            return Answer(_filled(value, Int64(outcome.ts)) if holds_commit_timestamp(value) else value, outcome.ts, lines)
+        # It is going to be encoded: then a placeholder is found much faster. No string holds these bytes, a quote in one is escaped.
+        encoded = dumps(value)
+        if 36 in encoded and encoded.find(_PLACEHOLDER) >= 0:  # 36: "$", which is sooner seen
+            value = _filled(value, Int64(outcome.ts))
+            encoded = dumps(value)
+        return Answer(value, outcome.ts, lines, encoded)
+
+
+class Standing:
+    """A mutation that has its place among the commits, and is answered when that is on disk."""
+
+    __slots__ = ("_dispatcher", "_placed", "_running")
+
+    def __init__(self, dispatcher: Dispatcher, running: _Running, placed: Placed[Any]) -> None:
+        self._dispatcher, self._running, self._placed = dispatcher, running, placed
+
+    @property
+    def place(self) -> int:
+        """Its place in the order of commits, for `Committer.when_durable`."""
+        return self._placed.entry.place
+
+    def answer(self, error: BaseException | None) -> Answer:
+        """What is answered, or raised, now that its commit is on disk, or is not for the reason `error`."""
+        running, dispatcher = self._running, self._dispatcher
+        dispatcher.own_calls.open -= 1
+        dispatcher.own_calls.ended += 1
+        if error is None:
+            return running.answer(self._placed.outcome())
+        if not isinstance(error, Exception):
+            raise error
+        running.failed(error)
+        crossed = dispatcher._to_outside(error, running.callee, running.caller)
+        raise error if crossed is None else crossed
+
+    def again(self) -> Awaitable[Answer]:
+        """Run it again, as its commit was taken back before it was written."""
+        running, dispatcher = self._running, self._dispatcher
+        return dispatcher._end(running, dispatcher._engine.again(running.run, running.callee.label, running.deadline_ms))
 
 
 class _Observed:

@@ -110,7 +110,7 @@ class ServerApp:
         if running is not None:
             running.shared.authenticator.use(settings.auth)
             running.static = None if settings.static is None else _static(settings.static)
-            running.api = HttpApi(running.shared, has_static=running.static is not None)
+            running.api = HttpApi(running.shared, has_static=running.static is not None, spare=running.api.spare)
 
     async def finish(self, grace_s: float = GRACE_S) -> None:
         """Answer what the sockets have asked for, and close them. HTTP requests are the web server's to wait for."""
@@ -124,6 +124,7 @@ class ServerApp:
             return
         await self.finish()
         self._running = None
+        running.api.spare.close()
         for task in running.tasks:
             task.cancel()
         await asyncio.gather(*running.tasks, return_exceptions=True)

@@ -6,21 +6,25 @@ are set and lifted.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Literal
 
 from interlock.clock import Timer
 from interlock.engine import Engine, Entry
+from interlock.engine.committer import Lost
 from interlock.engine.made import Made, arrived
 from interlock.errors import InterlockError, StorageUnavailable, ValueRefused
+from interlock.functions.caller import Answer as FunctionAnswer
 from interlock.functions.caller import Caller, QueryResult, Source, log_lines_of
 from interlock.functions.dispatcher import Dispatcher
+from interlock.functions.dispatcher import Standing as StandingCall
 from interlock.functions.live_query import LiveQuery
 from interlock.functions.redaction import describe, is_told, log_failure
 from interlock.server.kept_results import KeptResult, KeptResults
-from interlock.server.service import Answer, Credentials, Failure, Kind, OutcomeUnknown, ServerSettings, Snapshot, SnapshotGone
+from interlock.server.service import Answer, Credentials, Failure, Kind, OutcomeUnknown, ServerSettings, Snapshot, SnapshotGone, Standing
 from interlock.server.service import QueryResult as LiveResult
 from interlock.server.shared_query import Key, SharedQueries, SharedQuery, Subscription
 from interlock.values import dumps
@@ -54,6 +58,7 @@ class DispatcherService:
         self._offered: dict[int, Timer] = {}
         self._kept = KeptResults(engine.clock.now_ms, engine.settings.cache_bytes // 2)  # they hold on to theirs in the query cache
         self._shared = SharedQueries(self._fetch, engine.clock.now_ms)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # calls
 
@@ -80,15 +85,42 @@ class DispatcherService:
                 component_path=component_path,
                 session=session,
             )
-            return Answer(
-                dumps(answer.value) if answer.encoded is None else answer.encoded,
-                answer.ts or self._begun_ts,
-                self._lines(answer.log_lines),
-            )
+            return self._answer(answer)
         except Exception as error:
             if session is not None and self._engine.committer.fatal is not None:
                 raise OutcomeUnknown from error
             return self.describe(error, request_id)
+
+    def begin(
+        self,
+        kind: Literal["query", "mutation"],
+        path: str,
+        args: dict[str, Any],
+        *,
+        credentials: Credentials,
+        request_id: str,
+        source: Source,
+    ) -> Answer | Failure | _Standing | Awaitable[Answer | Failure]:
+        caller = Caller(credentials.identity, credentials.admin, source, request_id)
+        try:
+            if kind == "query":
+                self._engine.live.catch_up()
+                known = self._kept.get(Key(path, "", dumps(args), caller.identity_key, caller.admin, None))
+                return self._newest_query(path, args, credentials, request_id, source, "") if known is None else known
+            begun = self._dispatcher.begin_mutation(path, args, caller=caller)
+            return _Standing(self, begun, request_id) if type(begun) is StandingCall else self._end(begun, request_id)  # type: ignore[arg-type]
+        except Exception as error:
+            return self.describe(error, request_id)
+
+    async def _end(self, begun: Awaitable[FunctionAnswer], request_id: str) -> Answer | Failure:
+        try:
+            return self._answer(await begun)
+        except Exception as error:
+            return self.describe(error, request_id)
+
+    def _answer(self, answer: FunctionAnswer) -> Answer:
+        encoded = answer.encoded
+        return Answer(dumps(answer.value) if encoded is None else encoded, answer.ts or self._begun_ts, self._lines(answer.log_lines))
 
     async def _newest_query(
         self, path: str, args: dict[str, Any], credentials: Credentials, request_id: str, source: Source, component_path: str
@@ -223,6 +255,12 @@ class DispatcherService:
         self._offered[place] = engine.clock.call_at(engine.clock.now_ms() + _OFFERED_MS, withdraw)
         return self._newest_ts()
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done beside."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     # for clients to read
 
     def describe(self, error: Exception, request_id: str) -> Failure:
@@ -243,6 +281,36 @@ class DispatcherService:
         if not is_told(error) and not hasattr(error, _LOGGED):
             setattr(error, _LOGGED, True)
             log_failure(error, request_id, component_path, path, self._dispatcher.secrets)
+
+
+class _Standing(Standing):
+    """A mutation of the dispatcher that stands once its commit is on disk."""
+
+    __slots__ = ("_begun", "_request_id", "_service", "_told")
+
+    def __init__(self, service: DispatcherService, begun: StandingCall, request_id: str) -> None:
+        self._service, self._begun, self._request_id = service, begun, request_id
+        self._told: Callable[[Answer | Failure], None] | None = None
+
+    def then(self, told: Callable[[Answer | Failure], None]) -> None:
+        self._told = told
+        self._service._engine.committer.when_durable(self._begun.place, self)
+
+    def stands(self, error: BaseException | None) -> None:
+        told, service = self._told, self._service
+        assert told is not None, "only who has asked is told"
+        if isinstance(error, Lost):
+            service.spawn(self._again(told))
+            return
+        outcome: Answer | Failure
+        try:
+            outcome = service._answer(self._begun.answer(error))
+        except Exception as raised:
+            outcome = service.describe(raised, self._request_id)
+        told(outcome)
+
+    async def _again(self, told: Callable[[Answer | Failure], None]) -> None:
+        told(await self._service._end(self._begun.again(), self._request_id))
 
 
 class _Source:

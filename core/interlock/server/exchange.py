@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from interlock.server.http_api import BODY_MAX, JSON, HttpApi, Reply
+from interlock.server.http_api import BODY_MAX, JSON, Format, HttpApi, Reply
+from interlock.server.service import Answer, Failure, Standing
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -21,6 +23,7 @@ class Exchange:
     __slots__ = (
         "_api",
         "_body",
+        "_format",
         "_protocol",
         "disconnected",
         "headers",
@@ -49,6 +52,7 @@ class Exchange:
         self.is_too_long = False
         self.is_queued = False
         self.whole: asyncio.Event | None = None
+        self._format: Format = "json"
 
     def take(self, body: bytes) -> None:
         if not self._body:
@@ -79,9 +83,81 @@ class Exchange:
         self._body = b""
         self.set()
 
+    def begin_at_once(self) -> bool:
+        """Answer, if that can be done without a task: what waits for nothing, or for nothing but the disk. Else nothing was done."""
+        api = self._api
+        if self.is_too_long or not api.is_plain(self.path, self.query_string, self.headers) or asyncio.current_task() is not None:
+            return False
+        task = api.spare.run(self._begin)
+        if task is not None:
+            self.task = task
+            self._protocol.tasks.add(task)
+        return True
+
+    def _begin(self) -> Coroutine[Any, Any, None] | None:
+        api, headers = self._api, self.headers
+        body, self._body = bytes(self._body), b""
+        begun = api.begin(self.path, headers, body)
+        if isinstance(begun, Reply):
+            return self._answer(begun)
+        request, format, outcome = begun
+        if isinstance(outcome, Answer | Failure):
+            return self._answer(api.reply(outcome, format, headers))
+        if isinstance(outcome, Standing):
+            self._format = format
+            self._protocol.tasks.add(cast("asyncio.Task[None]", self))  # uvicorn waits for it when it ends
+            outcome.then(self._told)
+            return None
+        return self._go_on(api.end(request, self.path, format, outcome))
+
+    def _answer(self, reply: Reply) -> Coroutine[Any, Any, None] | None:
+        """Write the reply; where the client does not read, what is left is to wait for it."""
+        if self._protocol.flow.write_paused:
+            return self._end(reply)
+        self._finish(reply)
+        return None
+
+    def _told(self, outcome: Answer | Failure) -> None:
+        """A mutation has been answered."""
+        protocol = self._protocol
+        protocol.tasks.discard(cast("asyncio.Task[None]", self))
+        rest = self._answer(self._api.reply(outcome, self._format, self.headers))
+        if rest is not None:
+            self.task = asyncio.Task(rest, loop=protocol.loop, name="call")
+            protocol.tasks.add(self.task)
+
+    def cancel(self, msg: str | None = None) -> bool:
+        """The server ends, and waits no longer. What stands is not answered."""
+        self.disconnected = True
+        return True
+
+    async def _go_on(self, running: Awaitable[Reply]) -> None:
+        try:
+            await self._end(await running)
+        finally:
+            self._forget_task()
+
+    async def _end(self, reply: Reply) -> None:
+        protocol = self._protocol
+        if protocol.flow.write_paused:
+            await protocol.flow.drain()
+        self._finish(reply)
+        self._forget_task()
+
+    def _finish(self, reply: Reply) -> None:
+        protocol = self._protocol
+        self.response_complete = True
+        if not self.disconnected and not protocol.transport.is_closing():
+            self._write(reply)
+        protocol.on_response_complete()
+
+    def _forget_task(self) -> None:
+        if self.task is not None:
+            self._protocol.tasks.discard(self.task)
+            self.task = None
+
     async def run_asgi(self, app: ASGI3Application) -> None:
         """Answer. Called when the request is there, or when it is this one's turn among pipelined ones."""
-        protocol = self._protocol
         try:
             if not self.is_whole:
                 self.whole = asyncio.Event()
@@ -90,17 +166,9 @@ class Exchange:
                 if not self.is_whole:
                     return  # and never will be
             body, self._body = None if self.is_too_long else bytes(self._body), b""
-            reply = await self._api.answer("POST", self.path, self.headers, self.query_string, body)
-            if protocol.flow.write_paused:
-                await protocol.flow.drain()
-            self.response_complete = True
-            if not self.disconnected and not protocol.transport.is_closing():
-                self._write(reply)
-            protocol.on_response_complete()
+            await self._end(await self._api.answer("POST", self.path, self.headers, self.query_string, body))
         finally:
-            if self.task is not None:
-                protocol.tasks.discard(self.task)
-                self.task = None
+            self._forget_task()
 
     def _write(self, reply: Reply) -> None:
         protocol, body = self._protocol, reply.body

@@ -23,7 +23,8 @@ from interlock.server.client_version import from_header
 from interlock.server.decoding import BadJson, read_arguments, read_json
 from interlock.server.function_path import BadFunctionPath, from_url, read_component, read_function
 from interlock.server.messages import decode_ts, encode_ts
-from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, Kind, SnapshotGone
+from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, Kind, SnapshotGone, Standing
+from interlock.server.spare_task import SpareTask
 from interlock.server.sync_session import Shared
 from interlock.values import loads, to_json
 
@@ -43,6 +44,7 @@ _FORMATS: dict[object, Format] = {
     "export_json": "export_json",
 }
 _QUERIES_PER_BATCH = 1000
+_AT_ONCE: dict[str, Literal["query", "mutation"]] = {"/api/query": "query", "/api/mutation": "mutation"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _REQUESTED_HEADERS = b"access-control-request-headers"
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -106,12 +108,14 @@ class _Request:
 
 
 Handler = Callable[[_Request], Awaitable[Reply]]
+Begun = Answer | Failure | Standing | Awaitable[Answer | Failure]
 
 
 class HttpApi:
     """All routes of the server but the socket, the static folder and the app's own."""
 
-    def __init__(self, shared: Shared, *, has_static: bool) -> None:
+    def __init__(self, shared: Shared, *, has_static: bool, spare: SpareTask | None = None) -> None:
+        self.spare = spare if spare is not None else SpareTask()
         self._service = shared.service
         self._authenticator = shared.authenticator
         self._new_request_id = shared.new_request_id
@@ -151,6 +155,38 @@ class HttpApi:
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
 
+    def is_plain(self, path: str, query_string: bytes, headers: Headers) -> bool:
+        """Whether a POST is the plainest of calls, of a query or mutation by nobody: those may `begin`."""
+        return path in _AT_ONCE and not query_string and b"authorization" not in headers
+
+    def begin(self, path: str, headers: Headers, body: bytes) -> tuple[_Request, Format, Begun] | Reply:
+        """What `answer` does with the plainest of calls, as far as it goes without waiting; what is left is for `reply` or `end`."""
+        request = _Request("POST", headers, b"", body, self._request_id(headers))
+        try:
+            document = request.json()
+            format = _format(document.get("format"), headers)
+            name, args, _ = _read_call(document, ANONYMOUS)
+            outcome = self._service.begin(_AT_ONCE[path], name, args, credentials=ANONYMOUS, request_id=request.request_id, source="http")
+        except Exception as error:
+            return self._dressed(self._refusal(error, request, path), headers)
+        return request, format, outcome
+
+    def reply(self, outcome: Answer | Failure, format: Format, headers: Headers) -> Reply:
+        """The reply to what `begin` has begun."""
+        return self._dressed(_result(outcome, format), headers)
+
+    async def end(self, request: _Request, path: str, format: Format, outcome: Awaitable[Answer | Failure]) -> Reply:
+        """The same, where it has to be waited for."""
+        try:
+            reply = _result(await outcome, format)
+        except Exception as error:
+            reply = self._refusal(error, request, path)
+        return self._dressed(reply, request.headers)
+
+    def _request_id(self, headers: Headers) -> str:
+        given = headers.get(b"convex-request-id")
+        return self._new_request_id() if given is None or not _REQUEST_ID.fullmatch(given) else given.decode()
+
     async def answer(self, method: str, path: str, headers: Headers, query_string: bytes, body: bytes | None) -> Reply:
         """The reply to a request, whatever it is. A `body` of None was too long to be read."""
         request = _Request(method, headers, query_string, body or b"", "")
@@ -160,23 +196,31 @@ class HttpApi:
             elif body is None:
                 raise _Refusal(413, "BodyTooLarge", f"The body is longer than {BODY_MAX:,} bytes.")
             else:
-                given_id = headers.get(b"convex-request-id")
-                is_given = given_id is not None and _REQUEST_ID.fullmatch(given_id)
-                request.request_id = given_id.decode() if is_given and given_id else self._new_request_id()
+                request.request_id = self._request_id(headers)
                 route = self._routes.get(path)
                 handler = route.get(method) if route is not None else None
                 reply = await (handler or self._handler(path, request))(request)
-        except _Refusal as refusal:
-            reply = _refused(refusal.status, refusal.code, refusal.message)
-        except Unauthenticated as error:
-            reply = _refused(401, error.reason_code, str(error))
-        except ProviderUnreachable as error:
+        except Exception as error:
+            reply = self._refusal(error, request, path)
+        return self._dressed(reply, headers)
+
+    @staticmethod
+    def _refusal(error: Exception, request: _Request, path: str) -> Reply:
+        """The reply to a request that could not be served."""
+        if isinstance(error, _Refusal):
+            return _refused(error.status, error.code, error.message)
+        if isinstance(error, Unauthenticated):
+            return _refused(401, error.reason_code, str(error))
+        if isinstance(error, ProviderUnreachable):
             log.warning("a token could not be checked: %s", error)
-            reply = _refused(503, "AuthProviderUnreachable", "The keys of the auth provider cannot be had now. Try again.")
-        except Exception:
-            log.exception("%s %s failed (request %s)", method, path[:200], request.request_id)
-            apology = f"Your request couldn't be completed. Try again later. [Request ID: {request.request_id}]"
-            reply = _refused(500, "InternalServerError", apology)
+            return _refused(503, "AuthProviderUnreachable", "The keys of the auth provider cannot be had now. Try again.")
+        log.error("%s %s failed (request %s)", request.method, path[:200], request.request_id, exc_info=error)
+        apology = f"Your request couldn't be completed. Try again later. [Request ID: {request.request_id}]"
+        return _refused(500, "InternalServerError", apology)
+
+    @staticmethod
+    def _dressed(reply: Reply, headers: Headers) -> Reply:
+        """With what browsers of other origins ask for."""
         origin = headers.get(b"origin")
         if origin is not None:
             allowed = [(b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]

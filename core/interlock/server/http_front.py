@@ -90,7 +90,8 @@ class HttpFront(HttpToolsProtocol):
                 exchange.take(data[end:])
                 exchange.is_whole = True
                 self.cycle = cast(RequestResponseCycle, exchange)
-                self._start_asgi_task(self.cycle, self.app)
+                if not exchange.begin_at_once():
+                    self._start_asgi_task(self.cycle, self.app)
                 return
         super().data_received(data)
         while self._declined:  # as often as requests in `data` offer it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class Answer:
@@ -45,6 +45,16 @@ class Failure:
 
     def __repr__(self) -> str:
         return f"Failure({self.message!r}, {self.data!r}, {self.log_lines!r}, {self.code!r})"
+
+
+class Standing:
+    """A mutation that will surely be answered, and need not be waited for."""
+
+    __slots__ = ()
+
+    def then(self, told: Callable[[Answer | Failure], None]) -> None:
+        """Have `told` called with the answer; it must not raise, nor call a function. To be called once, and at once."""
+        raise NotImplementedError
 
 
 class QueryResult:

@@ -18,6 +18,7 @@ from interlock.sdk.auth import AuthProvider
 from interlock.server.outcome import Answer as Answer
 from interlock.server.outcome import Failure as Failure
 from interlock.server.outcome import QueryResult as QueryResult
+from interlock.server.outcome import Standing as Standing
 
 Kind = Literal["query", "mutation", "action"]
 Source = Literal["client", "http", "cli"]
@@ -104,6 +105,18 @@ class Service(Protocol):
 
         Raises OutcomeUnknown for a call with a session.
         """
+
+    def begin(
+        self,
+        kind: Literal["query", "mutation"],
+        path: str,
+        args: dict[str, Any],
+        *,
+        credentials: Credentials,
+        request_id: str,
+        source: Source,
+    ) -> Answer | Failure | Standing | Awaitable[Answer | Failure]:
+        """`call` of a function of the app, as far as it goes without waiting. An awaitable has to be awaited."""
 
     async def query_at(
         self, ts: int, path: str, args: dict[str, Any], *, credentials: Credentials, request_id: str, component_path: str = ""
