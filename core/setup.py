@@ -14,8 +14,8 @@ COMPILED = {
     "functions": "action_host call caller calling dispatcher host inline meter reading replay sandboxed scope triggers",
     "sandbox": "digests frames process",
     "sandbox/worker": "cache host running",
-    "sdk": "conversion",
-    "server": "binding decoding exchange front_wire http_api kept_results messages outcome shared_query sync_session turns",
+    "sdk": "conversion query",
+    "server": "binding decoding exchange front_wire function_path http_api kept_results messages outcome shared_query spare_task sync_session turns",
     "storage": "batch commit log_body",
     "values": "checker ids keys normal pack wire",
 }

@@ -27,6 +27,8 @@ def suspects(tree: ast.Module) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.Return | ast.Assign) and isinstance(node.value, ast.GeneratorExp):
             yield node.lineno, "a generator expression is read to its end at once: write a generator function"
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.posonlyargs and node.args.kwarg:
+            if any(ast.unparse(decorator) == "overload" for decorator in node.decorator_list):
+                continue  # it is never called
             yield node.lineno, "a keyword that is called like a positional-only parameter is taken for it"
         elif isinstance(node, ast.MatchAs) and isinstance(node.pattern, ast.MatchOr):
             yield node.lineno, "a pattern of alternatives leaves its name unset: look by hand"

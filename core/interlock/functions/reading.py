@@ -44,15 +44,10 @@ def _no_such_index(table: str, index: str, there: Sequence[str]) -> QueryError:
 def interval_of(index: Index | None, scan: Scan) -> Interval:
     """The keys that a scan covers. Without an index, of a table that is not there, its fields are taken as they come."""
     equal, bounds = scan.equal, scan.bounds
-    if bounds is None and index is not None and 0 < len(equal) <= len(index.fields):  # what is read most often
-        prefix = b""
-        for (name, value), field in zip(equal, index.fields, strict=False):
-            if name != field:
-                break
-            prefix += encode_key(value)
-        else:
-            whole: Interval = _new(Interval, (prefix, after_prefix(prefix)))  # as `Interval(…)`, which is a function in Python
-            return whole
+    if bounds is None and index is not None and len(equal) == 1 and index.fields and equal[0][0] == index.fields[0]:  # mostly
+        prefix = encode_key(equal[0][1])
+        whole: Interval = _new(Interval, (prefix, after_prefix(prefix)))  # as `Interval(…)`, which is a function in Python
+        return whole
     if index is None:
         fields = (*(field for field, _ in equal), *((bounds.field,) if bounds is not None else ()))
     else:

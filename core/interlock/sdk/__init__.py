@@ -17,7 +17,7 @@ from interlock.sdk.functions import Function, action, mutation, query
 from interlock.sdk.host import FunctionInfo, Job, Metrics
 from interlock.sdk.http import Request, Response
 from interlock.sdk.pagination import Page, PaginationOptions
-from interlock.sdk.query import Range
+from interlock.sdk.ranges import Range
 from interlock.sdk.references import ComponentReference, Reference, components, reference
 from interlock.sdk.schema import Schema, Table
 from interlock.sdk.texts import from_text, to_text

@@ -8,13 +8,13 @@ looked at count as read.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from interlock.errors import LimitExceeded, QueryError
 from interlock.limits import LIMITS
 from interlock.sdk.host import Bounds, Cursor, Document, Host, Scan
 from interlock.sdk.pagination import Page, PageStatus, PaginationOptions
+from interlock.sdk.ranges import OPEN, Range
 from interlock.values import size_of
 
 if TYPE_CHECKING:
@@ -24,27 +24,9 @@ Predicate = Callable[[Document], Any]
 
 _CHUNK_FIRST = 16
 _CHUNK_LAST = 512
-_OPEN: Any = object()
 _new: Any = tuple.__new__
 _SPLIT_ITEMS = 6144
 _SPLIT_SHARE = 0.75
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """Values of one field of an index: above `gt` or from `gte`, below `lt` or up to `lte`.
-
-    All types have one order, so a bound is also one on other types; UNSET, which is first, stands for "not there".
-    """
-
-    gt: Any = _OPEN
-    gte: Any = _OPEN
-    lt: Any = _OPEN
-    lte: Any = _OPEN
-
-    def __repr__(self) -> str:
-        given = {name: getattr(self, name) for name in ("gt", "gte", "lt", "lte")}
-        return f"Range({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not _OPEN)})"
 
 
 class Query:
@@ -70,11 +52,22 @@ class Query:
         self._descending = descending
         self._filters = filters
 
-    def index(self, name: str, fields: Mapping[str, Any] | None = None, /, **values: Any) -> Query:
+    @overload
+    def index(self, name: str, /, **values: Any) -> Query: ...
+
+    @overload
+    def index(self, name: str, fields: Mapping[str, Any] | None, /, **values: Any) -> Query: ...
+
+    def index(self, *args: Any, **values: Any) -> Query:  # type: ignore[misc]  # it does: `name` and `fields` are positional
         """Read by an index: equality on the first of its fields, then at most one `Range`.
 
         Fields are keywords, or keys of a dict where their names are no keywords (`{"state.kind": "done"}`).
         """
+        # Not with names in front: compiled, a field of such a name would be taken for them.
+        if not 1 <= len(args) <= 2:
+            raise TypeError(f"index() takes the name of an index and perhaps a dict of fields, not {len(args)} arguments")
+        name = args[0]
+        fields: Mapping[str, Any] | None = args[1] if len(args) == 2 else None
         if self._index != "by_creation_time" or self._equal or self._bounds:
             raise QueryError(self._table, f"it reads by {self._index} already; a query has one index")
         if not isinstance(name, str):
@@ -334,16 +327,16 @@ async def _matches(row: Document, filters: tuple[Predicate, ...]) -> bool:
 
 
 def _bounds(table: str, field: str, given: Range) -> Bounds:
-    if given.gt is not _OPEN and given.gte is not _OPEN:
+    if given.gt is not OPEN and given.gte is not OPEN:
         raise QueryError(table, f"the range on {field} has both gt and gte; give one of them")
-    if given.lt is not _OPEN and given.lte is not _OPEN:
+    if given.lt is not OPEN and given.lte is not OPEN:
         raise QueryError(table, f"the range on {field} has both lt and lte; give one of them")
-    lower = given.gt if given.gt is not _OPEN else given.gte
-    upper = given.lt if given.lt is not _OPEN else given.lte
+    lower = given.gt if given.gt is not OPEN else given.gte
+    upper = given.lt if given.lt is not OPEN else given.lte
     return Bounds(
         field=field,
-        lower=None if lower is _OPEN else (lower,),
-        lower_inclusive=given.gt is _OPEN,
-        upper=None if upper is _OPEN else (upper,),
-        upper_inclusive=given.lte is not _OPEN,
+        lower=None if lower is OPEN else (lower,),
+        lower_inclusive=given.gt is OPEN,
+        upper=None if upper is OPEN else (upper,),
+        upper_inclusive=given.lte is not OPEN,
     )

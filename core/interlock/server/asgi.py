@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +200,14 @@ def _static(folder: str) -> AsgiApp:
 
 
 def _request_ids() -> Callable[[], str]:
-    """Ids that tell requests apart; nothing depends on nobody guessing them."""
-    process, numbers = f"{random.Random().getrandbits(40):010x}", itertools.count()
-    return lambda: f"{process}{next(numbers):06x}"
+    """Ids that tell requests apart; nothing depends on nobody guessing them. Most of each is made once for many."""
+    process = f"{random.Random().getrandbits(40):010x}"
+    tails = [f"{number:03x}" for number in range(4096)]
+
+    def ids() -> Iterator[str]:
+        for number in itertools.count():
+            head = f"{process}{number:03x}"
+            for tail in tails:
+                yield head + tail
+
+    return ids().__next__

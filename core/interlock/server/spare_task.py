@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any
 
+from interlock.functions.call import current
+
 Rest = Coroutine[Any, Any, None]
 
 
@@ -54,6 +56,7 @@ class SpareTask:
     def _make(self) -> asyncio.Task[None]:
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
+        self._context.run(current.set, None)  # as every call leaves it
         self._before = self._context.copy()
         self._hand = _Hand(self._loop.create_future())
         self._task = asyncio.Task(self._hand.take(), loop=self._loop, name="call", context=self._context)

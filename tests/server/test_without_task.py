@@ -1,0 +1,195 @@
+"""Requests that wait for nothing but the disk are served without a task of their own, and nobody can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from tests.engine.faults import GatedStorage
+
+from interlock import Backend, Component, MutationCtx, QueryCtx, Schema, Table
+from interlock.server import serve
+from interlock.server.spare_task import SpareTask
+
+SEEN: ContextVar[str] = ContextVar("seen", default="nothing")
+
+
+def app() -> Component:
+    component = Component("rows", schema=Schema(rows=Table({"n": int})))
+
+    @component.mutation
+    async def put(ctx: MutationCtx, n: int) -> int:
+        await ctx.db.insert("rows", {"n": n})
+        return n
+
+    @component.mutation
+    async def refuse(ctx: MutationCtx, n: int) -> None:
+        raise ValueError(n)
+
+    @component.query
+    async def count(ctx: QueryCtx) -> int:
+        return await ctx.db.query("rows").count()
+
+    @component.mutation
+    async def timed(ctx: MutationCtx, wait: bool) -> str:
+        async with asyncio.timeout(0.01 if wait else 60), asyncio.TaskGroup() as group:
+            group.create_task(ctx.db.insert("rows", {"n": 1}))  # type: ignore[arg-type]
+            if wait:
+                await asyncio.sleep(3600)
+        return "in time"
+
+    @component.mutation
+    async def marks(ctx: MutationCtx, wait: bool) -> str:
+        before = SEEN.get()
+        token = SEEN.set("a call")
+        if wait:
+            task = asyncio.current_task()
+            await asyncio.sleep(0)
+            assert asyncio.current_task() is task
+            SEEN.reset(token)
+            SEEN.set("another")
+        return before
+
+    return component
+
+
+class Client:
+    """One connection that is kept."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, path: str, kind: str = "mutation", **args: Any) -> None:
+        body = json.dumps({"path": path, "args": args}).encode()
+        head = f"POST /api/{kind} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.writer.write(head.encode() + body)
+
+    async def answer(self) -> tuple[int, Any]:
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return int(head.split()[1]), json.loads(await self.reader.readexactly(length))
+
+    async def call(self, path: str, kind: str = "mutation", **args: Any) -> Any:
+        self.send(path, kind, **args)
+        return (await self.answer())[1].get("value", "failed")
+
+
+class Served:
+    def __init__(self, backend: Backend, storage: GatedStorage, stop: asyncio.Event, address: str, running: asyncio.Future[None]) -> None:
+        self.backend, self.storage, self.stop, self.running = backend, storage, stop, running
+        self._host, self._port = address.removeprefix("http://").split(":")
+
+    async def client(self) -> Client:
+        """A connection whose next calls of `put` come with a head that it knows."""
+        client = Client(*await asyncio.open_connection(self._host, int(self._port)))
+        assert await client.call("put", n=0) == 0
+        return client
+
+    async def send_and_place(self, client: Client, n: int) -> None:
+        """Have it send a `put`, and wait until that has its place among the commits."""
+        log = self.backend.engine.log
+        before = log.validated
+        client.send("put", n=n)
+        while log.validated == before:  # noqa: ASYNC110  # it is only there to be looked at
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[Served]:
+    storage, stop = GatedStorage(), asyncio.Event()
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    backend = Backend(app(), storage=storage)
+    running = asyncio.ensure_future(serve(backend.asgi(), port=0, ready=ready.set_result, stop=stop, grace_s=5))
+    try:
+        yield Served(backend, storage, stop, await ready, running)
+    finally:
+        stop.set()
+        await running
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What became of each request that could be begun without a task: whether it needed none."""
+    outcomes: list[bool] = []
+    run = SpareTask.run
+
+    def watched(self: SpareTask, begin: Callable[[], Any]) -> Any:
+        task = run(self, begin)
+        outcomes.append(task is None)
+        return task
+
+    monkeypatch.setattr(SpareTask, "run", watched)
+    return outcomes
+
+
+async def test_a_mutation_and_a_cached_query_need_no_task(at_once: list[bool]) -> None:
+    async with served() as here:
+        client = await here.client()
+        assert [await client.call("put", n=n) for n in range(1, 4)] == [1, 2, 3]
+        assert at_once == [True] * 3
+        assert [await client.call("count", "query") for _ in range(4)] == [4] * 4
+        assert at_once[3:] == [True] * 3, "the first one came with a head that was not known yet"
+
+
+async def test_what_needs_a_task_finds_one(at_once: list[bool]) -> None:
+    async with served() as here:
+        client = await here.client()
+        assert [await client.call("timed", wait=False) for _ in range(3)] == ["in time"] * 3
+        assert [await client.call("timed", wait=True) for _ in range(3)] == ["failed"] * 3
+        assert await client.call("count", "query") == 4
+        assert False in at_once
+
+
+async def test_context_variables_of_a_call_are_its_own() -> None:
+    async with served() as here:
+        client = await here.client()
+        for wait in (False, False, True, True, False, False):
+            assert await client.call("marks", wait=wait) == "nothing"
+
+
+async def test_what_raises_without_waiting_is_answered_and_logged_as_ever() -> None:
+    async with served() as here:
+        client = await here.client()
+        answers = []
+        for _ in range(3):
+            client.send("refuse", n=1)
+            status, answer = await client.answer()
+            answers.append((status, answer["status"], "Request ID" in answer["errorMessage"]))
+        assert answers == [(200, "error", True)] * 3
+
+
+@pytest.mark.parametrize("trouble", ["refuse", "break_off"])
+async def test_what_has_its_place_and_is_not_written_is_refused(trouble: str) -> None:
+    """The second one was only gathered: it is run again, and finds that nothing can be written."""
+    async with served() as here:
+        first, second = await here.client(), await here.client()
+        here.storage.gate.clear()
+        await here.send_and_place(first, 1)
+        await here.send_and_place(second, 2)
+        setattr(here.storage, trouble, True)
+        here.storage.gate.set()
+        for client in (first, second):
+            status, answer = await client.answer()
+            assert (status, answer["code"]) == (503, "StorageUnavailable")
+
+
+async def test_the_server_ends_when_what_stands_is_answered() -> None:
+    async with served() as here:
+        client, gone = await here.client(), await here.client()
+        here.storage.gate.clear()
+        await here.send_and_place(client, 1)
+        await here.send_and_place(gone, 2)
+        gone.writer.close()
+        here.stop.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not here.running.done()
+        here.storage.gate.set()
+        assert (await client.answer())[1]["value"] == 1
+        await asyncio.wait_for(here.running, 10)
+        assert sum(here.storage.batches[-2:]) == 2, "who has gone has written too"
