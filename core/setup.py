@@ -15,7 +15,8 @@ COMPILED = {
     "sandbox": "digests frames process",
     "sandbox/worker": "cache host running",
     "sdk": "conversion query",
-    "server": "binding decoding exchange front_wire function_path http_api kept_results messages outcome shared_query spare_task sync_session turns",
+    "server": "binding decoding exchange front_wire function_path http_api kept_results messages outcome "
+    "shared_query spare_task sync_session turns",
     "storage": "batch commit log_body",
     "values": "checker ids keys normal pack wire",
 }

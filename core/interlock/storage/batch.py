@@ -3,6 +3,8 @@
 Of a document or index entry that the batch writes several times, only the last version is written. All rows of one kind go in
 one statement: each statement gives up the interpreter's lock and may have to wait milliseconds to get it back from a busy loop,
 so a batch written row by row would take a hundred times as long (measured).
+
+Byte strings are given as `bytearray`: for each `bytes` the sqlite3 module first looks for somebody who adapts it.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ class Batch:
         for table, id in sorted(documents):  # in the order of the tree: neighbours share a page
             doc = documents[table, id]
             if doc is not None:
-                puts += (table, id, doc)
+                puts += (table, id, bytearray(doc))
             else:
                 deletes.setdefault(table, []).append(id)
         self.statements += _rows(_PUT_DOCUMENTS, puts)
@@ -92,7 +94,7 @@ class Batch:
         for index, key in sorted(entries):
             id = entries[index, key]
             if id is not None:
-                puts += (index, key, id)
+                puts += (index, bytearray(key), id)
             else:
                 deletes.setdefault(index, []).append(key)
         self.statements += _rows(_PUT_ENTRIES, puts)
@@ -103,7 +105,7 @@ class Batch:
         for group in _groups(commits):
             body = log_body.encode(group)
             self.pages += len(body) // _PAGE_BYTES
-            self.statements.append((_PUT_LOG, (group[-1].ts, group[0].ts, body)))
+            self.statements.append((_PUT_LOG, (group[-1].ts, group[0].ts, bytearray(body))))
 
 
 def put_entries(rows: Iterable[tuple[int, bytes, str]]) -> list[Statement]:

@@ -38,6 +38,8 @@ _WRITER_CACHE_KIB = 16 * 1024
 _READER_CACHE_KIB = 4 * 1024
 _DIRECT_SYNC_S = 0.001
 _DIRECT_PAGES = 64
+_PAGES_BETWEEN_LOOKS = 64
+"""A sixteenth of what the write-ahead log may grow by: looking at a file is dear beside a lone commit."""
 _WAIT_FOR_LOCK_S = 1.0
 _RETRY_LOCK_S = 0.01
 
@@ -80,6 +82,7 @@ class SqliteStorage:
         # So long nine of ten syncs take at the most, as far as the last ones tell. Before the first one the disk is not taken for quick.
         self._sync_s = _DIRECT_SYNC_S
         self._wal = WalSize(self.file)
+        self._pages_unseen = 0  # so many pages, by a guess, were written since the log was last looked at
         self._copying: asyncio.Future[None] | None = None
 
     # Opening and closing.
@@ -192,7 +195,9 @@ class SqliteStorage:
         self._readers.refresh()
         for index in indexes:
             self._indexes[index.number] = index
-        self._copy_wal_if_due()
+        self._pages_unseen += batch.pages
+        if self._pages_unseen >= _PAGES_BETWEEN_LOOKS:
+            self._copy_wal_if_due()
 
     async def redefine(self, change: CatalogChange) -> None:
         # The iterables of a change belong to the loop's thread, the transaction to the writer's: statements go over in steps.
@@ -320,6 +325,7 @@ class SqliteStorage:
             raise self._failed(connection, error, is_committing=False) from error
 
     def _copy_wal_if_due(self) -> None:
+        self._pages_unseen = 0
         self._wal.look()
         if self._wal.is_due and self._copying is None:
             self._readers.refresh()
