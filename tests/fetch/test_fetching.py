@@ -12,6 +12,7 @@ from tests.fetch.conftest import LOCAL, Mounted
 from tests.fetch.web import Heard, Web, answer, raw, redirect
 
 from interlock import ActionCtx, App, ArgumentError, FetchFailed, LimitExceeded, PermissionDenied
+from interlock.functions.fetch import fetcher
 from interlock.limits import LIMITS
 from interlock.testing import TestBackend
 
@@ -121,6 +122,17 @@ async def test_a_packed_body_is_unpacked(mounted: Mounted, web: Web) -> None:
             web.at["/packed"] = answer(content, f"content-encoding: {packing.partition(',')[0]}")
             got = await courier.action("get", url=web.url("/packed"))
             assert got["body"] == body and "content-encoding" not in got["headers"] and "content-length" not in got["headers"]
+
+
+async def test_a_fetch_that_its_function_gives_up_makes_room_for_the_next(
+    mounted: Mounted, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetcher, "_AT_ONCE", 1)
+    never = asyncio.Event()
+    web.at["/never"] = raw(b"HTTP/1.1 200 OK\r\n", then=never)
+    async with mounted(*LOCAL) as courier:
+        assert await courier.action("given_up", url=web.url("/never"), then=web.url()) == 200
+    never.set()
 
 
 async def test_what_cannot_be_had_is_a_fetch_that_failed(mounted: Mounted, web: Web) -> None:

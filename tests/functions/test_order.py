@@ -109,7 +109,6 @@ async def test_what_was_started_and_not_awaited_belongs_to_the_call() -> None:
         assert await rooms.values("notes") == [1]
 
 
-@pytest.mark.one_isolation("inline", "a worker has sent the operation on its way before it can be cancelled: it is carried out")
 async def test_a_cancelled_operation_gives_its_turn_on() -> None:
     @placed
     def app() -> Component:
@@ -136,6 +135,42 @@ async def test_a_cancelled_operation_gives_its_turn_on() -> None:
 
     async with running(app) as rooms:
         assert await rooms.mutation("outer") == 1
+
+
+async def test_a_cancelled_sub_transaction_is_undone_and_the_next_operation_is_served() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def slow(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 1})
+            for _ in range(100):
+                await asyncio.sleep(0)
+            await ctx.db.insert("notes", {"n": 2})
+
+        @app.mutation
+        async def outer(ctx: MutationCtx, turns: int) -> list[int]:
+            call = asyncio.ensure_future(ctx.run_mutation("slow"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+            await ctx.db.insert("notes", {"n": 3})
+            return [row["n"] for row in await ctx.db.query("notes").collect()]
+
+        return app
+
+    async with running(app) as rooms:
+        for turns in (1, 2, 10):
+            assert await rooms.mutation("outer", turns=turns) == [3]
+            await rooms.on_the_spot(clear)
+
+
+async def clear(ctx: MutationCtx) -> None:
+    for row in await ctx.db.query("notes").collect():
+        await ctx.db.delete(row["_id"])
 
 
 async def test_a_context_is_over_when_its_call_is() -> None:

@@ -358,6 +358,8 @@ class _Served:
         self._turn: asyncio.Future[None] | None = None
         self._said: list[list[Any]] = []
         self._taking_over: asyncio.Future[None] | None = None
+        self._begun: set[int] = set()  # operations whose steps are done
+        self._dropped: set[int] = set()
         self._cursors: list[Cursor] = []
         self._marks = 0
         self._fetched: dict[int, HostFetched] = {}
@@ -424,7 +426,14 @@ class _Served:
             raise FrameError("steps of a function that was to ask for everything")
         await replay(self.call, steps, _scan)
 
-    async def answer(self, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Any:
+    def drop(self, operation: int, task: asyncio.Task[None]) -> None:
+        """Nobody waits for it any more: as inline it is cancelled where it waits for something, and no sooner than its steps are done."""
+        if operation in self._begun:
+            task.cancel()
+        else:
+            self._dropped.add(operation)
+
+    async def answer(self, number: int, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Any:
         """One operation."""
         if self._bound is None:
             if self._turn is None:
@@ -450,7 +459,13 @@ class _Served:
         if self.failure is not None:
             raise self.failure
         current.set(running._bound or self.call if isinstance(running, _Served) else self.call)
-        return await operation(self, args)
+        if number in self._dropped and (task := asyncio.current_task()) is not None:
+            asyncio.get_running_loop().call_soon(task.cancel)  # as inline: what does not wait is done
+        self._begun.add(number)
+        try:
+            return await operation(self, args)
+        finally:
+            self._begun.discard(number)
 
     # operations, by name on the channel
 

@@ -84,8 +84,11 @@ class Served(Protocol):
     def gives_way(self, now: float) -> bool:
         """Whether what it asks for has to wait while the app does something of its own. `now` is of the loop's clock, in seconds."""
 
-    def answer(self, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:
+    def answer(self, operation: int, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:
         """The coroutine that does these steps and one operation. Raises FrameError for what no honest worker asks for."""
+
+    def drop(self, operation: int, task: asyncio.Task[None]) -> None:
+        """Cancel the operation that `task` does, where it waits for something. Its steps are done."""
 
     def note(self, frame: list[Any]) -> None:
         """Something that needs no answer: a log line, rows that were looked at, the end of a page."""
@@ -491,6 +494,9 @@ class Process:
         if name in _NOTES:
             self._note(frame)
             return
+        if name == "drop":
+            self._drop(frame)
+            return
         match frame:
             case ["gone", int(number)]:
                 self._ended(number)
@@ -516,10 +522,28 @@ class Process:
         if opened is None or opened.future.done():
             self._count_late()
             return
+        self._count_note(opened)
+        opened.served.note([frame[0], *frame[2:]])
+
+    def _count_note(self, opened: _Open) -> None:
         opened.notes += 1
         if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
             self._slow_down(_PAUSE_SECONDS)
-        opened.served.note([frame[0], *frame[2:]])
+
+    def _drop(self, frame: list[Any]) -> None:
+        """A call no longer waits for one of its operations. Those of one that is being ended are let go of anyway."""
+        match frame:
+            case ["drop", int(number), int(operation)]:
+                opened = self._calls.get(number)
+                if opened is None or opened.future.done():
+                    if number not in self._leaving:
+                        self._count_late()
+                    return
+                self._count_note(opened)
+                if (task := opened.tasks.get(operation)) is not None:
+                    opened.served.drop(operation, task)
+            case _:
+                raise FrameError("an operation to drop that is none")
 
     def _take_end(self, frame: list[Any], is_well: bool) -> None:
         """A call says that it is over: what came out, what the host is to do before that counts, for how long it ran."""
@@ -633,16 +657,21 @@ class Process:
         answer: Any = None
         try:
             if method in _STANDING:
-                answer = await served.answer(method, args, running, steps)
+                answer = await served.answer(operation, method, args, running, steps)
             else:
                 await opened.at_once.acquire()
                 try:
                     await self._has_room.wait()
-                    answer = await served.answer(method, args, running, steps)
+                    answer = await served.answer(operation, method, args, running, steps)
                 finally:
                     opened.at_once.release()
         except FrameError as broken:
             self.kill(f"it broke the protocol: {cleaned(str(broken))}", served)
+            return
+        except asyncio.CancelledError:
+            if opened.future.done() or self.is_over:
+                raise
+            self._send(["err", operation, ["own", "CallRefused", ["", "it was cancelled."], "", []]])  # for who has dropped it
             return
         except Exception as error:
             self._fail(opened, operation, error)

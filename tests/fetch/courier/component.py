@@ -78,6 +78,16 @@ async def caught(ctx: ActionCtx, url: str) -> str:
 
 
 @component.action
+async def given_up(ctx: ActionCtx, url: str, then: str) -> int:
+    """Waits for the first for a short time."""
+    try:
+        async with asyncio.timeout(0.1):
+            return (await ctx.fetch(url)).status
+    except TimeoutError:
+        return (await ctx.fetch(then, timeout=5)).status
+
+
+@component.action
 async def not_awaited(ctx: ActionCtx, url: str) -> str:
     """It has begun, and nobody waits for it."""
     left = asyncio.ensure_future(ctx.fetch(url))

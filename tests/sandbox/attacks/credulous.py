@@ -21,6 +21,7 @@ HARM = {
     "limits that are none": "^gave the limits .*x",
     "a number that is a string": "^fell: KeyError",
     "a number without end": "^fell: ValueError",
+    "an operation to drop that is none": "^fell: TypeError",
     "a frame that is not JSON": "^fell: JSONDecodeError",
     "a frame that is no list": "^fell: KeyError",
     "an empty frame": "^fell: JSONDecodeError",
@@ -83,6 +84,9 @@ class Credulous:
 
     def take_use(self, number: int, cursor: int, count: int) -> str:
         return f"counted {count}"
+
+    def take_drop(self, number: int, operation: int) -> None:
+        del self._calls[number][operation]
 
     def take_refused(self, why: str) -> str:
         return "believes that it is not confined"

@@ -178,14 +178,16 @@ class WorkerHost:
     def ask(self, method: str, *args: Any, keep: Callable[[Any], None] | None = None) -> Awaitable[Any]:
         """An operation of this call; its result, when the host has answered. `keep` is told it first."""
         worker = self._worker
-        future: asyncio.Future[Any] = worker.loop.create_future()
         if self.is_ended:
-            future.set_exception(self._ended())
-            future.exception()  # whoever started it may not wait for it
-            return future
+            refused: asyncio.Future[Any] = worker.loop.create_future()
+            refused.set_exception(self._ended())
+            refused.exception()  # whoever started it may not wait for it
+            return refused
         if self._consumed:
             self.tell_consumed()
         number = worker.take_number()
+        future = _Asked(loop=worker.loop)
+        future.host, future.operation = self, number
         worker.asked[number] = (future, self, keep)
         running = worker.running()
         others = 0 if running is self or running is None else running.number
@@ -197,6 +199,18 @@ class WorkerHost:
         else:
             worker.send(["op", self.number, number, method, others, list(args), self.take_steps(), self.take_spent()])
         return future
+
+    def drop(self, operation: int) -> None:
+        """Nobody waits for it any more. What has not begun is not done, and what waits is let go of."""
+        if self.is_ended:
+            return
+        for frame in self._kept_back or ():
+            if frame[2] == operation:
+                self._kept_back.remove(frame)  # type: ignore[union-attr]
+                del self._worker.asked[operation]
+                self._waiting -= 1
+                return
+        self._worker.send(["drop", self.number, operation])
 
     def answered(self) -> None:
         """One of its operations is done."""
@@ -498,6 +512,20 @@ class WorkerCursor:
     def mark(self, back: int = 0) -> str:
         mark: str = self._host.ask_now("mark", self._number, back)
         return mark
+
+
+class _Asked(asyncio.Future[Any]):
+    """The result of an operation that the host was asked for."""
+
+    __slots__ = ("host", "operation")
+    host: WorkerHost
+    operation: int
+
+    def cancel(self, msg: Any = None) -> bool:
+        is_canceled = super().cancel(msg)
+        if is_canceled:
+            self.host.drop(self.operation)
+        return is_canceled
 
 
 class _Done:

@@ -208,6 +208,7 @@ LIES: dict[str, Any] = {
     "limits that are none": lambda n: op(n, 900, "run", ["query", ["looted", "", "", False, {"x": 1}, None, False], {}]),
     "a number that is a string": lambda n: op(str(n), 900, "get", ["x"]),
     "a number without end": lambda n: raw(b'["ret",' + b"9" * 100_000 + b",false,1]"),
+    "an operation to drop that is none": lambda n: frame("drop", n, ["x"]),
     "a frame that is not JSON": lambda n: raw(b"hello"),
     "a frame that is no list": lambda n: raw(b'{"t":"op"}'),
     "an empty frame": lambda n: raw(b""),
