@@ -109,7 +109,9 @@ class Transfers(Workload):
 
 
 class Errands(Workload):
-    """On `errands`: each job runs as often as promised."""
+    """On `errands`: each job runs as often as promised. Clients are in nobody's way: a batch holds commits of several, and can be torn."""
+
+    clients = 6
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__(chance)

@@ -85,13 +85,17 @@ class Platter(MemoryStorage):
 
 @dataclass
 class Disk:
-    """One disk, and what is wrong with it. `note` is told what happens to it, `met` counts the faults."""
+    """One disk, and what is wrong with it. `note` is told what happens to it, `met` counts the faults.
+
+    `crash` ends the process that has it mounted, in the middle of what it does; False: that has happened often enough.
+    """
 
     clock_ns: Callable[[], int]
     chance: random.Random
     faults: Faults
     note: Callable[[str], None]
     met: Counter[str]
+    crash: Callable[[], bool]
 
     def __post_init__(self) -> None:
         self.platter = Platter(self.clock_ns)
@@ -116,13 +120,15 @@ class Disk:
         storage.is_dead = True
         batch, storage.writing = storage.writing, ()
         if batch:
-            survivors = batch[: self.chance.randint(0, len(batch))]
+            fewest, most = (1, len(batch) - 1) if storage.tears else (0, len(batch))
+            survivors = batch[: self.chance.randint(fewest, most)]
             self.met["torn"] += 0 < len(survivors) < len(batch)
             self.platter.write(survivors)
         if power_loss:
             unsynced = self.platter.unsynced
             lost = self.chance.randint(1, unsynced) if unsynced and self.chance.random() < 0.75 else 0
             self.met["power_loss"] += lost > 0
+            self.met["torn"] += 0 < lost < unsynced
             self.platter.lose_unsynced(lost)
 
 
@@ -132,6 +138,7 @@ class SimulatedStorage(Storage):
     def __init__(self, disk: Disk) -> None:
         self._disk, self._platter = disk, disk.platter
         self.is_dead = False
+        self.tears = False
         self.writing: Sequence[Commit] = ()
 
     async def load(self) -> Boot:
@@ -163,6 +170,10 @@ class SimulatedStorage(Storage):
         self._refuse_if_full()
         self.writing = commits
         await self._wait()
+        if len(commits) > 1 and chance.random() < faults.torn:
+            self.tears = True
+            self.tears = self._disk.crash()
+            await self._wait()
         self.writing = ()
         if chance.random() < faults.lost_syncs:
             is_written = chance.random() < 0.5

@@ -69,7 +69,7 @@ class Run:
         self.clock = SimulatedClock(self._loop, START_MS)
         self._context = contextvars.copy_context()
         calm = Faults("calm")
-        self._disk = Disk(self.clock.now_ns, self._chances("disk"), calm, self.note, self.history.met)
+        self._disk = Disk(self.clock.now_ns, self._chances("disk"), calm, self.note, self.history.met, self._crash_once_more)
         self._network = Network(self._loop, self._chances("network"), calm, self._context, self.history.met)
         self._chance = self._chances("crashes")
         self.rules = Rules(self._chances("rules"))
@@ -287,6 +287,12 @@ class Run:
     def _crash_later(self, server: Server) -> None:
         """The backend has said that it must end; its process ends with it, but not in the same instant."""
         self._loop.call_later(self._chance.uniform(0.0, 0.05), self._crash, server, context=self._context)
+
+    def _crash_once_more(self) -> bool:
+        if self.history.crashes >= _CRASHES_MAX or self._server is None:
+            return False
+        self._crash(self._server)
+        return True
 
     def _crash(self, server: Server) -> None:
         if server.is_dead or self._failure.done():
