@@ -32,14 +32,21 @@ _CALLS_A_CONNECTION = 25
 
 @dataclass(frozen=True)
 class Sample:
-    """What the server held at one moment, after its house was kept. `window_s` is how far the log reaches back."""
+    """What the server held at one moment, after its house was kept. `window_s` is how far the log reaches back.
+
+    `code` are functions, classes and modules, `sessions` those of the sync protocol: what reloads and connections would leave behind
+    shows there long before it does in the memory.
+    """
 
     footprint: Footprint
     database: int
     window_s: float
+    code: int
+    sessions: int
 
     def __str__(self) -> str:
-        return f"{self.footprint}, {self.database / 2**20:.1f} MiB on disk, {self.window_s:.1f} s of history"
+        held = f"{self.code} functions, classes and modules, {self.sessions} sessions"
+        return f"{self.footprint}, {held}, {self.database / 2**20:.1f} MiB on disk, {self.window_s:.1f} s of history"
 
 
 @dataclass
@@ -96,7 +103,8 @@ async def _change(server: Server, app: Path, data: Path, chance: random.Random, 
         told.reloads += 1
         if told.reloads % _RELOADS_A_SAMPLE == 0:
             assert await server.told("house") == "done"
-            told.samples.append(await asyncio.to_thread(_sample, server, data))
+            code, sessions = map(int, (await server.told("alive")).split())
+            told.samples.append(await asyncio.to_thread(_sample, server, data, code, sessions))
         await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
 
 
@@ -119,12 +127,12 @@ def _write(app: Path, mounts: list[str], version: int, has_more: bool) -> None:
     )
 
 
-def _sample(server: Server, data: Path) -> Sample:
+def _sample(server: Server, data: Path, code: int, sessions: int) -> Sample:
     size = sum(file.stat().st_size for file in data.glob("interlock.sqlite3*"))
     connection = sqlite3.connect(f"file:{data / 'interlock.sqlite3'}?mode=ro", uri=True)
     (oldest,) = connection.execute("SELECT min(first) FROM log").fetchone()
     connection.close()
-    return Sample(server.footprint, size, time.time() - oldest / 1e9)
+    return Sample(server.footprint, size, time.time() - oldest / 1e9, code, sessions)
 
 
 class _Load:

@@ -18,13 +18,15 @@ from .soak import HISTORY_S, soak
 
 SECONDS = max(45.0, 60 * float(os.environ.get("INTERLOCK_SOAK_MINUTES", "0.75")))
 RELOADS = max(200, round(SECONDS / 0.25))
-MEMORY_MAX = 6 * 2**20
+MEMORY_MAX = 3 * 2**20
 DATABASE_MAX = 4 * 2**20
+CODE_MAX = 150
+CLIENTS = 4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 async def test_nothing_grows_under_a_load_with_reloads(tmp_path: Path) -> None:
-    told = await soak(tmp_path, seed=seeds.session, seconds=SECONDS, reloads=RELOADS)
+    told = await soak(tmp_path, seed=seeds.session, seconds=SECONDS, reloads=RELOADS, clients=CLIENTS)
     print(told)
     third = len(told.samples) // 3
     warm, late = told.samples[third : 2 * third], told.samples[-third:]
@@ -34,5 +36,8 @@ async def test_nothing_grows_under_a_load_with_reloads(tmp_path: Path) -> None:
         assert max(getattr(sample.footprint, held) for sample in late) <= max(getattr(sample.footprint, held) for sample in warm) + 1, told
     assert max(sample.database for sample in late) - max(sample.database for sample in warm) < DATABASE_MAX, told
     assert all(HISTORY_S - 1 < sample.window_s < HISTORY_S + 2 for sample in [*warm, *late]), told
+    code = [median(sample.code for sample in samples) for samples in (warm, late)]
+    assert code[1] - code[0] < CODE_MAX, told
+    assert max(sample.sessions for sample in told.samples) <= 2 * CLIENTS, told
     assert told.reloads >= 200
     assert told.calls.total() > 5 * SECONDS

@@ -5,15 +5,19 @@
     clock SECONDS       the time of day is so far from the true one
     readonly, writable  the database, to SQLite
     limit BYTES         no file may become longer: to the system, so a write fails in the middle
+    alive               how many functions, classes and modules there are, and how many sessions: this is the answer
 
 Arguments: the app, and --data DIRECTORY.
 """
 
 import argparse
 import asyncio
+import gc
 import resource
 import sys
+from collections import Counter
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import typer
 
@@ -24,6 +28,7 @@ from interlock.clock import SystemClock
 from interlock.functions.requests import forget_requests
 from interlock.scheduler import scheduler
 from interlock.server.serve import run
+from interlock.server.sync_session import SyncSession
 from interlock.storage.sqlite import SqliteStorage
 
 KEPT_S = 5.0
@@ -38,7 +43,14 @@ class ShiftedClock(SystemClock):
         return super().now_ms() + self.shift_ms
 
 
-async def obey(backend: Backend, clock: ShiftedClock, command: str, *given: str) -> None:
+def alive() -> str:
+    gc.collect()
+    kinds = Counter(map(type, gc.get_objects()))
+    code = kinds[FunctionType] + kinds[ModuleType] + sum(count for kind, count in kinds.items() if issubclass(kind, type))
+    return f"{code} {kinds[SyncSession]}"
+
+
+async def obey(backend: Backend, clock: ShiftedClock, command: str, *given: str) -> str:
     storage = backend.engine.storage
     assert isinstance(storage, SqliteStorage)
     match command:
@@ -47,6 +59,8 @@ async def obey(backend: Backend, clock: ShiftedClock, command: str, *given: str)
         case "house":
             await backend.engine.forget_history()
             await forget_requests(backend.engine, clock.now_ms() - KEPT_S * 1000)
+        case "alive":
+            return alive()
         case "clock":
             clock.shift_ms = float(given[0]) * 1000
         case "limit":
@@ -56,6 +70,7 @@ async def obey(backend: Backend, clock: ShiftedClock, command: str, *given: str)
             await storage._writer.submit(lambda: storage._connected().execute(text))
         case _:
             raise ValueError(f"nobody knows how to {command}")
+    return "done"
 
 
 async def main() -> None:
@@ -74,8 +89,7 @@ async def main() -> None:
     async def take_commands() -> None:
         async for line in reader:
             try:
-                await obey(backend, clock, *line.decode().split())
-                print("> done", flush=True)
+                print(">", await obey(backend, clock, *line.decode().split()), flush=True)
             except Exception as error:
                 print(f"> failed: {error!r}", flush=True)
 
