@@ -216,6 +216,12 @@ class Node:
 
     def count_child(self, i: int, items: int, more: Sum) -> None:
         """So many items more are in child `i` and below, and they come to so much more."""
+        if self._counts is not None and self._sums:
+            self.changed = self.changed or RECOUNTED
+            self._counts[i] += items
+            if more != 0:
+                self._sums[i] = add(self._sums[i], more)
+            return
         is_first = not self.changed
         if is_first:
             self.changed = RECOUNTED
@@ -424,8 +430,9 @@ class Tree:
     async def put(self, position: str, value: Number, *, replace: bool) -> bool:
         """Add an item. False, and nothing else, if the position is taken and not to be replaced."""
         path, leaf = await self._descend(position)
-        i = bisect_left(leaf.keys, position)
-        if i < len(leaf.keys) and leaf.keys[i] == position:
+        keys = leaf.keys
+        i = bisect_left(keys, position)
+        if i < len(keys) and keys[i] == position:
             if not replace:
                 return False
             more = add(value, leaf.sum_at(i), -1)
@@ -436,23 +443,23 @@ class Tree:
             return True
         leaf.add_item(i, position, value)
         self._count(path, 1, value)
-        if len(leaf.keys) > self.max_node_size:
+        if len(keys) > self.max_node_size:
             await self._split(path, leaf)
         return True
 
     async def take(self, position: str) -> Number | None:
         """Remove an item. Gives its sum, or None if there is none."""
         path, leaf = await self._descend(position)
-        i = bisect_left(leaf.keys, position)
-        if i == len(leaf.keys) or leaf.keys[i] != position:
+        keys = leaf.keys
+        i = bisect_left(keys, position)
+        if i == len(keys) or keys[i] != position:
             return None
-        value: Number = leaf.sum_at(i)  # type: ignore[assignment]  # of an item it is a number
-        del leaf.keys[i]
-        if leaf.sums:
-            del leaf.sums[i]
+        sums: list[Any] = leaf.sums  # of items they are numbers
+        value: Number = sums.pop(i) if sums else 0
+        del keys[i]
         leaf.changed = CHANGED
-        self._count(path, -1, 0 if value == 0 else add(0, value, -1))
-        if path and len(leaf.keys) < self.max_node_size // 2:
+        self._count(path, -1, -value)
+        if path and len(keys) < self.max_node_size // 2:
             await self._fill_up(path, leaf)
         return value
 

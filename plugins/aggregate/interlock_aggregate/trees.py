@@ -70,7 +70,8 @@ class Trees:
 
     async def find(self, namespace: Any, id: str, position: str) -> Tree | None:
         """The tree that holds an item: in shards any of them may, because their number can have changed since it was added."""
-        found = await self.of(namespace)
+        opened = self._open.get(key_text(namespace))
+        found = await self.of(namespace) if opened is None else list(opened.values())
         if len(found) == 1 and self._shards == 1:
             return found[0]
         for tree in found:
