@@ -32,6 +32,8 @@ from interlock_rate_limiter.rows import Holder, Rows, events_of, holders_of, now
 PURGED_AT_ONCE = 100
 EVENTS_MOST = 4_000  # of a sliding window that is reserved far ahead: what one row holds
 HOUR = 3_600.0
+KNOWN_MOST = 1_000
+_known: dict[tuple[tuple[str, object], ...], Limit] = {}
 FORGOTTEN_AFTER_MS = 600_000.0
 
 component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits, pending_updates=pending_updates, workers=workers))
@@ -333,13 +335,14 @@ async def _decide_one(ctx: QueryCtx, rows: Rows, ask: Ask) -> _Decision:
 async def _take(
     ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: TokenBucket | FixedWindow, count: float, reserve: bool
 ) -> _Decision:
-    now, part, slack = ctx.now(), part_of(limit), tolerance(limit)
-    if limit.shards > 1:  # most calls read and write one row of many, so they do not meet
-        shard = ctx.random.randrange(limit.shards)
-        state = state_of(await rows.one(name, key, shard), part, name, key, now)
-        if state.value >= count:
-            rows.put_state(name, key, shard, part, Held(state.value - count, state.ts))
-            return _Decision(True)
+    now, part = ctx.now(), part_of(limit)
+    # Most calls read and write one row, of many where there are shards, so that they do not meet.
+    shard = ctx.random.randrange(limit.shards) if limit.shards > 1 else 0
+    state = state_of(await rows.one(name, key, shard), part, name, key, now)
+    if state.value >= count:
+        rows.put_state(name, key, shard, part, Held(state.value - count, state.ts))
+        return _Decision(True)
+    slack = tolerance(limit)
     states = await rows.states(name, key, limit, now)
     total = 0.0
     richest = sorted(range(limit.shards), key=lambda shard: -states[shard].value)
@@ -430,8 +433,16 @@ async def _change_holder(ctx: MutationCtx, name: str, key: str | None, lease: st
 
 
 def _limit_of(name: str, config: Config) -> Limit:
+    """The limit that came along. The same ones come again and again."""
+    told = tuple(config.items())
+    known = _known.get(told)
+    if known is not None:
+        return known
+    if len(_known) >= KNOWN_MOST:
+        _known.clear()
     try:
-        return from_config(config)
+        known = _known[told] = from_config(config)
+        return known
     except (ValueError, TypeError) as error:
         raise _refused("InvalidLimit", f"rate limit {name!r}: {error}") from None
 
