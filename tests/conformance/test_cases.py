@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,7 @@ MISSING: dict[str, Callable[[], bool]] = {
 """What a case may wait for, and whether it is still not there."""
 
 
+@functools.cache
 def cases() -> dict[int, list[Function]]:
     found: dict[int, list[Function]] = {}
     for file in sorted(Path(__file__).parent.glob("test_*.py")):

@@ -216,6 +216,7 @@ async def test_079_a_job_that_cannot_be_planned_is_refused() -> None:
             await t.mutation("call_missing")
 
 
+@pytest.mark.one_isolation("inline", "a thousand jobs take their time; tests/scheduler plans as many both ways")
 async def test_080_a_mutation_schedules_at_most_a_thousand_jobs() -> None:
     async with TestBackend(DIARY) as t:
         with pytest.raises(LimitExceeded, match="functions_scheduled exceeded: 1,001 of at most 1,000"):

@@ -328,6 +328,7 @@ async def test_finish_scheduled_fails_where_jobs_plan_each_other_without_end() -
             await t.finish_scheduled(max_rounds=20)
 
 
+@pytest.mark.one_isolation("inline", "a thousand generations of jobs take their time; the rounds above are counted both ways")
 async def test_jobs_that_plan_each_other_for_now_without_end_are_found_by_all_that_wait() -> None:
     async with TestBackend(TALLY) as t:
         await t.mutation("add_for_ever", name="x", seconds=0)
