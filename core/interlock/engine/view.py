@@ -99,14 +99,19 @@ class View:
             interval = Interval(rows[-1][0] + b"\x00", interval.end)
 
     def rows_at_hand(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> tuple[list[Row], bool] | None:
-        """`rows` in the common case: nothing newer than the snapshot, rows in memory. None otherwise."""
+        """`rows` in the common case: rows in memory, none of which has come, gone or moved since the snapshot. None otherwise."""
         table = index.table
         memory = table.memory
-        if memory is None or index.is_by_id or table.last_place > self.place or table.unsealed or (limit is not None and limit <= 0):
+        if memory is None or index.is_by_id or table.unsealed or (limit is not None and limit <= 0):
             return None
         start, end = interval
         if end is not None and start >= end:
             return [], True
+        older: dict[str, bytes | None] | None = None
+        if table.last_place > self.place:
+            older = self._older_documents(index, start, end)
+            if older is None:
+                return None
         entries = memory.entries[index.number]
         documents = memory.documents
         own = self.own.keys.get(index.number)
@@ -126,6 +131,8 @@ class View:
             found = entries.range(start, end, descending, limit)
             exhausted = limit is None or len(found) < limit
         pendings = self.own.documents
+        if older:
+            return [(key, _packed(id, older, documents)) for key, id in found], exhausted
         if not pendings:
             return [(key, documents[id]) for key, id in found], exhausted
         return [(key, self._own(id, documents) if id in pendings else documents[id]) for key, id in found], exhausted
@@ -155,6 +162,18 @@ class View:
             entries = memory.entries[index.number]
             base = _by_key(memory.keys(index.number, interval, descending), entries)
         return self._merged(index, base, memory.documents, self._memory_correction(table), interval, descending, limit)
+
+    def _older_documents(self, index: Index, start: bytes, end: bytes | None) -> dict[str, bytes | None] | None:
+        """The documents that have changed since, as they were, if no key between has; None where there is more to it."""
+        if self.own.documents or self.place < self._log.floor or self.epoch != self._engine.epoch:
+            return None
+        correction = self._memory_correction(index.table)
+        if correction is None:
+            return {}
+        for key in correction.entries.get(index.number, ()):
+            if start <= key and (end is None or key < end):
+                return None
+        return correction.documents
 
     def _own(self, id: str, documents: dict[str, bytes]) -> bytes:
         pending = self.own.documents.get(id)
@@ -247,7 +266,7 @@ class View:
         made_at = log.validated, log.durable
         known = self._corrections.get(table.number)
         if known is None or known[0] != made_at:
-            known = self._corrections[table.number] = made_at, log.correction(table, log.validated, self.place, is_stored=False)
+            known = self._corrections[table.number] = made_at, log.memory_correction(table, self.place)
         return known[1]
 
     def _stored_correction(self, table: Table, ts: int) -> Correction | None:
@@ -311,3 +330,9 @@ def _merge(
         changed_id = changed[key]
         if changed_id is not None:
             yield key, changed_id
+
+
+def _packed(id: str, older: dict[str, bytes | None], documents: dict[str, bytes]) -> bytes:
+    packed = older[id] if id in older else documents[id]
+    assert packed is not None, "an index names a document that is not there"
+    return packed

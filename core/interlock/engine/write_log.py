@@ -126,6 +126,8 @@ class WriteLog:
         self._pins: dict[int, int] = {}
         self._catalog = catalog
         self._index_of = catalog.by_index.get
+        self._kept_at = 0, 0, 0
+        self._kept: dict[int, Correction | None] = {}
 
     # snapshots
 
@@ -241,6 +243,19 @@ class WriteLog:
                 if write.id == id:
                     newest = write.old
         return newest
+
+    def memory_correction(self, table: Table, place: int) -> Correction | None:
+        """What turns rows in memory, the newest ones, into rows of the snapshot `place`. Not to be changed: it is kept.
+
+        A batch that becomes durable wakes many queries, which are all run at its place, beside mutations that are ahead of it.
+        """
+        made_at = self.validated, self.durable, place
+        if self._kept_at != made_at:
+            self._kept_at = made_at
+            self._kept.clear()
+        if table.number not in self._kept:
+            self._kept[table.number] = self.correction(table, self.validated, place, is_stored=False)
+        return self._kept[table.number]
 
     def correction(self, table: Table, rows_at: int, place: int, *, is_stored: bool) -> Correction | None:
         """What turns rows read at `rows_at`, from storage or from memory, into rows of the snapshot `place`."""
