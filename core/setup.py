@@ -11,8 +11,9 @@ from setuptools import setup
 COMPILED = {
     "engine": "budget catalog committer cursor document engine interval_index key_map live memory_table read_set transaction turns "
     "view write_log write_set",
-    "functions": "action_host call caller calling dispatcher host inline meter reading replay sandboxed scope triggers",
-    "sandbox": "digests frames process",
+    "functions": "action_host allowance begun call caller calling dispatcher host inline meter reading "
+    "replay sandboxed scope served told triggers",
+    "sandbox": "account digests frames line opened process",
     "sandbox/worker": "cache host running",
     "sdk": "conversion query",
     "server": "binding decoding exchange front_wire function_path http_api kept_results messages outcome "

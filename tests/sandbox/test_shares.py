@@ -18,7 +18,7 @@ from interlock.functions.caller import Caller
 from interlock.sandbox import pool as pools
 from interlock.sandbox import process as processes
 from interlock.sandbox.failures import FRAMES
-from interlock.sandbox.process import Process
+from interlock.sandbox.line import Line
 from interlock.testing import TestBackend
 
 SPENDER = Path(__file__).with_name("spender") / "component.py"
@@ -226,14 +226,14 @@ async def test_more_operations_than_may_wait_at_the_host_are_kept_back_and_done(
 def crossings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many bytes the host has sent in each crossing; empty it to begin."""
     sent: list[int] = []
-    flush = Process._flush
+    flush = Line._flush
 
-    def counted(self: Process) -> None:
-        if self._out and not self.is_over:
+    def counted(self: Line) -> None:
+        if self._out and not self._is_over:
             sent.append(len(self._out))
         flush(self)
 
-    monkeypatch.setattr(Process, "_flush", counted)
+    monkeypatch.setattr(Line, "_flush", counted)
     return sent
 
 

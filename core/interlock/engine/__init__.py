@@ -12,7 +12,7 @@ from interlock.engine.cursor import TransactionCursor
 from interlock.engine.engine import Engine, EngineSettings, Outcome
 from interlock.engine.live import Entry, LiveQueries, Watch
 from interlock.engine.read_set import ReadSet
-from interlock.engine.transaction import Transaction
+from interlock.engine.transaction import LayerMark, Transaction
 from interlock.storage.protocol import Interval
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Entry",
     "Index",
     "Interval",
+    "LayerMark",
     "LiveQueries",
     "Outcome",
     "ReadSet",

@@ -134,11 +134,15 @@ class Transaction:
 
     def get_at_hand(self, table: Table, id: str) -> Any:
         """`get` where nothing has to be waited for; else NOT_AT_HAND, and nothing is recorded."""
+        packed = self.get_packed_at_hand(table, id)
+        return packed if packed is NOT_AT_HAND or packed is None else unpack(packed)
+
+    def get_packed_at_hand(self, table: Table, id: str) -> Any:
+        """The same as the bytes that are stored."""
         packed = self._packed_at_hand(table, id)
-        if packed is NOT_AT_HAND or packed is None:
-            return packed
-        self.budget.read(len(packed))
-        return unpack(packed)
+        if packed is not NOT_AT_HAND and packed is not None:
+            self.budget.read(len(packed))
+        return packed
 
     async def get_packed(self, table: Table, id: str) -> bytes | None:
         """The same as the bytes that are stored."""
@@ -194,10 +198,13 @@ class Transaction:
 
     def scan_at_hand(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[Document] | None:
         """`scan` where nothing has to be waited for; else None, and nothing is recorded."""
+        packed = self.scan_packed_at_hand(index, interval, descending, limit)
+        return None if packed is None else unpack_all(packed)
+
+    def scan_packed_at_hand(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[bytes] | None:
+        """The same, each document as the bytes that are stored."""
         found = self.view.rows_at_hand(index, interval, descending, limit)
-        if found is None:
-            return None
-        return unpack_all(self._read(index, interval, descending, found[0], found[1]))
+        return None if found is None else self._read(index, interval, descending, found[0], found[1])
 
     def _read(self, index: Index, interval: Interval, descending: bool, rows: list[Row], exhausted: bool) -> list[bytes]:
         """The documents of rows that a scan has found, which from now on are read."""

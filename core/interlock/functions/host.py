@@ -402,6 +402,11 @@ class TransactionHost(CallHost):
             else:
                 self.state = IDLE
 
+    def patch_at_hand(self, id: str, fields: Mapping[str, Any]) -> bool:
+        """`patch` by a call that nothing is open of, where nothing has to be waited for. False otherwise, and nothing is done."""
+        table = self._table_to_write("patch", id)
+        return table.name not in self.callee.scope.triggers and self.tx.patch_at_hand(table, id, fields)
+
     async def replace(self, id: str, document: Mapping[str, Any]) -> None:
         await self._serve(lambda: self._replace(id, document), writes=True)
 

@@ -8,12 +8,15 @@ a call are those of one that asked for everything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable
 from typing import Any
 
+from interlock.engine.view import NOT_AT_HAND
 from interlock.errors import DeadlineExceeded, InterlockError
+from interlock.functions.call import IDLE
 from interlock.functions.host import TransactionHost
 from interlock.functions.reading import find_index, interval_of
+from interlock.functions.told import a_scan, how_many
 from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import FrameError
 from interlock.sdk.host import Scan
@@ -40,30 +43,76 @@ class Stale(Exception):
         self.number = 0
 
 
-async def replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any], Scan]) -> None:
-    """Do these steps in the transaction. Raises Stale where the function was shown something else; FrameError for what is no step.
+def replay(call: TransactionHost, steps: list[Any]) -> Awaitable[None] | None:
+    """Do these steps in the transaction; gives what is to be waited for, if anything.
 
-    A run that was mistaken leaves no trace: what it read is not depended on, or the next would lose against whoever writes there
-    meanwhile.
+    Raises Stale where the function was shown something else; FrameError for what is no step. A run that was mistaken leaves no
+    trace: what it read is not depended on, or the next would lose against whoever writes there meanwhile.
     """
+    if len(steps) > _STEPS_MAX:
+        raise FrameError(f"{len(steps):,} steps of one function")
     tx = call.tx
     tx.catch_up()
     tx.begin_guess()
+    try:
+        done = _at_hand(call, steps)
+    except BaseException as error:
+        tx.end_guess(is_right=not isinstance(error, Stale))
+        raise
+    if done < len(steps):
+        return _go_on(call, steps, done)
+    tx.end_guess(is_right=True)
+    return None
+
+
+def _at_hand(call: TransactionHost, steps: list[Any]) -> int:
+    """Do them as far as nothing has to be waited for and the function was right. Gives how many are done."""
+    if call.state != IDLE or call.untold is not None:
+        return 0
+    done = 0
+    for step in steps:
+        if done == _STEPS_A_TURN - 1 or type(step) is not list or not 3 <= len(step) <= 4:
+            break
+        name, told, last = step[0], step[1], step[-1]
+        if len(step) == 4:
+            if name != "scan" or type(last) is not str:
+                break
+            rows = _scanned_at_hand(call, a_scan(told), how_many(step[2]))
+            if rows is None or digest(rows) != last:
+                break
+        elif type(told) is not str:
+            break
+        elif name == "get":
+            packed = _gotten_at_hand(call, told)
+            if packed is None or digest([packed]) != last:
+                break
+        elif name != "patch" or type(last) is not dict:
+            break
+        else:
+            try:
+                if not call.patch_at_hand(told, last):
+                    break
+            except InterlockError:
+                raise Stale([[["get", told], None]], asks=True) from None
+        done += 1
+    return done
+
+
+async def _go_on(call: TransactionHost, steps: list[Any], done: int) -> None:
+    """The rest of them, one by one."""
     is_right = True
     try:
-        await _replay(call, steps, scan_of)
+        await _replay(call, steps, done)
     except Stale:
         is_right = False
         raise
     finally:
-        tx.end_guess(is_right=is_right)
+        call.tx.end_guess(is_right=is_right)
 
 
-async def _replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[Any], Scan]) -> None:
-    if len(steps) > _STEPS_MAX:
-        raise FrameError(f"{len(steps):,} steps of one function")
-    patched: set[str] = set()
-    for number, step in enumerate(steps, 1):
+async def _replay(call: TransactionHost, steps: list[Any], done: int) -> None:
+    patched: set[str] = {step[1] for step in steps[:done] if step[0] == "patch"}
+    for number, step in enumerate(steps[done:], done + 1):
         if number % _STEPS_A_TURN == 0:
             await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
             if call.is_stopped:
@@ -72,10 +121,10 @@ async def _replay(call: TransactionHost, steps: list[Any], scan_of: Callable[[An
             raise FrameError("a step that is none")
         name, told, last = step[0], step[1], step[-1]
         if len(step) == 4:
-            count = step[2]
-            if name != "scan" or not (count is None or type(count) is int) or type(last) is not str:
+            if name != "scan" or type(last) is not str:
                 raise FrameError("a step that is none")
-            scan = scan_of(told)
+            count = how_many(step[2])
+            scan = a_scan(told)
             if call.untold is not None:
                 await call.keep_up()
             rows = await _scanned(call, scan, count)
@@ -131,22 +180,46 @@ async def _mistakes(call: TransactionHost, steps: list[Any], patched: set[str]) 
 
 async def _scanned(call: TransactionHost, scan: Scan, count: int | None) -> list[bytes] | None:
     """What the transaction reads there; None where that is refused, which the function has to meet itself."""
-    tx = call.tx
     try:
-        index = find_index(tx, call.callee.scope.path, scan)
+        index = find_index(call.tx, call.callee.scope.path, scan)
         if index is None:
             return None
-        room = max(0, tx.budget.maximum.documents_read - tx.budget.used.documents_read) + 1
-        if count is None or count > room:
-            count = room
-        return await tx.scan_packed(index, interval_of(index, scan), scan.descending, count)
+        return await call.tx.scan_packed(index, interval_of(index, scan), scan.descending, _room(call, count))
     except InterlockError:
         return None
+
+
+def _scanned_at_hand(call: TransactionHost, scan: Scan, count: int | None) -> list[bytes] | None:
+    """The same where nothing has to be waited for; else None too."""
+    try:
+        index = find_index(call.tx, call.callee.scope.path, scan)
+        if index is None:
+            return None
+        return call.tx.scan_packed_at_hand(index, interval_of(index, scan), scan.descending, _room(call, count))
+    except InterlockError:
+        return None
+
+
+def _room(call: TransactionHost, count: int | None) -> int:
+    """How many rows are read at most: one more than may be, so that the limit is met without holding the whole table."""
+    budget = call.tx.budget
+    room = max(0, budget.maximum.documents_read - budget.used.documents_read) + 1
+    return room if count is None or count > room else count
 
 
 async def _gotten(call: TransactionHost, id: str) -> bytes | None:
     try:
         table = call.table_of(id)
         return None if table is None else await call.tx.get_packed(table, id)
+    except InterlockError:
+        return None
+
+
+def _gotten_at_hand(call: TransactionHost, id: str) -> bytes | None:
+    """The same where nothing has to be waited for; else None too."""
+    try:
+        table = call.table_of(id)
+        packed = None if table is None else call.tx.get_packed_at_hand(table, id)
+        return None if packed is NOT_AT_HAND else packed
     except InterlockError:
         return None

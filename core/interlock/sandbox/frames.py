@@ -18,12 +18,14 @@ import orjson
 
 from interlock.errors import InterlockError
 from interlock.sandbox.strange import described, has_odd_key, undescribed
-from interlock.values import pack, unpack
+from interlock.values import pack, pack_for_now, unpack
 
 FRAME_MAX = 48 * 1024 * 1024
 """Above what any limit lets through: a value of 16 MiB whose bytes are written in base64, and its neighbours."""
 OPERATIONS_MAX = 1_000
 """How many operations of one call may wait for their answers. An honest worker keeps the others to itself until then."""
+NOTHING = -1
+"""What the frames of every call say for None: JSON's null asks `pack` to look for numbers that JSON has not."""
 _NODES_FREE = 40_000
 _NODES_MAX = 4_000_000
 
@@ -38,8 +40,9 @@ class FrameError(Exception):
 def encode(frame: list[Any]) -> bytes:
     """A frame as it is sent. Any object may lie in it."""
     try:
-        body = pack(frame)
-        if b'"$' in body and has_odd_key(frame):
+        body = pack_for_now(frame)
+        # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
+        if 36 in body and body.find(b'"$') >= 0 and has_odd_key(frame):
             body = pack(described(frame, 0))
     except (TypeError, ValueError, InterlockError, RecursionError):
         body = pack(described(frame, 0))
@@ -61,7 +64,7 @@ def decode(body: bytes) -> list[Any]:
     if collects:
         gc.disable()
     try:
-        frame: Any = undescribed(orjson.loads(body), 0) if b'{"$strange"' in body else unpack(body)
+        frame: Any = undescribed(orjson.loads(body), 0) if _is_strange(body) else unpack(body)
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, MemoryError, OverflowError) as error:
         raise FrameError(f"a frame that cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
     finally:
@@ -74,8 +77,13 @@ def decode(body: bytes) -> list[Any]:
 
 def read(body: bytes) -> list[Any]:
     """The same of a body that an honest side wrote."""
-    frame: list[Any] = undescribed(orjson.loads(body), 0) if b'{"$strange"' in body else unpack(body)
+    frame: list[Any] = undescribed(orjson.loads(body), 0) if _is_strange(body) else unpack(body)
     return frame
+
+
+def _is_strange(body: bytes) -> bool:
+    """Whether something lies in it that is no value. Most bytes hold no "$" at all, which is sooner seen."""
+    return 36 in body and body.find(b'{"$strange"') >= 0
 
 
 def parts(body: bytes) -> int:

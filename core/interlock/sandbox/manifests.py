@@ -20,8 +20,8 @@ import orjson
 from interlock.errors import MountError
 from interlock.sandbox.failures import FRAMES, cleaned
 from interlock.sandbox.frames import FrameError, Frames, decode, encode
+from interlock.sandbox.loading import load_frame, loading_failure
 from interlock.sandbox.plan import Plan
-from interlock.sandbox.process import load_frame, loading_failure
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned, shared
 

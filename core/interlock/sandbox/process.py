@@ -3,37 +3,31 @@
 Every byte that it reads was written by a component. Which call, and with it which instance and transaction, a frame is about is
 looked up in the host's own record; what does not fit it ends the worker.
 
-Start at `Process.call`.
+Start at `Process.begin`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
-from interlock.errors import CallRefused, DeadlineExceeded, MountError
+from interlock.errors import CallRefused, DeadlineExceeded
+from interlock.sandbox.account import Account
 from interlock.sandbox.failures import add_frames, cleaned, make, tell
-from interlock.sandbox.frames import OPERATIONS_MAX, FrameError, Frames, decode, encode, parts
+from interlock.sandbox.frames import OPERATIONS_MAX, FrameError, decode, parts
+from interlock.sandbox.line import Line
+from interlock.sandbox.loading import Refused, load_frame, loading_failure
+from interlock.sandbox.opened import Opened
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned
 
-_PIECE = 1 << 18
-_FRAMES_A_TURN, _TURN_SECONDS = 128, 0.0004
-"""For how long frames of one worker are read before the loop does something else."""
-_AT_ONCE = 64
-"""Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _STANDING = frozenset({"metrics"})
 """What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
 _HELD_MAX = 64 * 1024 * 1024
 """Bytes of memory, about, that operations of one worker may hold while they wait for their turn."""
 _PART_BYTES = 32
-_FAILURES_MAX = 1_024
-"""Errors of operations that are kept for one call, the newest: a worker keeps half of them, and tells anew what it has forgotten."""
-_UNREAD_MAX = 4 * 1024 * 1024
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
 """How long a call that is over has to stop: after its deadline, and when only its caller has lost interest."""
@@ -67,54 +61,6 @@ class Lost(Exception):
         self.reason, self.is_culprit = reason, is_culprit
 
 
-class Refused(Exception):
-    """The worker could not be confined, or the component not be loaded."""
-
-
-class Served(Protocol):
-    """A call as the worker's side may speak of it: what it asks for is answered, what it says is noted."""
-
-    label: str
-    cpu_max: float | None
-    cpu: float
-    """The CPU seconds that it has used so far."""
-    steps: list[Any]
-    """What the function did by itself since it last asked for something, and is to be done before its end counts."""
-
-    def gives_way(self, now: float) -> bool:
-        """Whether what it asks for has to wait while the app does something of its own. `now` is of the loop's clock, in seconds."""
-
-    def answer(self, operation: int, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:
-        """The coroutine that does these steps and one operation. Raises FrameError for what no honest worker asks for."""
-
-    def drop(self, operation: int, task: asyncio.Task[None]) -> None:
-        """Cancel the operation that `task` does, where it waits for something. Its steps are done."""
-
-    def note(self, frame: list[Any]) -> None:
-        """Something that needs no answer: a log line, rows that were looked at, the end of a page."""
-
-
-class _Open:
-    """One open call."""
-
-    __slots__ = ("_at_once", "failures", "future", "has_answered", "notes", "operations", "served", "share_at", "tasks")
-
-    def __init__(self, served: Served, future: asyncio.Future[Any], share_at: float) -> None:
-        self.served, self.future, self.share_at = served, future, share_at
-        self.tasks: dict[int, asyncio.Task[None]] = {}
-        self.failures: dict[int, BaseException] = {}
-        self.has_answered = False
-        self.notes = self.operations = 0
-        self._at_once: asyncio.Semaphore | None = None
-
-    @property
-    def at_once(self) -> asyncio.Semaphore:
-        """Made when something is asked for: most calls ask for nothing."""
-        if self._at_once is None:
-            self._at_once = asyncio.Semaphore(_AT_ONCE)
-        return self._at_once
-
-
 class Process:
     """One worker of one instance, on the running loop."""
 
@@ -129,41 +75,31 @@ class Process:
     ) -> None:
         self.loop = self._loop = asyncio.get_running_loop()
         self._spawned, self._path, self._on_end, self._on_stuck = spawned, path, on_end, on_stuck
-        self._frames = Frames()
-        self._calls: dict[int, _Open] = {}
+        self._calls: dict[int, Opened] = {}
         self._numbers = 0
-        self._out = bytearray()
-        self._waits_to_write = self._is_reading = self._pumping = False
-        self._pause: asyncio.TimerHandle | None = None
         self._frozen = False
-        self._leaving: dict[int, _Open] = {}
+        self._leaving: dict[int, Opened] = {}
         self._late = 0
         self._held = 0
         self._stretch, self._stretch_began = 0, 0.0
         self._mended: asyncio.Future[None] | None = None
         self._is_behind = False
-        # CPU seconds: at the last look, what no call has been charged for, of it what is older than these frames, claimed in these
-        # frames, and what each open call has borne of the rest since the beginning.
-        self._cpu = self._unclaimed = self._carried = self._claimed = self._share = 0.0
+        self._account = Account(spawned)
         self._idle: asyncio.TimerHandle | None = None
-        self._flushing = False
         self._ticking: asyncio.TimerHandle | None = None
-        self._culprit: Served | None = None
+        self._culprit: Opened | None = None
         self._why: str | None = None
-        self._context = contextvars.Context()
         self.env = dict(env)
         self.calls_made = self.operations = 0
         self.is_over = self.was_closed = self._retired = False
         self.layers: dict[str, Any] = {}
         self.refused: Exception | None = None
         self._is_greeted = self._is_loaded = False
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-        self._loop.add_reader(spawned.sock.fileno(), self._readable)
+        self._line = Line(spawned.sock, self._account.look, self._take, self._read, self._hung_up, self._broke)
+        self._line.read()
         self._loop.add_reader(spawned.status.fileno(), self._status)
-        self._is_reading = True
         self._load_timer = self._loop.call_later(_LOAD_SECONDS, self._slow_to_load)
-        self._send(load_frame(source, path, env, manifest=False))
+        self._line.send(load_frame(source, path, env, manifest=False))
 
     @property
     def pid(self) -> int | None:
@@ -184,84 +120,62 @@ class Process:
 
     # calling
 
-    async def call(self, served: Served, frame: list[Any]) -> Any:
-        """Run one function there: `frame` is the call after its number. Gives the result as it was sent; raises what it raised, or Lost."""
-        return await self.end(self.begin(served, frame))
-
-    def begin(self, served: Served, frame: list[Any]) -> int:
-        """Send a call. Its number is what `end` takes, or `give_up`. Raises Lost."""
+    def begin(self, opened: Opened, frame: list[Any]) -> None:
+        """Send a call: `frame` is all of it after its number. Whoever has waited for its `end` closes it, or fails it. Raises Lost."""
         if self.is_over:
             raise Lost(self._why or "it has ended", is_culprit=False)
         self._numbers += 1
-        number = self._numbers
-        self._calls[number] = _Open(served, self._loop.create_future(), self._share)
+        number = opened.number = self._numbers
+        self._account.begin(opened)
+        self._calls[number] = opened
         self.calls_made += 1
         if self._frozen:
             self._frozen = False
             self._spawned.cont()
-        if self._ticking is None and served.cpu_max is not None:
+        if self._ticking is None and opened.cpu_max is not None:
             self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
-        self._send(["call", number, *frame])
-        return number
+        self._line.send(["call", number, *frame])
 
-    def give_up(self, number: int) -> None:
-        """A call that was begun is wanted by nobody any more."""
-        opened = self._calls.get(number)
-        if opened is None:
-            return
-        if not opened.future.done():
-            opened.future.set_exception(CallRefused(opened.served.label, "its caller has ended."))
-        ended = self._loop.create_task(self.end(number))
-        ended.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-    async def end(self, number: int) -> Any:
-        """Wait for the end of a call that was begun, as `call` does."""
-        opened = self._calls[number]
-        value: Any = None
-        failed: BaseException | None = None
-        try:
-            value = await opened.future
-        except BaseException as error:
-            failed = error
-        if failed is None:
-            self._close_call(number, opened)
-            return value
-        try:
-            try:
-                await self._abandon(number, opened, failed)
-            finally:
-                self._close_call(number, opened)
-            raise failed
-        finally:
-            failed = None  # its traceback holds this frame: together they would wait for the collector
-
-    def _close_call(self, number: int, opened: _Open) -> None:
-        self._calls.pop(number, None)
-        opened.served.cpu += self._share - opened.share_at
+    def close_call(self, opened: Opened) -> None:
+        """It has ended well."""
+        self._calls.pop(opened.number, None)
+        self._account.end(opened)
         if not self._calls:
             self._rest()
 
-    def expire(self, served: Served, error: Exception) -> None:
-        """Its deadline has passed: the caller is answered now, and the function told to end."""
-        for opened in self._calls.values():
-            if opened.served is served and not opened.future.done():
-                opened.future.set_exception(error)
-                if isinstance(error, DeadlineExceeded) and self._spins:
-                    self._on_stuck(self)
-
-    async def _abandon(self, number: int, opened: _Open, error: BaseException) -> None:
-        """A call has ended that may still have operations open: they end first, since their layers lie above its own."""
+    async def fail_call(self, opened: Opened, error: BaseException) -> None:
+        """It has ended with this error, and may still have operations open: they end first, since their layers lie above its own."""
         tasks = list(opened.tasks.values())
         for task in tasks:
             task.cancel()
         if not opened.has_answered and not self.is_over:
-            self._send(["cancel", number])
+            number = opened.number
+            self._line.send(["cancel", number])
             self._leaving[number] = opened
             seconds = _GRACE_SECONDS if isinstance(error, DeadlineExceeded) else _PATIENCE_SECONDS
             self._loop.call_later(seconds, self._grace, number)
-        while tasks:
-            _, pending = await asyncio.wait(tasks)
-            tasks = list(pending)
+        try:
+            while tasks:
+                _, pending = await asyncio.wait(tasks)
+                tasks = list(pending)
+        finally:
+            self.close_call(opened)
+
+    def give_up(self, opened: Opened) -> None:
+        """A call is wanted by nobody any more, and nobody has waited for it."""
+        error = CallRefused(opened.label, "its caller has ended.")
+        if not opened.end.done():
+            opened.end.set_exception(error)
+        opened.end.exception()  # nobody hears of it
+        ended = self._loop.create_task(self.fail_call(opened, error))
+        ended.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def expire(self, opened: Opened, error: Exception) -> None:
+        """Its deadline has passed: the caller is answered now, and the function told to end."""
+        if opened.number in self._calls and not opened.end.done():
+            opened.end.set_exception(error)
+            if isinstance(error, DeadlineExceeded) and self._spins:
+                self._on_stuck(self)
 
     @property
     def is_stuck(self) -> bool:
@@ -280,7 +194,7 @@ class Process:
     @property
     def _spins(self) -> bool:
         """Whether it has run for so long without a word that it will not stop by itself."""
-        return self._is_loaded and self._spawned.cpu_seconds() - self._cpu > _SPINS_SECONDS
+        return self._is_loaded and self._account.silent > _SPINS_SECONDS
 
     def _mend(self) -> None:
         if self._mended is not None and not self._mended.done() and not self.is_stuck:
@@ -292,7 +206,7 @@ class Process:
             return
         opened = self._leaving.pop(number, None)
         if opened is not None:
-            self.kill(f"{opened.served.label} did not stop when it was told to", opened.served)
+            self.kill(f"{opened.label} did not stop when it was told to", opened)
 
     def _rest(self) -> None:
         if self._is_behind and not self._retired:
@@ -301,46 +215,24 @@ class Process:
         if self._retired:
             self.close()
         elif self._idle is None and not self.is_over:
-            self._idle = self._loop.call_later(_IDLE_SECONDS, self._freeze)
+            self._idle = self._loop.call_later(_IDLE_SECONDS, self._freeze, self.calls_made)
 
     @property
     def is_retired(self) -> bool:
         """Whether no new call may come."""
         return self._retired
 
-    def _freeze(self) -> None:
-        """Nothing of the component runs while nobody has called it."""
+    def _freeze(self, calls: int) -> None:
+        """Nothing of the component runs while nobody has called it. Where somebody has since, that is looked at anew: to stop a worker
+        and to let it go on costs more than a call.
+        """
         self._idle = None
-        if not self._calls and not self._leaving and not self._out and not self.is_over and self._is_loaded:
+        if calls != self.calls_made:
+            if not self._calls:
+                self._rest()
+        elif not self._calls and not self._leaving and self._line.is_written and not self.is_over and self._is_loaded:
             self._frozen = True
             self._spawned.stop()
-
-    def _look_at_cpu(self) -> float:
-        """What it has used since this was last asked. Whose it was, the frames that come now may say."""
-        before, self._cpu = self._cpu, self._spawned.cpu_seconds()
-        return max(0.0, self._cpu - before)
-
-    def _claim(self, opened: _Open, told: list[Any]) -> None:
-        """A worker says how long a call has run. It cannot say more than it has used, nor leave anything out: the rest is everybody's."""
-        if not told:
-            return
-        seconds = told[0]
-        if type(seconds) not in (float, int) or not seconds >= 0 or len(told) > 1:
-            raise FrameError("a time that is none")
-        seconds = min(seconds, self._unclaimed)
-        self._unclaimed -= seconds
-        self._claimed += seconds
-        opened.served.cpu += seconds
-
-    def _divide(self) -> None:
-        """Share out what nobody has claimed: at once where it can only have been one call's, otherwise after another reading.
-
-        A reading may come late, and count what its frames could not know of.
-        """
-        count = len(self._calls)  # those that have just ended are among them
-        rest = self._unclaimed if count <= 1 else max(0.0, self._carried - self._claimed)
-        self._unclaimed = max(0.0, self._unclaimed - rest)
-        self._share += rest / max(1, count)
 
     def _tick(self) -> None:
         """Looks from outside at the CPU time of the worker: one that spins is ended, since only the spinning call could stop itself."""
@@ -348,16 +240,16 @@ class Process:
         if self.is_over or not self._calls:
             return
         # Since it last said anything. To load a component has a deadline of its own.
-        spent = self._spawned.cpu_seconds() - self._cpu if self._is_loaded else 0.0
+        spent = self._account.silent if self._is_loaded else 0.0
         if spent > _BEHIND_SECONDS and not self._is_behind:
             self._is_behind = self._spawned.stand_behind()
-        running = [opened for opened in self._calls.values() if not opened.future.done() and not opened.tasks]
-        limits = [opened.served.cpu_max for opened in running if opened.served.cpu_max is not None]
+        running = [opened for opened in self._calls.values() if not opened.end.done() and not opened.tasks]
+        limits = [opened.cpu_max for opened in running if opened.cpu_max is not None]
         if len(running) == 1:
             [opened] = running
-            limit = opened.served.cpu_max
-            if limit is not None and opened.served.cpu + self._share - opened.share_at + self._unclaimed + spent > limit + _OVER_CPU:
-                opened.future.set_exception(DeadlineExceeded(opened.served.label, "CPU time", limit))
+            limit = opened.cpu_max
+            if limit is not None and self._account.so_far(opened) + spent > limit + _OVER_CPU:
+                opened.end.set_exception(DeadlineExceeded(opened.label, "CPU time", limit))
         elif limits and spent > max(limits) + _OVER_CPU:
             self.kill("one of its calls used up its CPU time", None)
             return
@@ -365,122 +257,26 @@ class Process:
 
     def set_env(self, env: Mapping[str, Any]) -> None:
         self.env = dict(env)
-        self._send(["env", self.env])
+        self._line.send(["env", self.env])
 
-    # writing
+    # what it says
 
-    def _send(self, frame: list[Any]) -> None:
-        if self.is_over:
-            return
-        self._out += encode(frame)
-        if len(self._out) >= _UNREAD_MAX:
-            self._has_room.clear()  # answers that are not fetched are all that a worker could fill our memory with
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Once a turn of the loop: what was sent in between crosses together."""
-        self._flushing = False
-        if self.is_over:
-            return
-        out = self._out
-        try:
-            while out:
-                del out[: self._spawned.sock.send(memoryview(out)[:_PIECE])]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._end(None)
-            return
-        waits = bool(out)
-        if waits != self._waits_to_write:
-            self._waits_to_write = waits
-            if waits:
-                self._loop.add_writer(self._spawned.sock.fileno(), self._flush)
-            else:
-                self._loop.remove_writer(self._spawned.sock.fileno())
-        self._follow()
-
-    def _follow(self) -> None:
-        """Whether to go on reading: not while a turn's share has been used up, nor while answers are not fetched."""
-        has_room = len(self._out) < _UNREAD_MAX
-        if has_room:
-            self._has_room.set()
-        wanted = not self._pumping and has_room and self._pause is None
-        if wanted != self._is_reading and not self.is_over:
-            self._is_reading = wanted
-            if wanted:
-                self._loop.add_reader(self._spawned.sock.fileno(), self._readable)
-            else:
-                self._loop.remove_reader(self._spawned.sock.fileno())
-
-    # reading
-
-    def _readable(self) -> None:
-        try:
-            data = self._spawned.sock.recv(_PIECE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._end(None)
-            return
-        self._frames.feed(data)
-        self._carried, self._claimed = self._unclaimed, 0.0
-        self._unclaimed += self._look_at_cpu()
-        self._pump()
-
-    def _pump(self) -> None:
-        """What is done for the frames is done in a context of this worker's own, whoever began to read."""
-        self._context.run(self._pump_here)
-
-    def _pump_here(self) -> None:
-        self._pumping = False
-        try:
-            until = perf_counter() + _TURN_SECONDS
-            for _ in range(_FRAMES_A_TURN):
-                if self.is_over:
-                    return
-                body = self._frames.next() if self._pause is None else None
-                if body is None:
-                    break
-                self._take(body)
-                if perf_counter() > until:
-                    self._pumping = True
-                    self._loop.call_soon(self._pump)
-                    break
-            else:
-                self._pumping = True
-                self._loop.call_soon(self._pump)
-        except FrameError as error:
-            self.kill(f"it broke the protocol: {cleaned(str(error))}", None)
-            return
-        if not self._pumping:
-            self._divide()
-        self._follow()
-
-    def _slow_down(self, seconds: float) -> None:
-        """More is said than the host's time is for."""
-        if self._pause is None:
-            self._pause = self._loop.call_later(seconds, self._go_on)
-
-    def _give_way(self, served: Served) -> None:
+    def _give_way(self, opened: Opened) -> None:
         """An operation has come, one of many perhaps."""
         now = self._loop.time()
-        if not served.gives_way(now):
+        if not opened.gives_way(now):
             return
         if now - self._stretch_began >= _STRETCH_SECONDS:
             self._stretch, self._stretch_began = 0, now
         self._stretch += 1
         if self._stretch >= _AT_A_STRETCH:
-            self._slow_down(self._stretch_began + _STRETCH_SECONDS - now)
+            self._line.slow_down(self._stretch_began + _STRETCH_SECONDS - now)
 
-    def _go_on(self) -> None:
-        self._pause = None
-        if not self.is_over:
-            self._pump()
+    def _read(self) -> None:
+        self._account.divide(len(self._calls))  # those that have just ended are among them
+
+    def _broke(self, error: FrameError) -> None:
+        self.kill(f"it broke the protocol: {cleaned(str(error))}", None)
 
     def _take(self, body: bytes) -> None:
         frame = decode(body)
@@ -519,29 +315,29 @@ class Process:
         if len(frame) < 2 or type(frame[1]) is not int:
             raise FrameError("a note of no call")
         opened = self._calls.get(frame[1])
-        if opened is None or opened.future.done():
+        if opened is None or opened.end.done():
             self._count_late()
             return
         self._count_note(opened)
-        opened.served.note([frame[0], *frame[2:]])
+        opened.note([frame[0], *frame[2:]])
 
-    def _count_note(self, opened: _Open) -> None:
+    def _count_note(self, opened: Opened) -> None:
         opened.notes += 1
         if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
-            self._slow_down(_PAUSE_SECONDS)
+            self._line.slow_down(_PAUSE_SECONDS)
 
     def _drop(self, frame: list[Any]) -> None:
         """A call no longer waits for one of its operations. Those of one that is being ended are let go of anyway."""
         match frame:
             case ["drop", int(number), int(operation)]:
                 opened = self._calls.get(number)
-                if opened is None or opened.future.done():
+                if opened is None or opened.end.done():
                     if number not in self._leaving:
                         self._count_late()
                     return
                 self._count_note(opened)
                 if (task := opened.tasks.get(operation)) is not None:
-                    opened.served.drop(operation, task)
+                    opened.drop(operation, task)
             case _:
                 raise FrameError("an operation to drop that is none")
 
@@ -555,21 +351,20 @@ class Process:
         told = frame[3]
         if not is_well and type(told) is not list:
             raise FrameError("an error that is none")
-        self._claim(opened, frame[5:])
-        served = opened.served
+        self._account.claim(opened, frame[5:])
         if frame[2]:
-            served.note(["looked"])
-        served.steps = frame[4]
+            opened.note(["looked"])
+        opened.steps = frame[4]
         if is_well:
-            opened.future.set_result(told)
+            opened.end.set_result(told)
         else:
-            opened.future.set_exception(self._failure(opened, told))
+            opened.end.set_exception(self._failure(opened, told))
 
     def _loaded(self) -> None:
         if self._is_loaded:
             raise FrameError("loaded twice")
         self._is_loaded = True
-        self._unclaimed = 0.0  # it was no call's
+        self._account.forget()
         self._load_timer.cancel()
         if not self._calls:
             self._rest()
@@ -578,7 +373,7 @@ class Process:
         self.refused = Refused(f"its import took longer than {_LOAD_SECONDS:g} s")
         self.kill(str(self.refused), None)
 
-    def _ended(self, number: int) -> _Open | None:
+    def _ended(self, number: int) -> Opened | None:
         opened = self._calls.get(number) or self._leaving.get(number)
         if opened is None:
             self._count_late()
@@ -588,7 +383,7 @@ class Process:
             self._mend()
             if not self._calls:
                 self._rest()
-        return None if opened.future.done() else opened
+        return None if opened.end.done() else opened
 
     def _count_late(self) -> None:
         """What comes for a call that has ended: some of it was on its way, more is a flood."""
@@ -596,15 +391,15 @@ class Process:
         if self._late > _LATE_MAX:
             raise FrameError("too much for calls that are not open")
 
-    def _failure(self, opened: _Open, told: list[Any]) -> BaseException:
+    def _failure(self, opened: Opened, told: list[Any]) -> BaseException:
         match told:
             case ["op", int(operation), list(frames), list(data)]:
-                known = opened.failures.get(operation)
-                error = make(data, opened.served.label, trusted=False) if known is None else known
+                known = opened.failure(operation)
+                error = make(data, opened.label, trusted=False) if known is None else known
                 add_frames(error, frames)
                 return error
             case ["raised", int(reference), list(data)]:
-                made = make(data, opened.served.label, trusted=False)
+                made = make(data, opened.label, trusted=False)
                 setattr(made, ORIGIN, (self, reference))
                 return made
         raise FrameError("an error that is told in no known way")
@@ -620,65 +415,61 @@ class Process:
         if type(args) is not list or type(steps) is not list:
             raise FrameError("an operation that is none")
         opened = self._calls.get(number)
-        if opened is None or opened.future.done():
+        if opened is None or opened.end.done():
             self._count_late()
-            self._send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
+            self._line.send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
             return
         self.operations += 1
         opened.operations += 1
-        self._claim(opened, frame[7:])
+        self._account.claim(opened, frame[7:])
         if operation in opened.tasks:
             raise FrameError("two operations of one number")
         if len(opened.tasks) >= OPERATIONS_MAX:
             raise FrameError(f"more than {OPERATIONS_MAX:,} operations at once")
         if self._held and self._held + size > _HELD_MAX:
             told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
-            self._fail(opened, operation, CallRefused(opened.served.label, told))
+            self._fail(opened, operation, CallRefused(opened.label, told))
             return
-        self._give_way(opened.served)
+        self._give_way(opened)
         other = self._calls.get(running) if running else None
         self._held += size
-        task = self._loop.create_task(self._serve(opened, operation, method, args, other.served if other is not None else None, steps))
+        task = self._loop.create_task(self._serve(opened, operation, method, args, other, steps))
         opened.tasks[operation] = task
         task.add_done_callback(partial(self._let_go, size))
 
     def _let_go(self, size: int, _: object) -> None:
         self._held -= size
 
-    def _fail(self, opened: _Open, operation: int, error: Exception) -> None:
-        failures = opened.failures
-        if len(failures) >= _FAILURES_MAX:
-            del failures[next(iter(failures))]
-        failures[operation] = error
-        self._send(["err", operation, self._told(error)])
+    def _fail(self, opened: Opened, operation: int, error: Exception) -> None:
+        opened.keep_failure(operation, error)
+        self._line.send(["err", operation, self._told(error)])
 
-    async def _serve(self, opened: _Open, operation: int, method: str, args: list[Any], running: Served | None, steps: list[Any]) -> None:
-        served = opened.served
+    async def _serve(self, opened: Opened, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> None:
         answer: Any = None
         try:
             if method in _STANDING:
-                answer = await served.answer(operation, method, args, running, steps)
+                answer = await opened.answer(operation, method, args, running, steps)
             else:
                 await opened.at_once.acquire()
                 try:
-                    await self._has_room.wait()
-                    answer = await served.answer(operation, method, args, running, steps)
+                    await self._line.wait_for_room()
+                    answer = await opened.answer(operation, method, args, running, steps)
                 finally:
                     opened.at_once.release()
         except FrameError as broken:
-            self.kill(f"it broke the protocol: {cleaned(str(broken))}", served)
+            self.kill(f"it broke the protocol: {cleaned(str(broken))}", opened)
             return
         except asyncio.CancelledError:
-            if opened.future.done() or self.is_over:
+            if opened.end.done() or self.is_over:
                 raise
-            self._send(["err", operation, ["own", "CallRefused", ["", "it was cancelled."], "", []]])  # for who has dropped it
+            self._line.send(["err", operation, ["own", "CallRefused", ["", "it was cancelled."], "", []]])  # for who has dropped it
             return
         except Exception as error:
             self._fail(opened, operation, error)
             return
         finally:
             opened.tasks.pop(operation, None)
-        self._send(["res", operation, answer])
+        self._line.send(["res", operation, answer])
 
     def _told(self, error: Exception) -> list[Any]:
         told = tell(error, [])
@@ -687,7 +478,7 @@ class Process:
 
     # ending
 
-    def kill(self, why: str, culprit: Served | None) -> None:
+    def kill(self, why: str, culprit: Opened | None) -> None:
         """End the worker. Calls that are open on it are lost; the culprit's fault it is."""
         if self.is_over:
             return
@@ -708,6 +499,9 @@ class Process:
             self._spawned.kill()
             self._end("it was closed")
 
+    def _hung_up(self) -> None:
+        self._end(None)
+
     def _end(self, why: str | None) -> None:
         if self.is_over:
             return
@@ -715,15 +509,13 @@ class Process:
         self._mend()
         self._why = why
         self._spawned.kill()  # it may only have closed its socket
-        loop, sock = self._loop, self._spawned.sock
-        loop.remove_reader(sock.fileno())
-        loop.remove_writer(sock.fileno())
-        for timer in (self._load_timer, self._idle, self._ticking, self._pause):
+        self._line.close()
+        for timer in (self._load_timer, self._idle, self._ticking):
             if timer is not None:
                 timer.cancel()
         self._on_end(self)
         if why is None:
-            loop.call_later(1.0, self._bury)  # the status says how it ended
+            self._loop.call_later(1.0, self._bury)  # the status says how it ended
         else:
             self._bury()
 
@@ -744,32 +536,6 @@ class Process:
         why = self._why or "its process ended"
         is_alone = len(self._calls) == 1
         for opened in list(self._calls.values()):
-            if not opened.future.done():
-                lost = Lost(why, is_culprit=is_alone if self._culprit is None else opened.served is self._culprit)
-                opened.future.set_exception(self.refused or lost)
-
-
-def load_frame(source: Source, path: str, env: Mapping[str, Any], *, manifest: bool) -> list[Any]:
-    """What a worker is told to load."""
-    described = {
-        "path": path,
-        "module": source.module,
-        "object": source.name,
-        "files": dict(source.files),
-        "native": dict(source.native),
-        "env": dict(env),
-        "manifest": manifest,
-    }
-    return ["load", described]
-
-
-def loading_failure(told: list[Any]) -> Exception:
-    """What a worker says whose component cannot be imported."""
-    match told:
-        case ["kind", str(name)]:
-            return Refused(f"is a {cleaned(name)[:100]} and no Component")
-        case ["import", "own", "MountError", [str(where), str(problem), str(remedy)], *_]:
-            return MountError(cleaned(where)[:500], cleaned(problem), cleaned(remedy))
-        case ["import", *error]:
-            return make(error, "import", trusted=False)
-    return Refused("did not say what is wrong")
+            if not opened.end.done():
+                lost = Lost(why, is_culprit=is_alone if self._culprit is None else opened is self._culprit)
+                opened.end.set_exception(self.refused or lost)

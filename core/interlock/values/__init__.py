@@ -12,7 +12,7 @@ from interlock.values.checker import compile_validator
 from interlock.values.ids import decode_id, encode_id, new_internal, table_of
 from interlock.values.keys import after_prefix, decode_key, encode_key, encode_keys
 from interlock.values.normal import normalize
-from interlock.values.pack import COMMIT_TS_TOKEN, fill_commit_ts, pack, size_of, unpack, unpack_all
+from interlock.values.pack import COMMIT_TS_TOKEN, fill_commit_ts, pack, pack_for_now, size_of, unpack, unpack_all
 from interlock.values.refusal import Mismatch
 from interlock.values.types import LARGEST_INT, UNSET, CommitTimestamp, Id, Int64, Unset, is_identifier, is_key
 from interlock.values.validators import (
@@ -62,6 +62,7 @@ __all__ = [
     "normalize",
     "object_of",
     "pack",
+    "pack_for_now",
     "parse_validator",
     "size_of",
     "table_of",

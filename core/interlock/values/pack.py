@@ -31,10 +31,15 @@ _join = b"".join
 
 def pack(value: Any) -> bytes:
     """The bytes of a legal value (from `normalize`, a checker or `from_wire`); equal values in equal number form have equal bytes."""
-    packed = _join((_dumps(value, _token, _OPTIONS), b""))  # a copy: what orjson gives keeps a buffer of 8 KiB behind it
+    return _join((pack_for_now(value), b""))  # a copy: what orjson gives keeps a buffer of 8 KiB behind it
+
+
+def pack_for_now(value: Any) -> bytes:
+    """The same, for bytes that nobody keeps."""
+    packed = _dumps(value, _token, _OPTIONS)
     # orjson writes NaN and infinities as null: only where there is one, somebody has to look.
     if packed.find(b"null") >= 0 and _has_special(value):
-        return _join((_dumps(_without_special(value), _token, _OPTIONS), b""))
+        return _dumps(_without_special(value), _token, _OPTIONS)
     return packed
 
 

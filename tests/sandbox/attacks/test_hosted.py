@@ -31,9 +31,9 @@ from tests.sandbox.forked import forked
 
 from interlock import App, ComponentCrashed, DeadlineExceeded, InterlockError, Limits, WriteConflict
 from interlock.backend import Backend
-from interlock.functions import log_lines, replay, sandboxed
+from interlock.functions import log_lines, replay, served, told
 from interlock.functions.caller import Caller
-from interlock.sandbox import process
+from interlock.sandbox import line, opened, process
 from interlock.sandbox.confinement import available
 from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.digests import digest
@@ -428,7 +428,7 @@ async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scen
 
 
 async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert process._FAILURES_MAX <= 1_024
+    assert opened._FAILURES_MAX <= 1_024
 
     async def most_kept(count: int) -> int:
         pool = scene.backend.dispatcher.runners.pool("patient")
@@ -436,15 +436,15 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
         attack = asyncio.ensure_future(scene.call("patient", "fail_without_end", count=count))
         most = 0
         while not attack.done():
-            most = max([most, *(len(opened.failures) for worker in pool._processes for opened in worker._calls.values())])
+            most = max([most, *(len(call._failures or ()) for worker in pool._processes for call in worker._calls.values())])
             await asyncio.sleep(0)
         assert await attack == "got through"
         return most
 
-    monkeypatch.setattr(process, "_FAILURES_MAX", 50)
+    monkeypatch.setattr(opened, "_FAILURES_MAX", 50)
     assert 0 < await most_kept(300) <= 50
     await scene.unharmed()
-    monkeypatch.setattr(process, "_FAILURES_MAX", 1 << 40)
+    monkeypatch.setattr(opened, "_FAILURES_MAX", 1 << 40)
     assert await most_kept(301) > 60  # the canary
 
 
@@ -476,9 +476,9 @@ async def most_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> int:
     rounds, take = scheduler._rounds, scheduler._rounds.take
     most, taken = 0, 0
 
-    def counted(is_busy: bool, now: float) -> Any:
+    def counted(is_busy: bool, now: float, calls: int) -> Any:
         nonlocal most, taken
-        turn = take(is_busy, now)
+        turn = take(is_busy, now, calls)
         if is_busy and turn is not None:
             taken, most = taken + 1, max(most, rounds._shares["thief"].beginning)
         return turn
@@ -559,7 +559,7 @@ async def test_ends_of_pages_are_kept_up_to_a_size(scene: Scene, monkeypatch: py
     assert await scene.thief("mark_pages_without_end", count=10) == "got through"
     assert "more ends of pages than a call has" in await scene.denied("mark_pages_without_end", count=100)
     await scene.unharmed()
-    monkeypatch.setattr(sandboxed, "_MARKS_MAX", 1 << 40)
+    monkeypatch.setattr(served, "_MARKS_MAX", 1 << 40)
     assert await scene.thief("mark_pages_without_end", count=100) == "got through"  # the canary
 
 
@@ -567,7 +567,7 @@ async def test_the_name_of_a_job_is_no_place_to_keep_things(scene: Scene, monkey
     assert await scene.thief("name_a_job_without_end", size=1_000)
     assert "broke the protocol" in await scene.denied("name_a_job_without_end", size=1_001)
     await scene.unharmed()
-    monkeypatch.setattr(sandboxed, "LABEL_MAX", 1 << 40)
+    monkeypatch.setattr(told, "LABEL_MAX", 1 << 40)
     assert await scene.thief("name_a_job_without_end", size=100_000)  # the canary
 
 
@@ -792,12 +792,12 @@ async def test_a_host_that_goes_on_answering_would_be_filled_by_them(scene: Scen
         attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient"))
         most = 0
         while not attack.done() and most < 40 * MIB:
-            most = max([most, *(len(worker._out) for worker in pool._processes)])
+            most = max([most, *(len(worker._line._out) for worker in pool._processes)])
             await asyncio.sleep(0.001)
         await attack
         return most
 
-    monkeypatch.setattr(process, "_UNREAD_MAX", 1 << 40)
+    monkeypatch.setattr(line, "_UNREAD_MAX", 1 << 40)
     monkeypatch.setattr(process, "OPERATIONS_MAX", 1 << 40)
     assert await most_unread() >= 16 * MIB
     monkeypatch.undo()

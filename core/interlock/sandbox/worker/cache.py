@@ -113,19 +113,23 @@ class Cache:
 
     def patched(self, id: Any, packed: bytes, fields: Any) -> bytes | None:
         """What a document becomes by a patch, if that is sure to be the host's outcome too."""
-        table = self._tables.get(table_of(id) or 0)
-        if table is None or not isinstance(fields, Mapping):
+        known = self._documents.get(id)
+        table = known[0] if known is not None else self._tables.get(table_of(id) or 0)
+        check = None if table is None else self._checks.get(table)
+        if check is None or not isinstance(fields, Mapping):
             return None
-        check = self._checks.get(table)
-        if check is None or any(
-            [type(name) is not str or name[:1] == "_" or type(value) is CommitTimestamp for name, value in fields.items()]
-        ):
-            return None
-        old = unpack(packed)
-        merged = {name: value for name, value in {**old, **fields}.items() if value is not UNSET and name[:1] != "_"}
+        new = unpack(packed)
+        made_as, made_at = new.pop("_id"), new.pop("_creationTime")
+        for name, value in fields.items():
+            if type(name) is not str or name[:1] == "_" or type(value) is CommitTimestamp:
+                return None
+            if value is UNSET:
+                new.pop(name, None)
+            else:
+                new[name] = value
         try:
-            new = check(merged)
-            new["_id"], new["_creationTime"] = old["_id"], old["_creationTime"]
+            new = check(new)
+            new["_id"], new["_creationTime"] = made_as, made_at
             return pack(new)
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None  # the host says what is wrong with it

@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from uuid import UUID
 
 from interlock.errors import CallRefused
 from interlock.sandbox.digests import digest
-from interlock.sandbox.frames import OPERATIONS_MAX
+from interlock.sandbox.frames import NOTHING, OPERATIONS_MAX
+from interlock.sandbox.worker.asked import Asked
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
 
 _monotonic = time.monotonic
+_future: Any = asyncio.Future
 _LOGS_MAX = 400
 _IDS = 0x1D5_1D5_1D5
 """What makes of a call's seed the one of the ids that it makes."""
@@ -81,25 +83,25 @@ class WorkerHost:
         now_ms: float,
         seed: int,
         transaction: str,
-        pages: Mapping[str, str] | None,
+        pages: Mapping[str, str],
         moment: float | None,
-        cpu_max: float | None,
-        seconds_left: float | None,
-        remembers: bool | list[Any] | None,
+        cpu_max: float,
+        seconds_left: float,
+        remembers: bool | list[Any] | int,
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
         self.transaction = transaction
         self._moment = moment  # when `now_ms` was right, for a call whose time goes on
-        self.cpu, self.cpu_max = 0.0, cpu_max
-        self.over_at = None if seconds_left is None else _monotonic() + seconds_left
+        self.cpu, self.cpu_max = 0.0, None if cpu_max < 0 else cpu_max
+        self.over_at = _monotonic() + seconds_left if seconds_left >= 0 else None
         self.since = 0.0  # when its code began to run that runs now
         self._spent = self._told = 0.0
         self.looked_at_time = False
         self.is_ended = False
-        # Whether it may read what the worker has read before. A list: it did, and was mistaken. None: its snapshot may be old.
-        self.remembers = remembers is True or remembers is None
-        self._is_late = remembers is None
+        # Whether it may read what the worker has read before. A list: it did, and was mistaken. NOTHING: its snapshot may be old.
+        self._is_late = type(remembers) is int
+        self.remembers = remembers is True or self._is_late
         self._keeps = remembers is not False
         if type(remembers) is list:
             asks, mistaken, mistakes = remembers
@@ -152,7 +154,7 @@ class WorkerHost:
         return UUID(int=self.random.getrandbits(128), version=4)
 
     def page_end(self, ordinal: int) -> str | None:
-        return self._pages.get(str(ordinal)) if self._pages else None
+        return self._pages.get(str(ordinal))
 
     # said, not asked
 
@@ -186,7 +188,7 @@ class WorkerHost:
         if self._consumed:
             self.tell_consumed()
         number = worker.take_number()
-        future = _Asked(loop=worker.loop)
+        future = Asked(loop=worker.loop)
         future.host, future.operation = self, number
         worker.asked[number] = (future, self, keep)
         running = worker.running()
@@ -212,6 +214,12 @@ class WorkerHost:
                 return
         self._worker.send(["drop", self.number, operation])
 
+    def _done(self, value: Any) -> Awaitable[Any]:
+        """An operation that is over when it begins. A future of C's: what is awaited costs no exception where it is there."""
+        future: asyncio.Future[Any] = _future(loop=self._worker.loop)
+        future.set_result(value)
+        return future
+
     def answered(self) -> None:
         """One of its operations is done."""
         self._waiting -= 1
@@ -226,7 +234,7 @@ class WorkerHost:
         # What runs in tasks that it has made is counted by the timer alone.
         spent = max(self._spent, self.cpu)
         told, self._told = self._told, spent
-        return round(spent - told, 6)
+        return int((spent - told) * 1e6) / 1e6  # a short number, for less than `round` takes
 
     def rests(self) -> None:
         """It waits for something."""
@@ -246,9 +254,11 @@ class WorkerHost:
         """It ends well, or hands on to another call: what it has patched is remembered from here on. Before, while it waits for
         an answer, others would run on that who commit earlier.
         """
-        cache = self._worker.cache
+        if not self._own:
+            return
         # Where another has patched what it has read, it will be run again.
-        if not any([cache.document(id) not in (None, packed) for id, packed in self._read.items()]):
+        if not self._is_overtaken():
+            cache = self._worker.cache
             cache.begin_patches(self.number)
             for id, (before, after, fields) in self._own.items():
                 cache.put(id, before, after, fields)
@@ -261,8 +271,16 @@ class WorkerHost:
         """Whether it has waited, and what it was shown before is no longer what the worker believes: it would be run again anyway."""
         if not self.remembers or not self.steps or self.function.kind != "mutation":
             return False
+        return self._worker.cache.doubts != self._doubts or self._is_overtaken()
+
+    def _is_overtaken(self) -> bool:
+        """Whether the worker believes something else by now of what it has read."""
         cache = self._worker.cache
-        return cache.doubts != self._doubts or any([cache.document(id) not in (None, packed) for id, packed in self._read.items()])
+        for id, packed in self._read.items():
+            known = cache.document(id)
+            if known is not None and known != packed:
+                return True
+        return False
 
     def undo(self) -> None:
         """It has failed: what it wrote by itself never was."""
@@ -300,7 +318,7 @@ class WorkerHost:
                 if own is None:
                     self._read[id] = packed
                 self.steps.append(["get", id, digest([packed])])
-                return _Done(unpack(packed))
+                return self._done(unpack(packed))
             if self.function.kind == "mutation" and type(id) is str:
                 return self._get_shown(id)
         return self._get_to_remember(id)
@@ -356,7 +374,7 @@ class WorkerHost:
                     self._written.add(id)
                     self._inserted.add(table)
                     self.steps.append(["insert", id, new])
-                    return _Done(id)
+                    return self._done(id)
             return self.ask("insert", table, document, keep=partial(cache.learn, table))
         return self.ask("insert", table, document)
 
@@ -375,7 +393,7 @@ class WorkerHost:
                     self._read.setdefault(id, before)
                     if self._is_by_itself:
                         self.steps.append(["patch", id, dict(fields)])
-                        return _Done(None)
+                        return self._done(None)
                     return self.ask("patch", id, _plain(fields))
                 cache.forget(id)
             self._written.add(id)
@@ -395,13 +413,13 @@ class WorkerHost:
             self._written.add(id)
 
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
-        told = _scan(scan)
+        told, most = _scan(scan), NOTHING if count is None else count
         if not self._keeps:
-            return self.ask("scan", told, count)
+            return self.ask("scan", told, most)
         try:
-            key = pack([told, count])
+            key = pack([told, most])
         except (TypeError, ValueError):
-            return self.ask("scan", told, count)
+            return self.ask("scan", told, most)
         cache = self._worker.cache
         if self._is_by_itself and scan.table not in self._inserted:
             known = cache.scan(key)
@@ -412,8 +430,8 @@ class WorkerHost:
                     if own is None:
                         self._read[id] = packed
                     rows.append(packed if own is None else own[1])
-                self.steps.append(["scan", told, count, digest(rows)])
-                return _Done([unpack(row) for row in rows])
+                self.steps.append(["scan", told, most, digest(rows)])
+                return self._done([unpack(row) for row in rows])
         since = -1 if self._is_late else cache.changes
 
         def keep(rows: list[Any]) -> None:
@@ -423,7 +441,7 @@ class WorkerHost:
                     self._read.update(packed)
                     cache.keep_scan(key, scan, packed, since)
 
-        return self.ask("scan", told, count, keep=keep)
+        return self.ask("scan", told, most, keep=keep)
 
     def count(self, scan: Scan) -> Awaitable[int]:
         return self.ask("count", _scan(scan))
@@ -514,38 +532,6 @@ class WorkerCursor:
         return mark
 
 
-class _Asked(asyncio.Future[Any]):
-    """The result of an operation that the host was asked for."""
-
-    __slots__ = ("host", "operation")
-    host: WorkerHost
-    operation: int
-
-    def cancel(self, msg: Any = None) -> bool:
-        is_canceled = super().cancel(msg)
-        if is_canceled:
-            self.host.drop(self.operation)
-        return is_canceled
-
-
-class _Done:
-    """An operation that is over when it begins."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __await__(self) -> Any:
-        return self
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        raise StopIteration(self._value)
-
-
 def _plain(document: Any) -> Any:
     return dict(document) if isinstance(document, Mapping) else document
 
@@ -556,10 +542,10 @@ def _sendable(body: Any) -> Any:
 
 def _scan(scan: Scan) -> list[Any]:
     bounds = scan.bounds
-    told = None
+    told: list[Any] = []
     if bounds is not None:
-        lower = None if bounds.lower is None else list(bounds.lower)
-        upper = None if bounds.upper is None else list(bounds.upper)
+        lower = [] if bounds.lower is None else list(bounds.lower)
+        upper = [] if bounds.upper is None else list(bounds.upper)
         told = [bounds.field, lower, bounds.lower_inclusive, upper, bounds.upper_inclusive]
     return [scan.table, scan.index, [list(pair) for pair in scan.equal], told, scan.descending]
 

@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import Any
 
-from interlock.sandbox.frames import Frames, decode, encode
+from interlock.sandbox.frames import NOTHING, Frames, decode, encode
 from interlock.sandbox.worker.running import Worker
 
 _NAME = "interlock_rehearsal"
@@ -116,7 +116,8 @@ def _play(worker: Worker, host: socket.socket) -> None:
                 number += 1
                 open_calls += 1
                 remembers = kind == "mutation"
-                host.sendall(encode(["call", number, name, kind, None, args, 1.0, kind == "action", 1, "a", None, 1.0, None, remembers]))
+                is_real = kind == "action"
+                host.sendall(encode(["call", number, name, kind, NOTHING, args, 1.0, is_real, 1, "a", {}, 1.0, NOTHING, remembers]))
         worker.loop.call_soon(worker.loop.stop)
         worker.loop.run_forever()
         worker.channel.flush()

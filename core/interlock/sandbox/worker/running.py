@@ -17,6 +17,7 @@ from typing import Any
 
 from interlock.errors import DeadlineExceeded
 from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell, tell_with_causes
+from interlock.sandbox.frames import NOTHING
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.determinism import stand_still
@@ -193,7 +194,7 @@ class Worker:
         host.rests()
         self._tasks[number] = self.loop.create_task(go_on(host, running, Told(pending)), context=context)
 
-    async def _run(self, host: WorkerHost, known: _Known, ordinal: int | None, args: dict[str, Any]) -> None:
+    async def _run(self, host: WorkerHost, known: _Known, ordinal: int, args: dict[str, Any]) -> None:
         value: Any = None
         failed: BaseException | None = None
         try:
@@ -201,7 +202,7 @@ class Worker:
             if not known.is_learned:
                 known.learn()
             context = _CONTEXTS[known.info.kind](host)
-            if ordinal is not None:
+            if ordinal != NOTHING:
                 made = self._triggers[known.info.name][ordinal](context, told(args))
                 if _waits(made):
                     await made

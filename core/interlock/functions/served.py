@@ -1,0 +1,363 @@
+"""A call in a worker, as the worker may speak of it: what it asks for is answered by the same hosts as inline.
+
+A worker is trusted in nothing. What it names is looked up in the record of its own call. Start at `Served.answer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from interlock.engine.live import USES_TIME
+from interlock.errors import CallRefused, LimitExceeded
+from interlock.functions.action_host import ActionHost
+from interlock.functions.call import current
+from interlock.functions.fetch.fetched import HostFetched
+from interlock.functions.host import CallHost, TransactionHost
+from interlock.functions.replay import Stale, replay
+from interlock.functions.told import a_name, a_scan, a_target, an_object, how_many, job_as_told, some
+from interlock.limits import LIMITS
+from interlock.sandbox.failures import cleaned
+from interlock.sandbox.frames import FrameError
+from interlock.sandbox.opened import Opened
+from interlock.sandbox.process import Process
+from interlock.sdk.host import Cursor, Host
+from interlock.values import unpack
+
+_CURSORS_MAX = 10_000
+_LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
+_MARK_MAX = 100_000
+_MARKS_MAX = 4 * 1024 * 1024
+"""Characters of all ends of pages that one call may tell."""
+_LOG_CHARS_MAX = int(LIMITS["log_line_bytes"].value) + 1
+"""Of a log line: one more than fits, so that it is cut as any other."""
+_SAID_MAX = 1_000
+"""How much of what a call says before its turn is kept."""
+
+Remembers = bool | list[Any] | None
+"""How a call is to go by what its worker remembers: True, it reads it and keeps what it is told; None, the same, but its snapshot may
+be old, so what it is told takes the place of nothing; three things, it was mistaken: whether it asks for everything now, and keeps it, the
+number of the run in which it was, and in what; False."""
+
+
+class Served(Opened):
+    """One call, as its worker may speak of it."""
+
+    def __init__(self, label: str, process: Process, cpu_max: float | None, remembers: Remembers) -> None:
+        super().__init__(label, cpu_max, process.loop.create_future())
+        self._process = process
+        self.remembers = remembers
+        self._shown = self._shown_bytes = 0
+        self.refused: Exception | None = None
+        self._bound: CallHost | None = None
+        self._turn: asyncio.Future[None] | None = None
+        self._said: list[list[Any]] = []
+        self._taking_over: asyncio.Future[None] | None = None
+        self._begun: set[int] = set()  # operations whose steps are done
+        self._dropped: set[int] = set()
+        self._cursors: list[Cursor] = []
+        self._marks = 0
+        self._fetched: dict[int, HostFetched] = {}
+        self._responses = 0
+
+    def bind(self, call: CallHost) -> None:
+        """Its turn has come: what it asks for is answered from now on, and what it has said is noted."""
+        self._bound = call
+        if self._turn is not None:
+            self._turn.set_result(None)
+        said, self._said = self._said, []
+        for frame in said:
+            self.note(frame)
+
+    @property
+    def call(self) -> CallHost:
+        assert self._bound is not None, "its turn has come"
+        return self._bound
+
+    @property
+    def _host(self) -> Host:
+        return cast("Host", self._bound)
+
+    @property
+    def has_spun(self) -> bool:
+        """Whether it has used up its CPU time, as far as the clocks of both sides agree."""
+        return self.cpu_max is not None and self.cpu > self.cpu_max / 2
+
+    def gives_way(self, now: float) -> bool:
+        """What an action of a component asks for does, whoever has called it: each is a transaction of its own."""
+        call = self._bound
+        return isinstance(call, ActionHost) and call.execution.services.own_calls.is_busy(now)
+
+    def note(self, frame: list[Any]) -> None:
+        """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""
+        call = self._bound
+        if call is None:
+            if len(self._said) < _SAID_MAX:
+                self._said.append(frame)
+            return
+        match frame:
+            case ["log", str(level), str(text)]:
+                call.log(level if level in _LEVELS else "INFO", cleaned(text, _LOG_CHARS_MAX))
+            case ["use", int(cursor), int(count)] if 0 <= cursor < len(self._cursors) and count >= 0:
+                try:
+                    self._cursors[cursor].consume(count)
+                except Exception as error:
+                    self.refused = self.refused or error
+            case ["page", int(ordinal), str(mark)] if len(mark) <= _MARK_MAX and isinstance(call, TransactionHost):
+                self._marks += len(mark) + 100
+                if self._marks > _MARKS_MAX:
+                    raise FrameError("more ends of pages than a call has")
+                call.set_page_end(ordinal, mark)
+            case ["looked"]:
+                call.execution.facts[USES_TIME] = True
+            case _:
+                raise FrameError(f"a note {frame[0]!r} that is none")
+
+    def take_over(self, steps: list[Any]) -> Awaitable[None] | None:
+        """Do what the function did by itself; gives what is to be waited for, if anything. Raises Stale where it was mistaken."""
+        remembers = self.remembers
+        asks = remembers[0] if isinstance(remembers, list) else remembers is False
+        if asks or not isinstance(self.call, TransactionHost):
+            raise FrameError("steps of a function that was to ask for everything")
+        return replay(self.call, steps)
+
+    def drop(self, operation: int, task: asyncio.Task[None]) -> None:
+        """Nobody waits for it any more: as inline it is cancelled where it waits for something, and no sooner than its steps are done."""
+        if operation in self._begun:
+            task.cancel()
+        else:
+            self._dropped.add(operation)
+
+    async def answer(self, number: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> Any:
+        """One operation."""
+        if self._bound is None:
+            if self._turn is None:
+                self._turn = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._turn)
+        if self._taking_over is not None:
+            await self._taking_over
+        if steps:
+            self._taking_over = asyncio.get_running_loop().create_future()
+            try:
+                taking = self.take_over(steps)
+                if taking is not None:
+                    await taking
+            except Stale as stale:
+                self._process.expire(self, stale)
+                raise CallRefused(self.label, "it runs again.") from None
+            finally:
+                self._taking_over.set_result(None)
+                self._taking_over = None
+        elif self.remembers is not False and isinstance(self._bound, TransactionHost):
+            self._bound.tx.catch_up()  # it has not begun to depend on anything that is older
+        operation = _OPERATIONS.get(method)
+        if operation is None:
+            raise FrameError("an operation that there is not")
+        if self.refused is not None:
+            raise self.refused
+        current.set(running._bound or self.call if isinstance(running, Served) else self.call)
+        if number in self._dropped and (task := asyncio.current_task()) is not None:
+            asyncio.get_running_loop().call_soon(task.cancel)  # as inline: what does not wait is done
+        self._begun.add(number)
+        try:
+            return await operation(self, args)
+        finally:
+            self._begun.discard(number)
+
+    # operations, by name on the channel
+
+    async def _get(self, args: list[Any]) -> Any:
+        [id] = some(args, 1)
+        return await self._host.get(id)
+
+    async def _get_named(self, args: list[Any]) -> Any:
+        """A document that the worker will remember, with the name of its table, which an id does not tell."""
+        [id] = some(args, 1)
+        document = await self._host.get(id)
+        if document is None or not isinstance(self.call, TransactionHost):
+            return None
+        table = self.call.table_of(id)
+        return None if table is None else [table.name, document]
+
+    async def _show(self, args: list[Any]) -> Any:
+        """A document as it is by now, for a function to go on with as if the worker had remembered it: what it depends on is read later."""
+        [id] = some(args, 1)
+        call = self.call
+        if not isinstance(call, TransactionHost) or not call.tx.writable:
+            raise FrameError("a look at what is newest, outside a mutation")
+        call.refuse_misuse()
+        table = call.table_of(id)
+        packed = None if table is None else await call.tx.newest_packed(table, id)
+        if table is None or packed is None:
+            return None
+        most = call.tx.budget.maximum
+        self._shown += 1
+        self._shown_bytes += len(packed)
+        if self._shown > most.documents_read:
+            raise LimitExceeded("documents_read", self._shown, most.documents_read)
+        if self._shown_bytes > most.bytes_read:
+            raise LimitExceeded("bytes_read", self._shown_bytes, most.bytes_read)
+        return [table.name, unpack(packed)]
+
+    async def _normalize_id(self, args: list[Any]) -> Any:
+        table, text = some(args, 2)
+        return await self._host.normalize_id(a_name(table), text)
+
+    async def _insert(self, args: list[Any]) -> Any:
+        table, document = some(args, 2)
+        return await self._host.insert(a_name(table), document)
+
+    async def _patch(self, args: list[Any]) -> Any:
+        id, fields = some(args, 2)
+        await self._host.patch(id, fields)
+
+    async def _replace(self, args: list[Any]) -> Any:
+        id, document = some(args, 2)
+        await self._host.replace(id, document)
+
+    async def _delete(self, args: list[Any]) -> Any:
+        [id] = some(args, 1)
+        await self._host.delete(id)
+
+    async def _scan(self, args: list[Any]) -> Any:
+        scan, count = some(args, 2)
+        return await self._host.scan(a_scan(scan), how_many(count))
+
+    async def _count(self, args: list[Any]) -> Any:
+        [scan] = some(args, 1)
+        return await self._host.count(a_scan(scan))
+
+    async def _open(self, args: list[Any]) -> Any:
+        scan, after, until = some(args, 3)
+        if len(self._cursors) >= _CURSORS_MAX:
+            raise FrameError(f"more than {_CURSORS_MAX:,} open scans")
+        cursor = await self._host.open(a_scan(scan), after, until)
+        self._cursors.append(cursor)
+        return [len(self._cursors) - 1, cursor.exhausted, cursor.open_ended]
+
+    async def _fetch_rows(self, args: list[Any]) -> Any:
+        number, count = some(args, 2)
+        cursor = self._cursor(number)
+        if type(count) is not int or count < 0:
+            raise FrameError("a count that is no number")
+        rows = await cursor.fetch(count)
+        return [rows, cursor.exhausted, cursor.stopped]
+
+    async def _mark(self, args: list[Any]) -> Any:
+        number, back = some(args, 2)
+        cursor = self._cursor(number)
+        if type(back) is not int or back < 0:
+            raise FrameError("a place that is no number")
+        return cursor.mark(back)
+
+    def _cursor(self, number: Any) -> Cursor:
+        if type(number) is not int or not 0 <= number < len(self._cursors):
+            raise FrameError("a scan that is not open")
+        return self._cursors[number]
+
+    async def _metrics(self, args: list[Any]) -> Any:
+        metrics = self._host.metrics()
+        return [dict(metrics.used), dict(metrics.remaining)]
+
+    async def _run(self, args: list[Any]) -> Any:
+        kind, target, given = some(args, 3)
+        if kind not in ("query", "mutation", "action"):
+            raise FrameError("a kind of function that there is not")
+        return await self._host.run(kind, a_target(target), an_object(given))
+
+    async def _schedule(self, args: list[Any]) -> Any:
+        when_ms, after_s, target, given = some(args, 4)
+        if (when_ms is None) == (after_s is None) or not isinstance(when_ms if after_s is None else after_s, int | float):
+            raise FrameError("a job without a time")
+        return await self._host.schedule(when_ms, after_s, a_target(target), an_object(given))
+
+    async def _cancel(self, args: list[Any]) -> Any:
+        [job_id] = some(args, 1)
+        await self._host.cancel(job_id)
+
+    async def _job(self, args: list[Any]) -> Any:
+        [job_id] = some(args, 1)
+        job = await self._host.job(job_id)
+        return None if job is None else job_as_told(job)
+
+    async def _jobs(self, args: list[Any]) -> Any:
+        [state] = some(args, 1)
+        return [job_as_told(job) for job in await self._host.jobs(state)]
+
+    async def _identity(self, args: list[Any]) -> Any:
+        identity = await self._host.identity()
+        return None if identity is None else dict(identity)
+
+    async def _function_handle(self, args: list[Any]) -> Any:
+        [target] = some(args, 1)
+        return await self._host.function_handle(a_target(target))
+
+    async def _revoke_handle(self, args: list[Any]) -> Any:
+        [handle] = some(args, 1)
+        await self._host.revoke_handle(a_name(handle))
+
+    async def _fetch(self, args: list[Any]) -> Any:
+        """The head of a response, and of one that is wanted whole the first part of its body: mostly there is no more."""
+        url, method, headers, body, timeout, whole = some(args, 6)
+        host = self.call
+        if not isinstance(host, ActionHost):
+            raise FrameError("a fetch in a transaction")
+        fetched = await host.fetch(url, method=method, headers=headers, body=body, timeout=timeout, whole=bool(whole))
+        first = await fetched.some() if whole else b""
+        self._responses += 1
+        if not fetched.is_closed:
+            self._fetched[self._responses] = fetched
+        return [self._responses, fetched.status, dict(fetched.headers), first, fetched.is_closed]
+
+    async def _fetch_piece(self, args: list[Any]) -> Any:
+        [number] = some(args, 1)
+        fetched = self._response(number)
+        if fetched is None:
+            return [b"", True]
+        piece = await fetched.piece()
+        if fetched.is_closed:
+            self._fetched.pop(number, None)
+        return [piece, fetched.is_closed]
+
+    async def _fetch_close(self, args: list[Any]) -> Any:
+        [number] = some(args, 1)
+        fetched = self._response(number)
+        if fetched is not None:
+            del self._fetched[number]
+            await fetched.close()
+
+    def _response(self, number: Any) -> HostFetched | None:
+        """An open response of this call; None for one that is over."""
+        if type(number) is not int or not 0 < number <= self._responses:
+            raise FrameError("a response that there is not")
+        return self._fetched.get(number)
+
+
+_OPERATIONS: dict[str, Callable[[Served, list[Any]], Awaitable[Any]]] = {
+    "get": Served._get,
+    "get_named": Served._get_named,
+    "show": Served._show,
+    "normalize_id": Served._normalize_id,
+    "insert": Served._insert,
+    "patch": Served._patch,
+    "replace": Served._replace,
+    "delete": Served._delete,
+    "scan": Served._scan,
+    "count": Served._count,
+    "open": Served._open,
+    "fetch_rows": Served._fetch_rows,
+    "mark": Served._mark,
+    "metrics": Served._metrics,
+    "run": Served._run,
+    "schedule": Served._schedule,
+    "cancel": Served._cancel,
+    "job": Served._job,
+    "jobs": Served._jobs,
+    "identity": Served._identity,
+    "function_handle": Served._function_handle,
+    "revoke_handle": Served._revoke_handle,
+    "fetch": Served._fetch,
+    "fetch_piece": Served._fetch_piece,
+    "fetch_close": Served._fetch_close,
+}

@@ -1,0 +1,65 @@
+"""One open call on a worker, as the host keeps it: who waits for its end, what it may cost, what of it is still to be done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+_AT_ONCE = 64
+"""Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
+_FAILURES_MAX = 1_024
+"""Errors of operations that are kept for one call, the newest: a worker keeps half of them, and tells anew what it has forgotten."""
+
+
+class Opened:
+    """A call by its `number` on the channel. Who runs it says how its operations are answered (`answer`) and its notes are taken.
+
+    `end` is its result as the worker sends it, or its error. `steps` are what the function did by itself since it last asked for
+    something, and what is to be done before its end counts. `cpu` are the CPU seconds that it has used so far.
+    """
+
+    def __init__(self, label: str, cpu_max: float | None, end: asyncio.Future[Any]) -> None:
+        self.label, self.cpu_max, self.end = label, cpu_max, end
+        self.cpu = self.share_at = 0.0
+        self.number = self.notes = self.operations = 0
+        self.has_answered = False
+        self.steps: list[Any] = []
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self._failures: dict[int, BaseException] | None = None
+        self._at_once: asyncio.Semaphore | None = None
+
+    @property
+    def at_once(self) -> asyncio.Semaphore:
+        """Made when something is asked for: most calls ask for nothing."""
+        if self._at_once is None:
+            self._at_once = asyncio.Semaphore(_AT_ONCE)
+        return self._at_once
+
+    def keep_failure(self, operation: int, error: BaseException) -> None:
+        """An operation has failed: the function may fail with the same error."""
+        if self._failures is None:
+            self._failures = {}
+        elif len(self._failures) >= _FAILURES_MAX:
+            del self._failures[next(iter(self._failures))]
+        self._failures[operation] = error
+
+    def failure(self, operation: int) -> BaseException | None:
+        """The error of an operation, if it is known."""
+        return None if self._failures is None else self._failures.get(operation)
+
+    def gives_way(self, now: float) -> bool:
+        """Whether what it asks for has to wait while the app does something of its own. `now` is of the loop's clock, in seconds."""
+        raise NotImplementedError
+
+    def answer(self, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:
+        """The coroutine that does these steps and one operation. Raises FrameError for what no honest worker asks for."""
+        raise NotImplementedError
+
+    def drop(self, operation: int, task: asyncio.Task[None]) -> None:
+        """Cancel the operation that `task` does, where it waits for something. Its steps are done."""
+        raise NotImplementedError
+
+    def note(self, frame: list[Any]) -> None:
+        """Something that needs no answer: a log line, rows that were looked at, the end of a page."""
+        raise NotImplementedError

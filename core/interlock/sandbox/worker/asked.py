@@ -1,0 +1,23 @@
+"""The result of an operation that the host was asked for. Not compiled: it is a future of C's, with two fields more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interlock.sandbox.worker.host import WorkerHost
+
+
+class Asked(asyncio.Future[Any]):
+    """Who gives it up is heard: the host lets go of what waits."""
+
+    __slots__ = ("host", "operation")
+    host: WorkerHost
+    operation: int
+
+    def cancel(self, msg: Any = None) -> bool:
+        is_canceled = super().cancel(msg)
+        if is_canceled:
+            self.host.drop(self.operation)
+        return is_canceled
