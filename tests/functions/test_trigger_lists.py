@@ -93,9 +93,10 @@ async def test_what_a_function_reads_calls_and_returns_finds_the_triggers_done()
             seen.append([(row["n"], row["lists"]) async for row in ctx.db.query("counts")])
             row = await ctx.db.query("counts").first()
             assert row is not None
+            for read in (lambda: ctx.db.get(row["_id"]), lambda: ctx.db.query("counts").first()):
+                await two()
+                seen.append(((await read()) or {})["n"])
             for look in (
-                lambda: ctx.db.get(row["_id"]),
-                lambda: ctx.db.query("counts").first(),
                 lambda: ctx.db.query("counts").count(),
                 lambda: ctx.run_query("counted"),
                 lambda: ctx.scheduler.list(),
@@ -109,8 +110,11 @@ async def test_what_a_function_reads_calls_and_returns_finds_the_triggers_done()
         return made
 
     async with running(made) as rooms:
-        assert await rooms.mutation("write") == [[[2, 1]], [4, 2], [6, 3], [8, 4], [10, 5], [12, 6]]
+        assert await rooms.mutation("write") == [[[2, 1]], 4, 6, [8, 4], [10, 5], [12, 6]]
         assert await rooms.query("counted") == [14, 7]
+        # A worker remembers by now what it is going to read.
+        assert await rooms.mutation("write") == [[[16, 8]], 18, 20, [22, 11], [24, 12], [26, 13]]
+        assert await rooms.query("counted") == [28, 14]
 
 
 async def test_when_it_is_told_all_of_the_writes_are_there_and_each_change_says_what_it_did() -> None:
