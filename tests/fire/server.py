@@ -85,6 +85,11 @@ class Server:
         async with asyncio.timeout(PATIENCE_S):
             return await self._answers.get()
 
+    async def alive(self) -> tuple[int, int]:
+        """In a handled server: functions, classes and modules; and objects that belong to connections."""
+        code, connections = (await self.told("alive")).split()
+        return int(code), int(connections)
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             self._process.kill()

@@ -34,7 +34,7 @@ _CALLS_A_CONNECTION = 25
 class Sample:
     """What the server held at one moment, after its house was kept. `window_s` is how far the log reaches back.
 
-    `code` are functions, classes and modules, `sessions` those of the sync protocol: what reloads and connections would leave behind
+    `code` are functions, classes and modules, `connections` objects that belong to one: what reloads and connections leave behind
     shows there long before it does in the memory.
     """
 
@@ -42,10 +42,10 @@ class Sample:
     database: int
     window_s: float
     code: int
-    sessions: int
+    connections: int
 
     def __str__(self) -> str:
-        held = f"{self.code} functions, classes and modules, {self.sessions} sessions"
+        held = f"{self.code} functions, classes and modules, {self.connections} objects of connections"
         return f"{self.footprint}, {held}, {self.database / 2**20:.1f} MiB on disk, {self.window_s:.1f} s of history"
 
 
@@ -103,8 +103,8 @@ async def _change(server: Server, app: Path, data: Path, chance: random.Random, 
         told.reloads += 1
         if told.reloads % _RELOADS_A_SAMPLE == 0:
             assert await server.told("house") == "done"
-            code, sessions = map(int, (await server.told("alive")).split())
-            told.samples.append(await asyncio.to_thread(_sample, server, data, code, sessions))
+            alive = await server.alive()
+            told.samples.append(await asyncio.to_thread(_sample, server, data, *alive))
         await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
 
 
@@ -127,12 +127,12 @@ def _write(app: Path, mounts: list[str], version: int, has_more: bool) -> None:
     )
 
 
-def _sample(server: Server, data: Path, code: int, sessions: int) -> Sample:
+def _sample(server: Server, data: Path, code: int, connections: int) -> Sample:
     size = sum(file.stat().st_size for file in data.glob("interlock.sqlite3*"))
     connection = sqlite3.connect(f"file:{data / 'interlock.sqlite3'}?mode=ro", uri=True)
     (oldest,) = connection.execute("SELECT min(first) FROM log").fetchone()
     connection.close()
-    return Sample(server.footprint, size, time.time() - oldest / 1e9, code, sessions)
+    return Sample(server.footprint, size, time.time() - oldest / 1e9, code, connections)
 
 
 class _Load:

@@ -58,7 +58,10 @@ async def work(engine: Engine, chance: random.Random, answered: Callable[[int], 
     async def client() -> None:
         for _ in range(commits):
             seed = chance.getrandbits(32)
-            answered((await engine.mutate(lambda tx, seed=seed: change(tx, seed), label="change")).ts)  # type: ignore[misc]
+            ts = (await engine.mutate(lambda tx, seed=seed: change(tx, seed), label="change")).ts  # type: ignore[misc]
+            if not ts:
+                raise Lost("a commit was answered before storage had given it its timestamp")
+            answered(ts)
             if chance.random() < 0.3:
                 answered((await engine.query(look)).ts)
             if chance.random() < 0.3:

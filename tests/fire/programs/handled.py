@@ -5,7 +5,7 @@
     clock SECONDS       the time of day is so far from the true one
     readonly, writable  the database, to SQLite
     limit BYTES         no file may become longer: to the system, so a write fails in the middle
-    alive               how many functions, classes and modules there are, and how many sessions: this is the answer
+    alive               how many functions, classes and modules there are, and objects of connections: this is the answer
 
 Arguments: the app, and --data DIRECTORY.
 """
@@ -27,7 +27,9 @@ from interlock.cli.serving import serve_backend
 from interlock.clock import SystemClock
 from interlock.functions.requests import forget_requests
 from interlock.scheduler import scheduler
+from interlock.server.http_front import HttpFront
 from interlock.server.serve import run
+from interlock.server.socket_front import SocketFront
 from interlock.server.sync_session import SyncSession
 from interlock.storage.sqlite import SqliteStorage
 
@@ -47,7 +49,7 @@ def alive() -> str:
     gc.collect()
     kinds = Counter(map(type, gc.get_objects()))
     code = kinds[FunctionType] + kinds[ModuleType] + sum(count for kind, count in kinds.items() if issubclass(kind, type))
-    return f"{code} {kinds[SyncSession]}"
+    return f"{code} {kinds[HttpFront] + kinds[SocketFront] + kinds[SyncSession]}"
 
 
 async def obey(backend: Backend, clock: ShiftedClock, command: str, *given: str) -> str:
