@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,9 +14,9 @@ from tests.engine.faults import GatedStorage
 
 from interlock import Backend, Component, MutationCtx, QueryCtx, Schema, Table
 from interlock.server import serve
-from interlock.server.spare_task import SpareTask
 
 SEEN: ContextVar[str] = ContextVar("seen", default="nothing")
+KEPT: list[asyncio.Task[Any]] = []
 
 
 def app() -> Component:
@@ -54,6 +54,16 @@ def app() -> Component:
             SEEN.reset(token)
             SEEN.set("another")
         return before
+
+    @component.mutation
+    async def task(ctx: MutationCtx, wait: bool) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        KEPT.append(task)  # so that no two of them have one id
+        await ctx.db.insert("rows", {"n": 1})
+        if wait:
+            await asyncio.sleep(0)
+        return id(task)
 
     return component
 
@@ -112,37 +122,31 @@ async def served() -> AsyncIterator[Served]:
         await running
 
 
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """What became of each request that could be begun without a task: whether it needed none."""
-    outcomes: list[bool] = []
-    run = SpareTask.run
-
-    def watched(self: SpareTask, begin: Callable[[], Any]) -> Any:
-        task = run(self, begin)
-        outcomes.append(task is None)
-        return task
-
-    monkeypatch.setattr(SpareTask, "run", watched)
-    return outcomes
+async def test_a_mutation_that_waits_for_nothing_has_no_task_of_its_own() -> None:
+    async with served() as here:
+        client, other = await here.client(), await here.client()
+        of_its_own = await client.call("task", wait=False)
+        spare = [await each.call("task", wait=False) for each in (client, client, other, client, other, other)]
+        assert spare[2] != spare[1] and len({spare[0], spare[1], *spare[3:]}) == 1 and of_its_own not in spare[3:]
+        # One that waits keeps the task, and the next one gets another.
+        waiting = [await client.call("task", wait=True) for _ in range(4)]
+        assert waiting[1] == spare[0] and len(set(waiting)) == 4
 
 
-async def test_a_mutation_and_a_cached_query_need_no_task(at_once: list[bool]) -> None:
+async def test_a_cached_query_is_true_after_each_mutation() -> None:
     async with served() as here:
         client = await here.client()
-        assert [await client.call("put", n=n) for n in range(1, 4)] == [1, 2, 3]
-        assert at_once == [True] * 3
-        assert [await client.call("count", "query") for _ in range(4)] == [4] * 4
-        assert at_once[3:] == [True] * 3, "the first one came with a head that was not known yet"
+        for n in range(1, 5):
+            assert [await client.call("count", "query") for _ in range(3)] == [n] * 3
+            await client.call("put", n=n)
 
 
-async def test_what_needs_a_task_finds_one(at_once: list[bool]) -> None:
+async def test_what_needs_a_task_finds_one() -> None:
     async with served() as here:
         client = await here.client()
         assert [await client.call("timed", wait=False) for _ in range(3)] == ["in time"] * 3
         assert [await client.call("timed", wait=True) for _ in range(3)] == ["failed"] * 3
         assert await client.call("count", "query") == 4
-        assert False in at_once
 
 
 async def test_context_variables_of_a_call_are_its_own() -> None:

@@ -8,7 +8,7 @@ looked at count as read.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 from interlock.errors import LimitExceeded, QueryError
 from interlock.limits import LIMITS
@@ -67,7 +67,7 @@ class Query:
         if not 1 <= len(args) <= 2:
             raise TypeError(f"index() takes the name of an index and perhaps a dict of fields, not {len(args)} arguments")
         name = args[0]
-        fields: Mapping[str, Any] | None = args[1] if len(args) == 2 else None
+        fields: Any = args[1] if len(args) == 2 else None
         if self._index != "by_creation_time" or self._equal or self._bounds:
             raise QueryError(self._table, f"it reads by {self._index} already; a query has one index")
         if not isinstance(name, str):
@@ -88,7 +88,13 @@ class Query:
                 bounds = _bounds(self._table, field, value)
         return Query(self._db, self._table, name, tuple(equal), bounds, self._descending, self._filters)
 
-    def order(self, direction: Literal["asc", "desc"], /) -> Query:
+    @overload
+    def order(self, direction: Literal["asc"], /) -> Query: ...
+
+    @overload
+    def order(self, direction: Literal["desc"], /) -> Query: ...
+
+    def order(self, direction: Any, /) -> Query:
         """The order of the rows, by the index that is read; "asc" unless said."""
         if self._descending is not None:
             raise QueryError(self._table, "it has an order already; order is said once")
@@ -110,7 +116,7 @@ class Query:
         """The only row, or None. Two rows raise QueryError."""
         return self._unique(self._scan())
 
-    def take(self, count: int, /) -> Awaitable[list[Document]]:
+    def take(self, count: SupportsIndex, /) -> Awaitable[list[Document]]:
         """The first `count` rows."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise QueryError(self._table, f"take needs a whole number, 0 or more, not {count!r}")

@@ -364,13 +364,13 @@ def _read_call(document: Mapping[str, Any], credentials: Credentials) -> tuple[s
         raise _Refusal(400, "BadJsonBody", "args is missing. Send the named arguments as an object.")
     try:
         component_path = read_component(document["componentPath"]) if "componentPath" in document else ""
-    except BadFunctionPath as error:
-        raise _Refusal(400, "InvalidComponentPath", str(error)) from None
+    except BadFunctionPath as bad:  # another name than below: compiled, a name has one type
+        raise _Refusal(400, "InvalidComponentPath", str(bad)) from None
     if component_path and not credentials.may_address_components:
         raise _Refusal(403, "BadDeployKey", "Only an admin calls into a component directly.")
     try:
         return read_function(path, component_path), read_arguments(document["args"]), component_path
-    except BadFunctionPath as bad:  # another name: compiled, a name has one type
+    except BadFunctionPath as bad:
         raise _Refusal(400, "BadConvexFunctionIdentifier", str(bad)) from None
     except ValueRefused as error:
         raise _Refusal(400, "BadQueryArgs", f"The arguments are no values: {error}.") from None
