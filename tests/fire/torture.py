@@ -151,13 +151,16 @@ async def torture(data: Path, *, seed: int, kills: int, clients: int = 6) -> Tor
         while told.kills < kills:
             server = Server(BANK, data)
             await server.start()
-            if chance.random() < 0.2:
-                await asyncio.sleep(chance.uniform(0.05, 1.0))
-                told.kills_at_start += 1
-            else:
-                await server.serving()
-                await _load(server, senders, chance.choice((0.0, 0.02, 0.1, 0.2, 0.4)), chance.random() < 0.3, told)
-            await server.end(signal.SIGKILL)
+            try:
+                if chance.random() < 0.2:
+                    await asyncio.sleep(chance.uniform(0.05, 1.0))
+                    told.kills_at_start += 1
+                else:
+                    await server.serving()
+                    await _load(server, senders, chance.choice((0.0, 0.02, 0.1, 0.2, 0.4)), chance.random() < 0.3, told)
+            finally:
+                server.kill()
+            await server.ended()
             told.kills += 1
         await _finish(data, senders, told)
     except Exception as error:

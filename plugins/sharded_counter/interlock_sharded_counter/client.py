@@ -85,11 +85,12 @@ class ShardedCounter:
         """One counter, whose methods take no name."""
         return NamedCounter(self, name)
 
-    def on_change(self, name: str) -> Callable[[MutationCtx, list[Change]], Awaitable[None]]:
+    def on_change(self, name: str) -> Callable[[MutationCtx, Change | list[Change]], Awaitable[None]]:
         """A trigger that counts the documents of a table: `trigger("guesses")(counter.on_change("guesses"))`."""
 
-        async def count_changes(ctx: MutationCtx, changes: list[Change]) -> None:
-            more = sum([1 if change.kind == "insert" else -1 for change in changes if change.kind != "update"])
+        async def count_changes(ctx: MutationCtx, changes: Change | list[Change]) -> None:
+            every = [changes] if isinstance(changes, Change) else changes
+            more = sum([1 if change.kind == "insert" else -1 for change in every if change.kind != "update"])
             if more:
                 await self.add(ctx, name, more)
 
@@ -148,7 +149,7 @@ class NamedCounter:
         """Remove the counter; its value is 0 again."""
         await self._counter.reset(ctx, self.name)
 
-    def on_change(self) -> Callable[[MutationCtx, list[Change]], Awaitable[None]]:
+    def on_change(self) -> Callable[[MutationCtx, Change | list[Change]], Awaitable[None]]:
         """A trigger that counts the documents of a table."""
         return self._counter.on_change(self.name)
 

@@ -424,8 +424,8 @@ async def test_a_trigger_counts_the_documents_of_a_table() -> None:
         note = {"text": "x"}
         await count(ctx, [Change("insert", "1", None, note)])
         await named(ctx, [Change("insert", "2", None, note)])
-        await count(ctx, [Change("update", "1", note, note)])
-        await named(ctx, [Change("delete", "1", note, None)])
+        await count(ctx, Change("update", "1", note, note))
+        await named(ctx, Change("delete", "1", note, None))
         return await counter.count(ctx, "notes")
 
     async with TestBackend(app()) as t:
