@@ -12,8 +12,6 @@ from interlock.scheduler.rows import Row
 _AT_A_TIME, _AT_A_TIME_BUSY = 16, 2
 """Jobs of one mount that keep this process busy at the same time: with fewer, what a worker says no longer comes in bundles."""
 _REST, _REST_SECONDS_MAX = 9, 0.1
-_CALLS_BETWEEN, _CALLS_SECONDS_MAX = 200, 0.25
-"""How many calls the app has for itself between two jobs of a mount that floods, so that one in a hundred never meets one; or how long."""
 
 
 class Lane:
@@ -49,15 +47,10 @@ class Lane:
 
 @dataclass(slots=True)
 class _Share:
-    """What the jobs of one mount have: how many keep this process busy now, and until when no other one is begun.
-
-    Once it has rested, that is when the app has had so many calls, or so much time has passed.
-    """
+    """What the jobs of one mount have: how many keep this process busy now, and until when no other one is begun."""
 
     beginning: int = 0
     rests_until: float = 0.0
-    calls_until: int = 0
-    until: float = 0.0
 
 
 class Rounds:
@@ -68,8 +61,7 @@ class Rounds:
 
     Of the jobs of one mount, and of all instances in it, only a few are begun at a time: what the app is called for waits
     behind those, and not behind every slot. While the app `is_busy` with calls of its own they are fewer; and of a mount that
-    floods then one, after which the mount rests nine times as long as it took, and until the app has had 200 calls more, for a
-    quarter of a second at most. The app's own jobs have no such bounds.
+    floods then one, after which the mount rests nine times as long as it took. The app's own jobs have no such bounds.
     """
 
     def __init__(self, slots: int) -> None:
@@ -83,11 +75,8 @@ class Rounds:
         known = [lane for lane in self._order if lanes.get(lane.path) is lane]
         self._order = deque([*known, *(lane for lane in lanes.values() if lane not in known)])
 
-    def take(self, is_busy: bool = False, now: float = 0.0, calls: int = 0) -> tuple[Lane, Row] | None:
-        """The next job, and a slot for it; None if there is none, or no room.
-
-        `now` is in seconds, of any clock; `calls` is how many the app has had for itself.
-        """
+    def take(self, is_busy: bool = False, now: float = 0.0) -> tuple[Lane, Row] | None:
+        """The next job, and a slot for it; None if there is none, or no room. `now` is in seconds, of any clock."""
         free = self.slots - self.running
         if free <= 0:
             return None
@@ -95,32 +84,29 @@ class Rounds:
         for _ in range(len(self._order)):
             lane = self._order[0]
             self._order.rotate(-1)
-            if lane.ready and (not lane.running or free > min(waiting, self.slots // 2)) and self._may_begin(lane, is_busy, now, calls):
+            if lane.ready and (not lane.running or free > min(waiting, self.slots // 2)) and self._may_begin(lane, is_busy, now):
                 lane.running += 1
                 self.running += 1
                 self._shares[lane.mount].beginning += 1
                 return lane, lane.ready.popleft()
         return None
 
-    def _may_begin(self, lane: Lane, is_busy: bool, now: float, calls: int) -> bool:
+    def _may_begin(self, lane: Lane, is_busy: bool, now: float) -> bool:
         if not lane.mount:
             return True
         share = self._shares[lane.mount]
         if not is_busy:
             return share.beginning < _AT_A_TIME
         if lane.floods:
-            has_rested = now >= share.rests_until and (calls >= share.calls_until or now >= share.until)
-            return not share.beginning and has_rested
+            return not share.beginning and now >= share.rests_until
         return share.beginning < _AT_A_TIME_BUSY
 
     def has_begun(self, lane: Lane) -> None:
         """What is left of a job is to wait."""
         self._shares[lane.mount].beginning -= 1
 
-    def give_back(self, lane: Lane, now: float = 0.0, took: float = 0.0, calls: int = 0) -> None:
+    def give_back(self, lane: Lane, now: float = 0.0, took: float = 0.0) -> None:
         """A job ended, after so many seconds."""
         lane.running -= 1
         self.running -= 1
-        share = self._shares[lane.mount]
-        share.rests_until = now + min(took * _REST, _REST_SECONDS_MAX)
-        share.calls_until, share.until = calls + _CALLS_BETWEEN, now + _CALLS_SECONDS_MAX
+        self._shares[lane.mount].rests_until = now + min(took * _REST, _REST_SECONDS_MAX)

@@ -23,7 +23,6 @@ from interlock.engine import Engine, Transaction
 from interlock.engine.write_log import LogEntry
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.functions.dispatcher import Dispatcher
-from interlock.functions.own_calls import OwnCalls
 from interlock.hooks import Hooks, Outcome
 from interlock.limits import LIMITS
 from interlock.mounting import Tree
@@ -269,9 +268,8 @@ class Scheduler:
             self._paused_until_ms = -math.inf  # the clock was set back, and the pause is not to take so long
         if self._paused_until_ms <= now:
             loop_s = asyncio.get_running_loop().time()
-            own_calls = self._dispatcher.own_calls if self._dispatcher is not None else OwnCalls()
-            is_busy = own_calls.is_busy(loop_s)
-            while (turn := self._rounds.take(is_busy, loop_s, own_calls.ended)) is not None:
+            is_busy = self._dispatcher is not None and self._dispatcher.own_calls.is_busy(loop_s)
+            while (turn := self._rounds.take(is_busy, loop_s)) is not None:
                 self._spawn(self._run(*turn))
             if is_busy and self._rest is None and any(lane.floods and lane.ready for lane in self._lanes.values()):
                 self._rest = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._rested)
@@ -403,7 +401,7 @@ class Scheduler:
             begun()
             self._running.discard(id)
             now = loop.time()
-            self._rounds.give_back(lane, now, now - started, self._dispatcher.own_calls.ended)
+            self._rounds.give_back(lane, now, now - started)
 
     def _pause(self, reason: Exception) -> None:
         """Begin nothing for a while, each time twice as long."""
