@@ -4,7 +4,7 @@
 # Needs Debian (or the like) with Python 3.11 or newer, make, node and npm.
 
 # What is compiled is tested a second time as it is.
-TESTS_OF_COMPILED := tests/values tests/engine tests/storage tests/functions tests/server
+TESTS_OF_COMPILED := tests/values tests/sdk tests/engine tests/storage tests/functions tests/server
 
 PYTHON  ?= python3
 VENV    ?= .venv
