@@ -106,13 +106,13 @@ def at(path: str) -> Callable[[dict[str, Any], Any], None]:
     return change
 
 
-ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}}
+ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}, "staged": []}
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("format", 3),
+        ("format", 4),
         ("format", True),
         ("name", "a b"),
         ("name", 7),
@@ -128,6 +128,9 @@ ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}}
         ("tables/mails/validator", {"type": "nonsense"}),
         ("tables/mails/validator", {"type": "object", "value": {"_id": {"fieldType": {"type": "any"}, "optional": False}}}),
         ("tables/mails/indexes", {"by_id": ["to"]}),
+        ("tables/mails/staged", ["by_time"]),
+        ("tables/mails/staged", ["by_state", "by_state"]),
+        ("tables/mails/staged", [1]),
         ("tables/mails/indexes/by_state", []),
         ("tables/mails/indexes/by_state", ["gone"]),
         ("tables/mails/indexes/by_state", ["to", "to"]),

@@ -18,13 +18,17 @@ BY_CREATION_TIME = "by_creation_time"
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table as a deploy wants it. `validator` None takes any document; `strict` False keeps the indexes and checks nothing."""
+    """A table as a deploy wants it. `validator` None takes any document; `strict` False keeps the indexes and checks nothing.
+
+    `staged` are those of its indexes that are filled in the background, and not read yet.
+    """
 
     component: str
     name: str
     validator: Json | None = None
     strict: bool = True
     indexes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    staged: tuple[str, ...] = ()
 
 
 def id_key(id: str) -> bytes:
@@ -77,6 +81,7 @@ class Table:
         "number",
         "recent",
         "size",
+        "staged",
         "unsealed",
         "validator",
     )
@@ -88,6 +93,7 @@ class Table:
         self.check = check
         self.declares_fields = False  # what `check` lets through has no top-level fields but declared ones
         self.indexes: dict[str, Index] = {}
+        self.staged: dict[str, Index] = {}  # kept by writes as the others are, and not to be read
         self.maintained: tuple[Index, ...] = ()
         self.memory: MemoryTable | None = None
         self.last_place = 0
@@ -95,17 +101,30 @@ class Table:
         self.recent: deque[tuple[int, Sequence[Write]]] = deque()  # what changed here since the oldest snapshot, oldest first
         self.unsealed: dict[int, Any] = {}  # place → log entry whose commit timestamp is not known yet
 
-    def add_index(self, record: IndexRecord) -> Index:
-        index = self.indexes[record.name] = Index(record.number, self, record.name, record.fields)
+    def every_index(self) -> list[Index]:
+        """Those that can be read, and those that are staged. No two have the same name."""
+        return [*self.indexes.values(), *self.staged.values()]
+
+    def add_index(self, record: IndexRecord, is_staged: bool = False) -> Index:
+        index = Index(record.number, self, record.name, record.fields)
+        (self.staged if is_staged else self.indexes)[record.name] = index
         self._list_maintained()
         return index
 
     def drop_index(self, name: str) -> None:
-        del self.indexes[name]
+        (self.staged if name in self.staged else self.indexes).pop(name)
+        self._list_maintained()
+
+    def switch_index(self, name: str, is_staged: bool) -> None:
+        """Take an index into use, or out of it, as it is."""
+        if is_staged:
+            self.staged[name] = self.indexes.pop(name)
+        else:
+            self.indexes[name] = self.staged.pop(name)
         self._list_maintained()
 
     def _list_maintained(self) -> None:
-        self.maintained = tuple(index for index in self.indexes.values() if not index.is_by_id)
+        self.maintained = tuple(index for index in self.every_index() if not index.is_by_id)
 
     def __repr__(self) -> str:
         return f"Table({self.number}, {self.component!r}, {self.name!r})"
@@ -128,14 +147,14 @@ class Catalog:
     def add(self, table: Table) -> None:
         self.by_number[table.number] = table
         self.by_name[table.component, table.name] = table
-        for index in table.indexes.values():
+        for index in table.every_index():
             self.by_index[index.number] = index
 
     def remove(self, table: Table) -> None:
         self.by_number.pop(table.number, None)
         if self.by_name.get((table.component, table.name)) is table:
             del self.by_name[table.component, table.name]
-        for index in table.indexes.values():
+        for index in table.every_index():
             self.by_index.pop(index.number, None)
 
     def get(self, component: str, name: str) -> Table | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.engine.catalog import BY_CREATION_TIME, BY_ID, Index, Table, TableSpec
 from interlock.engine.key_map import KeyMap
+from interlock.engine.staging import FACT, to_fact
 from interlock.errors import SchemaError, StorageUnavailable
 from interlock.storage.protocol import CatalogChange, Entry, IndexRecord, Interval, NothingWritten, TableRecord
 from interlock.values import Mismatch, compile_validator, is_subset, pack, unpack
@@ -33,8 +34,8 @@ class Deploy:
     """One change of the catalog."""
 
     def __init__(self, engine: Engine, specs: Sequence[TableSpec], facts: dict[str, str], moves: dict[str, str]) -> None:
-        self._engine, self._specs, self._facts, self._moves = engine, specs, facts, moves
-        self._change = CatalogChange(facts=facts)
+        self._engine, self._specs, self._facts, self._moves = engine, specs, dict(facts), moves
+        self._change = CatalogChange(facts=self._facts)
         self._entries: list[tuple[int, bytes, str]] = []
         self._documents: list[tuple[int, str, bytes]] = []
         self._numbers: dict[tuple[str, str], int] = {}
@@ -43,8 +44,11 @@ class Deploy:
         self._validators: dict[Table, str] = {}
         self._new_indexes: list[tuple[Table, IndexRecord]] = []
         self._old_indexes: list[tuple[Table, Index]] = []
+        self._switched: list[tuple[Index, bool]] = []
+        self._filled = dict(engine.staging.filled)
 
-    async def run(self) -> None:
+    async def run(self) -> list[Index]:
+        """Make the change. If indexes are to be read that are not filled yet, nothing is done, and they are given back."""
         catalog = self._engine.catalog
         for table in list(catalog.by_number.values()):
             moved = self._moved(table.component)
@@ -55,6 +59,8 @@ class Deploy:
             self._numbers[moved, table.name] = table.number
         declared = {(spec.component, spec.name): spec for spec in self._specs}
         existing = {(self._components[table], table.name): table for table in catalog.by_number.values()}
+        if unfilled := self._unfilled(declared, existing):
+            return unfilled
         for key, spec in declared.items():
             if key not in existing:
                 self._make(spec)
@@ -67,15 +73,27 @@ class Deploy:
                 await self._alter(table, TableSpec(key[0], table.name))
         await self._store()
         self._apply()
+        return []
+
+    def _unfilled(self, declared: dict[tuple[str, str], TableSpec], existing: dict[tuple[str, str], Table]) -> list[Index]:
+        """The staged indexes that are to be read from now on, and have still to be filled."""
+        return [
+            index
+            for key, spec in declared.items()
+            if key in existing
+            for name, index in existing[key].staged.items()
+            if spec.indexes.get(name) == index.fields and name not in spec.staged and self._filled[index.number] is not None
+        ]
 
     async def drop(self, numbers: list[int]) -> None:
         """Remove whole tables."""
         catalog = self._engine.catalog
         self._change.dropped_tables = numbers
-        self._change.dropped_indexes = [index.number for number in numbers for index in catalog.by_number[number].indexes.values()]
+        self._change.dropped_indexes = [index.number for number in numbers for index in catalog.by_number[number].every_index()]
         await self._store()
         for number in numbers:
             catalog.remove(catalog.by_number[number])
+        self._note_staged()
         self._finish()
 
     def _moved(self, component: str) -> str:
@@ -90,25 +108,37 @@ class Deploy:
         self._numbers[spec.component, spec.name] = record.number
         table = engine.make_table(record)
         for name, fields in spec.indexes.items():
-            index = table.add_index(IndexRecord(engine.catalog.take_number(), table.number, name, fields))
+            index = table.add_index(IndexRecord(engine.catalog.take_number(), table.number, name, fields), name in spec.staged)
+            if name in spec.staged:
+                self._filled[index.number] = None
             assert table.memory is not None
             table.memory.entries[index.number] = KeyMap()
         self._made.append(table)
         self._change.tables.append(record)
-        self._change.indexes.extend(IndexRecord(index.number, table.number, index.name, index.fields) for index in table.indexes.values())
+        self._change.indexes.extend(IndexRecord(index.number, table.number, index.name, index.fields) for index in table.every_index())
 
     async def _alter(self, table: Table, spec: TableSpec) -> None:
         text = _validator_text(spec)
         made = []
-        for name, index in table.indexes.items():
-            if name not in _OWN_INDEXES and spec.indexes.get(name) != index.fields:
+        for index in table.every_index():
+            if index.name not in _OWN_INDEXES and spec.indexes.get(index.name) != index.fields:
                 self._old_indexes.append((table, index))
         for name, fields in spec.indexes.items():
-            index_now = table.indexes.get(name)
+            is_staged = name in spec.staged
+            index_now = table.staged.get(name) or table.indexes.get(name)
             if index_now is None or index_now.fields != tuple(fields):
                 record = IndexRecord(self._engine.catalog.take_number(), table.number, name, tuple(fields))
-                made.append(record)
                 self._new_indexes.append((table, record))
+                if is_staged:
+                    self._filled[record.number] = "" if table.count else None
+                else:
+                    made.append(record)
+            elif is_staged != (name in table.staged):
+                self._switched.append((index_now, is_staged))
+                if is_staged:
+                    self._filled[index_now.number] = None
+                else:
+                    del self._filled[index_now.number]
         if text != table.validator or self._components[table] != table.component:
             self._validators[table] = text
             self._change.tables.append(TableRecord(table.number, self._components[table], table.name, text, table.count, table.size))
@@ -176,6 +206,9 @@ class Deploy:
         change.indexes.extend(record for _, record in self._new_indexes)
         change.dropped_indexes.extend(index.number for _, index in self._old_indexes)
         change.entries, change.documents = self._entries, self._documents
+        self._filled = {number: filled for number, filled in self._filled.items() if number not in change.dropped_indexes}
+        if self._filled != self._engine.staging.filled:
+            self._facts[FACT] = to_fact(self._filled)
         if not (change.tables or change.indexes or change.dropped_indexes or change.dropped_tables or self._documents or self._facts):
             return
         try:
@@ -206,7 +239,7 @@ class Deploy:
         for number, key, id in self._entries:
             filled.setdefault(number, {})[key] = id
         for table, record in self._new_indexes:
-            catalog.by_index[record.number] = table.add_index(record)
+            catalog.by_index[record.number] = table.add_index(record, record.number in self._filled)
             if table.memory is not None:
                 table.memory.entries[record.number] = KeyMap(filled.get(record.number, {}))
             _index_history(table, catalog.by_index[record.number])
@@ -216,13 +249,19 @@ class Deploy:
                 memory.documents[id] = packed
         for table, text in self._validators.items():
             engine.set_validator(table, text)
-        engine.facts.update(self._facts)
+        for index, is_staged in self._switched:
+            index.table.switch_index(index.name, is_staged)
+        self._note_staged()
         self._finish()
 
+    def _note_staged(self) -> None:
+        self._engine.facts.update(self._facts)
+        self._engine.staging.filled = self._filled
+
     def _finish(self) -> None:
-        if not (
-            self._change.tables or self._change.indexes or self._change.dropped_indexes or self._change.dropped_tables or self._documents
-        ):
+        change = self._change
+        is_changed = change.tables or change.indexes or change.dropped_indexes or change.dropped_tables
+        if not (is_changed or self._documents or self._switched):
             return
         self._engine.epoch += 1
         self._engine.live.forget_all()

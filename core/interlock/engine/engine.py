@@ -19,6 +19,7 @@ from interlock.engine.live import SNAPSHOT_NOT_KEPT, LiveQueries
 from interlock.engine.made import Made
 from interlock.engine.memory_table import MemoryTable
 from interlock.engine.read_set import ReadSet
+from interlock.engine.staging import Staging
 from interlock.engine.transaction import Transaction
 from interlock.engine.turns import Turn
 from interlock.engine.view import SnapshotGone
@@ -142,6 +143,7 @@ class Engine:
         self.log: WriteLog = WriteLog(self.catalog, 0)
         self.committer: Committer = Committer(storage, self.log, self.catalog, self.clock)
         self.live: LiveQueries = LiveQueries(self)
+        self.staging = Staging(self)
         self._unwatched = 0
         self.creation_time = 0.0  # the last `_creationTime` given out, ms
 
@@ -151,6 +153,7 @@ class Engine:
         """Load the catalog and the tables that live in memory."""
         boot = await self.storage.load()
         self.facts = dict(boot.facts)
+        self.staging.load(self.facts)
         self.catalog.next_number = max(boot.next_number, _FIRST_TABLE_NUMBER)
         self.log = WriteLog(self.catalog, boot.newest)
         self.creation_time = boot.newest / 1e6
@@ -166,6 +169,7 @@ class Engine:
             self.creation_time = max(self.creation_time, await self._last_creation_time(table))
             if table.memory is not None:
                 await self._load(table)
+        self.staging.start()
 
     def _watch_memory(self, entries: Sequence[LogEntry]) -> None:
         self._unwatched += len(entries)
@@ -193,7 +197,7 @@ class Engine:
             ]
         for index in listed:
             if index.table == table.number:
-                table.add_index(index)
+                table.add_index(index, index.number in self.staging.filled)
         table.memory = MemoryTable([index.number for index in table.maintained])
         return table
 
@@ -239,6 +243,7 @@ class Engine:
 
     async def close(self) -> None:
         """Wait for what was validated to be on disk, then let the storage go."""
+        await self.staging.close()
         await self.committer.close()
         await self.storage.close()
 
@@ -452,10 +457,13 @@ class Engine:
         """Make the tables what the specs say, whole or not at all.
 
         Checks stored documents that the new validators may not fit, fills new indexes, drops those no longer declared.
+        Staged indexes are filled afterwards, in the background; what is left of that is done first where one is no longer staged.
         Tables of components that no spec names are left as they are. `moves` gives a component path's tables to another.
         Raises SchemaError naming table, document, field and reason; then nothing was changed.
         """
-        await self.committer.hold(lambda: Deploy(self, specs, facts or {}, moves or {}).run())
+        while unfilled := await self.committer.hold(lambda: Deploy(self, specs, facts or {}, moves or {}).run()):
+            await self.staging.finish(unfilled)
+        self.staging.start()
 
     async def set_facts(self, facts: dict[str, str]) -> None:
         """Keep small texts with the data."""

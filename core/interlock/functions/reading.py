@@ -31,6 +31,12 @@ def find_index(tx: Transaction, component_path: str, scan: Scan) -> Index | None
         return None
     index = table.indexes.get(scan.index)
     if index is None:
+        if scan.index in table.staged:
+            raise QueryError(
+                name,
+                f'IndexStaged: the index "{scan.index}" is being filled in the background, and cannot be read yet. '
+                "Declare it without staged=True and deploy again: that waits for what is left to fill.",
+            )
         raise _no_such_index(name, scan.index, list(table.indexes))
     return index
 

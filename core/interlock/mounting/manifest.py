@@ -25,7 +25,7 @@ from interlock.values import to_wire
 
 Json = dict[str, Any]
 
-FORMAT = 2
+FORMAT = 3
 TEXT_MAX = 10_000
 
 

@@ -124,7 +124,7 @@ def _nesting(data: object) -> int:
 
 
 def _table(data: object, path: str) -> TableDeclaration:
-    items = _object(data, path, "validator indexes")
+    items = _object(data, path, "validator indexes staged")
     validator = _validator(items["validator"], f"{path}.validator")
     members = validator["value"] if validator["type"] == "union" else [validator]
     for member in members:
@@ -138,7 +138,12 @@ def _table(data: object, path: str) -> TableDeclaration:
         for dotted in fields:
             if not may_have_path(validator, dotted):
                 raise _Refused(f"{path}.indexes.{name}", f"names the field {_shown(dotted)}, which no document can have")
-    return TableDeclaration(validator, indexes)
+    staged = _list(items["staged"], f"{path}.staged", _table_name, int(LIMITS["indexes_per_table"].value))
+    _unique(staged, f"{path}.staged")
+    for name in staged:
+        if name not in indexes:
+            raise _Refused(f"{path}.staged", f"names {_shown(name)}, which is none of its indexes")
+    return TableDeclaration(validator, indexes, staged)
 
 
 def _index_name(data: object, path: str) -> str:

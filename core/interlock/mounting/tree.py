@@ -65,7 +65,7 @@ class Tree:
     def table_specs(self) -> list[TableSpec]:
         """The declared tables of all instances, as the engine's deploy wants them."""
         return [
-            TableSpec(instance.path, name, table.validator, instance.manifest.strict, dict(table.indexes))
+            TableSpec(instance.path, name, table.validator, instance.manifest.strict, dict(table.indexes), table.staged)
             for instance in self.by_path.values()
             for name, table in instance.tables.items()
         ]

@@ -44,17 +44,19 @@ class FunctionDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class TableDeclaration:
-    """One table: the validator of its documents without their system fields, and the fields of each index."""
+    """One table: the validator of its documents without their system fields, the fields of each index, and which are `staged`."""
 
     validator: Json
     indexes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    staged: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
-        return {"validator": self.validator, "indexes": {name: list(fields) for name, fields in self.indexes.items()}}
+        indexes = {name: list(fields) for name, fields in self.indexes.items()}
+        return {"validator": self.validator, "indexes": indexes, "staged": list(self.staged)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["validator"], {name: tuple(fields) for name, fields in data["indexes"].items()})
+        return cls(data["validator"], {name: tuple(fields) for name, fields in data["indexes"].items()}, tuple(data["staged"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,17 +33,26 @@ class Table:
         except TypeError as error:
             raise SchemaError("", "", "", str(error)) from None
         self._indexes: dict[str, tuple[str, ...]] = {}
+        self._staged: tuple[str, ...] = ()
 
-    def index(self, name: str, /, *fields: str) -> Self:
-        """Declare an index: documents in the order of `fields` (dotted paths for nested ones), then of creation. Gives the table itself."""
+    def index(self, name: str, /, *fields: str, staged: bool = False) -> Self:
+        """Declare an index: documents in the order of `fields` (dotted paths for nested ones), then of creation. Gives the table itself.
+
+        A `staged` index is filled in the background, without holding up the start, and cannot be read until a later start declares
+        it without the flag. One that is there already is kept, and no longer read.
+        """
         reason = self._refusal(name, fields)
         if reason:
             raise SchemaError("", "", "", f"index {name!r}: {reason}")
+        if not isinstance(staged, bool):
+            raise SchemaError("", "", "", f"index {name!r}: staged is True or False, not {staged!r}.")
         self._indexes[name] = fields
+        if staged:
+            self._staged = (*self._staged, name)
         return self
 
     def declaration(self) -> TableDeclaration:
-        return TableDeclaration(self._validator, dict(self._indexes))
+        return TableDeclaration(self._validator, dict(self._indexes), self._staged)
 
     def _refusal(self, name: str, fields: tuple[str, ...]) -> str:
         if not isinstance(name, str) or not is_identifier(name):

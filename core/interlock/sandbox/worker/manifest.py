@@ -11,7 +11,7 @@ from interlock.sdk.component import Component
 from interlock.sdk.triggers import declared_triggers
 from interlock.values import to_wire
 
-FORMAT = 2
+FORMAT = 3
 _DOC_MAX = 10_000
 
 
