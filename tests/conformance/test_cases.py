@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +37,6 @@ def serves_no_routes() -> bool:
 
 MISSING: dict[str, Callable[[], bool]] = {
     "HTTP routes of components": serves_no_routes,
-    "staged indexes": lambda: "staged" not in inspect.signature(Table.index).parameters,
     "file storage": lambda: not hasattr(ActionCtx, "storage"),
     "text search": lambda: not any("search" in name for name in dir(Table)),
     "vector search": lambda: not any("vector" in name for name in dir(Table)),

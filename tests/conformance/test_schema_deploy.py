@@ -143,9 +143,30 @@ async def test_034_one_deploy_changes_an_index_for_another(write_app: WriteApp) 
             await backend.query("notes:by_index", index="old")
 
 
-@pytest.mark.skip(reason="needs staged indexes")
-def test_035_a_staged_index_is_filled_without_holding_up_the_deploy() -> None:
+async def test_035_a_staged_index_is_filled_without_holding_up_the_deploy(write_app: WriteApp) -> None:
     """A deploy with one returns at once; reading by it is refused; the deploy after that, without the flag, makes it usable."""
+    staged = schema("int", "by_n").replace('"by_n", "n"', '"by_n", "n", staged=True')
+    async with Backend(write_app({"notes": NOTES, "schema": schema("int")}), data=":memory:") as backend:
+        for n in (3, 1, 2):
+            await backend.mutation("notes:add", n=n)
+        write_app({"schema": staged})
+        await backend.reload()
+        assert list(backend.engine.staging.filled.values()) == [""], "nothing is filled when the deploy is done"
+        with pytest.raises(QueryError, match=r"IndexStaged: .*staged=True"):
+            await backend.query("notes:by_index", index="by_n")
+        await backend.mutation("notes:add", n=0)
+        write_app({"schema": schema("int", "by_n")})
+        await backend.reload()
+        assert await backend.query("notes:by_index", index="by_n") == [0, 1, 2, 3]
+
+        write_app({"schema": staged})
+        await backend.reload()
+        with pytest.raises(QueryError, match="IndexStaged"):
+            await backend.query("notes:by_index", index="by_n")
+        await backend.mutation("notes:add", n=-1)
+        write_app({"schema": schema("int", "by_n")})
+        await backend.reload()
+        assert await backend.query("notes:by_index", index="by_n") == [-1, 0, 1, 2, 3]
 
 
 def test_036_indexes_that_cannot_be_are_refused_where_they_are_declared() -> None:

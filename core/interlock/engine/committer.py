@@ -109,7 +109,7 @@ class Committer:
     async def commit(self, transaction: Transaction, turn: Turn | None, source: str, deadline_ms: float) -> LogEntry:
         """Give the transaction's writes a place, or raise Lost. Waits only for earlier turns and for a deploy."""
         while True:
-            if self.is_held:
+            while self.is_held:
                 await self._wait_released()
             # No await from here to the append: another commit could come in between, unseen by the check.
             self._check(transaction)

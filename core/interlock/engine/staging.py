@@ -33,6 +33,8 @@ _ROWS_A_STEP = 250
 _BYTES_A_STEP = 4 * 1024 * 1024
 _REST_MS = 20.0
 _RETRY_MS = 1_000.0
+_TURNS_BETWEEN = 3
+"""Of the loop: who was held up by a step is woken in the second one, and has committed in it."""
 
 Filled = dict[int, str | None]
 
@@ -76,7 +78,8 @@ class Staging:
         """Fill these without rests; others commit between two steps. Raises StorageUnavailable."""
         for index in indexes:
             while await self._engine.committer.hold(partial(self._step, index)):
-                await asyncio.sleep(0)  # noqa: ASYNC110 - it waits for nobody: whoever was held up commits now
+                for _ in range(_TURNS_BETWEEN):
+                    await asyncio.sleep(0)
 
     def _next(self) -> Index | None:
         for number, filled in self.filled.items():
