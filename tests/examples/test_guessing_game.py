@@ -136,8 +136,8 @@ FAILING = {
     "the limit": ("limits", "limits", "limit"),
     "the counters": ("standings", "counters", "add_many"),
     "the player's entry, by a trigger": ("standings", None, "settle"),
-    "the round's leaderboard, by a trigger of a trigger": ("standings", "entries_by_score", "insert_if_does_not_exist"),
-    "everybody's leaderboard, by a trigger of a trigger of a trigger": ("standings", "players_by_total", "replace_or_insert"),
+    "the round's leaderboard, by a trigger of a trigger": ("standings", "entries_by_score", "_run"),
+    "everybody's leaderboard, by a trigger of a trigger of a trigger": ("standings", "players_by_total", "_run"),
     "the event that ends the round": ("rounds", "workflows", "send_event"),
     "the rank, when all is written": ("standings", "entries_by_score", "index_of_doc"),
 }
