@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock import App, MutationCtx, components
+from interlock.engine.read_set import ReadSet
+from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.testing import TestBackend
 from interlock_aggregate import Delete, DirectAggregate, Insert, Item, PendingOperations, Replace, ReplaceOrInsert
 
@@ -73,21 +75,30 @@ async def test_while_writes_are_queued_a_namespace_is_read_stale_or_fresh_and_ot
         assert await t.run(lambda ctx: queue.count(ctx, namespace="x")) == 2
 
 
-async def test_queued_writers_do_not_conflict() -> None:
-    runs = 0
+async def test_queued_writers_do_not_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each other; the job that applies what they have queued may come before any of them."""
+    lost_to: set[str] = set()
+    find_conflict = WriteLog.find_conflict
 
-    async def add(ctx: MutationCtx, key: int) -> None:
-        nonlocal runs
-        runs += 1
-        await queue.insert(ctx, 1, str(key), queued=True)
+    def find(self: WriteLog, read_set: ReadSet, snapshot: int) -> LogEntry | None:
+        conflict = find_conflict(self, read_set, snapshot)
+        if conflict is not None:
+            lost_to.add(conflict.source)
+        return conflict
+
+    async def add(ctx: MutationCtx, key: int, *, queued: bool) -> None:
+        await queue.insert(ctx, 1, str(key), queued=queued)
         await asyncio.sleep(0)
 
+    monkeypatch.setattr(WriteLog, "find_conflict", find)
     async with TestBackend(app()) as t:
-        await t.mutation(add, key=-1)  # the first one says that there is a queue
-        await asyncio.gather(*[t.mutation(add, key=key) for key in range(30)])
-        assert runs == 31
+        await t.mutation(add, key=-1, queued=True)  # the first one says that there is a queue
+        await asyncio.gather(*[t.mutation(add, key=key, queued=True) for key in range(30)])
         await t.finish_scheduled()
         assert await t.run(queue.count) == 31
+        assert lost_to <= {"aggregate/apply_queued"}
+        await asyncio.gather(*[t.mutation(add, key=key, queued=False) for key in range(30, 40)])
+        assert not lost_to <= {"aggregate/apply_queued"}  # who does not queue does conflict, and it would be seen
 
 
 @pytest.mark.parametrize("isolation", ["inline"], indirect=True)
