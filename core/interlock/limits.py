@@ -78,6 +78,7 @@ _ROWS = (
     Limit("job_kept", 7 * 86_400, "seconds", "scheduler", "how long a finished job can be read"),
     Limit("idempotency_kept", 14 * 86_400, "seconds", "server", "how long the answer to a client's mutation is kept for a resend"),
     Limit("http_body", 16 * MIB + 2_000, "bytes", "server", "body of an HTTP API request"),
+    Limit("http_message", 20 * MIB, "bytes", "server", "body of a request to an HTTP route, and of its response"),
     Limit("socket_message", 64 * MIB, "bytes", "server", "one message on the sync socket"),
     Limit("message_values", 4_000_000, "count", "server", "values, names and brackets in one message or body"),
     Limit("socket_mutations", 1_000, "count", "server", "mutations queued on one socket"),

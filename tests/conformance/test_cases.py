@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import functools
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
-from interlock import ActionCtx, Backend, Component, Request, Response, Table
+from interlock import ActionCtx, Table
 from interlock.cli.main import app
 
 pytestmark = pytest.mark.one_isolation("inline", "no component runs: whether every case has its test")
@@ -19,24 +17,7 @@ pytestmark = pytest.mark.one_isolation("inline", "no component runs: whether eve
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def serves_no_routes() -> bool:
-    component = Component("app", permissions=["http"])
-
-    @component.http("GET", "/hello")
-    async def hello(ctx: ActionCtx, request: Request) -> Response:
-        return Response("hello")
-
-    async def status() -> int:
-        async with Backend(component, data=":memory:") as backend:
-            transport = httpx.ASGITransport(backend.asgi())
-            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
-                return (await client.get("/http/hello")).status_code
-
-    return asyncio.run(status()) == 404
-
-
 MISSING: dict[str, Callable[[], bool]] = {
-    "HTTP routes of components": serves_no_routes,
     "file storage": lambda: not hasattr(ActionCtx, "storage"),
     "text search": lambda: not any("search" in name for name in dir(Table)),
     "vector search": lambda: not any("vector" in name for name in dir(Table)),

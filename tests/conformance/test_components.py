@@ -20,6 +20,8 @@ from interlock import (
     MutationCtx,
     PaginationOptions,
     QueryCtx,
+    Request,
+    Response,
     ReturnError,
     Schema,
     Table,
@@ -561,6 +563,39 @@ async def test_072_two_mounts_of_one_name_are_refused_and_two_names_of_one_compo
         assert await t.component("one").query("numbers") == []
 
 
-@pytest.mark.skip(reason="needs HTTP routes of components")
-def test_073_a_request_goes_to_the_exact_route_of_the_app_or_to_the_longest_prefix() -> None:
+def doors(*paths: str) -> Component:
+    """Each of its routes answers with the component's first path."""
+    component = Component("doors", permissions=["http"])
+
+    async def answer(ctx: ActionCtx, request: Request) -> Response:
+        return Response(f"doors {paths[0]}")
+
+    for path in paths:
+        component.http("GET", path)(answer)
+    return component
+
+
+async def test_073_a_request_goes_to_the_exact_route_of_the_app_or_to_the_longest_prefix() -> None:
     """No prefix: 404. With one, the component answers below it, but for exact routes of the app; the longest prefix counts."""
+    app = Component("app", permissions=["http"])
+    app.use(placed(doors, "/hello", "/own", "/y/hello", "/y/only"), name="x", http_prefix="/x/")
+    app.use(placed(doors, "/deep", "/hello"), name="y", http_prefix="/x/y")
+    app.use(placed(doors, "/", "/hidden"), name="root", http_prefix="/z")
+
+    @app.http("GET", "/x/own")
+    async def own(ctx: ActionCtx, request: Request) -> Response:
+        return Response("app")
+
+    async with TestBackend(app) as t, served(t) as server:
+
+        async def get(path: str) -> tuple[int, str]:
+            answer = await server.http.get(path)
+            return answer.status_code, answer.text
+
+        assert await get("/http/x/hello") == (200, "doors /hello")
+        assert await get("/http/x/own") == (200, "app")
+        assert await get("/http/x/y/hello") == (200, "doors /deep")
+        assert await get("/http/x/y/only") == (404, "There is no HTTP route for GET /x/y/only.\n")
+        assert await get("/http/xy/hello") == (404, "There is no HTTP route for GET /xy/hello.\n")
+        assert await get("/http/hello") == (404, "There is no HTTP route for GET /hello.\n")
+        assert await get("/http/z") == await get("/http/z/") == (200, "doors /")

@@ -35,12 +35,12 @@ class Server:
     """Calls are those of a client that nobody knows. Values are wire JSON."""
 
     def __init__(self, app: ServerApp, http: httpx.AsyncClient) -> None:
-        self._app, self._http = app, http
+        self._app, self.http = app, http
 
     async def call(self, kind: str, path: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
         """POST to /api/query, /api/mutation or /api/action: the whole answer."""
         body = {"path": path, "args": args or {}, "format": "convex_encoded_json"}
-        answer = await self._http.post(f"/api/{kind}", json=body)
+        answer = await self.http.post(f"/api/{kind}", json=body)
         assert answer.status_code == 200, answer.text
         decoded: dict[str, Any] = answer.json()
         return decoded

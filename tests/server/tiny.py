@@ -235,6 +235,9 @@ class TinyService:
         self.live.add(live)
         return live
 
+    def find_route(self, method: str, path: str) -> None:
+        """It has none."""
+
     def offer_ts(self) -> int:
         return self.newest().ts
 

@@ -48,7 +48,7 @@ from interlock.functions.redaction import is_told, log_failure
 from interlock.functions.requests import KEPT_MS, Bracket, KeptAnswer, RequestKey, forget_requests, requests_table
 from interlock.functions.runners import Runners
 from interlock.functions.scheduling import AtOnce, Scheduling
-from interlock.functions.scope import Callee, Directory, Handler, holds_commit_timestamp
+from interlock.functions.scope import Callee, Directory, Handler, RouteCallee, holds_commit_timestamp
 from interlock.functions.sealing import Seal
 from interlock.functions.services import Services
 from interlock.hooks import Call as ObservedCall
@@ -57,6 +57,7 @@ from interlock.limits import LIMITS, Limits
 from interlock.mounting import Tree
 from interlock.sdk.conversion import lower
 from interlock.sdk.host import Kind
+from interlock.sdk.route import ARGUMENT
 from interlock.values import CommitTimestamp, Int64, dumps, loads, normalize
 
 _WALL = LIMITS["transaction_wall"].value
@@ -233,6 +234,16 @@ class Dispatcher:
         finally:
             self.own_calls.open -= 1
             self.own_calls.ended += 1
+
+    async def answer_request(self, route: RouteCallee, request: Mapping[str, Any], *, caller: Caller) -> Answer:
+        """Have the handler of a route answer a request, which is an action like others. Raises what the handler raised."""
+        try:
+            return await self._action(route, {ARGUMENT: request}, caller, None, None)
+        except Exception as error:
+            crossed = self._to_outside(error, route, caller)
+            if crossed is None:
+                raise
+            raise crossed from error
 
     async def run(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from interlock.limits import LIMITS, Limits
 from interlock.mounting import Instance, Tree
 from interlock.mounting.names import ArgumentNames, FunctionNames, canonical
 from interlock.sdk.conversion import lower
-from interlock.sdk.declarations import FunctionDeclaration
+from interlock.sdk.declarations import FunctionDeclaration, RouteDeclaration
 from interlock.sdk.functions import Function
 from interlock.sdk.host import FunctionInfo, Kind
 from interlock.sdk.query import Query
-from interlock.values import UNSET, CommitTimestamp, Mismatch, compile_validator, normalize, size_of
+from interlock.sdk.route import RouteFunction, route_declaration
+from interlock.values import UNSET, CommitTimestamp, Int64, Mismatch, compile_validator, normalize, size_of
 
 if TYPE_CHECKING:
     from interlock.functions.runner import Runner
@@ -35,6 +37,9 @@ TableNumber = Callable[[str], int | None]
 _ARGUMENT_BYTES = int(LIMITS["argument_bytes"].value)
 _RESULT_BYTES = int(LIMITS["result_bytes"].value)
 _KEY_BYTES = int(LIMITS["nested_key"].value) + 1
+_HTTP_BYTES = int(LIMITS["http_message"].value)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _ANY: Json = {"type": "any"}
 _SHORT = 100_000
 _FEW = 32
@@ -150,6 +155,38 @@ class Callee:
         return check
 
 
+class RouteCallee(Callee):
+    """The handler of an HTTP route. Its argument comes from the server; its result is checked as what it is, a response."""
+
+    __slots__ = ()
+
+    def check_args(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(args)
+
+    def check_result(self, result: Any) -> Any:
+        if type(result) is not dict or result.keys() != {"status", "headers", "body"}:
+            raise ReturnError(self.label, "", "a response", f"a {type(result).__name__}")
+        status, headers, body = result["status"], result["headers"], result["body"]
+        if type(status) is Int64:
+            status = result["status"] = int(status)
+        if type(status) is not int or not 200 <= status <= 599:
+            raise ReturnError(self.label, ".status", "a whole number from 200 to 599", repr(status)[:100])
+        if type(body) is not bytes:
+            raise ReturnError(self.label, ".body", "bytes or text", f"a {type(body).__name__}")
+        if len(body) > _HTTP_BYTES:
+            raise LimitExceeded("http_message", len(body), _HTTP_BYTES)
+        if type(headers) is not list:
+            raise ReturnError(self.label, ".headers", "a mapping of names to texts", f"a {type(headers).__name__}")
+        for pair in headers:
+            if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
+                raise ReturnError(self.label, ".headers", "a mapping of names to texts", repr(pair)[:100])
+            if not _HEADER_NAME.fullmatch(pair[0]):
+                raise ReturnError(self.label, ".headers", "names that HTTP knows as such", repr(pair[0])[:100])
+            if not _HEADER_VALUE.fullmatch(pair[1]):
+                raise ReturnError(self.label, f".headers[{pair[0]!r}]", "one line of Latin-1", repr(pair[1])[:100])
+        return result
+
+
 def _is_unawaited(result: Any) -> bool:
     if isinstance(result, CoroutineType):
         result.close()
@@ -247,7 +284,7 @@ class Triggers:
 class Scope:
     """One instance: its functions by name, its triggers by table, its children by mount name."""
 
-    __slots__ = ("children", "functions", "instance", "limits", "names", "path", "runner", "table_number", "triggers")
+    __slots__ = ("children", "functions", "instance", "limits", "names", "path", "routes", "runner", "table_number", "triggers")
 
     def __init__(self, instance: Instance, runner: Runner, table_number: Callable[[str, str], int | None]) -> None:
         path = instance.path
@@ -259,7 +296,17 @@ class Scope:
         self.functions = {name: Callee(self, declaration, made.get(name)) for name, declaration in instance.functions.items()}
         self.names = FunctionNames(self.functions)
         self.triggers = {table: self._triggers(instance, table) for table in {trigger.table for trigger in instance.triggers}}
+        handlers = code.http_handlers if code is not None else {}
+        self.routes = {(one.method, one.path): self._route(one, handlers) for one in instance.http_routes}
         self.children: dict[str, Scope] = {}
+
+    def _route(self, route: RouteDeclaration, handlers: Mapping[tuple[str, str], Handler]) -> RouteCallee:
+        method, path = route.method, route.path
+        handler = handlers.get((method, path))
+        if handler is None:
+            return RouteCallee(self, route_declaration(method, path))
+        function = RouteFunction(method, path, handler)
+        return RouteCallee(self, function.declaration(), function)
 
     def _triggers(self, instance: Instance, table: str) -> Triggers:
         declared = [trigger for trigger in instance.triggers if trigger.table == table]
@@ -273,6 +320,22 @@ class Scope:
     def _trigger(self, table: str, ordinal: int, handler: Handler | None) -> Callee:
         declaration = FunctionDeclaration(f"trigger on {table}", "mutation", True, _ANY, _ANY)
         return Callee(self, declaration, handler=handler, ordinal=ordinal, is_trigger=True)
+
+    def route(self, method: str, path: str) -> RouteCallee | None:
+        """The handler of a request: of an exact route of this instance, or else that of the mount with the longest prefix."""
+        own = self.routes.get((method, path))
+        if own is not None:
+            return own
+        longest = ""
+        below: Scope | None = None
+        for child in self.children.values():
+            mount = child.instance.mount
+            if mount is None or mount.http_prefix is None:
+                continue
+            prefix = mount.http_prefix.rstrip("/")
+            if len(prefix) > len(longest) and (path == prefix or path.startswith(prefix + "/")):
+                longest, below = prefix, child
+        return None if below is None else below.route(method, path[len(longest) :] or "/")
 
     def own(self, name: str) -> Callee:
         """A function of this instance, as code in it names it."""

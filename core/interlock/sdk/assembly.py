@@ -16,6 +16,7 @@ from interlock.sdk.env import Env, EnvReference, EnvValue, Secret, env_declarati
 from interlock.sdk.http import Request, Response
 from interlock.sdk.references import Reference, as_target
 from interlock.sdk.registry import here
+from interlock.sdk.route import RouteFunction
 from interlock.values import Json
 from interlock.values.types import is_identifier
 
@@ -200,6 +201,7 @@ class Assembly:
             raise MountError(where, f"routes {method} {path} twice.", "Remove one of the two handlers.")
 
         def register(handler: HandlerT) -> HandlerT:
+            RouteFunction(method, path, handler)  # refuses what could not be called
             self.http_routes.append(Route(method, path, handler, where))
             return handler
 

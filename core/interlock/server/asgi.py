@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from interlock.clock import Clock, SystemClock
 from interlock.server.auth import Authenticator
 from interlock.server.http_api import HttpApi
+from interlock.server.routes import Routes
+from interlock.server.routes import answers as is_route
 from interlock.server.service import ServerSettings, Service
 from interlock.server.socket import SyncSockets
 from interlock.server.sync_session import Shared
@@ -44,13 +46,14 @@ class _Running:
 
     shared: Shared
     api: HttpApi
+    routes: Routes
     sockets: SyncSockets
     static: AsgiApp | None
     tasks: set[asyncio.Task[None]]
 
 
 class ServerApp:
-    """The whole server. `mounts` are more ASGI apps by path prefix ("/http"), asked before the static folder."""
+    """The whole server. `mounts` are more ASGI apps by path prefix ("/_tools"), asked before the static folder."""
 
     def __init__(
         self,
@@ -88,6 +91,8 @@ class ServerApp:
         for prefix, app in self._mounts.items():
             if path == prefix or path.startswith(prefix + "/"):
                 return await app(scope, receive, send)
+        if kind == "http" and is_route(path):
+            return await running.routes(path, scope, receive, send)
         if kind == "websocket":
             return await running.sockets(path, scope, receive, send)
         if running.static is not None:
@@ -165,7 +170,7 @@ class ServerApp:
         )
         shared = Shared(service, authenticator, self._clock, Turns(), spawn, self._new_request_id)
         static = None if settings.static is None else _static(settings.static)
-        return _Running(shared, HttpApi(shared, has_static=static is not None), SyncSockets(shared), static, tasks)
+        return _Running(shared, HttpApi(shared, has_static=static is not None), Routes(shared), SyncSockets(shared), static, tasks)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

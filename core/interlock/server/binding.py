@@ -23,6 +23,7 @@ from interlock.functions.dispatcher import Dispatcher
 from interlock.functions.dispatcher import Standing as StandingCall
 from interlock.functions.live_query import LiveQuery
 from interlock.functions.redaction import describe, is_told, log_failure
+from interlock.functions.scope import RouteCallee
 from interlock.server.kept_results import KeptResult, KeptResults
 from interlock.server.service import Answer, Credentials, Failure, Kind, OutcomeUnknown, ServerSettings, Snapshot, SnapshotGone, Standing
 from interlock.server.service import QueryResult as LiveResult
@@ -205,6 +206,10 @@ class DispatcherService:
 
         return self._shared.subscribe(Key(path, component_path, encoded, caller.identity_key, caller.admin, journal), open_source, wake)
 
+    def find_route(self, method: str, path: str) -> _Route | None:
+        found = self._dispatcher.directory.root.route(method, path)
+        return None if found is None else _Route(self, self._dispatcher, found)
+
     def _fetch(self, query: SharedQuery) -> Made[LiveResult] | Awaitable[LiveResult]:
         snapshot = self.newest()  # nothing can let go of it before something waits
         made = query.at(snapshot.place)
@@ -311,6 +316,23 @@ class _Standing(Standing):
 
     async def _again(self, told: Callable[[Answer | Failure], None]) -> None:
         told(await self._service._end(self._begun.again(), self._request_id))
+
+
+class _Route:
+    """The handler of an HTTP route. It is logged as any call is; nobody but its author is told of its log lines."""
+
+    def __init__(self, service: DispatcherService, dispatcher: Dispatcher, callee: RouteCallee) -> None:
+        self._service, self._dispatcher, self._callee = service, dispatcher, callee
+        self.is_of_app = not callee.scope.path
+
+    async def answer(self, request: dict[str, Any], *, credentials: Credentials, request_id: str) -> dict[str, Any] | Failure:
+        caller = Caller(credentials.identity, False, "http", request_id)
+        try:
+            answer = await self._dispatcher.answer_request(self._callee, request, caller=caller)
+        except Exception as error:
+            return self._service.describe(error, request_id)
+        response: dict[str, Any] = answer.value
+        return response
 
 
 class _Source:

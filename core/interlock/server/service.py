@@ -83,6 +83,17 @@ class ServerSettings:
     authenticators: Sequence[Authenticator] = ()
 
 
+class Route(Protocol):
+    """The handler of an HTTP route."""
+
+    @property
+    def is_of_app(self) -> bool:
+        """Whether it may know who asks: a component never does."""
+
+    async def answer(self, request: dict[str, Any], *, credentials: Credentials, request_id: str) -> dict[str, Any] | Failure:
+        """The response {status, headers: [[name, value]], body: bytes} to a request {method, url, headers, body}."""
+
+
 class Service(Protocol):
     """A backend, as the server sees it."""
 
@@ -137,6 +148,9 @@ class Service(Protocol):
 
         `wake` is called, without waiting, when a commit may have changed the result, and before `newest` or `pin` show that commit.
         """
+
+    def find_route(self, method: str, path: str) -> Route | None:
+        """Who answers requests to this path below `/http`; None for nobody."""
 
     def pin(self) -> Snapshot:
         """The newest durable state, kept readable until `unpin`."""

@@ -33,6 +33,7 @@ from interlock.sdk.component import Component
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.functions import Function
 from interlock.sdk.host import FunctionInfo
+from interlock.sdk.route import RouteFunction, route_name
 from interlock.sdk.triggers import told
 
 _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": MutationCtx, "action": ActionCtx}
@@ -150,6 +151,9 @@ class Worker:
                 self.send(["failed", "kind", type(component).__name__])
                 return
             self._functions = dict(component.functions)
+            for route in component.http_routes:
+                name = route_name(route.method, route.path)
+                self._functions[name] = RouteFunction(route.method, route.path, route.handler)
             for table, on_change in component.triggers:
                 self._triggers.setdefault(f"trigger on {table}", []).append(on_change)
             self.cache = Cache(component.schema, {table for table, _ in component.triggers})
