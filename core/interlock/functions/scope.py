@@ -19,6 +19,7 @@ from interlock.errors import ArgumentError, FunctionNotFound, LimitExceeded, Ret
 from interlock.limits import LIMITS, Limits
 from interlock.mounting import Instance, Tree
 from interlock.mounting.names import ArgumentNames, FunctionNames, canonical
+from interlock.mounting.sealing import plan_of
 from interlock.sdk.conversion import lower
 from interlock.sdk.declarations import FunctionDeclaration, RouteDeclaration
 from interlock.sdk.functions import Function
@@ -37,6 +38,7 @@ TableNumber = Callable[[str], int | None]
 _ARGUMENT_BYTES = int(LIMITS["argument_bytes"].value)
 _RESULT_BYTES = int(LIMITS["result_bytes"].value)
 _KEY_BYTES = int(LIMITS["nested_key"].value) + 1
+_SHARE_OF_MEMORY = 32
 _HTTP_BYTES = int(LIMITS["http_message"].value)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -159,6 +161,15 @@ class RouteCallee(Callee):
     """The handler of an HTTP route. Its argument comes from the server; its result is checked as what it is, a response."""
 
     __slots__ = ()
+
+    @property
+    def body_max(self) -> int:
+        """Bytes that the body of a request may have: a long one would use up the memory of a worker, where it lies several times."""
+        instance = self.scope.instance
+        if instance.source is None:
+            return _HTTP_BYTES
+        memory = plan_of(instance.isolation, instance.path or instance.name, instance.limits, instance.source).memory
+        return _HTTP_BYTES if memory is None else min(_HTTP_BYTES, memory // _SHARE_OF_MEMORY)
 
     def check_args(self, args: Mapping[str, Any]) -> dict[str, Any]:
         return dict(args)

@@ -10,7 +10,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from interlock.errors import MountError, ReturnError
+from interlock.errors import LimitExceeded, MountError, ReturnError
+from interlock.limits import LIMITS
 from interlock.sdk.declarations import FunctionDeclaration
 from interlock.sdk.functions import Function
 from interlock.sdk.http import Request, Response
@@ -18,6 +19,7 @@ from interlock.values import Json
 
 ARGUMENT = "request"
 _ANY: Json = {"type": "any"}
+_BODY_MAX = int(LIMITS["http_message"].value)
 
 
 def route_name(method: str, path: str) -> str:
@@ -68,4 +70,6 @@ class RouteFunction(Function[..., Any]):
                 pairs.append(["content-type", "text/plain; charset=utf-8"])
         elif isinstance(body, bytearray | memoryview):
             body = bytes(body)
+        if isinstance(body, bytes) and len(body) > _BODY_MAX:  # it need not cross to be refused
+            raise LimitExceeded("http_message", len(body), _BODY_MAX)
         return {"status": returned.status, "headers": pairs, "body": body}

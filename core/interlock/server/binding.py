@@ -323,7 +323,7 @@ class _Route:
 
     def __init__(self, service: DispatcherService, dispatcher: Dispatcher, callee: RouteCallee) -> None:
         self._service, self._dispatcher, self._callee = service, dispatcher, callee
-        self.is_of_app = not callee.scope.path
+        self.is_of_app, self.body_max = not callee.scope.path, callee.body_max
 
     async def answer(self, request: dict[str, Any], *, credentials: Credentials, request_id: str) -> dict[str, Any] | Failure:
         caller = Caller(credentials.identity, False, "http", request_id)

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import orjson
 
 from interlock.errors import Unauthenticated
-from interlock.limits import LIMITS
 from interlock.server.auth import ProviderUnreachable, read_authorization
 from interlock.server.http_api import JSON, TEXT, Receive, Scope, Send
 from interlock.server.service import ANONYMOUS, Credentials, Failure
@@ -22,7 +21,6 @@ from interlock.values import loads, to_json
 log = logging.getLogger("interlock.server")
 
 PREFIX = "/http"
-_BODY_MAX = int(LIMITS["http_message"].value)
 _OWN = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 """Headers that speak of the connection, which is the server's."""
 _EMPTY = frozenset({204, 304})
@@ -74,9 +72,9 @@ class Routes:
             headers.pop("cookie", None)
             if headers.get("authorization", "").lower().startswith("convex "):
                 del headers["authorization"]
-        body = await _read_body(headers, receive)
+        body = await _read_body(headers, receive, route.body_max)
         if body is None:
-            status, told, text = _text(413, f"The body of a request may have {_BODY_MAX:,} bytes.\n")
+            status, told, text = _text(413, f"The body of a request may have {route.body_max:,} bytes.\n")
             return status, [*told, (b"connection", b"close")], text
         request = {"method": method, "url": _url(scope, headers), "headers": [list(pair) for pair in headers.items()], "body": body}
         made = await route.answer(request, credentials=credentials, request_id=request_id)
@@ -122,10 +120,10 @@ def _url(scope: Scope, headers: dict[str, str]) -> str:
     return f"{scope.get('scheme', 'http')}://{host}{path}" + (f"?{query.decode('latin-1')}" if query else "")
 
 
-async def _read_body(headers: dict[str, str], receive: Receive) -> bytes | None:
+async def _read_body(headers: dict[str, str], receive: Receive, maximum: int) -> bytes | None:
     """None when it is too long."""
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > _BODY_MAX:
+    if length.isdecimal() and int(length[:20]) > maximum:
         return None
     body = bytearray()
     while True:
@@ -133,7 +131,7 @@ async def _read_body(headers: dict[str, str], receive: Receive) -> bytes | None:
         if message["type"] == "http.disconnect":
             raise _Gone
         body += message.get("body", b"")
-        if len(body) > _BODY_MAX:
+        if len(body) > maximum:
             return None
         if not message.get("more_body", False):
             return bytes(body)

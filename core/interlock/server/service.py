@@ -90,6 +90,10 @@ class Route(Protocol):
     def is_of_app(self) -> bool:
         """Whether it may know who asks: a component never does."""
 
+    @property
+    def body_max(self) -> int:
+        """Bytes that the body of a request may have."""
+
     async def answer(self, request: dict[str, Any], *, credentials: Credentials, request_id: str) -> dict[str, Any] | Failure:
         """The response {status, headers: [[name, value]], body: bytes} to a request {method, url, headers, body}."""
 
