@@ -83,7 +83,7 @@ _ROWS = (
         20 * MIB,
         "bytes",
         "server",
-        "body of a request to an HTTP route, and of its response; a sandboxed mount takes a 32nd of its memory at most",
+        "body of a request to an HTTP route, and of its response; a request to a mount in a worker, a 32nd of its memory",
     ),
     Limit("socket_message", 64 * MIB, "bytes", "server", "one message on the sync socket"),
     Limit("message_values", 4_000_000, "count", "server", "values, names and brackets in one message or body"),
