@@ -476,9 +476,9 @@ async def most_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> int:
     rounds, take = scheduler._rounds, scheduler._rounds.take
     most, taken = 0, 0
 
-    def counted(is_busy: bool, now: float, calls: int) -> Any:
+    def counted(is_busy: bool, now: float) -> Any:
         nonlocal most, taken
-        turn = take(is_busy, now, calls)
+        turn = take(is_busy, now)
         if is_busy and turn is not None:
             taken, most = taken + 1, max(most, rounds._shares["thief"].beginning)
         return turn
