@@ -41,7 +41,8 @@ def test_whatever_goes_wrong_every_promise_is_kept(app: Component, workload: typ
     meant = [name for name in ("refused", "lost_syncs", "crash_every", "cut", "slow_reader") if getattr(faults, name)]
     meant += ["power_loss"] if faults.crash_every and faults.power_loss else []
     meant += ["torn"] if faults.torn and workload is Errands else []  # others are in each other's way: their batches are one commit
-    assert all(met[name] for name in meant), f"of {meant} this is all that happened: {met}"
+    if len(histories) >= SEEDS:  # fewer, as `make simulate` may be told, need not meet everything
+        assert all(met[name] for name in meant), f"of {meant} this is all that happened: {met}"
 
 
 @matrix

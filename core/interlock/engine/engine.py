@@ -316,6 +316,9 @@ class Engine:
                     return placed
             except (Lost, SnapshotGone):
                 pass  # it is so when it is looked at again, too
+            except BaseException:
+                log.unpin(attempt.snapshot)
+                raise
         return self._mutate(run, label, deadline_ms, limits, attempt)
 
     async def _mutate(
