@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from interlock.functions.runner import Begun
     from interlock.functions.scope import Callee
 
+WALL = LIMITS["transaction_wall"].value
+_CPU = LIMITS["transaction_cpu"].value
 DEPTH_MAX = int(LIMITS["call_depth"].value)
 _MAY_CALL: dict[Kind, frozenset[Kind]] = {
     "query": frozenset({"query"}),
@@ -207,6 +209,13 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
         raise
     tx.fold_layer(mark)
     return result
+
+
+def transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Made[Any] | Awaitable[Any]:
+    """Run the top-level function of a transaction, within its time and its mount's share."""
+    call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, WALL, _CPU
+    share = call.callee.scope.limits
+    return begin_to_perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
 
 
 def plain(error: AppError) -> AppError:

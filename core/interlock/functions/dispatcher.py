@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -30,42 +29,38 @@ from interlock.errors import (
     ReturnError,
     StorageUnavailable,
     ValueRefused,
-    WriteConflict,
     WrongFunctionKind,
 )
 from interlock.functions.action_host import ActionHost
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import OUTSIDE_PYTHON, Answer, Caller, QueryResult, keep_log_lines, log_lines_of
-from interlock.functions.calling import begin_to_perform, perform_within, plain
+from interlock.functions.calling import WALL, perform_within, plain, transact
 from interlock.functions.entropy import Entropy
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.meter import CpuMeter
+from interlock.functions.observed import Observed, depth_below
 from interlock.functions.own_calls import OwnCalls
 from interlock.functions.redaction import is_told, log_failure
 from interlock.functions.requests import KEPT_MS, Bracket, KeptAnswer, RequestKey, forget_requests, requests_table
 from interlock.functions.runners import Runners
-from interlock.functions.scheduling import AtOnce, Scheduling
+from interlock.functions.running_mutation import RunningMutation, has_placeholder
+from interlock.functions.scheduling import Scheduling
 from interlock.functions.scope import Callee, Directory, Handler, RouteCallee, holds_commit_timestamp
 from interlock.functions.sealing import Seal
 from interlock.functions.services import Services
-from interlock.hooks import Call as ObservedCall
-from interlock.hooks import Outcome
+from interlock.functions.standing import Standing
 from interlock.limits import LIMITS, Limits
 from interlock.mounting import Tree
 from interlock.sdk.conversion import lower
 from interlock.sdk.host import Kind
 from interlock.sdk.route import ARGUMENT
-from interlock.values import CommitTimestamp, Int64, dumps, loads, normalize
+from interlock.values import dumps, loads, normalize
 
-_WALL = LIMITS["transaction_wall"].value
-_CPU = LIMITS["transaction_cpu"].value
 _ACTION_WALL = LIMITS["action_wall"].value
-_ATTEMPTS_AT_ONCE = 2  # a transaction that has lost more often is not made longer by jobs
 _IN_PYTHON = frozenset({"test", "embedded"})
-_PLACEHOLDER = b'{"$commitTs"'
 
 
 def system_tables() -> list[TableSpec]:
@@ -193,7 +188,7 @@ class Dispatcher:
                 return await self._mutation(callee, args, caller, bracket, limits, None)
             return await self._other(callee, args, caller, at, limits, None)
         except Exception as error:
-            crossed = self._to_outside(error, callee, caller)
+            crossed = self.to_outside(error, callee, caller)
             if crossed is None:
                 raise
             raise crossed from error
@@ -209,7 +204,7 @@ class Dispatcher:
         callee = self._services.directory.find(component_path, name, camel_case=True, everything=caller.admin)
         if callee.kind != "mutation":
             raise WrongFunctionKind(callee.label, "mutation", callee.kind)
-        running = _Running(self, callee, callee.rename_args(args), caller, None, None, None)
+        running = RunningMutation(self._services, callee, callee.rename_args(args), caller)
         own = self.own_calls
         own.open += 1
         try:
@@ -220,14 +215,14 @@ class Dispatcher:
             raise
         if type(begun) is Placed:
             return Standing(self, running, begun)
-        return self._end(running, begun)  # type: ignore[arg-type]
+        return self.end(running, begun)  # type: ignore[arg-type]
 
-    async def _end(self, running: _Running, begun: Awaitable[Committed[Any]]) -> Answer:
+    async def end(self, running: RunningMutation, begun: Awaitable[Committed[Any]]) -> Answer:
         """`call` of a mutation from where it first waits."""
         try:
             return await running.end(begun)
         except Exception as error:
-            crossed = self._to_outside(error, running.callee, running.caller)
+            crossed = self.to_outside(error, running.callee, running.caller)
             if crossed is None:
                 raise
             raise crossed from error
@@ -240,7 +235,7 @@ class Dispatcher:
         try:
             return await self._action(route, {ARGUMENT: request}, caller, None, None)
         except Exception as error:
-            crossed = self._to_outside(error, route, caller)
+            crossed = self.to_outside(error, route, caller)
             if crossed is None:
                 raise
             raise crossed from error
@@ -264,7 +259,7 @@ class Dispatcher:
             if kind == "action":
                 return await self._action(callee, {}, caller, None, None)
         except Exception as error:
-            crossed = self._to_outside(error, callee, caller)
+            crossed = self.to_outside(error, callee, caller)
             if crossed is None:
                 raise
             raise crossed from error
@@ -342,7 +337,7 @@ class Dispatcher:
             return await self._query(callee, args, caller, at, limits, parent)
         return await self._action(callee, args, caller, limits, parent)
 
-    def _to_outside(self, error: Exception, callee: Callee, caller: Caller) -> Exception | None:
+    def to_outside(self, error: Exception, callee: Callee, caller: Caller) -> Exception | None:
         """Log an error that nobody else will see whole. Gives what leaves in its place where it crosses a component's boundary."""
         if not is_told(error) and caller.source not in _IN_PYTHON:
             log_failure(error, caller.request_id, callee.scope.path, callee.name, self._services.secrets)
@@ -378,71 +373,8 @@ class Dispatcher:
     async def _mutation(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, bracket: Bracket | None, limits: Limits | None, parent: Call | None
     ) -> Answer:
-        running = _Running(self, callee, args, caller, bracket, limits, parent)
+        running = RunningMutation(self._services, callee, args, caller, bracket, limits, parent)
         return await running.end(self._engine.mutate(running.run, label=callee.label, deadline_ms=running.deadline_ms))
-
-    async def _go_on(
-        self, tx: Transaction, attempt: Execution, made: Made[Any] | Awaitable[Any], jobs_run: list[Execution], deadline_ms: float
-    ) -> Any:
-        """The attempt at a mutation from where it first waits, or calls in its own transaction what it has planned."""
-        value: Any = made.value if type(made) is Made else await made  # type: ignore[misc]
-        jobs_run.clear()
-        if attempt.at_once:
-            jobs_run.extend(await self._run_at_once(list(attempt.at_once.values()), tx, deadline_ms))
-        return value
-
-    async def _bracketed(
-        self,
-        tx: Transaction,
-        attempt: Execution,
-        callee: Callee,
-        args: Mapping[str, Any],
-        bracket: Bracket,
-        limits: Limits | None,
-        parent: Call | None,
-        jobs_run: list[Execution],
-        deadline_ms: float,
-    ) -> Any:
-        known = await bracket.before(tx)
-        if known is not None:
-            return known
-        call = TransactionHost(attempt, callee, callee.check_args(args), parent, 0, attempt.caller.identity, tx)
-        value = await self._go_on(tx, attempt, _transact(call, deadline_ms, limits), jobs_run, deadline_ms)
-        await bracket.after(tx, value, attempt.log.lines)
-        return value
-
-    async def _run_at_once(self, jobs: list[AtOnce], tx: Transaction, deadline_ms: float) -> list[Execution]:
-        """Make calls in the transaction that has planned them; gives those that were made. One that fails is undone, and becomes a job."""
-        services = self._services
-        ran: list[Execution] = []
-        for job in jobs:
-            caller = Caller(admin=True, source="scheduler", request_id=job.id)
-            execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
-            watched = None if services.observers is None else _Observed(services, job.callee, caller, None)
-            failed: Exception | None = None
-            mark = tx.begin_layer()
-            try:
-                if watched is not None:
-                    watched.start()
-                call = TransactionHost(execution, job.callee, job.plan.args, None, 0, None, tx)
-                made = _transact(call, deadline_ms, job.limits)
-                if type(made) is not Made:
-                    await made  # type: ignore[misc]
-            except Exception as error:
-                failed = error
-            if watched is not None:
-                watched.finish(failed)
-            if failed is not None:
-                failed = None  # its traceback holds this frame
-                tx.drop_layer(mark)
-                break
-            tx.fold_layer(mark)
-            ran.append(execution)
-        scheduling = services.scheduling
-        assert scheduling is not None, "it has planned them"
-        for job in jobs[len(ran) :]:
-            await scheduling.schedule(tx, job.plan, job.id)
-        return ran
 
     async def _query(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None
@@ -483,13 +415,13 @@ class Dispatcher:
         def run(tx: Transaction) -> Made[QueryResult] | Awaitable[QueryResult]:
             now_ms = services.clock.now_ms()
             execution = Execution(services, caller, now_ms, tx.facts)
-            watched = None if services.observers is None else _Observed(services, callee, caller, parent)
+            watched = None if services.observers is None else Observed(services, callee, caller, parent)
             if watched is not None:
                 watched.start()
             try:
                 execution.journal = _read_journal(journal)
                 call = TransactionHost(execution, callee, _check_args(callee, values, tx), parent, 0, caller.identity, tx)
-                made = _transact(call, now_ms + _WALL * 1000.0, limits)
+                made = transact(call, now_ms + WALL * 1000.0, limits)
                 if type(made) is Made:
                     return Made(_query_result(call, made.value, watched))
             except Exception as error:
@@ -503,10 +435,10 @@ class Dispatcher:
         services = self._services
         now_ms = services.clock.now_ms()
         execution = Execution(services, caller, now_ms, {})
-        call = ActionHost(execution, callee, callee.check_args(args), parent, _depth_below(parent), caller.identity)
+        call = ActionHost(execution, callee, callee.check_args(args), parent, depth_below(parent), caller.identity)
         call.deadline_ms, call.wall_max = now_ms + _ACTION_WALL * 1000.0, _ACTION_WALL
         call.cpu_max = _ACTION_WALL  # so that one that never waits ends too
-        watched = None if services.observers is None else _Observed(services, callee, caller, parent)
+        watched = None if services.observers is None else Observed(services, callee, caller, parent)
         if watched is not None:
             watched.start()
         raised: BaseException | None = None
@@ -532,21 +464,10 @@ class Dispatcher:
         return Answer(value, 0, execution.finish_log())
 
 
-def _depth_below(parent: Call | None) -> int:
-    return parent.depth + 1 if parent is not None else 0
-
-
-def _transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -> Made[Any] | Awaitable[Any]:
-    """Run the top-level function of a transaction, within its time and its mount's share."""
-    call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, _WALL, _CPU
-    share = call.callee.scope.limits
-    return begin_to_perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
-
-
-def _query_result(call: TransactionHost, value: Any, watched: _Observed | None) -> QueryResult:
+def _query_result(call: TransactionHost, value: Any, watched: Observed | None) -> QueryResult:
     execution = call.execution
     encoded = dumps(value)
-    if 36 in encoded and encoded.find(_PLACEHOLDER) >= 0:  # 36: "$", which is sooner seen
+    if has_placeholder(encoded):
         raise ReturnError(call.callee.label, "", "without a CommitTimestamp(), which only a commit fills in", "one")
     if watched is not None:
         watched.finish(None)
@@ -555,7 +476,7 @@ def _query_result(call: TransactionHost, value: Any, watched: _Observed | None) 
     return QueryResult(encoded, lines, _write_journal(execution.pages))
 
 
-async def _end_query(call: TransactionHost, running: Awaitable[Any], watched: _Observed | None) -> QueryResult:
+async def _end_query(call: TransactionHost, running: Awaitable[Any], watched: Observed | None) -> QueryResult:
     try:
         return _query_result(call, await running, watched)
     except Exception as error:
@@ -563,167 +484,10 @@ async def _end_query(call: TransactionHost, running: Awaitable[Any], watched: _O
         raise
 
 
-def _failed(execution: Execution, error: Exception, watched: _Observed | None) -> None:
+def _failed(execution: Execution, error: Exception, watched: Observed | None) -> None:
     if watched is not None:
         watched.finish(error)
     keep_log_lines(error, execution.finish_log())
-
-
-class _Running:
-    """One top-level mutation, from its call until it stands."""
-
-    __slots__ = (
-        "_attempts",
-        "_bracket",
-        "_dispatcher",
-        "_execution",
-        "_jobs_run",
-        "_limits",
-        "_parent",
-        "_services",
-        "_watched",
-        "args",
-        "callee",
-        "caller",
-        "deadline_ms",
-    )
-
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        callee: Callee,
-        args: Mapping[str, Any],
-        caller: Caller,
-        bracket: Bracket | None,
-        limits: Limits | None,
-        parent: Call | None,
-    ) -> None:
-        self._dispatcher, self.callee, self.args, self.caller = dispatcher, callee, args, caller
-        self._bracket, self._limits, self._parent = bracket, limits, parent
-        self._services = services = dispatcher._services
-        self.deadline_ms = services.clock.now_ms() + _WALL * 1000.0
-        self._execution: Execution | None = None
-        self._attempts = 0
-        self._jobs_run: list[Execution] = []
-        self._watched = None if services.observers is None else _Observed(services, callee, caller, parent)
-
-    def run(self, tx: Transaction) -> Made[Any] | Awaitable[Any]:
-        """One attempt."""
-        services, caller, callee, parent = self._services, self.caller, self.callee, self._parent
-        attempt = self._execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
-        self._attempts += 1
-        if self._attempts <= _ATTEMPTS_AT_ONCE:
-            attempt.at_once = {}
-        attempt.job = caller.job if parent is None else None
-        if self._watched is not None:
-            self._watched.start()
-        if self._bracket is not None:
-            return self._dispatcher._bracketed(
-                tx, attempt, callee, self.args, self._bracket, self._limits, parent, self._jobs_run, self.deadline_ms
-            )
-        call = TransactionHost(attempt, callee, callee.check_args(self.args), parent, 0, caller.identity, tx)
-        made = _transact(call, self.deadline_ms, self._limits)
-        if self._jobs_run:
-            self._jobs_run.clear()
-        if type(made) is Made and not attempt.at_once:
-            return made
-        return self._dispatcher._go_on(tx, attempt, made, self._jobs_run, self.deadline_ms)
-
-    async def end(self, begun: Awaitable[Committed[Any]]) -> Answer:
-        """Wait until it stands."""
-        try:
-            outcome = await begun
-        except Exception as error:
-            self.failed(error)
-            raise
-        return self.answer(outcome)
-
-    def failed(self, error: Exception) -> None:
-        """It does not stand."""
-        if self._watched is not None:
-            self._watched.finish(error)
-        if self._execution is not None:
-            keep_log_lines(error, self._execution.finish_log())
-
-    def answer(self, outcome: Committed[Any]) -> Answer:
-        """It stands: what its caller gets."""
-        execution = self._execution
-        assert execution is not None, "the engine has run it at least once"
-        if self._watched is not None:
-            self._watched.finish(None, outcome.ts)
-        lines = execution.finish_log()
-        for job in self._jobs_run:
-            job.finish_log()
-        value = outcome.value
-        kind = type(value)
-        if kind is Answer:
-            known: Answer = value
-            return known
-        if kind is not dict and kind is not list and kind is not CommitTimestamp:
-            return Answer(value, outcome.ts, lines)
-        if self._parent is not None or self.caller.source not in OUTSIDE_PYTHON:
-            return Answer(_filled(value, Int64(outcome.ts)) if holds_commit_timestamp(value) else value, outcome.ts, lines)
-        # It is going to be encoded: then a placeholder is found much faster. No string holds these bytes, a quote in one is escaped.
-        encoded = dumps(value)
-        if 36 in encoded and encoded.find(_PLACEHOLDER) >= 0:  # 36: "$", which is sooner seen
-            value = _filled(value, Int64(outcome.ts))
-            encoded = dumps(value)
-        return Answer(value, outcome.ts, lines, encoded)
-
-
-class Standing:
-    """A mutation that has its place among the commits, and is answered when that is on disk."""
-
-    __slots__ = ("_dispatcher", "_placed", "_running")
-
-    def __init__(self, dispatcher: Dispatcher, running: _Running, placed: Placed[Any]) -> None:
-        self._dispatcher, self._running, self._placed = dispatcher, running, placed
-
-    @property
-    def place(self) -> int:
-        """Its place in the order of commits, for `Committer.when_durable`."""
-        return self._placed.entry.place
-
-    def answer(self, error: BaseException | None) -> Answer:
-        """What is answered, or raised, now that its commit is on disk, or is not for the reason `error`."""
-        running, dispatcher = self._running, self._dispatcher
-        dispatcher.own_calls.open -= 1
-        dispatcher.own_calls.ended += 1
-        if error is None:
-            return running.answer(self._placed.outcome())
-        if not isinstance(error, Exception):
-            raise error
-        running.failed(error)
-        crossed = dispatcher._to_outside(error, running.callee, running.caller)
-        raise error if crossed is None else crossed
-
-    def again(self) -> Awaitable[Answer]:
-        """Run it again, as its commit was taken back before it was written."""
-        running, dispatcher = self._running, self._dispatcher
-        return dispatcher._end(running, dispatcher._engine.again(running.run, running.callee.label, running.deadline_ms))
-
-
-class _Observed:
-    """A top-level call, told to observers: each attempt begins, and ends when it has committed, was undone, or lost and is run again."""
-
-    def __init__(self, services: Services, callee: Callee, caller: Caller, parent: Call | None) -> None:
-        assert services.observers is not None
-        self._hooks = services.observers
-        self._call = ObservedCall(callee.info, caller.request_id, caller.source if parent is None else "function", _depth_below(parent))
-        self._label = callee.label
-        self._started: float | None = None
-
-    def start(self) -> None:
-        if self._started is not None:
-            self.finish(WriteConflict(self._label, "", (), "another mutation"))
-        self._started = time.perf_counter()
-        self._hooks.call_started(self._call)
-
-    def finish(self, error: BaseException | None, commit_ts: int | None = None) -> None:
-        if self._started is None:
-            return
-        duration_ms, self._started = (time.perf_counter() - self._started) * 1000.0, None
-        self._hooks.call_finished(self._call, Outcome(duration_ms, error, commit_ts))
 
 
 def _secrets(tree: Tree, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -755,13 +519,3 @@ def _read_journal(journal: str | None) -> dict[str, str] | None:
 
 def _write_journal(pages: dict[str, str] | None) -> str | None:
     return json.dumps(pages, sort_keys=True, separators=(",", ":")) if pages else None
-
-
-def _filled(value: Any, ts: Int64) -> Any:
-    """The value with the commit timestamp in place of its placeholders."""
-    kind = type(value)
-    if kind is dict:
-        return {name: _filled(item, ts) for name, item in value.items()}
-    if kind is list:
-        return [_filled(item, ts) for item in value]
-    return ts if kind is CommitTimestamp else value

@@ -20,10 +20,10 @@ from interlock.errors import InterlockError, StorageUnavailable, ValueRefused
 from interlock.functions.caller import Answer as FunctionAnswer
 from interlock.functions.caller import Caller, QueryResult, Source, log_lines_of
 from interlock.functions.dispatcher import Dispatcher
-from interlock.functions.dispatcher import Standing as StandingCall
 from interlock.functions.live_query import LiveQuery
 from interlock.functions.redaction import describe, is_told, log_failure
 from interlock.functions.scope import RouteCallee
+from interlock.functions.standing import Standing as StandingCall
 from interlock.server.kept_results import KeptResult, KeptResults
 from interlock.server.service import Answer, Credentials, Failure, Kind, OutcomeUnknown, ServerSettings, Snapshot, SnapshotGone, Standing
 from interlock.server.service import QueryResult as LiveResult
