@@ -301,8 +301,15 @@ async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool) -> tuple[Ans
     """One after the other: what an ask would take is gone for those behind it, also where it is the same limit again."""
     rows = Rows(ctx)
     ok, wait, slowest, leases = True, None, None, []
+    asked: dict[tuple[str, str | None], float] = {}
     for ask in asks:
-        decision = await _decide_one(ctx, rows, ask)
+        place = (ask["name"], ask.get("key"))
+        before = asked.get(place, 0.0)
+        decision = await _decide_one(ctx, rows, ask, before)
+        asked[place] = before + ask.get("count", 1)
+        if before and not (ok and decision.ok) and not (ask.get("reserve") and ask["config"]["kind"] == "sliding window"):
+            # How long until all that the call asks of this limit fits, as nothing of it is taken now.
+            decision = await _decide_one(ctx, Rows(ctx), Ask(**{**ask, "count": asked[place]}), 0.0)
         leases.append(decision.lease)
         if decision.wait is not None and ((ok and not decision.ok) or wait is None or (ok == decision.ok and decision.wait > wait)):
             wait, slowest = decision.wait, ask["name"]
@@ -317,16 +324,21 @@ async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool) -> tuple[Ans
     return answer, rows
 
 
-async def _decide_one(ctx: QueryCtx, rows: Rows, ask: Ask) -> _Decision:
+async def _decide_one(ctx: QueryCtx, rows: Rows, ask: Ask, before: float) -> _Decision:
+    """`before` is what the same call has asked of this limit already."""
     name, key, count, reserve = ask["name"], ask.get("key"), ask.get("count", 1), ask.get("reserve", False)
     limit = _limit_of(name, ask["config"])
     _check_count(name, count)
     if isinstance(limit, ConcurrencyLimit):
-        return await _let_in(ctx, rows, name, key, limit, count, reserve)
+        return await _let_in(ctx, rows, name, key, limit, count, reserve, before)
     most = _most(limit, reserve)
-    if count > most:
+    # What is reserved in a sliding window happens at a moment of its own.
+    in_all = count if reserve and isinstance(limit, SlidingWindow) else before + count
+    if in_all > most:
         way = "capacity and max_reserved together" if reserve else "its capacity"
-        raise _refused("CountTooLarge", f"rate limit {name!r}: a count of {count:g} exceeds {most:g}, {way}: it could never be let through")
+        raise _refused(
+            "CountTooLarge", f"rate limit {name!r}: a count of {in_all:g} exceeds {most:g}, {way}: it could never be let through"
+        )
     if isinstance(limit, SlidingWindow):
         return await _slide(ctx, rows, name, key, limit, count, reserve)
     return await _take(ctx, rows, name, key, limit, count, reserve)
@@ -393,11 +405,14 @@ async def _slide(ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: S
     return _Decision(True, wait)
 
 
-async def _let_in(ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: ConcurrencyLimit, count: float, reserve: bool) -> _Decision:
+async def _let_in(
+    ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: ConcurrencyLimit, count: float, reserve: bool, before: float
+) -> _Decision:
     if reserve:
         raise _refused("NotReservable", f"rate limit {name!r} is a concurrency limit: nobody knows when others will be done")
-    if not (count >= 1 and count == int(count) and count <= limit.capacity):
-        raise _refused("CountTooLarge", f"rate limit {name!r}: a count of {count:g} is no whole number from 1 to {limit.capacity}")
+    if not (count >= 1 and count == int(count) and before + count <= limit.capacity):
+        wrong = f"a count of {before + count:g} is no whole number from 1 to {limit.capacity}"
+        raise _refused("CountTooLarge", f"rate limit {name!r}: {wrong}")
     row = await rows.one(name, key, 0)
     now = now_of(ctx, row)
     holders = [holder for holder in holders_of(row) if holder["until"] > now + 1e-3]

@@ -586,13 +586,33 @@ async def test_several_limits_are_taken_all_or_none() -> None:
 
 
 async def test_one_limit_asked_twice_in_one_call_is_taken_twice() -> None:
-    named = RateLimiter(components.rate_limiter, {"x": TokenBucket(3, HOUR), "s": SlidingWindow(3, HOUR)})
+    named = RateLimiter(components.rate_limiter, {"x": TokenBucket(3, HOUR), "s": SlidingWindow(3, HOUR), "c": ConcurrencyLimit(3)})
     async with backend() as t:
-        for name in ("x", "s"):
-            refused = await do(t, lambda ctx, name=name: named.limit_many(ctx, [Ask(name, count=2), Ask(name, count=2)]))
-            assert not refused.ok
+        for name in ("x", "s", "c"):
+            with pytest.raises(AppError, match=r"CountTooLarge.* 4 "):
+                await do(t, lambda ctx, name=name: named.limit_many(ctx, [Ask(name, count=2), Ask(name, count=2)]))
             assert (await do(t, lambda ctx, name=name: named.limit_many(ctx, [Ask(name, count=2), Ask(name)]))).ok
             assert not (await do(t, lambda ctx, name=name: named.limit(ctx, name))).ok
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [TokenBucket(4, MINUTE), TokenBucket(4, MINUTE, shards=4), window(4, MINUTE), SlidingWindow(4, MINUTE), ConcurrencyLimit(4)],
+    ids=lambda limit: type(limit).__name__,
+)
+async def test_a_call_that_asks_one_limit_twice_works_at_the_time_that_was_said_and_not_a_moment_before(limit: Limit) -> None:
+    asks = [Ask("x", count=2, config=limit), Ask("y", config=TokenBucket(9, HOUR)), Ask("x", count=2, config=limit)]
+    async with backend() as t:
+        for taken in (1, 2):  # of 4: first the second ask is refused, then both
+            for _ in range(taken):
+                assert (await take(t, limit)).ok
+            await t.advance(1)
+            refused = await do(t, lambda ctx: limits.limit_many(ctx, asks))
+            assert not refused.ok and refused.name == "x"
+            await t.advance(refused.retry_after - 0.002)
+            assert not (await do(t, lambda ctx: limits.check_many(ctx, asks))).ok
+            await t.advance(0.003)
+            assert (await do(t, lambda ctx: limits.check_many(ctx, asks))).ok
 
 
 # how many at once
