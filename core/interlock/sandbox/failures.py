@@ -194,7 +194,7 @@ def _packable(argument: Any) -> Any:
 
 def _said(show: Any) -> str:
     try:
-        return str(show()).encode("utf-8", "replace").decode()[:_TEXT_MAX]
+        return str(show()).encode("utf-8", "backslashreplace").decode()[:_TEXT_MAX]
     except Exception:
         return "(cannot be shown)"
 

@@ -137,6 +137,6 @@ def _is_text(value: str) -> bool:
 
 def _safe(show: Any) -> str:
     try:
-        return str(show()).encode("utf-8", "replace").decode()
+        return str(show()).encode("utf-8", "backslashreplace").decode()
     except Exception:
         return "?"

@@ -178,7 +178,8 @@ async def attempt(ctx: ActionCtx, run_id: str, number: int) -> None:
     try:
         value = await ctx.run_action(reference(call["handle"]).options(limits=ATTEMPT), **from_text(call["args"]))
     except Exception as error:
-        facts: Row = {"error": str(error)[:ERROR_MOST] or type(error).__name__}
+        # File names bring lone surrogates, which no document can hold.
+        facts: Row = {"error": str(error)[:ERROR_MOST].encode(errors="backslashreplace").decode() or type(error).__name__}
         if isinstance(error, AppError) and len(data := to_text(error.data)) <= TEXT_MOST // 4:
             facts["error_data"] = data
         await ctx.run_mutation(report_failure, run_id=run_id, number=number, **facts)

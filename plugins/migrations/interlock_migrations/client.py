@@ -384,11 +384,11 @@ class _Walk:
         except _NOT_THE_DOCUMENTS:
             raise
         except Exception as error:
-            text = "".join(traceback.format_exception(error))
+            text = _storable("".join(traceback.format_exception(error)))
             facts = {
                 "code": "MIGRATE_ONE_FAILED",
                 "id": doc["_id"],
-                "error": f"{type(error).__name__}: {error}"[:ERROR_MOST],
+                "error": _storable(f"{type(error).__name__}: {error}")[:ERROR_MOST],
                 "traceback": text[-10_000:],
             }
             raise AppError(facts) from error
@@ -407,7 +407,12 @@ class _Walk:
 def _said_by(error: Exception) -> str:
     if isinstance(error, AppError) and isinstance(error.data, dict) and error.data.get("code") == "MIGRATE_ONE_FAILED":
         return str(error.data["error"])[:ERROR_MOST]
-    return f"{type(error).__name__}: {error}"[:ERROR_MOST]
+    return _storable(f"{type(error).__name__}: {error}")[:ERROR_MOST]
+
+
+def _storable(text: str) -> str:
+    """The text without lone surrogates, which file names bring and no document can hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _size(what: str, size: int) -> int:

@@ -36,7 +36,7 @@ from interlock_workflow.errors import facts_of, typed
 from interlock_workflow.step import Call, Event, WorkflowStep
 from interlock_workflow.turn import Entry, Handler, Outcome, Turn, entries_of
 from interlock_workpool import Retry
-from interlock_workpool.client import name_of, seconds
+from interlock_workpool.client import name_of, seconds, time_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -173,14 +173,14 @@ class _Doing:
         if options.run_after is not None:
             start["run_at"] = self._ctx.now() + seconds("run_after", options.run_after) * 1000.0
         elif options.run_at is not None:
-            start["run_at"] = options.run_at.timestamp() * 1000.0 if isinstance(options.run_at, datetime) else float(options.run_at)
+            start["run_at"] = time_of(options.run_at)
         if call.kind in ("sleep", "event"):
             return {**start, **call.args}
         assert call.ref is not None
         try:
             start["handle"] = await self._ctx.function_handle(call.ref)
             if call.kind == "workflow":
-                return {**start, **_child(call)}
+                return {**start, **_child(call), "name": name_of(call.ref) or call.name}
         except InterlockError as error:
             return {"error": to_text(facts_of(error))}
         policy = self._definition.policy(options.retry) if call.kind == "action" else None
@@ -383,7 +383,7 @@ class WorkflowManager:
         if run_after is not None:
             options["run_at"] = ctx.now() + seconds("run_after", run_after) * 1000.0
         elif run_at is not None:
-            options["run_at"] = run_at.timestamp() * 1000.0 if isinstance(run_at, datetime) else float(run_at)
+            options["run_at"] = time_of(run_at)
         handle = await ctx.function_handle(ref)
         id: WorkflowId = await ctx.run_mutation(self._mount.start, name=name_of(ref), handle=handle, args=to_text(given), **options)
         return id

@@ -38,7 +38,7 @@ from interlock_workflow.progress import (
     take_turn,
 )
 from interlock_workflow.tables import ENDED, LIVE, Row, config, events, expiries, keys, pages, steps, workflows
-from interlock_workflow.texts import checked, get_text, put_text, texts
+from interlock_workflow.texts import checked, drop_texts, get_text, put_text, texts
 
 SWEPT_AT_ONCE = 64
 COPIED_MOST = 2_000
@@ -298,8 +298,10 @@ async def restart(
     if workflow["state"] in LIVE:
         raise AppError({"code": "STILL_RUNNING", "message": f"workflow {workflow_id} is still running: cancel it first"})
     recorded = await recorded_steps(ctx, workflow)
-    dropped, number = await _from(ctx, recorded, from_step)
+    dropped, number = await _from(ctx, workflow, recorded, from_step)
     await progress.delete_steps(ctx, dropped)
+    if isinstance(workflow.get("result"), int):
+        await drop_texts(ctx, workflow_id, "result")
     changes: Row = dict.fromkeys(("ended", "result", "error", "expires", "on_complete_error"), UNSET)
     changes |= {"state": "running", "generation": workflow["generation"] + 1, "open": 0, "steps": number}
     changes |= {field: value for field, value in (("handle", handle), ("version", version)) if value is not None}
@@ -312,7 +314,7 @@ async def fork(ctx: MutationCtx, workflow_id: str, from_step: int | str | None =
     """A new run with the same arguments, and with what is recorded before `from_step`. The old one stays as it is."""
     workflow = await _find(ctx, workflow_id)
     recorded = await recorded_steps(ctx, workflow)
-    dropped, number = await _from(ctx, recorded, from_step)
+    dropped, number = await _from(ctx, workflow, recorded, from_step)
     left_out = {step["number"] for step in dropped}
     kept = [step for step in recorded if step["number"] not in left_out and step["state"] in ("success", "failed")]
     if len(kept) > COPIED_MOST:
@@ -343,9 +345,10 @@ async def fork(ctx: MutationCtx, workflow_id: str, from_step: int | str | None =
     return id
 
 
-async def _from(ctx: MutationCtx, recorded: list[Row], from_step: int | str | None) -> tuple[list[Row], int]:
-    """Which steps are to be done again, and the number of the next one."""
-    after = recorded[-1]["number"] + 1 if recorded else 0
+async def _from(ctx: MutationCtx, workflow: Row, recorded: list[Row], from_step: int | str | None) -> tuple[list[Row], int]:
+    """Which steps are to be done again, and the number of the next one. Those from before the run began anew are gone."""
+    base: int = workflow["base"]
+    after = recorded[-1]["number"] + 1 if recorded else base
     if from_step is None:
         return [step for step in recorded if step["state"] in ("canceled", "running")], after
     if isinstance(from_step, str):
@@ -361,7 +364,7 @@ async def _from(ctx: MutationCtx, recorded: list[Row], from_step: int | str | No
     if recorded and first > after:
         ctx.log.warning(f"nothing is recorded from step {first} on: there are {after}")
     dropped = [step for step in recorded if step["number"] >= first or step["state"] in ("canceled", "running")]
-    return dropped, min(first, after)
+    return dropped, max(base, min(first, after))
 
 
 @component.mutation

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from interlock import AppError, to_text
+from interlock import AppError, ValueRefused, to_text
 
 DATA_MOST = 200_000  # bytes
 
@@ -89,7 +89,7 @@ def typed(error: AppError) -> AppError:
 
 def facts_of(error: Exception) -> dict[str, Any]:
     """An error as it is recorded."""
-    facts: dict[str, Any] = {"type": type(error).__name__, "message": str(error)[:10_000]}
+    facts: dict[str, Any] = {"type": type(error).__name__, "message": said_by(error)}
     if isinstance(error, StepFailed):
         facts |= {"message": error.message, "type": error.type}
     if isinstance(error, AppError):
@@ -97,13 +97,26 @@ def facts_of(error: Exception) -> dict[str, Any]:
         if type(error) not in (AppError, StepFailed):
             facts["class"] = f"{type(error).__module__}:{type(error).__qualname__}"
         if isinstance(error.data, dict) and isinstance(error.data.get("message"), str):
-            facts["message"] = error.data["message"][:10_000]
+            facts["message"] = storable(error.data["message"][:10_000])
     return facts
 
 
+def said_by(error: BaseException) -> str:
+    """The text of an error, as it can be recorded."""
+    return storable(str(error)[:10_000])
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates, which file names bring and no document can hold."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 def recorded_data(data: Any) -> Any:
-    """The data of an error, unless it is so large that an error would be no place for it."""
-    size = len(to_text(data).encode())
+    """The data of an error, unless it is no value, or so large that an error would be no place for it."""
+    try:
+        size = len(to_text(data).encode())
+    except ValueRefused as refused:
+        return f"data that cannot be recorded: {said_by(refused)}"
     return data if size <= DATA_MOST else f"{size:,} bytes of data, which are too many to be recorded"
 
 

@@ -27,7 +27,7 @@ from interlock import (
     reference,
     to_text,
 )
-from interlock_workflow.errors import recorded_data
+from interlock_workflow.errors import recorded_data, said_by
 from interlock_workflow.tables import LIVE, Row
 from interlock_workflow.texts import LONG, checked, drop_texts, get_text, is_long, put_text
 
@@ -202,6 +202,8 @@ async def record(ctx: MutationCtx, workflow: Row, outcome: Row) -> None:
     elif status == "failed":
         await end(ctx, workflow, "failed", error=outcome["error"], changes=changes)
     elif status == "continued":
+        if isinstance(workflow["args"], int):
+            await drop_texts(ctx, workflow["_id"], "args")
         args = await put_text(ctx, workflow["_id"], "args", outcome["args"])
         changes |= {"args": args, "run": workflow["run"] + 1, "base": number, "steps": number}
         await ctx.db.patch(workflow["_id"], changes)
@@ -330,6 +332,8 @@ async def _await_event(ctx: MutationCtx, workflow: Row, row: Row, start: Row) ->
 
 
 async def _wait_for_event(ctx: MutationCtx, workflow: Row, row: Row, start: Row) -> str:
+    if start["name"] is not None:
+        row["awaits"] = start["name"]
     if start.get("timeout") is not None:
         place = {"workflow_id": workflow["_id"], "number": row["number"], "generation": workflow["generation"]}
         row["job"] = await ctx.scheduler.run_after(start["timeout"], "time_out", **place)
@@ -340,7 +344,7 @@ async def deliver(ctx: MutationCtx, workflow: Row, event: Row) -> bool:
     """Give an event, `name` with `value` or `error`, to the step that waits for it longest; whether one does."""
     running = ctx.db.query("steps").index("state", workflow=workflow["_id"], state="running")
     async for step in running:
-        if step["kind"] == "event" and step["name"] == event["name"] and "event" not in step:
+        if step.get("awaits") == event["name"]:
             await step_ended(ctx, workflow, step, event.get("value"), event.get("error"))
             return True
     return False
@@ -406,7 +410,7 @@ async def _call_back(ctx: MutationCtx, workflow: Row, state: str, result: str | 
         await ctx.run_mutation(target, workflow_id=workflow["_id"], result=told, context=context)
     except Exception as raised:  # its writes are undone; the run has ended all the same
         ctx.log.error(f"on_complete of {workflow['name']} failed: {raised}")
-        await ctx.db.patch(workflow["_id"], {"on_complete_error": f"{type(raised).__name__}: {raised}"[:10_000]})
+        await ctx.db.patch(workflow["_id"], {"on_complete_error": f"{type(raised).__name__}: {said_by(raised)}"})
 
 
 def outcome_of(state: str, result: str | None, error: str | None) -> Row:
@@ -506,7 +510,7 @@ async def forget_texts_of(ctx: MutationCtx, owner: str) -> None:
 
 
 def _facts(error: Exception) -> str:
-    facts: Row = {"type": type(error).__name__, "message": str(error)[:10_000]}
+    facts: Row = {"type": type(error).__name__, "message": said_by(error)}
     if isinstance(error, AppError):
         data = error.data
         if isinstance(data, dict) and data.get("code") == "CHANGED_PAST":

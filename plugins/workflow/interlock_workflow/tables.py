@@ -70,6 +70,7 @@ steps = (
             "digest": str,  # of the arguments
             "args": str | int,
             "state": Literal["running", "success", "failed", "canceled"],
+            "awaits": NotRequired[str],  # the event of this name
             "at": float,
             "ended": NotRequired[float],
             "value": NotRequired[str | int],

@@ -20,11 +20,11 @@ from random import Random
 from typing import Any, Literal, NoReturn, Protocol
 
 from interlock import LimitExceeded, Reference, Validator, from_text, to_text
-from interlock_workflow.errors import ChangedPast, NotAStep, error_from, facts_of
+from interlock_workflow.errors import ChangedPast, NotAStep, error_from, facts_of, said_by, storable
 from interlock_workflow.loop import TurnLoop
 from interlock_workflow.step import Call, Options, StepCall, StepKind, WorkflowStep, check_event
 from interlock_workflow.texts import MOST, bytes_of
-from interlock_workpool.client import name_of
+from interlock_workpool.client import name_of, seconds, time_of
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
 Local = Literal["now", "later", "apart"]
@@ -189,7 +189,7 @@ class Turn:
             try:
                 return Outcome("done", value=to_text(finish(task.result())))
             except Exception as wrong:
-                facts = facts_of(wrong) | {"message": f"Invalid return value: {wrong}"}
+                facts = facts_of(wrong) | {"message": f"Invalid return value: {said_by(wrong)}"}
                 return Outcome("failed", error=to_text(facts))
         if isinstance(error, Exception):
             return _failed(error)
@@ -213,6 +213,7 @@ class Turn:
             raise ValueError("a step that is done inline cannot be delayed: leave out run_after and run_at, or inline")
         if options.inline and kind not in ("query", "mutation"):
             raise ValueError(f"a step that is {kind} cannot be done inline: only a query or a mutation can")
+        _check_times(kind, args, options, self.now)
         named = options.name or name or (name_of(ref) if ref is not None else "") or kind
         call = Call(kind, self._key(named), named, args, options, self._loop.create_future(), ref, validator)
         self._batch.append(call)
@@ -366,11 +367,29 @@ class Turn:
 
 STARTED_AT_ONCE = 200
 TRACEBACK_MOST = 4_000  # characters
+LATEST = 5 * 365 * 86_400.0  # seconds: jobs have a horizon
 LIGHT = 1 << 20  # bytes of a record that need no look at what is left of the transaction
 _REMEDY = (
     "Let the code ask for what it has asked for before, put what is new behind `if step.patched(…)`, or give the workflow a new "
     "version and keep the old one for runs that began with it; then restart this run."
 )
+
+
+def _check_times(kind: StepKind, args: Mapping[str, Any], options: Options, now: float) -> None:
+    """Refuse a step that could not be planned."""
+    waits: float = args["seconds"] if kind == "sleep" else 0.0
+    if options.run_after is not None:
+        waits += seconds("run_after", options.run_after)
+    elif options.run_at is not None:
+        waits += max(0.0, time_of(options.run_at) - now) / 1000.0
+    if not waits <= LATEST:
+        raise ValueError(f"a step can wait for {LATEST:g} seconds (five years) at most, not for {waits:g}")
+    timeout = args.get("timeout") if kind == "event" else options.timeout
+    if timeout is None or kind in ("sleep", "workflow"):
+        return
+    limit = seconds("timeout", timeout)
+    if not limit <= LATEST or (limit == 0 and kind != "event"):
+        raise ValueError(f"timeout must be more than 0 seconds and at most {LATEST:g} (five years), got {limit:g}")
 
 
 def _is_local(call: Call) -> bool:
@@ -395,5 +414,5 @@ def _short(text: str) -> str:
 def _failed(error: Exception) -> Outcome:
     told = facts_of(error)
     if error.__traceback__ is not None:
-        told["traceback"] = "".join(traceback.format_exception(error))[-TRACEBACK_MOST:]
+        told["traceback"] = storable("".join(traceback.format_exception(error))[-TRACEBACK_MOST:])
     return Outcome("failed", error=to_text(told))

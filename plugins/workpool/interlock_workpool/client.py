@@ -256,7 +256,7 @@ class Workpool:
     async def cancel_all(self, ctx: Writer, *, before: float | datetime | None = None, limit: int | None = None) -> int:
         """Cancel all that was put in until now, or until `before`: `limit` of them at once (64), the rest in jobs."""
         options = {} if limit is None else {"limit": limit}
-        until = {} if before is None else {"before": _time(before)}
+        until = {} if before is None else {"before": time_of(before)}
         count: int = await ctx.run_mutation(self._mount.cancel_all, **options, **until)
         return count
 
@@ -300,7 +300,7 @@ class Workpool:
 
     async def report(self, ctx: Reader, since: float | datetime = 0.0) -> dict[str, Any]:
         """Counts of what ended since a time and is still kept, of what is open, and rates of failure."""
-        counts: dict[str, Any] = await ctx.run_query(self._mount.report, since=_time(since))
+        counts: dict[str, Any] = await ctx.run_query(self._mount.report, since=time_of(since))
         return counts
 
     # dead letters
@@ -348,7 +348,7 @@ class _Options:
             "priority": _whole("priority", self.priority),
         }
         if self.run_at is not None:
-            work["run_at"] = _time(self.run_at)
+            work["run_at"] = time_of(self.run_at)
         elif self.run_after is not None:
             work["run_at"] = ctx.now() + seconds("run_after", self.run_after) * 1000.0
         if self.on_complete is not None:
@@ -378,7 +378,8 @@ def seconds(what: str, duration: float | timedelta) -> float:
     return float(duration)
 
 
-def _time(when: float | datetime) -> float:
+def time_of(when: float | datetime) -> float:
+    """A time in ms since the epoch."""
     if isinstance(when, datetime):
         if when.tzinfo is None:
             raise ValueError(f"a datetime needs a time zone, got {when}: add tzinfo=timezone.utc")

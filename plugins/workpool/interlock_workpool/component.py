@@ -27,6 +27,7 @@ from interlock import (
 )
 from interlock_workpool import dispatch as dispatching
 from interlock_workpool.dispatch import Row, arguments_of, release_serial, settings_of, start_due
+from interlock_workpool.errors import said_by
 from interlock_workpool.payloads import checked, drop_texts, get_text, payloads, put_text
 from interlock_workpool.retry import DAY, HOUR, WEEK, Policy, delay_after
 
@@ -292,15 +293,18 @@ def _success(value: Any) -> Outcome:
     try:
         return Outcome(kind="success", value=checked("the result", text))
     except AppError as error:
-        return _failure(error)
+        return _failure(error, may_retry=False)  # to try again would not make it smaller
 
 
-def _failure(error: Exception) -> Outcome:
-    facts: Row = {"type": type(error).__name__, "message": str(error)[:10_000]}
+def _failure(error: Exception, *, may_retry: bool = True) -> Outcome:
+    facts: Row = {"type": type(error).__name__, "message": said_by(error)}
     if isinstance(error, AppError):
         data = error.data
         if isinstance(data, dict):
-            facts |= {"message": str(data.get("message", facts["message"]))[:10_000], "retry": data.get("code") != "NonRetryable"}
+            facts |= {
+                "message": str(data.get("message", facts["message"]))[:10_000],
+                "retry": may_retry and data.get("code") != "NonRetryable",
+            }
         text = to_text({**facts, "data": data})
         if len(text.encode()) <= 500_000:
             return Outcome(kind="failed", error=text)
@@ -354,7 +358,7 @@ async def _call_back(ctx: MutationCtx, work_id: str) -> None:
             await ctx.run_mutation(target, work_id=work_id, context=context, result=result)
         except Exception as error:  # its writes are undone; the work has ended all the same
             ctx.log.error(f"on_complete of {work['name'] or work_id} failed: {error}")
-            await ctx.db.patch(work_id, {"on_complete_error": f"{type(error).__name__}: {error}"[:10_000]})
+            await ctx.db.patch(work_id, {"on_complete_error": f"{type(error).__name__}: {said_by(error)}"})
     if work["expires"] <= ctx.now():
         await _delete(ctx, work)
 

@@ -46,6 +46,8 @@ class Lab:
                 raise RuntimeError(f"{what} broke")
             if step == "wait":
                 await self.gate.wait()
+            if step == "odd":
+                raise OSError("no file \udcff")
             if step == "large":
                 return "x" * 1_000_000
             return [what, b"done"]
@@ -218,6 +220,15 @@ async def test_a_result_that_cannot_be_kept_is_a_failure_that_is_not_tried_again
         result = (await status(t, id)).result
         assert result is not None and result["kind"] == "failed" and "900,000 can be kept" in result["error"]
         assert len(lab.attempts) == 1
+
+
+async def test_an_error_that_no_document_can_hold_is_told_all_the_same() -> None:
+    lab = Lab()
+    lab.scripts["a"] = ["odd"]
+    async with TestBackend(lab.component) as t:
+        id = await start(t, lab, "a", max_failures=0)
+        await t.finish_in_progress()
+        assert (await status(t, id)).result == RunResult(kind="failed", error="no file \\udcff")
 
 
 # stopping and forgetting

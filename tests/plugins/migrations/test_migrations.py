@@ -58,7 +58,7 @@ class Shop:
         async def careful(ctx: MutationCtx, doc: dict[str, Any]) -> dict[str, Any]:
             await ctx.db.patch(doc["_id"], {"old": "touched"})
             if doc["n"] in self.broken:
-                raise AppError(f"no price for {doc['n']}")
+                raise ValueError(f"no price for {doc['n']} \udcff")
             return {"price": 1.0}
 
         @migrations.define("items", batch_size=1_000)
@@ -235,7 +235,7 @@ async def test_documents_that_fail_may_be_left_out_and_are_told() -> None:
         items = await shop.items(t)
         assert [(item.get("price"), item["old"]) for item in items] == [(None, "x") if n in (1, 4) else (1.0, "touched") for n in range(8)]
         letters = await do(t, lambda ctx: shop.migrations.dead_letters(ctx, shop.careful))
-        assert letters == [{"id": items[n]["_id"], "error": f"AppError: no price for {n}"} for n in (1, 4)]
+        assert letters == [{"id": items[n]["_id"], "error": f"ValueError: no price for {n} \\udcff"} for n in (1, 4)]
         shop.broken = {4}
         await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.careful, reset=True))
         await t.finish_scheduled()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from interlock import AppError
 from interlock.testing import TestBackend
 from interlock_workflow import ChangedPast, NotAStep, Retry, StepFailed, UnknownStep, WorkflowRunning, WorkflowStep
 from interlock_workflow.testing import replay
@@ -263,6 +264,78 @@ async def test_a_run_is_restarted_from_any_step(from_step: Any, again: list[str]
         assert [kind for kind, _ in await callbacks(t)] == ["failed", "failed"]
 
 
+@pytest.mark.parametrize("from_step", [None, 0])
+async def test_a_run_that_began_anew_is_restarted_and_forked_from_there(from_step: int | None) -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep, left: int, text: str) -> int:
+        if left:
+            await step.run_mutation(lab.write, what="before")
+            step.continue_as_new(left=left - 1, text=text[:-1000])
+        try:
+            await step.run_action(lab.act, name="a")
+        finally:
+            await step.run_mutation(lab.write, what="after")
+        await step.run_action(lab.act, name="b")
+        return len(text)
+
+    lab.failures["a"] = 1
+    async with Bench(lab.component) as t:
+        id = await start(t, lab, flow, left=2, text="x" * 30_000)
+        assert (await status(t, lab, id)).type == "failed"
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id, from_step="act" if from_step is None else from_step))
+        await t.finish_in_progress()
+        assert (await status(t, lab, id)).result == 28_000
+        fork = await do(t, lambda ctx: lab.workflows.fork(ctx, id, from_step=from_step))
+        await t.finish_in_progress()
+        assert (await status(t, lab, fork)).result == 28_000
+        assert await done(t) == ["before"] * 2 + ["after"] * (2 if from_step is None else 3)
+        assert lab.log == ["a", "a", "b"] if from_step is None else ["a", "a", "b", "a", "b"]
+
+
+async def test_a_run_that_fails_before_its_first_step_since_it_began_anew_can_be_restarted() -> None:
+    lab = Lab()
+    fails = [True]
+
+    @lab.define
+    async def flow(step: WorkflowStep, left: int = 1) -> str:
+        if left:
+            await step.run_mutation(lab.write, what="before")
+            step.continue_as_new(left=0)
+        if fails[0]:
+            raise AppError("not yet")
+        await step.run_mutation(lab.write, what="after")
+        await step.run_action(lab.act, name="a")
+        return "done"
+
+    async with Bench(lab.component) as t:
+        id = await start(t, lab, flow)
+        fails[0] = False
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id))
+        await t.finish_in_progress()
+        assert (await status(t, lab, id)).result == "done"
+        assert await done(t) == ["before", "after"]
+
+
+async def test_a_long_result_is_replaced_by_that_of_a_restart() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> str:
+        return "x" * (9_000 + await step.run_mutation(lab.write, what=1))
+
+    async with Bench(lab.component) as t:
+        id = await start(t, lab, flow)
+        for length in (9_002, 9_003):
+            await do(t, lambda ctx: lab.workflows.restart(ctx, id, from_step=0))
+            await t.finish_in_progress()
+            assert (await status(t, lab, id)).result == "x" * length
+        await do(t, lambda ctx: lab.workflows.cleanup(ctx, id))
+        await t.finish_in_progress()
+        assert await t.component("workflow").run(lambda ctx: ctx.db.query("texts").collect()) == []
+
+
 @pytest.mark.parametrize(("from_step", "again"), [(None, []), (1, ["process", "save"]), ("save", ["save"])])
 async def test_a_fork_does_again_what_comes_after_the_step_and_leaves_the_old_run_alone(from_step: Any, again: list[str]) -> None:
     lab = Lab()
@@ -490,6 +563,27 @@ async def test_options_that_make_no_sense_together_are_refused(options: Any) -> 
     async with Bench(lab.component) as t:
         found = await status(t, lab, await start(t, lab, flow))
         assert found.error is not None and found.error["type"] in ("ValueError", "TypeError")
+        assert lab.log == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": 0}, {"timeout": 2e8}, {"run_after": 2e8}, {"run_after": -1}, {"run_at": datetime(9999, 1, 1, tzinfo=UTC)}]
+)
+async def test_times_at_which_nothing_can_be_planned_are_refused_where_they_are_written(options: Any) -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> str:
+        with pytest.raises(ValueError, match=r"years|seconds"):
+            await step.with_options(**options).run_action(lab.act, name="a")
+        with pytest.raises(ValueError, match="five years"):
+            await step.sleep(2e8)
+        with pytest.raises(ValueError, match="five years"):
+            await step.await_event("e", timeout=2e8)
+        return "went on"
+
+    async with Bench(lab.component) as t:
+        assert (await status(t, lab, await start(t, lab, flow))).result == "went on"
         assert lab.log == []
 
 

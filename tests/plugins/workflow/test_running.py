@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interlock import AppError, ArgumentError, FunctionNotFound, MutationCtx, ValueRefused
+from interlock import ActionCtx, AppError, ArgumentError, FunctionNotFound, MutationCtx, ValueRefused
 from interlock.testing import TestBackend
 from interlock_workflow import (
     DAY,
@@ -188,6 +188,36 @@ async def test_a_workflow_that_raises_has_failed_and_its_callback_is_told_once()
         assert (found.error["type"], found.error["message"]) == ("OutOfStock", "really none")
         assert "in flow" in found.error["traceback"]
         assert (await callbacks(t), await done(t)) == ([("failed", None)], ["kept"])
+
+
+async def test_an_error_that_no_document_can_hold_is_told_all_the_same() -> None:
+    lab = Lab()
+    text = "no file \udcff"
+
+    @lab.component.mutation
+    async def fail(ctx: MutationCtx, how: str = "text", **told: Any) -> None:
+        raise AppError({"message": text, "what": lab}) if how == "data" else ValueError(text)
+
+    @lab.component.action
+    async def fail_later(ctx: ActionCtx) -> None:
+        raise ValueError(text)
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> list[str]:
+        caught = []
+        for call in (step.run_mutation(fail, how="text"), step.run_mutation(fail, how="data"), step.run_action(fail_later)):
+            try:
+                await call
+            except StepFailed as error:
+                caught.append(error.message)
+        await step.run_mutation(lab.write, what=caught)
+        raise ValueError(text)
+
+    async with Bench(lab.component) as t:
+        found = await status(t, lab, await start(t, lab, flow, options={"on_complete": fail}))
+        assert found.error is not None and found.error["message"] == "no file \\udcff"
+        assert found.on_complete_error == "ValueError: no file \\udcff"
+        assert await done(t) == [["no file \\udcff"] * 3]
 
 
 async def test_a_result_that_does_not_fit_its_annotation_is_a_failure() -> None:
@@ -478,6 +508,29 @@ async def test_events_are_taken_once_in_the_order_in_which_they_were_sent() -> N
             await send(t, "nobody", number, 4)
         assert await do(t, lambda ctx: lab.workflows.cleanup(ctx, id))
         assert await t.component("workflow").run(lambda ctx: ctx.db.query("events").collect()) == []
+
+
+async def test_a_step_may_have_another_name_than_what_it_waits_for() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def child(step: WorkflowStep) -> str:
+        return "grown up"
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> list[str]:
+        named = step.with_options(name="other")
+        return [await named.await_event("e", timeout=60), await named.await_event("e"), await named.run_workflow(child)]
+
+    async with Bench(lab.component) as t:
+        id = await start(t, lab, flow)
+        assert [step.name for step in (await status(t, lab, id)).running] == ["other"]
+        for value in ("waited for", "there already"):
+            assert await do(t, lambda ctx, value=value: lab.workflows.send_event(ctx, "e", workflow_id=id, value=value))
+        await t.finish_in_progress()
+        assert (await status(t, lab, id)).result == ["waited for", "there already", "grown up"]
+        children = await do(t, lambda ctx: lab.workflows.list(ctx, name="child"))
+        assert [found.parent for found in children.page] == [id]
 
 
 async def test_an_event_may_carry_an_error_be_refused_or_never_come() -> None:

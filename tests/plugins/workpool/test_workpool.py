@@ -289,6 +289,26 @@ async def test_a_failed_action_is_tried_again_until_it_works() -> None:
         assert [row["kind"] for row in await ended(t)] == ["success"]
 
 
+async def test_a_result_that_is_too_long_and_an_error_that_no_document_can_hold_are_told_at_once() -> None:
+    office = Office()
+
+    @office.component.action
+    async def odd(ctx: ActionCtx, large: bool) -> str:
+        office.log.append(large)
+        if large:
+            return "x" * 4_000_000
+        raise ValueError("no file \udcff")
+
+    async with Bench(office.component) as t:
+        for large in (True, False):
+            await do(t, lambda ctx, large=large: pool.enqueue_action(ctx, odd, {"large": large}, retry=EXACT, on_complete=office.ended))
+            await t.advance(3)
+        assert office.log == [True, False, False, False]  # to try again would make a result no smaller
+        too_long, refused = await ended(t)
+        assert too_long["kind"] == "failed" and "4,000,000 bytes" in too_long["error"]
+        assert refused["error_type"] == "ValueError" and refused["error"] == "no file \\udcff"
+
+
 @pytest.mark.parametrize("retry", [True, Retry(max_attempts=5, jitter=0)])
 async def test_when_all_attempts_are_used_it_fails_once(retry: Any) -> None:
     office = Office()
