@@ -24,6 +24,7 @@ Tags = Iterable[str] | Callable[[Mapping[str, Any]], Iterable[str]]
 
 LOOK_FIRST, LOOK_MOST, LOOK_GROWTH = 0.005, 0.25, 1.5  # seconds between two looks at a run that another process has begun
 KEYS_KEPT, KEY_KEPT = 1_000, 200  # keys that are remembered, and of how many characters at most
+DATA_MOST = 900_000  # characters of the data of an error that others get
 _EXACT = frozenset({str, int, bool, type(None)})  # what can be looked up as it is: 0.0 and -0.0 are equal
 TOUCHED_EVERY = 60_000.0  # ms: how exactly it is known which entry was used last
 
@@ -221,10 +222,7 @@ class ActionCache:
         try:
             value = await ctx.run_action(self._action, **(args or {}))
         except Exception as error:
-            # What is no AppError is not for others' eyes: who ran the action gets it, and it is logged there.
-            told = (
-                {"data": error.data} if isinstance(error, AppError) else {"message": f"the run of {self.name} that was waited for failed"}
-            )
+            told = _told(error) or {"message": f"the run of {self.name} that was waited for failed"}
             with suppress(Exception):  # then the lease ends it
                 await ctx.run_mutation(self._mount.fail, error=told, noted=self._take_noted(), **place)
             raise
@@ -337,6 +335,17 @@ class ActionCache:
 def _set(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)
+
+
+def _told(error: Exception) -> dict[str, Any] | None:
+    """What others are told of an error. What is no AppError is not for their eyes: who ran the action gets it, and it is logged there.
+    Nor is what no document can hold."""
+    if not isinstance(error, AppError):
+        return None
+    try:
+        return {"data": error.data} if len(to_text(error.data)) <= DATA_MOST else None
+    except ValueRefused:
+        return None
 
 
 def _expiry(found: dict[str, Any], ttl: float | None) -> float:

@@ -298,9 +298,14 @@ async def test_those_who_wait_get_the_error_and_the_next_runs_it_again() -> None
         assert await fetch(t) == "a 2"
 
 
-async def test_what_is_no_error_of_the_author_stays_with_who_ran_it() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("secret"), AppError("secret \udcff"), AppError({"secret": object()}), AppError("secret" * 200_000)],
+    ids=["none of the author", "no text", "no value", "too long"],
+)
+async def test_what_is_no_error_of_the_author_or_cannot_be_kept_stays_with_who_ran_it(error: Exception) -> None:
     lab = Lab()
-    lab.gate, lab.failing = asyncio.Event(), RuntimeError("secret")
+    lab.gate, lab.failing = asyncio.Event(), error
     caught: list[BaseException] = []
 
     async def fetching(ctx: ActionCtx) -> None:
