@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.placed import placed
 
-from interlock import Component, InterlockError, LimitExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
+from interlock import ArgumentError, Component, InterlockError, LimitExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
 
 from .rooms import running
 
@@ -96,6 +96,23 @@ async def test_what_is_over_a_limit_is_refused_with_its_numbers() -> None:
 
 
 @pytest.mark.one_isolation("inline", "16,000 writes take their time; what a limit does is shown by the lower one above")
+@pytest.mark.parametrize("arguments", [{"text": "\ud800"}, {"text": "\ud800" * 10_000}, {"text": ["\ud800"]}, {"text": "a", "\ud800": 1}])
+async def test_what_is_no_text_is_refused_as_an_argument_whatever_its_size(arguments: dict[str, Any]) -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def take(ctx: MutationCtx, text: Any, **rest: Any) -> None:
+            return None
+
+        return app
+
+    async with running(app) as rooms:
+        with pytest.raises(ArgumentError):
+            await rooms.mutation("take", **arguments)
+
+
 async def test_a_transaction_may_write_as_much_as_the_docs_say() -> None:
     app = component()
 

@@ -250,13 +250,13 @@ def _most(value: Any) -> int:
 def _size(value: Any) -> int:
     """The size of a value, or 0 where it surely is below every limit, or is none."""
     kind = type(value)
-    if kind is str or kind is bytes:
-        return 0 if len(value) <= _SHORT else size_of(value)
     if kind is dict and _is_small(value):
         return 0
     try:
+        if kind is str or kind is bytes:
+            return 0 if len(value) <= _SHORT else size_of(value)
         return size_of(value)
-    except (ValueRefused, TypeError):
+    except (ValueRefused, TypeError, UnicodeEncodeError):
         return 0  # not a value at all: the validator says so, and where
 
 

@@ -104,7 +104,7 @@ class ShardedCounter:
         shards = self._shards_of(name)
         # By the transaction, whose name is random: so all that one of them adds to a counter goes to one row, also in its
         # sub-transactions and triggers, the next one picks anew, and what is undone has left no choice behind.
-        shard = crc32(f"{ctx.transaction}{name}".encode()) % shards
+        shard = crc32(f"{ctx.transaction}{name}".encode(errors="replace")) % shards
         addition: dict[str, Any] = {"name": name, "count": _number(count), "shard": shard}
         if self._planning:
             addition["shards"] = shards  # over which the counter is to be spread
