@@ -95,7 +95,6 @@ async def test_what_is_over_a_limit_is_refused_with_its_numbers() -> None:
         assert await rooms.rows("notes") == []
 
 
-@pytest.mark.one_isolation("inline", "16,000 writes take their time; what a limit does is shown by the lower one above")
 @pytest.mark.parametrize("arguments", [{"text": "\ud800"}, {"text": "\ud800" * 10_000}, {"text": ["\ud800"]}, {"text": "a", "\ud800": 1}])
 async def test_what_is_no_text_is_refused_as_an_argument_whatever_its_size(arguments: dict[str, Any]) -> None:
     @placed
@@ -113,6 +112,7 @@ async def test_what_is_no_text_is_refused_as_an_argument_whatever_its_size(argum
             await rooms.mutation("take", **arguments)
 
 
+@pytest.mark.one_isolation("inline", "16,000 writes take their time; what a limit does is shown by the lower one above")
 async def test_a_transaction_may_write_as_much_as_the_docs_say() -> None:
     app = component()
 
