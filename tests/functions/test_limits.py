@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 from tests.placed import placed
 
-from interlock import ArgumentError, Component, InterlockError, LimitExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
+from interlock import (
+    ArgumentError,
+    Component,
+    InterlockError,
+    LimitExceeded,
+    Limits,
+    MutationCtx,
+    QueryCtx,
+    Schema,
+    Table,
+    components,
+)
 
 from .rooms import running
 
@@ -112,8 +123,25 @@ async def test_what_is_no_text_is_refused_as_an_argument_whatever_its_size(argum
             await rooms.mutation("take", **arguments)
 
 
-@pytest.mark.one_isolation("inline", "16,000 writes take their time; what a limit does is shown by the lower one above")
 async def test_a_transaction_may_write_as_much_as_the_docs_say() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def write(ctx: MutationCtx, count: int) -> int:
+            for n in range(count):
+                await ctx.db.insert("notes", {"n": n})
+            return ctx.metrics().used["intervals_read"]
+
+        return app
+
+    async with running(app) as rooms:
+        assert await rooms.mutation("write", count=16_000) == 0
+
+
+@pytest.mark.one_isolation("inline", "beyond the limit a worker asks for each of 16,000 writes, which takes its time")
+async def test_one_write_more_is_refused() -> None:
     app = component()
 
     @app.mutation
@@ -125,6 +153,37 @@ async def test_a_transaction_may_write_as_much_as_the_docs_say() -> None:
         with pytest.raises(LimitExceeded) as caught:
             await rooms.mutation("write")
         assert (caught.value.limit, caught.value.used, caught.value.maximum) == ("documents_written", 16_001, 16_000)
+
+
+async def test_a_function_that_reads_far_too_much_meets_a_limit_and_its_worker_lives() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def look(ctx: MutationCtx) -> None:
+            for _ in range(60_000):
+                await ctx.db.query("notes").first()
+
+        @app.mutation
+        async def look_in_vain(ctx: MutationCtx) -> None:
+            await ctx.run_mutation(look.options(limits=Limits(documents_read=200)))
+
+        @app.query
+        async def count(ctx: QueryCtx) -> int:
+            return await ctx.db.query("notes").count()
+
+        @app.mutation
+        async def write(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 1})
+
+        return app
+
+    async with running(app) as rooms:
+        await rooms.mutation("write")
+        with pytest.raises(LimitExceeded, match="documents_read"):
+            await rooms.mutation("look_in_vain")
+        assert await rooms.query("count") == 1
 
 
 async def test_reading_too_much_stops_at_the_limit() -> None:

@@ -172,6 +172,15 @@ class Transaction:
             self.budget.read_interval()
         return await self.view.packed(table, id)
 
+    async def is_free(self, table: Table, id: str) -> bool:
+        """Whether no document has this id. Depended on, but nothing that counts as read: the function did not ask for it."""
+        packed = self.view.packed_at_hand(table, id)
+        if self.records and id not in self.read_set.ids:
+            self.read_set.ids.add(id)
+            if packed is not NOT_AT_HAND and self._guess_ids is not None:
+                self._guess_ids.append(id)
+        return (await self.view.packed(table, id) if packed is NOT_AT_HAND else packed) is None
+
     async def newest_packed(self, table: Table, id: str) -> bytes | None:
         """The document as it is by now, own writes included, for a guess: nothing depends on it, and it is no part of the snapshot."""
         log = self._log

@@ -366,7 +366,7 @@ class TransactionHost(CallHost):
         self.meter.leave()
         try:
             table = self._table_to_write("insert", id)
-            if table.name in self.callee.scope.triggers or await self.tx.get_packed(table, id) is not None:
+            if table.name in self.callee.scope.triggers or not await self.tx.is_free(table, id):
                 raise CallRefused(self.callee.label, f"it may not choose the id {id}.")
             self.tx.insert(table, _object(document), id=id)
         finally:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _monotonic = time.monotonic
 _future: Any = asyncio.Future
 _LOGS_MAX = 400
+_STEPS_HELD = 4_000  # so that what is too much is refused where it is, and no frame keeps the host from others for long
 _IDS = 0x1D5_1D5_1D5
 """What makes of a call's seed the one of the ids that it makes."""
 
@@ -247,8 +248,10 @@ class WorkerHost:
 
     @property
     def _is_by_itself(self) -> bool:
-        """Nothing of it waits at the host, where operations are served in the order started."""
-        return self.remembers and not self._waiting and not self.is_ended and self._worker.running() is self
+        """Nothing of it waits at the host, where operations are served in the order started, and the host is told now and then."""
+        return (
+            self.remembers and not self._waiting and len(self.steps) < _STEPS_HELD and not self.is_ended and self._worker.running() is self
+        )
 
     def remember_writes(self) -> None:
         """It ends well, or hands on to another call: what it has patched is remembered from here on. Before, while it waits for
