@@ -84,12 +84,35 @@ def fresh(limit: TokenBucket | FixedWindow, name: str, key: str | None) -> Held:
 
 def refilled(held: Held, limit: TokenBucket | FixedWindow, now: float) -> Held:
     """The state at `now`. A clock that stepped back stands still until it has caught up."""
-    period, capacity = seconds(limit.period) * 1000, _capacity(limit)
-    if isinstance(limit, TokenBucket):
-        ts = max(now, held.ts)
-        return Held(min(held.value + (ts - held.ts) / period * limit.rate, capacity), ts)
-    windows = max(math.floor((now - held.ts + TIME_GRAIN_MS) / period), 0)
-    return Held(min(held.value + limit.rate * windows, capacity), held.ts + windows * period)
+    return Held(*Flow(limit).refilled(held.value, held.ts, now))
+
+
+class Flow:
+    """How a limit fills up, worked out once: for what is asked again and again. A state is its value and its `ts`."""
+
+    __slots__ = ("capacity", "is_even", "period", "rate")
+
+    def __init__(self, limit: TokenBucket | FixedWindow) -> None:
+        self.capacity, self.rate, self.period = _capacity(limit), limit.rate, seconds(limit.period) * 1000
+        self.is_even = isinstance(limit, TokenBucket)
+
+    def refilled(self, value: float, ts: float, now: float) -> tuple[float, float]:
+        """The state at `now`, as `refilled` says."""
+        if self.is_even:
+            if now > ts:
+                value += (now - ts) / self.period * self.rate
+                ts = now
+        else:
+            windows = math.floor((now - ts + TIME_GRAIN_MS) / self.period)
+            if windows > 0:
+                value += self.rate * windows
+                ts += windows * self.period
+        return (value if value < self.capacity else self.capacity), ts
+
+    def full_at(self, value: float, ts: float) -> float:
+        """When (ms) a row says no more than no row would."""
+        periods = (self.capacity - value) / self.rate
+        return ts + (periods if self.is_even else _whole_windows(periods)) * self.period
 
 
 def tolerance(limit: TokenBucket | FixedWindow) -> float:
@@ -116,12 +139,6 @@ def wait_for(held: Sequence[Held], part: TokenBucket | FixedWindow, need: float,
     ts = max(state.ts for state in held)
     periods = passed if isinstance(part, TokenBucket) else _whole_windows(passed)
     return max(ts + periods * period - now, 0.0) / 1000
-
-
-def full_at(held: Held, part: TokenBucket | FixedWindow) -> float:
-    """When (ms) a row says no more than no row would."""
-    periods = (_capacity(part) - held.value) / part.rate
-    return held.ts + (periods if isinstance(part, TokenBucket) else _whole_windows(periods)) * seconds(part.period) * 1000
 
 
 def on_whole_ms(value: float, ts: float, limit: object) -> tuple[float, float]:

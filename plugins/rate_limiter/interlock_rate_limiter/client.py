@@ -49,6 +49,9 @@ class Status:
         return self.retry_after * (1 + spread * (random or Random()).random())
 
 
+_TAKEN = Status(True)
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """What a limit has left as of `ts` (ms), not moved on to now: `calculate_rate_limit(value, value.config, ctx.now())` does that.
@@ -82,7 +85,7 @@ class RateLimiter:
     """
 
     def __init__(self, component: Any, limits: Mapping[str, Limit] | None = None) -> None:
-        self._mount = component
+        self._mount, self._rate_limit = component, component.rate_limit
         self._limits = dict(limits or {})
         self._configs = {name: _config(name, limit) for name, limit in self._limits.items()}
 
@@ -103,10 +106,14 @@ class RateLimiter:
         `RateLimited`, a reservation too, which is undone with it.
         """
         args = self._args(name, key, count, config)
+        if reserve:
+            args["reserve"] = True
         if args["config"].get("deferred"):
-            return await self._limit_deferred(ctx, [{**args, "reserve": reserve}], throws)
+            return await self._limit_deferred(ctx, [args], throws)
+        if throws:
+            args["throws"] = True
         try:
-            return _status(await ctx.run_mutation(self._mount.rate_limit, reserve=reserve, throws=throws, **args))
+            return _status(await ctx.run_mutation(self._rate_limit, **args))
         except AppError as error:
             raise typed(error) from None
 
@@ -269,7 +276,12 @@ class RateLimiter:
         return found
 
     def _args(self, name: str, key: str | None, count: float, config: Limit | None) -> dict[str, Any]:
-        return {"name": name, "config": self._config_of(name, config), "count": count, **_keyed(key)}
+        args: dict[str, Any] = {"name": name, "config": self._config_of(name, config)}
+        if count != 1:
+            args["count"] = count
+        if key is not None:
+            args["key"] = key
+        return args
 
     def _asks(self, asks: Sequence[Ask]) -> list[dict[str, Any]]:
         return [{**self._args(ask.name, ask.key, ask.count, ask.config), "reserve": ask.reserve} for ask in asks]
@@ -294,4 +306,6 @@ def _keyed(key: str | None) -> dict[str, str]:
 
 
 def _status(answer: dict[str, Any]) -> Status:
+    if len(answer) == 1 and answer["ok"]:
+        return _TAKEN
     return Status(answer["ok"], answer.get("retry_after"), answer.get("name"), tuple(answer.get("leases", ())))

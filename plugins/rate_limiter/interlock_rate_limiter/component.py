@@ -15,6 +15,7 @@ from typing import Any, NotRequired, TypedDict
 from interlock import UNSET, AppError, Component, MutationCtx, QueryCtx, Range, Schema
 from interlock_rate_limiter.arithmetic import (
     Event,
+    Flow,
     Held,
     fresh,
     part_of,
@@ -33,7 +34,11 @@ PURGED_AT_ONCE = 100
 EVENTS_MOST = 4_000  # of a sliding window that is reserved far ahead: what one row holds
 HOUR = 3_600.0
 KNOWN_MOST = 1_000
-_known: dict[tuple[tuple[str, object], ...], Limit] = {}
+_known: dict[str, tuple[Config, Limit, Flow | None]] = {}
+RATED = (TokenBucket, FixedWindow)
+PLACES_MOST = 10_000
+_ids: dict[tuple[str, str | None, int], str] = {}
+"""Where the row of a shard was last found. A hint, of whichever mount: what is read there has to be that row."""
 FORGOTTEN_AFTER_MS = 600_000.0
 
 component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits, pending_updates=pending_updates, workers=workers))
@@ -79,6 +84,12 @@ async def rate_limit(
     throws: bool = False,
 ) -> Answer:
     """Take `count` tokens, or answer when that will work. A refused call changes nothing."""
+    known = _known.get(name)
+    if known is None or known[0] != config:
+        known = _get_to_know(name, config)
+    limit, flow = known[1], known[2]
+    if flow is not None and await _take_from_one(ctx, name, key, limit, flow, count):
+        return Answer(ok=True)
     return await _limit(ctx, [Ask(name=name, config=config, key=key, count=count, reserve=reserve)], throws)
 
 
@@ -344,6 +355,32 @@ async def _decide_one(ctx: QueryCtx, rows: Rows, ask: Ask, before: float) -> _De
     return await _take(ctx, rows, name, key, limit, count, reserve)
 
 
+async def _take_from_one(ctx: MutationCtx, name: str, key: str | None, limit: Limit, flow: Flow, count: float) -> bool:
+    """Take from one row if that alone has enough, as most calls do: in one read and one write."""
+    assert isinstance(limit, RATED)
+    shard = ctx.random.randrange(limit.shards) if limit.shards > 1 else 0
+    place = (name, key, shard)
+    id = _ids.get(place)
+    row = None if id is None else await ctx.db.get(id)
+    if row is None or row["name"] != name or row["shard"] != shard or row.get("key") != key:
+        row = await ctx.db.query("rate_limits").index("name", name=name, key=UNSET if key is None else key, shard=shard).first()
+        if row is not None:
+            if len(_ids) >= PLACES_MOST:
+                _ids.clear()
+            _ids[place] = row["_id"]
+    held, since = fresh(part_of(limit), name, key) if row is None else (row["value"], row["ts"])
+    value, ts = flow.refilled(held, since, ctx.now())
+    if not 0 <= count <= value:
+        return False
+    fields = {"value": value - count, "ts": ts, "full_at": flow.full_at(value - count, ts)}
+    if row is not None:
+        await ctx.db.patch(row["_id"], fields)
+    else:
+        keyed = {} if key is None else {"key": key}
+        await ctx.db.insert("rate_limits", {"name": name, "shard": shard, **keyed, **fields})
+    return True
+
+
 async def _take(
     ctx: QueryCtx, rows: Rows, name: str, key: str | None, limit: TokenBucket | FixedWindow, count: float, reserve: bool
 ) -> _Decision:
@@ -449,17 +486,23 @@ async def _change_holder(ctx: MutationCtx, name: str, key: str | None, lease: st
 
 def _limit_of(name: str, config: Config) -> Limit:
     """The limit that came along. The same ones come again and again."""
-    told = tuple(config.items())
-    known = _known.get(told)
-    if known is not None:
-        return known
-    if len(_known) >= KNOWN_MOST:
-        _known.clear()
+    known = _known.get(name)
+    if known is None or known[0] != config:
+        known = _get_to_know(name, config)
+    return known[1]
+
+
+def _get_to_know(name: str, config: Config) -> tuple[Config, Limit, Flow | None]:
+    """Keep a limit by its name: what came along, what that is, and how a shard fills up that takes effect at once."""
     try:
-        known = _known[told] = from_config(config)
-        return known
+        limit = from_config(config)
     except (ValueError, TypeError) as error:
         raise _refused("InvalidLimit", f"rate limit {name!r}: {error}") from None
+    flow = Flow(part_of(limit)) if isinstance(limit, RATED) and not limit.deferred else None
+    if len(_known) >= KNOWN_MOST:
+        _known.clear()
+    known = _known[name] = (Config(**config), limit, flow)
+    return known
 
 
 def _most(limit: TokenBucket | FixedWindow | SlidingWindow, reserve: bool) -> float:

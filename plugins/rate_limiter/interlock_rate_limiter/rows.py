@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
 from interlock import UNSET, MutationCtx, QueryCtx, Range, Table
-from interlock_rate_limiter.arithmetic import Event, Held, fresh, full_at, part_of, refilled
+from interlock_rate_limiter.arithmetic import Event, Flow, Held, fresh, part_of, refilled
 from interlock_rate_limiter.limits import FixedWindow, SlidingWindow, TokenBucket, seconds
 
 Row = dict[str, Any]
@@ -64,7 +64,7 @@ class Rows:
         return [state_of(row, part, name, key, now) for row in await self.all(name, key, limit.shards)]
 
     def put_state(self, name: str, key: str | None, shard: int, part: TokenBucket | FixedWindow, state: Held) -> None:
-        self._put((name, key, shard), {"value": state.value, "ts": state.ts, "full_at": full_at(state, part)})
+        self._put((name, key, shard), {"value": state.value, "ts": state.ts, "full_at": Flow(part).full_at(state.value, state.ts)})
 
     def put_events(self, name: str, key: str | None, limit: SlidingWindow, events: Sequence[Event], now: float) -> None:
         value = limit.rate - math.fsum(event.amount for event in events)
