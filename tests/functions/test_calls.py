@@ -13,6 +13,7 @@ from interlock import (
     ActionCtx,
     CallRefused,
     Component,
+    FunctionAborted,
     FunctionNotFound,
     MutationCtx,
     QueryCtx,
@@ -211,3 +212,82 @@ async def test_what_was_not_awaited_is_no_result_and_the_error_says_so() -> None
         for name in ("forgot", "forgot_more"):
             with pytest.raises(ReturnError, match="write `await` in front of it"):
                 await rooms.query(name)
+
+
+async def test_tasks_groups_of_them_and_timeouts_are_over_operations_as_everywhere() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def group(ctx: MutationCtx, waits: bool) -> int:
+            before = asyncio.current_task()
+            if waits:
+                await ctx.db.insert("notes", {"n": 0})
+            async with asyncio.timeout(3_600), asyncio.TaskGroup() as tasks:
+                made = [tasks.create_task(ctx.db.insert("notes", {"n": n})) for n in range(3)]  # type: ignore[arg-type]
+            other = asyncio.create_task(ctx.db.insert("notes", {"n": 3}))  # type: ignore[arg-type]
+            ids = {await other, *[task.result() for task in made]}
+            assert before is not None and asyncio.current_task() is before and other is not before
+            return len(ids)
+
+        @app.mutation
+        async def fail(ctx: MutationCtx, waits: bool) -> str:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    if waits:
+                        await ctx.db.insert("notes", {"n": 0})
+                    tasks.create_task(ctx.db.insert("notes", {"n": 1}))  # type: ignore[arg-type]
+                    tasks.create_task(ctx.db.insert("notes", {"n": "many"}))  # type: ignore[arg-type]
+                    await asyncio.get_running_loop().create_future()
+            except BaseExceptionGroup as group:
+                return type(group.exceptions[0]).__name__
+            return "nothing"
+
+        @app.mutation
+        async def empty(ctx: MutationCtx) -> bool:
+            async with asyncio.timeout(3_600), asyncio.TaskGroup():
+                return asyncio.current_task() is not None
+
+        @app.mutation
+        async def late(ctx: MutationCtx, waits: bool) -> str:
+            try:
+                async with asyncio.timeout(0.001):
+                    if waits:
+                        await ctx.db.insert("notes", {"n": 1})
+                    await asyncio.get_running_loop().create_future()
+            except TimeoutError:
+                return "late"
+            return "in time"
+
+        return app
+
+    async with running(app) as rooms:
+        for waits in (False, True):
+            assert await rooms.mutation("group", waits=waits) == 4
+            assert await rooms.mutation("fail", waits=waits) == "SchemaError"
+            assert await rooms.mutation("late", waits=waits) == "late"
+            assert await rooms.mutation("empty")
+
+
+@pytest.mark.one_isolation("sandbox", "inline it would be the test's own task")
+async def test_a_function_that_cancels_the_task_that_it_is_in_has_ended() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def give_up(ctx: MutationCtx, waits: bool) -> None:
+            if waits:
+                await ctx.scheduler.list()
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await ctx.scheduler.list()
+
+        return app
+
+    async with running(app) as rooms:
+        for waits in (False, True):
+            with pytest.raises(FunctionAborted, match="CancelledError"):
+                await rooms.mutation("give_up", waits=waits)

@@ -134,10 +134,18 @@ async def test_a_transaction_may_write_as_much_as_the_docs_say() -> None:
                 await ctx.db.insert("notes", {"n": n})
             return ctx.metrics().used["intervals_read"]
 
+        @app.mutation
+        async def look(ctx: MutationCtx, count: int) -> int:
+            ids = [await ctx.db.insert("notes", {"n": n}) for n in range(count)]
+            for id in [*ids, *ids]:
+                await ctx.db.get(id)
+            return ctx.metrics().used["intervals_read"]
+
         return app
 
     async with running(app) as rooms:
         assert await rooms.mutation("write", count=16_000) == 0
+        assert await rooms.mutation("look", count=20) == 20
 
 
 @pytest.mark.one_isolation("inline", "beyond the limit a worker asks for each of 16,000 writes, which takes its time")

@@ -53,6 +53,7 @@ class Transaction:
         self._creation_time = 0.0
         self._guess_ids: list[str] | None = None
         self._guess_intervals: list[tuple[int, Interval]] = []
+        self._uncounted: set[str] | None = None  # ids that are depended on and were not read yet
         self._begin = snapshot
 
     @property
@@ -154,11 +155,15 @@ class Transaction:
     def _packed_at_hand(self, table: Table, id: str) -> Any:
         """`_packed` where nothing has to be waited for; else NOT_AT_HAND, and nothing is recorded."""
         packed = self.view.packed_at_hand(table, id)
-        if packed is not NOT_AT_HAND and self.records and id not in self.read_set.ids:
-            self.read_set.ids.add(id)
-            if self._guess_ids is not None:
-                self._guess_ids.append(id)
-            self.budget.read_interval()
+        if packed is not NOT_AT_HAND and self.records:
+            if id not in self.read_set.ids:
+                self.read_set.ids.add(id)
+                if self._guess_ids is not None:
+                    self._guess_ids.append(id)
+                self.budget.read_interval()
+            elif self._uncounted is not None and id in self._uncounted:
+                self._uncounted.discard(id)
+                self.budget.read_interval()
         return packed
 
     async def _packed(self, table: Table, id: str) -> bytes | None:
@@ -173,10 +178,13 @@ class Transaction:
         return await self.view.packed(table, id)
 
     async def is_free(self, table: Table, id: str) -> bool:
-        """Whether no document has this id. Depended on, but nothing that counts as read: the function did not ask for it."""
+        """Whether no document has this id. Depended on, but nothing that counts as read as yet: the function did not ask for it."""
         packed = self.view.packed_at_hand(table, id)
         if self.records and id not in self.read_set.ids:
             self.read_set.ids.add(id)
+            if self._uncounted is None:
+                self._uncounted = set()
+            self._uncounted.add(id)
             if packed is not NOT_AT_HAND and self._guess_ids is not None:
                 self._guess_ids.append(id)
         return (await self.view.packed(table, id) if packed is NOT_AT_HAND else packed) is None

@@ -29,6 +29,10 @@ class WorkerLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         pass
 
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """What a context gives is a future here, and a coroutine inline: a task is made of either."""
+        return super().create_task(_awaited(coro) if isinstance(coro, asyncio.Future) else coro, **options)
+
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         try:
             return super().run_in_executor(executor, func, *args)
@@ -51,3 +55,7 @@ class WorkerLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return _monotonic()
+
+
+async def _awaited(future: asyncio.Future[Any]) -> Any:
+    return await future

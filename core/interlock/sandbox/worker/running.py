@@ -25,6 +25,7 @@ from interlock.sandbox.worker.going_on import Told, go_on
 from interlock.sandbox.worker.heap import trim
 from interlock.sandbox.worker.host import WorkerHost
 from interlock.sandbox.worker.interruption import Interruption, Overtime
+from interlock.sandbox.worker.lent_task import LentTask, lend_tasks
 from interlock.sandbox.worker.loop import WorkerLoop
 from interlock.sandbox.worker.manifest import manifest_json
 from interlock.sandbox.worker.modules import ComponentFiles, NativePackages
@@ -58,6 +59,8 @@ class Worker:
         self.cache = Cache(None, set())
         self._numbers = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._begins: contextvars.Context | None = None  # that of the call that runs and has not waited yet
+        self._lent: LentTask | None = None
         self._functions: dict[str, Function[..., Any]] = {}
         self._known: dict[str, _Known] = {}
         self._triggers: dict[str, list[Callable[..., Any]]] = {}
@@ -71,6 +74,7 @@ class Worker:
         sys.stdout = sys.stderr = Output(self)
         self.send(["hello", dict(layers), os.getpid()])
         self.interruption.watch()
+        lend_tasks(self._lend_task)
         self.loop.run_forever()
 
     def send(self, frame: list[Any]) -> None:
@@ -191,12 +195,25 @@ class Worker:
             self._tasks[number] = self.loop.create_task(go_on(host, running, None), context=context)
             return
         # Its first part without a task: where it finds what it reads here, there is no other.
+        self._begins = context
         try:
             pending = context.run(_begun, host, running)
         except StopIteration:
+            self._begins = None
+            if self._lent is not None:
+                self._lent.drop()
+                self._lent = None
             return
+        self._begins = None
         host.rests()
-        self._tasks[number] = self.loop.create_task(go_on(host, running, Told(pending)), context=context)
+        rest = go_on(host, running, Told(pending))
+        lent, self._lent = self._lent, None
+        self._tasks[number] = self.loop.create_task(rest, context=context) if lent is None else lent.give(rest)
+
+    def _lend_task(self) -> asyncio.Task[None] | None:
+        if self._lent is None and self._begins is not None:
+            self._lent = LentTask(self.loop, self._begins)
+        return None if self._lent is None else self._lent.task
 
     async def _run(self, host: WorkerHost, known: _Known, ordinal: int, args: dict[str, Any]) -> None:
         value: Any = None
