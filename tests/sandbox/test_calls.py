@@ -23,6 +23,7 @@ from interlock import (
     SchemaError,
     components,
 )
+from interlock.sandbox.failures import make, tell
 from interlock.testing import TestBackend
 
 ledger = components.ledger
@@ -180,6 +181,13 @@ async def test_errors_keep_their_class_their_words_and_their_place(
     with pytest.raises(expected, match=said) as raised:
         await at.query("fail", how=how)
     assert "fail (interlock_ledger/component.py:" in frames_of(raised.value)[0]
+
+
+async def test_an_error_is_told_with_as_many_of_its_words_as_are_shown() -> None:
+    told = tell(KeyError("x" * 50_000, 7, "short"), [])
+    assert len(str(told)) < 25_000
+    error = make(told, "", trusted=True)
+    assert isinstance(error, KeyError) and [len(str(argument)) for argument in error.args] == [10_000, 1, 5]
 
 
 async def test_arguments_and_results_are_checked_on_the_host(app: TestBackend) -> None:
