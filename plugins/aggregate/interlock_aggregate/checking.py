@@ -6,8 +6,9 @@ from bisect import bisect_right
 from itertools import pairwise
 
 from interlock import AppError
-from interlock_aggregate.exact import total
-from interlock_aggregate.tree import CHANGED, Node, Tree
+from interlock_aggregate.node import CHANGED, Node
+from interlock_aggregate.nodes import total_of
+from interlock_aggregate.tree import Tree
 
 
 class Broken(Exception):
@@ -43,7 +44,7 @@ class Check:
                     self.cursor = begin
                 return
             try:
-                child = await self._tree.child(node, i)
+                child = await self._tree.counted_child(node, i)
             except AppError as error:
                 raise Broken("a node is gone") from error
             await self._look(child, begin, node.keys[i] if i < len(node.keys) else high, depth + 1)
@@ -51,8 +52,12 @@ class Check:
 
     def _check_count(self, node: Node, i: int, child: Node) -> None:
         if not node.counts:
+            if not self._tree.knows_lane(i, child):
+                self.miscounted += 1
+                if self._mend:
+                    self._tree.mend_lanes()
             return
-        size, summed = child.size, total(child.sums)
+        size, summed = child.size, total_of(child)
         if node.counts[i] != size or node.sum_at(i) != summed:
             self.miscounted += 1
             if self._mend:
@@ -75,7 +80,7 @@ class Check:
             if len(keys) != width - 1 or len(node.counts) != counted:
                 raise Broken("an inner node has too few or too many keys or counts")
         else:
-            fewest, most = 0 if depth == 0 else tree.max_node_size // 2, tree.max_node_size
+            fewest, most = 0 if depth == 0 else tree.max_leaf_size // 2, tree.max_leaf_size
         if not fewest <= width <= most:
             raise Broken("a node has too few or too many items")
         if node.sums and len(node.sums) != width:

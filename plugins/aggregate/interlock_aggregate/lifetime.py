@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interlock import AppError, MutationCtx
-from interlock_aggregate.tree import weight_of
+from interlock_aggregate.node import weight_of
 from interlock_aggregate.trees import LANES, MAX_NODE_SIZE, WEIGHT_MOST, Trees, new_tree
 
 NODE_SIZES = range(4, 129, 2)
@@ -83,7 +83,9 @@ async def drop_nodes(ctx: MutationCtx, ids: list[str]) -> None:
         row = await ctx.db.get(ids.pop())
         if row is not None:
             weight += weight_of(row)
-            ids += row["children"].split()
+            if "children" in row:
+                ids += row["children"].split()
+                await ctx.db.delete(row["totals"])
             await ctx.db.delete(row["_id"])
     await drop_soon(ctx, ids)
 

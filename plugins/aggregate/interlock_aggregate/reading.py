@@ -8,9 +8,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from interlock import AppError, Page, PaginationOptions, QueryCtx
 from interlock_aggregate.exact import Sum, rounded, total
+from interlock_aggregate.lookup import Place
+from interlock_aggregate.node import Number
+from interlock_aggregate.nodes import size_of
 from interlock_aggregate.positions import ALL, Stretch, after, before, item_at, position, stretch
-from interlock_aggregate.tree import Place, Tree, size_of
-from interlock_aggregate.trees import Number, Trees
+from interlock_aggregate.tree import Tree
+from interlock_aggregate.trees import Trees
 
 NO_CURSOR = ""
 

@@ -7,6 +7,8 @@ from typing import Any
 from interlock import CommitTimestamp, Schema, Table
 
 node: dict[str, Any] = {"keys": str, "children": str, "counts": str, "sums": str}
+inners = Table({**node, "totals": str, "shape": int})
+totals = Table({"counts": str, "sums": str, "shape": int})
 trees = (
     Table(
         {
@@ -18,6 +20,7 @@ trees = (
             "lanes": int,
             "root_lazy": bool,
             **node,
+            "totals": str,  # of its lanes
         }
     )
     .index("by_namespace", "name", "namespace", "shard")
@@ -44,4 +47,6 @@ tasks = Table(
     }
 ).index("by_task", "name", "task")
 
-schema = Schema(trees=trees, nodes=Table(node), operations=operations, dead_letters=dead_letters, tasks=tasks)
+leaves = Table({"keys": str, "sums": str})
+
+schema = Schema(trees=trees, inners=inners, totals=totals, leaves=leaves, operations=operations, dead_letters=dead_letters, tasks=tasks)

@@ -12,17 +12,16 @@ from zlib import crc32
 
 from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.exact import EXACT
+from interlock_aggregate.node import CHANGED, Number
 from interlock_aggregate.positions import key_text, position
 from interlock_aggregate.tables import node
-from interlock_aggregate.tree import CHANGED, Tree
+from interlock_aggregate.tree import Tree
 
 MAX_NODE_SIZE = 64
 LANES = 3
 POSITION_BYTES = 4 * 1024  # so that the largest node is well below the limit of a document
 
 WEIGHT_MOST = 5 << 20  # bytes of nodes read in one transaction of a job: what is written of them is read once more
-
-Number = int | float
 
 
 class Trees:
@@ -105,7 +104,7 @@ class Trees:
 def new_tree(ctx: QueryCtx, name: str, namespace: Any, shard: int = 0, like: Tree | None = None) -> Tree:
     shape = (like.max_node_size, like.lanes, like.is_lazy) if like is not None else (MAX_NODE_SIZE, LANES, True)
     options = dict(zip(("max_node_size", "lanes", "root_lazy"), shape, strict=True))
-    empty = dict.fromkeys(node, "")
+    empty = dict.fromkeys([*node, "totals"], "")
     return Tree(ctx, {"name": name, "namespace": namespace, "shard": shard, "queued": False, **options, **empty})
 
 

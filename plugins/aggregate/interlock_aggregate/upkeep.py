@@ -11,10 +11,11 @@ from typing import Any, Literal, NotRequired, TypedDict
 from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.checking import Broken, Check
 from interlock_aggregate.lifetime import drop_soon
+from interlock_aggregate.node import Node, Number
 from interlock_aggregate.positions import item_at, key_text, position
 from interlock_aggregate.tasks import note
-from interlock_aggregate.tree import Node, Tree
-from interlock_aggregate.trees import Number, Trees, perform
+from interlock_aggregate.tree import Tree
+from interlock_aggregate.trees import Trees, perform
 
 EVERY_LEAF = 1_000_000
 

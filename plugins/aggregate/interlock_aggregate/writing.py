@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from interlock import UNSET, AppError, MutationCtx
-from interlock_aggregate.trees import Number, Trees, perform
+from interlock_aggregate.node import Number
+from interlock_aggregate.trees import Trees, perform
 
 
 class Operation(TypedDict):

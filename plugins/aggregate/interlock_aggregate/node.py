@@ -1,0 +1,285 @@
+"""A node of a tree, as a call works on it: the texts of its documents, read where they are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from json import JSONDecoder
+from typing import Any
+
+from interlock_aggregate.exact import EXACT, Sum, add, read_sums, write_sums
+
+Number = int | float
+
+UNCHANGED, RECOUNTED, CHANGED = 0, 1, 2
+"""What may differ from what is stored of a node: nothing, its counts and sums, anything."""
+
+_WHOLE = re.compile("-?[0-9]+").fullmatch
+_decode = JSONDecoder().raw_decode
+
+
+class Node:
+    """A leaf has no children, and its keys are the positions of its items.
+
+    An inner node has one key less than children: those of child `i` are below `keys[i]`. `sums` is empty while all are 0,
+    `counts` in a leaf and in a lazy root.
+
+    Each of the four is one text, which is quicker checked and measured than a list. It is read when it is
+    asked for: a count needs no sums, and who only passes by needs one child of 64. What one item more or less changes in the
+    counts and sums is changed in the text, where only one number has to be read and written. Who comes a second time in a call
+    finds lists.
+
+    What an inner node counts changes with every item, and its keys and children seldom. So the counts and sums have a document
+    of their own, `totals`. Only when the children change, the counts go into the node's document with them: it has another
+    `shape` then than the totals say, and what they say is out of date. `is_told` says whether the totals have been looked at.
+
+    `changed` says what has to be looked at when the tree is saved.
+    """
+
+    __slots__ = (
+        "_children",
+        "_counts",
+        "_keys",
+        "_sums",
+        "_was_passed",
+        "changed",
+        "children_text",
+        "counts_text",
+        "id",
+        "is_told",
+        "keys_text",
+        "shape",
+        "stored",
+        "stored_totals",
+        "sums_text",
+        "totals_id",
+    )
+
+    def __init__(self, id: str, document: Mapping[str, Any]) -> None:
+        self.id = id
+        self.stored = document
+        self.stored_totals: Mapping[str, Any] | None = None
+        self.keys_text: str = document["keys"]
+        self.sums_text: str = document["sums"]
+        self.totals_id: str = ""
+        self.is_told = True
+        if "children" in document:
+            self.children_text: str = document["children"]
+            self.counts_text: str = document["counts"]
+            self.shape: int = document.get("shape", 0)
+            if "shape" in document:
+                self.totals_id = document["totals"]
+                self.is_told = False
+        else:
+            self.children_text = self.counts_text = ""
+            self.shape = 0
+        self._keys: list[str] | None = None
+        self._children: list[str] | None = None
+        self._counts: list[int] | None = None
+        self._sums: list[Sum] | None = None
+        self._was_passed = False
+        self.changed = UNCHANGED
+
+    @classmethod
+    def made(cls, id: str, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> Node:
+        """A new one."""
+        node = cls(id, _EMPTY)
+        node._keys, node._children, node._counts, node._sums = keys, children, counts, sums
+        return node
+
+    def tell(self, totals: Mapping[str, Any]) -> None:
+        """What its totals say."""
+        self.is_told = True
+        self.stored_totals = totals
+        if totals["shape"] == self.shape:
+            self.counts_text, self.sums_text = totals["counts"], totals["sums"]
+
+    # as documents
+
+    def shape_texts(self) -> dict[str, Any]:
+        """Its keys and children."""
+        if self._keys is not None:
+            self.keys_text = "\n".join(self._keys)
+        if self._children is not None:
+            self.children_text = " ".join(self._children)
+        return {"keys": self.keys_text, "children": self.children_text}
+
+    def total_texts(self) -> dict[str, Any]:
+        """Its counts and sums."""
+        if self._counts is not None:
+            self.counts_text = str(self._counts)[1:-1]
+        if self._sums is not None:
+            self.sums_text = write_sums(self._sums)
+        return {"counts": self.counts_text, "sums": self.sums_text}
+
+    # what is in it
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it holds items, and not children."""
+        return not (self.children_text if self._children is None else self._children)
+
+    @property
+    def keys(self) -> list[str]:
+        """Positions of items, or what divides the children."""
+        keys = self._keys
+        if keys is None:
+            text = self.keys_text
+            keys = self._keys = text.split("\n") if text else []
+        return keys
+
+    @keys.setter
+    def keys(self, keys: list[str]) -> None:
+        self._keys = keys
+
+    @property
+    def children(self) -> list[str]:
+        """Their ids."""
+        if self._children is None:
+            self._children = self.children_text.split()
+        return self._children
+
+    @children.setter
+    def children(self, children: list[str]) -> None:
+        self._children = children
+
+    def child_id(self, i: int) -> str:
+        """The id of one child. Most ids are equally long, so that it can be cut out where it has to be."""
+        if self._children is None and not self._was_passed:
+            self._was_passed = True
+            text = self.children_text
+            width = (len(text) + 1) // (len(self.keys) + 1)
+            start, end = i * width, i * width + width - 1
+            id = text[start:end]
+            if text[end : end + 1] in ("", " ") and text.count(" ", 0, end) == i and " " not in id:
+                return id
+        return self.children[i]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many items are in each child and below."""
+        counts = self._counts
+        if counts is None:
+            counts = self._counts = read_counts(self.counts_text)
+        return counts
+
+    @counts.setter
+    def counts(self, counts: list[int]) -> None:
+        self._counts = counts
+
+    @property
+    def sums(self) -> list[Sum]:
+        """The sum of each item or child."""
+        sums = self._sums
+        if sums is None:
+            sums = self._sums = read_sums(self.sums_text)
+        return sums
+
+    @sums.setter
+    def sums(self, sums: list[Sum]) -> None:
+        self._sums = sums
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it knows how many items are in each child: all inner nodes but a lazy root do."""
+        return bool(self.counts_text if self._counts is None else self._counts)
+
+    @property
+    def size(self) -> int:
+        """How many items are in it and below; not for a lazy root."""
+        if not self.is_leaf:
+            return sum(self.counts)
+        return len(self._keys) if self._keys is not None else lines(self.keys_text)
+
+    @property
+    def width(self) -> int:
+        """How many items or children are in it."""
+        return len(self.keys) if self.is_leaf else len(self.children)
+
+    def sum_at(self, i: int) -> Sum:
+        """The sum of an item or child."""
+        return self.sums[i] if self.sums else 0
+
+    # changes
+
+    def set_sum(self, i: int, value: Sum) -> None:
+        """Change the sum of an item or child."""
+        if self.sums:
+            self.sums[i] = value
+        elif value != 0:
+            self.sums = [0] * self.width
+            self.sums[i] = value
+
+    def add_item(self, i: int, position: str, value: Number) -> None:
+        """Put an item in place `i` of a leaf."""
+        self.keys.insert(i, position)
+        self.changed = CHANGED
+        if self._sums is None and self.sums_text:
+            parts = self.sums_text.split(", ", i)
+            parts.insert(i, str(value))
+            self.sums_text = ", ".join(parts)
+        elif self.sums:
+            self.sums.insert(i, value)
+        else:
+            self.set_sum(i, value)
+
+    def count_child(self, i: int, items: int, more: Sum) -> None:
+        """So many items more are in child `i` and below, and they come to so much more."""
+        is_first = not self.changed
+        if is_first:
+            self.changed = RECOUNTED
+        if items:
+            if self._counts is None and is_first:
+                parts = self.counts_text.split(", ", i + 1)
+                parts[i] = str(int(parts[i]) + items)
+                self.counts_text = ", ".join(parts)
+            else:
+                self.counts[i] += items
+        if more == 0:
+            return
+        if self._sums is None and is_first and type(more) is int and self.sums_text:
+            parts = self.sums_text.split(", ", i + 1)
+            if _WHOLE(parts[i]):
+                summed = int(parts[i]) + more
+                if -EXACT <= summed <= EXACT:
+                    parts[i] = str(summed)
+                    self.sums_text = ", ".join(parts)
+                    return
+        self.set_sum(i, add(self.sum_at(i), more))
+
+    def add_child(self, i: int, key: str, child: Node) -> None:
+        """Put a child in place `i` and the key between it and the one before; how many it has is set by whoever knows."""
+        self.keys.insert(i - 1, key)
+        self.children.insert(i, child.id)
+        if self.counts:
+            self.counts.insert(i, 0)
+            if self.sums:
+                self.sums.insert(i, 0)
+
+    def drop_child(self, i: int) -> None:
+        """Take a child out, and the key before it."""
+        del self.keys[i - 1], self.children[i]
+        if self.counts:
+            del self.counts[i]
+            if self.sums:
+                del self.sums[i]
+
+
+_EMPTY = dict.fromkeys(("keys", "children", "counts", "sums"), "")
+
+
+def read_counts(text: str) -> list[int]:
+    """The counts that a document has as a text."""
+    counts: list[int] = _decode(f"[{text}]")[0]
+    return counts
+
+
+def lines(text: str) -> int:
+    """How many positions a leaf's text has."""
+    return text.count("\n") + 1 if text else 0
+
+
+def weight_of(document: Mapping[str, Any]) -> int:
+    """About how many bytes a node's document has."""
+    keys: str = document["keys"]
+    return 100 + (len(keys) if keys.isascii() else len(keys.encode())) + len(document.get("children", "")) + len(document["sums"])

@@ -1,0 +1,291 @@
+"""The nodes of one tree that a call has read, made and dropped, and how they are saved.
+
+The root is the tree's own document, in `trees`. Below it are `leaves` and `inners`, and `totals` with what an inner node counts.
+Of a lazy root's children, its *lanes*, the totals are never out of date, and the root knows their ids: whoever counts everything
+reads nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from interlock import AppError, MutationCtx, QueryCtx
+from interlock_aggregate.exact import Sum, read_sums, total
+from interlock_aggregate.node import CHANGED, UNCHANGED, Node, lines, read_counts, weight_of
+
+IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
+
+
+class Nodes:
+    """Those of one tree, for the length of a call: each is read once, and `save` writes each that changed once."""
+
+    def __init__(self, ctx: QueryCtx, document: Mapping[str, Any]) -> None:
+        self._db = ctx.db
+        self.is_queued: bool = document["queued"]  # writes may be waiting in the queue of its namespace
+        self._document = document
+        self.max_node_size: int = document["max_node_size"]
+        self.lanes: int = document["lanes"]
+        self.is_lazy: bool = document["root_lazy"]
+        self.root = Node(document.get("_id", ""), document)
+        self._read: dict[str, Node] = {}
+        self._read_totals: dict[str, Mapping[str, Any]] = {}
+        self._new: dict[str, Node] = {}
+        self._dropped: list[str] = []
+        self._made = 0
+        self._are_lanes_wrong = False
+        self._weight, self._unweighed = 0, [document]
+
+    @property
+    def max_leaf_size(self) -> int:
+        """How many items a leaf has at most."""
+        return leaf_size(self.max_node_size)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of nodes that were read: whoever does much in one transaction looks at it."""
+        self._weight += sum([weight_of(document) for document in self._unweighed])
+        self._unweighed.clear()
+        return self._weight
+
+    def mark_queued(self, is_queued: bool) -> None:
+        """Say so, or that none are."""
+        if self.is_queued != is_queued:
+            self.root.changed = CHANGED
+        self.is_queued = is_queued
+
+    # reading
+
+    async def child(self, node: Node, i: int) -> Node:
+        """A child, of which the counts and sums may not be known yet."""
+        id = node.child_id(i)
+        return self._read.get(id) or await self._fetch(id)
+
+    async def counted_child(self, node: Node, i: int) -> Node:
+        """A child with its counts and sums."""
+        id = node.child_id(i)
+        found = self._read.get(id) or await self._fetch(id)
+        if not found.is_told:
+            await self._tell(found)
+        return found
+
+    async def lane(self, i: int, sums: bool = False) -> tuple[int, list[Sum]]:
+        """How many items are in a lane, and, if asked for, the sums that its own is made of."""
+        root = self.root
+        if not root.changed:
+            known = self._document["totals"].split()
+            id = root.children[i]
+            if known and id not in self._read:
+                totals = await self._totals(known[i])
+                return sum(read_counts(totals["counts"])), read_sums(totals["sums"]) if sums else []
+        lane = await self.counted_child(root, i)
+        return lane.size, lane.sums if sums else []
+
+    def knows_lane(self, i: int, lane: Node) -> bool:
+        """Whether who counts everything is told the truth about a lane that was counted."""
+        known, totals = self._document["totals"].split(), lane.stored_totals
+        return not lane.totals_id or (known[i : i + 1] == [lane.totals_id] and totals is not None and totals["shape"] == lane.shape)
+
+    def mend_lanes(self) -> None:
+        """Have it told the truth."""
+        self._are_lanes_wrong = True
+        self.root.changed = CHANGED
+
+    async def _fetch(self, id: str) -> Node:
+        document = await self._db.get(id)
+        if document is None:
+            raise gone(id)
+        found = self._read[id] = Node(id, document)
+        self._unweighed.append(document)
+        return found
+
+    async def _tell(self, node: Node) -> None:
+        node.tell(self._read_totals.get(node.totals_id) or await self._totals(node.totals_id))
+
+    async def _totals(self, id: str) -> Mapping[str, Any]:
+        found = self._read_totals.get(id)
+        if found is None:
+            found = await self._db.get(id)
+            if found is None:
+                raise gone(id)
+            self._read_totals[id] = found
+        return found
+
+    # changing
+
+    def make(self, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> Node:
+        """A new node, which has a name in place of its id until it is saved."""
+        self._made += 1
+        node = Node.made(f"new:{self._made}", keys, children, counts, sums)
+        self._read[node.id] = self._new[node.id] = node
+        return node
+
+    def forget(self, node: Node) -> None:
+        """Never mind a new one."""
+        del self._new[node.id], self._read[node.id]
+
+    def drop(self, node: Node) -> None:
+        """Delete one that has no parent any more."""
+        del self._read[node.id]
+        if self._new.pop(node.id, None) is None:
+            self._dropped.append(node.id)
+            if node.totals_id:
+                self._dropped.append(node.totals_id)
+
+    def empty(self, max_node_size: int, lanes: int, is_lazy: bool) -> list[str]:
+        """Make it an empty tree. Gives the nodes that the root had; they are no longer part of the tree, but still there."""
+        root, old = self.root, self.root.children
+        self.max_node_size, self.lanes, self.is_lazy = max_node_size, lanes, is_lazy
+        root.keys, root.children, root.counts, root.sums = [], [], [], []
+        root.changed = CHANGED
+        self._read.clear()
+        self._new.clear()
+        return old
+
+    async def save(self, ctx: MutationCtx) -> None:
+        """Write what has changed, each node once."""
+        db, root = ctx.db, self.root
+        if self._new:
+            ids: dict[str, str] = {}
+            while self._new:
+                await self._insert(ctx, next(iter(self._new.values())), ids)
+            for node in (root, *self._read.values()):
+                if node.changed == CHANGED and not node.is_leaf:
+                    node.children = [ids.get(child, child) for child in node.children]
+        lanes = await self._lanes() if root.changed else ""
+        for node in [node for node in self._read.values() if node.changed]:
+            if node.is_leaf:
+                texts = node.shape_texts()
+                fields = {"keys": texts["keys"], "sums": node.total_texts()["sums"]}
+                await _patch(ctx, node, fields)
+            else:
+                await self._save_inner(ctx, node)
+            node.changed = UNCHANGED
+        if root.changed:
+            await self._save_root(ctx, lanes)
+        for id in self._dropped:
+            await db.delete(id)
+        self._dropped.clear()
+
+    async def _save_inner(self, ctx: MutationCtx, node: Node) -> None:
+        stored, totals = node.stored, node.total_texts()
+        if node.changed == CHANGED:
+            texts = node.shape_texts()
+            if texts["keys"] != stored["keys"] or texts["children"] != stored["children"]:
+                node.shape = (node.shape + 1) % 1_000_000
+                is_lane = self.is_lazy and node.id in self.root.children
+                # Of a lane the totals alone are asked for.
+                await _patch(ctx, node, {**texts, **(_NO_TOTALS if is_lane else totals), "shape": node.shape})
+                if not is_lane:
+                    return
+        await self._save_totals(ctx, node, totals)
+
+    async def _save_totals(self, ctx: MutationCtx, node: Node, totals: dict[str, Any]) -> None:
+        stored = node.stored_totals
+        assert stored is not None, "who changes a node has seen its totals"
+        texts = {**totals, "shape": node.shape}
+        changes = {name: text for name, text in texts.items() if text != stored[name]}
+        if changes:
+            await ctx.db.patch(node.totals_id, changes)
+            node.stored_totals = self._read_totals[node.totals_id] = {**stored, **changes}
+
+    async def _lanes(self) -> str:
+        """The ids of the totals of the lanes, which are brought up to date. Lanes that are leaves have none."""
+        root, stored, ids = self.root, self._document, []
+        if not self.is_lazy:
+            return ""
+        if root.shape_texts()["children"] == stored["children"] and stored["root_lazy"] and not self._are_lanes_wrong:
+            return str(stored["totals"])
+        for i in range(len(root.children)):
+            lane = await self.counted_child(root, i)
+            if lane.totals_id:
+                ids.append(lane.totals_id)
+                totals = lane.stored_totals
+                if totals is not None and totals["shape"] != lane.shape:
+                    lane.changed = lane.changed or CHANGED
+        return " ".join(ids)
+
+    async def _save_root(self, ctx: MutationCtx, lanes: str) -> None:
+        root = self.root
+        options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
+        identity = {**{field: self._document[field] for field in IDENTITY}, "queued": self.is_queued}
+        fields = {**identity, **options, **root.shape_texts(), **root.total_texts(), "totals": lanes}
+        if root.id:
+            stored = self._document
+            await ctx.db.patch(root.id, {name: value for name, value in fields.items() if value != stored[name]})
+        else:
+            root.id = await ctx.db.insert("trees", fields)
+        root.stored = self._document = {**self._document, **fields}
+        root.changed = UNCHANGED
+
+    async def _insert(self, ctx: MutationCtx, node: Node, ids: dict[str, str]) -> None:
+        """Store a new node, its new children first, and note its id under the name that it had so far."""
+        name = node.id
+        del self._new[name]
+        for child in node.children:
+            if child in self._new:
+                await self._insert(ctx, self._new[child], ids)
+        if node.children:
+            node.children = [ids.get(child, child) for child in node.children]
+        texts, totals = node.shape_texts(), node.total_texts()
+        if node.is_leaf:
+            node.stored = fields = {"keys": texts["keys"], "sums": totals["sums"]}
+            node.id = await ctx.db.insert("leaves", fields)
+        else:
+            node.stored_totals = {"shape": node.shape, **totals}
+            node.totals_id = await ctx.db.insert("totals", node.stored_totals)
+            node.stored = fields = {**texts, **_NO_TOTALS, "totals": node.totals_id, "shape": node.shape}
+            node.id = await ctx.db.insert("inners", fields)
+        ids[name] = node.id
+        node.changed = UNCHANGED
+        self._read[node.id] = self._read.pop(name)
+
+
+_NO_TOTALS = {"counts": "", "sums": ""}
+
+
+async def _patch(ctx: MutationCtx, node: Node, fields: Mapping[str, Any]) -> None:
+    stored = node.stored
+    changes = {name: text for name, text in fields.items() if text != stored[name]}
+    if changes:
+        await ctx.db.patch(node.id, changes)
+        node.stored = {**stored, **changes}
+
+
+async def size_of(ctx: QueryCtx, document: Mapping[str, Any]) -> int:
+    """How many items a stored tree has: what `Lookup.between` says of everything, with less ado."""
+    if not document["children"]:
+        return lines(document["keys"])
+    if document["counts"]:
+        return sum(read_counts(document["counts"]))
+    count = 0
+    totals = document["totals"]
+    for id in (totals or document["children"]).split():
+        lane = await ctx.db.get(id)
+        if lane is None:
+            raise gone(id)
+        count += sum(read_counts(lane["counts"])) if totals else lines(lane["keys"])
+    return count
+
+
+def leaf_size(max_node_size: int) -> int:
+    """How many items a leaf has at most, where an inner node has so many children."""
+    return max(4, max_node_size // 4 * 2)
+
+
+def gone(id: str) -> AppError:
+    """What is said when a node is not there."""
+    return AppError({"code": "DAMAGED", "message": f"a node of the tree is gone ({id}). Repair the aggregate, or clear it."})
+
+
+def divider(left: str, right: str) -> str:
+    """The shortest text above `left` and not above `right`: what divides two leaves need not be a whole position."""
+    same = 0
+    while same < len(left) and left[same] == right[same]:
+        same += 1
+    return right[: same + 1]
+
+
+def total_of(node: Node) -> Sum:
+    """What all in it come to."""
+    return total(node.sums) if node.sums else 0
