@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from interlock import AppError
 from interlock_aggregate.node import CHANGED, Node
-from interlock_aggregate.nodes import total_of
+from interlock_aggregate.nodes import fewest, total_of
 from interlock_aggregate.tree import Tree
 
 
@@ -52,10 +52,8 @@ class Check:
 
     def _check_count(self, node: Node, i: int, child: Node) -> None:
         if not node.counts:
-            if not self._tree.knows_lane(i, child):
-                self.miscounted += 1
-                if self._mend:
-                    self._tree.mend_lanes()
+            if child.totals_id:
+                raise Broken("what a lane counts is not with it")
             return
         size, summed = child.size, total_of(child)
         if node.counts[i] != size or node.sum_at(i) != summed:
@@ -74,14 +72,14 @@ class Check:
         width = len(node.children) or len(keys)
         if node.children:
             is_lane = depth == 1 and tree.is_lazy
-            fewest = 1 if depth == 0 else 2 if is_lane else tree.max_node_size // 2
+            least = 1 if depth == 0 else 2 if is_lane else fewest(tree.max_node_size)
             most = tree.lanes if depth == 0 and tree.is_lazy else tree.max_node_size
             counted = 0 if depth == 0 and tree.is_lazy else width
             if len(keys) != width - 1 or len(node.counts) != counted:
                 raise Broken("an inner node has too few or too many keys or counts")
         else:
-            fewest, most = 0 if depth == 0 else tree.max_leaf_size // 2, tree.max_leaf_size
-        if not fewest <= width <= most:
+            least, most = 0 if depth == 0 else fewest(tree.max_leaf_size), tree.max_leaf_size
+        if not least <= width <= most:
             raise Broken("a node has too few or too many items")
         if node.sums and len(node.sums) != width:
             raise Broken("a node has too few or too many sums")

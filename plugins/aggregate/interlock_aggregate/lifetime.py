@@ -85,7 +85,8 @@ async def drop_nodes(ctx: MutationCtx, ids: list[str]) -> None:
             weight += weight_of(row)
             if "children" in row:
                 ids += row["children"].split()
-                await ctx.db.delete(row["totals"])
+                if row["totals"]:
+                    await ctx.db.delete(row["totals"])
             await ctx.db.delete(row["_id"])
     await drop_soon(ctx, ids)
 

@@ -29,10 +29,10 @@ class Lookup(Nodes):
             return root.size, total(root.sums) if sums else 0
         count, parts = 0, []
         for i in range(len(root.children)):
-            size, summed = await self.lane(i, sums)
-            count += size
+            lane = await self.counted_child(root, i)
+            count += lane.size
             if sums:
-                parts += summed
+                parts += lane.sums
         return count, total(parts) if sums else 0
 
     async def _between(self, node: Node, start: str, stop: str | None, sums: bool) -> tuple[int, Sum]:
@@ -66,10 +66,10 @@ class Lookup(Nodes):
                 parts += node.sums[first : last + 1]
         else:
             for i in range(first, last + 1):
-                size, summed = await self.lane(i, sums)
-                count += size
+                lane = await self.counted_child(node, i)
+                count += lane.size
                 if sums:
-                    parts += summed
+                    parts += lane.sums
         return count, total(parts) if sums else 0
 
     async def at(self, offset: int, stretch: Stretch) -> Place | None:
@@ -91,7 +91,7 @@ class Lookup(Nodes):
                 if child_start or child_stop is not None:
                     size, _ = await self._between(await self.child(node, i), child_start, child_stop, False)
                 else:
-                    size = node.counts[i] if node.counts else (await self.lane(i))[0]
+                    size = node.counts[i] if node.counts else (await self.counted_child(node, i)).size
                 if left < size:
                     break
                 left -= size

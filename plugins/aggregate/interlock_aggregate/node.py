@@ -69,7 +69,7 @@ class Node:
             self.shape: int = document.get("shape", 0)
             if "shape" in document:
                 self.totals_id = document["totals"]
-                self.is_told = False
+                self.is_told = not self.totals_id
         else:
             self.children_text = self.counts_text = ""
             self.shape = 0

@@ -1,8 +1,7 @@
 """The nodes of one tree that a call has read, made and dropped, and how they are saved.
 
-The root is the tree's own document, in `trees`. Below it are `leaves` and `inners`, and `totals` with what an inner node counts.
-Of a lazy root's children, its *lanes*, the totals are never out of date, and the root knows their ids: whoever counts everything
-reads nothing else.
+The root is the tree's own document, in `trees`. Below it are `leaves` and `inners`. What an inner node counts is held apart from it
+in `totals`, but for a lazy root's children, its *lanes*: whoever counts everything reads nothing else, and one document each.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
-from interlock_aggregate.exact import Sum, read_sums, total
+from interlock_aggregate.exact import Sum, total
 from interlock_aggregate.node import CHANGED, UNCHANGED, Node, lines, read_counts, weight_of
 
 IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
@@ -33,7 +32,6 @@ class Nodes:
         self._new: dict[str, Node] = {}
         self._dropped: list[str] = []
         self._made = 0
-        self._are_lanes_wrong = False
         self._weight, self._unweighed = 0, [document]
 
     @property
@@ -68,28 +66,6 @@ class Nodes:
         if not found.is_told:
             await self._tell(found)
         return found
-
-    async def lane(self, i: int, sums: bool = False) -> tuple[int, list[Sum]]:
-        """How many items are in a lane, and, if asked for, the sums that its own is made of."""
-        root = self.root
-        if not root.changed:
-            known = self._document["totals"].split()
-            id = root.children[i]
-            if known and id not in self._read:
-                totals = await self._totals(known[i])
-                return sum(read_counts(totals["counts"])), read_sums(totals["sums"]) if sums else []
-        lane = await self.counted_child(root, i)
-        return lane.size, lane.sums if sums else []
-
-    def knows_lane(self, i: int, lane: Node) -> bool:
-        """Whether who counts everything is told the truth about a lane that was counted."""
-        known, totals = self._document["totals"].split(), lane.stored_totals
-        return not lane.totals_id or (known[i : i + 1] == [lane.totals_id] and totals is not None and totals["shape"] == lane.shape)
-
-    def mend_lanes(self) -> None:
-        """Have it told the truth."""
-        self._are_lanes_wrong = True
-        self.root.changed = CHANGED
 
     async def _fetch(self, id: str) -> Node:
         document = await self._db.get(id)
@@ -152,7 +128,8 @@ class Nodes:
             for node in (root, *self._read.values()):
                 if node.changed == CHANGED and not node.is_leaf:
                     node.children = [ids.get(child, child) for child in node.children]
-        lanes = await self._lanes() if root.changed else ""
+        if root.changed:
+            await self._make_lanes_whole()
         for node in [node for node in self._read.values() if node.changed]:
             if node.is_leaf:
                 texts = node.shape_texts()
@@ -162,23 +139,29 @@ class Nodes:
                 await self._save_inner(ctx, node)
             node.changed = UNCHANGED
         if root.changed:
-            await self._save_root(ctx, lanes)
+            await self._save_root(ctx)
         for id in self._dropped:
             await db.delete(id)
         self._dropped.clear()
 
     async def _save_inner(self, ctx: MutationCtx, node: Node) -> None:
-        stored, totals = node.stored, node.total_texts()
-        if node.changed == CHANGED:
-            texts = node.shape_texts()
+        totals, is_lane = node.total_texts(), self._is_lane(node)
+        if is_lane or not node.totals_id or node.changed == CHANGED:
+            stored, texts = node.stored, node.shape_texts()
             if texts["keys"] != stored["keys"] or texts["children"] != stored["children"]:
-                node.shape = (node.shape + 1) % 1_000_000
-                is_lane = self.is_lazy and node.id in self.root.children
-                # Of a lane the totals alone are asked for.
-                await _patch(ctx, node, {**texts, **(_NO_TOTALS if is_lane else totals), "shape": node.shape})
-                if not is_lane:
-                    return
-        await self._save_totals(ctx, node, totals)
+                node.shape = (node.shape + 1) % _SHAPES
+                if not node.totals_id and not is_lane:  # it was a lane
+                    node.stored_totals = {"shape": node.shape, **totals}
+                    node.totals_id = await ctx.db.insert("totals", node.stored_totals)
+            elif node.totals_id and not is_lane:
+                await self._save_totals(ctx, node, totals)
+                return
+            if is_lane and node.totals_id:
+                await ctx.db.delete(node.totals_id)
+                node.totals_id, node.stored_totals = "", None
+            await _patch(ctx, node, {**texts, **totals, "totals": node.totals_id, "shape": node.shape})
+        else:
+            await self._save_totals(ctx, node, totals)
 
     async def _save_totals(self, ctx: MutationCtx, node: Node, totals: dict[str, Any]) -> None:
         stored = node.stored_totals
@@ -189,27 +172,24 @@ class Nodes:
             await ctx.db.patch(node.totals_id, changes)
             node.stored_totals = self._read_totals[node.totals_id] = {**stored, **changes}
 
-    async def _lanes(self) -> str:
-        """The ids of the totals of the lanes, which are brought up to date. Lanes that are leaves have none."""
-        root, stored, ids = self.root, self._document, []
-        if not self.is_lazy:
-            return ""
-        if root.shape_texts()["children"] == stored["children"] and stored["root_lazy"] and not self._are_lanes_wrong:
-            return str(stored["totals"])
+    async def _make_lanes_whole(self) -> None:
+        """See to it that what the lanes count is in their own documents, where it was not."""
+        root, stored = self.root, self._document
+        if not self.is_lazy or (root.shape_texts()["children"] == stored["children"] and stored["root_lazy"]):
+            return
         for i in range(len(root.children)):
             lane = await self.counted_child(root, i)
             if lane.totals_id:
-                ids.append(lane.totals_id)
-                totals = lane.stored_totals
-                if totals is not None and totals["shape"] != lane.shape:
-                    lane.changed = lane.changed or CHANGED
-        return " ".join(ids)
+                lane.changed = CHANGED
 
-    async def _save_root(self, ctx: MutationCtx, lanes: str) -> None:
+    def _is_lane(self, node: Node) -> bool:
+        return self.is_lazy and node.id in self.root.children_text
+
+    async def _save_root(self, ctx: MutationCtx) -> None:
         root = self.root
         options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
         identity = {**{field: self._document[field] for field in IDENTITY}, "queued": self.is_queued}
-        fields = {**identity, **options, **root.shape_texts(), **root.total_texts(), "totals": lanes}
+        fields = {**identity, **options, **root.shape_texts(), **root.total_texts()}
         if root.id:
             stored = self._document
             await ctx.db.patch(root.id, {name: value for name, value in fields.items() if value != stored[name]})
@@ -232,9 +212,11 @@ class Nodes:
             node.stored = fields = {"keys": texts["keys"], "sums": totals["sums"]}
             node.id = await ctx.db.insert("leaves", fields)
         else:
-            node.stored_totals = {"shape": node.shape, **totals}
-            node.totals_id = await ctx.db.insert("totals", node.stored_totals)
-            node.stored = fields = {**texts, **_NO_TOTALS, "totals": node.totals_id, "shape": node.shape}
+            if not self.is_lazy or name not in self.root.children:
+                node.stored_totals = {"shape": node.shape, **totals}
+                node.totals_id = await ctx.db.insert("totals", node.stored_totals)
+                totals = _NO_TOTALS
+            node.stored = fields = {**texts, **totals, "totals": node.totals_id, "shape": node.shape}
             node.id = await ctx.db.insert("inners", fields)
         ids[name] = node.id
         node.changed = UNCHANGED
@@ -242,6 +224,7 @@ class Nodes:
 
 
 _NO_TOTALS = {"counts": "", "sums": ""}
+_SHAPES = 1_000_000  # numbers that are told apart
 
 
 async def _patch(ctx: MutationCtx, node: Node, fields: Mapping[str, Any]) -> None:
@@ -259,18 +242,25 @@ async def size_of(ctx: QueryCtx, document: Mapping[str, Any]) -> int:
     if document["counts"]:
         return sum(read_counts(document["counts"]))
     count = 0
-    totals = document["totals"]
-    for id in (totals or document["children"]).split():
+    for id in document["children"].split():
         lane = await ctx.db.get(id)
         if lane is None:
             raise gone(id)
-        count += sum(read_counts(lane["counts"])) if totals else lines(lane["keys"])
+        count += sum(read_counts(lane["counts"])) if "counts" in lane else lines(lane["keys"])
     return count
 
 
 def leaf_size(max_node_size: int) -> int:
     """How many items a leaf has at most, where an inner node has so many children."""
     return max(4, max_node_size // 4 * 2)
+
+
+def fewest(most: int) -> int:
+    """How many children or items a node has at least that has so many at most, unless it is a root or lane.
+
+    A quarter: one that was split, or joined with its neighbour, can lose some before it has to be joined again.
+    """
+    return max(2, most // 4)
 
 
 def gone(id: str) -> AppError:

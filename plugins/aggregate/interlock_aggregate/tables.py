@@ -20,7 +20,6 @@ trees = (
             "lanes": int,
             "root_lazy": bool,
             **node,
-            "totals": str,  # of its lanes
         }
     )
     .index("by_namespace", "name", "namespace", "shard")

@@ -16,7 +16,7 @@ from typing import Any
 from interlock_aggregate.exact import Sum, add
 from interlock_aggregate.lookup import Lookup
 from interlock_aggregate.node import CHANGED, Node, Number
-from interlock_aggregate.nodes import divider, total_of
+from interlock_aggregate.nodes import divider, fewest, total_of
 
 
 class Tree(Lookup):
@@ -54,7 +54,7 @@ class Tree(Lookup):
         del keys[i]
         leaf.changed = CHANGED
         self._count(path, -1, -value)
-        if path and len(keys) < self.max_leaf_size // 2:
+        if path and len(keys) < fewest(self.max_leaf_size):
             await self._fill_up(path, leaf)
         return value
 
@@ -129,8 +129,7 @@ class Tree(Lookup):
         for parent, i in reversed(path):
             is_lane = parent is self.root and self.is_lazy and bool(node.children)
             most = self.max_node_size if node.children else self.max_leaf_size
-            fewest = 2 if is_lane else most // 2
-            if node.width >= fewest:
+            if node.width >= (2 if is_lane else fewest(most)):
                 return
             at = max(i, 1)  # of the right one of the two neighbours
             left, right = await self.counted_child(parent, at - 1), await self.counted_child(parent, at)

@@ -104,7 +104,7 @@ class Trees:
 def new_tree(ctx: QueryCtx, name: str, namespace: Any, shard: int = 0, like: Tree | None = None) -> Tree:
     shape = (like.max_node_size, like.lanes, like.is_lazy) if like is not None else (MAX_NODE_SIZE, LANES, True)
     options = dict(zip(("max_node_size", "lanes", "root_lazy"), shape, strict=True))
-    empty = dict.fromkeys([*node, "totals"], "")
+    empty = dict.fromkeys(node, "")
     return Tree(ctx, {"name": name, "namespace": namespace, "shard": shard, "queued": False, **options, **empty})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock import App, MutationCtx, components
+from interlock import App, MutationCtx, QueryCtx, components
 from interlock.engine.read_set import ReadSet
 from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.testing import TestBackend
@@ -124,7 +125,12 @@ async def test_a_queue_of_long_keys_is_done_in_as_many_transactions_as_it_takes(
         assert await t.run(queue.count) == 2_600
         await t.run(queue.clear)
         await t.finish_scheduled()
-        assert await t.run(lambda ctx: ctx.db.query("nodes").count(), component="aggregate") == 0
+        for table in ("leaves", "inners", "totals"):
+            assert await t.run(partial(count_rows, table=table), component="aggregate") == 0
+
+
+async def count_rows(ctx: QueryCtx, table: str) -> int:
+    return await ctx.db.query(table).count()
 
 
 async def test_a_queue_whose_job_has_failed_is_gone_on_with_by_itself() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from interlock import Component, MutationCtx, components
+from interlock import AppError, Component, MutationCtx, components
 from interlock.testing import TestBackend
 from interlock_aggregate import DirectAggregate, Item, KeyMissing, Progress, TableAggregate
 
@@ -224,7 +224,7 @@ async def test_verify_finds_what_repair_puts_right() -> None:
         assert (await progress(t, "verify")).differences == 0
 
 
-@pytest.mark.parametrize("damage", ["counts", "sums", "order", "gone"])
+@pytest.mark.parametrize("damage", ["counts", "sums", "order", "gone", "totals"])
 async def test_a_damaged_tree_is_found_and_repaired(damage: str) -> None:
     async with TestBackend(board()) as t:
         await t.run(lambda ctx: scores.clear(ctx, namespace="chess", max_node_size=4, root_lazy=False))
@@ -237,6 +237,10 @@ async def test_a_damaged_tree_is_found_and_repaired(damage: str) -> None:
             child = tree["children"].split()[0]
             if damage == "gone":
                 await ctx.db.delete(child)
+            elif damage == "totals":
+                node = await ctx.db.get(child)
+                assert node is not None
+                await ctx.db.delete(node["totals"])
             elif damage == "order":
                 node = await ctx.db.get(child)
                 assert node is not None
@@ -251,6 +255,34 @@ async def test_a_damaged_tree_is_found_and_repaired(damage: str) -> None:
             await t.finish_scheduled()
         assert (await progress(t, "verify")).differences > 0
         assert (await progress(t, "repair")).state == "done"
+        await assert_same(t)
+
+
+@pytest.mark.parametrize("spoilt", ["counts", "totals"])
+async def test_what_the_lanes_of_a_lazy_root_count_is_looked_at_too(spoilt: str) -> None:
+    async with TestBackend(board()) as t:
+        await t.run(lambda ctx: scores.clear(ctx, namespace="chess", max_node_size=4))
+        for points in range(100):
+            await write(t, points)
+
+        async def spoil(ctx: MutationCtx) -> None:
+            tree = await ctx.db.query("trees").first()
+            assert tree is not None
+            lane = await ctx.db.get(tree["children"].split()[0])
+            assert lane is not None
+            if spoilt == "counts":
+                await ctx.db.patch(lane["_id"], {"counts": lane["counts"].replace(", ", ", 1")})
+            else:
+                inner = next(row for row in await ctx.db.query("inners").collect() if row["totals"])
+                await ctx.db.patch(inner["totals"], {"shape": inner["shape"], "counts": ", ".join("7" for _ in inner["children"].split())})
+
+        await t.run(spoil, component="aggregate")
+        with pytest.raises(AppError, match="counts of the tree are wrong"):
+            await t.component("aggregate").query("validate", namespace="chess")
+        await t.run(scores.repair)
+        await t.finish_scheduled()
+        await t.component("aggregate").query("validate", namespace="chess")
+        assert (await progress(t, "repair")).miscounted > 0
         await assert_same(t)
 
 
