@@ -128,15 +128,8 @@ async def turn(ctx: MutationCtx, workflow_id: str, generation: int, most: int = 
 async def step_done(ctx: MutationCtx, work_id: str, context: Any, result: Any) -> None:
     """The pool's report of a step."""
     found = await step_of(ctx, context["workflow"], context["number"], context["generation"])
-    if found is None:
-        return
-    if result["kind"] == "success":
-        await step_ended(ctx, *found, to_text(result["return_value"]), None)
-    elif result["kind"] == "failed":
-        facts = {"type": result["error_type"], "message": result["error"], "data": result["error_data"]}
-        await step_ended(ctx, *found, None, to_text(facts))
-    else:
-        await step_ended(ctx, *found, None, progress.CANCELED)
+    if found is not None:
+        await step_ended(ctx, *found, *progress.reported(result))
 
 
 @component.mutation(internal=True)

@@ -426,9 +426,10 @@ def outcome_of(state: str, result: str | None, error: str | None) -> Row:
 async def cancel_run(ctx: MutationCtx, workflow: Row) -> None:
     """End a run as canceled, with what it waits for. An action that runs may finish; its result is dropped."""
     for step in await ctx.db.query("steps").index("state", workflow=workflow["_id"], state="running").collect():
-        await ctx.db.patch(step["_id"], {"state": "canceled", "ended": ctx.now()})
-        if "work" in step:
-            await ctx.run_mutation(components.workpool.cancel, work_id=step["work"])
+        changes: Row = {"state": "canceled", "ended": ctx.now()}
+        if "work" in step and not await ctx.run_mutation(components.workpool.cancel, work_id=step["work"]):
+            changes |= await _unreported(ctx, step)
+        await ctx.db.patch(step["_id"], changes)
         if "job" in step:
             await ctx.scheduler.cancel(step["job"])
         child = await ctx.db.get(step["child"]) if "child" in step else None
@@ -436,6 +437,24 @@ async def cancel_run(ctx: MutationCtx, workflow: Row) -> None:
             await cancel_run(ctx, child)
     canceled = {**workflow, "generation": workflow["generation"] + 1}
     await end(ctx, canceled, "canceled", changes={"generation": canceled["generation"]})
+
+
+async def _unreported(ctx: MutationCtx, step: Row) -> Row:
+    """What became of a step whose work has ended and has not been told of yet: it is done, and a restart must not do it again."""
+    work = await ctx.run_query(components.workpool.status, work_id=step["work"])
+    value, error = reported(work.get("result") or {"kind": "canceled"})
+    if value is not None:
+        return {"state": "success", "value": await put_text(ctx, step["_id"], "value", value)}
+    return {} if error in (None, CANCELED) else {"state": "failed", "error": error}
+
+
+def reported(result: Row) -> tuple[str | None, str | None]:
+    """A result of the pool as the value or the error of a step."""
+    if result["kind"] == "success":
+        return to_text(result["return_value"]), None
+    if result["kind"] == "failed":
+        return None, to_text({"type": result["error_type"], "message": result["error"], "data": result["error_data"]})
+    return None, CANCELED
 
 
 async def delete_steps(ctx: MutationCtx, steps: list[Row]) -> None:

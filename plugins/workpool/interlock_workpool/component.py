@@ -254,6 +254,11 @@ async def run_transaction(ctx: MutationCtx, work_id: str, attempt: int) -> None:
     work = await ctx.db.get(work_id)
     if work is None or work["state"] != "running" or work["attempts"] != attempt:
         return
+    if work.get("cancel"):  # since it was given its place
+        await _end(ctx, work, "canceled")
+        await ctx.scheduler.run_after(0, complete, work_id=work_id)
+        await ctx.scheduler.run_after(0, dispatch)
+        return
     args = from_text(await arguments_of(ctx, work))
     limits = TRANSACTION if "timeout" not in work else Limits(**{**vars(TRANSACTION), "deadline": min(work["timeout"], 12.0)})
     target = reference(work["handle"]).options(limits=limits)
@@ -398,7 +403,10 @@ async def forget_texts(ctx: MutationCtx, work_id: str) -> None:
 
 @component.mutation
 async def cancel(ctx: MutationCtx, work_id: str) -> bool:
-    """Whether it had not ended. What waits ends as canceled; what runs may finish, but is not tried again."""
+    """Whether it had not ended. What waits ends as canceled; what runs may finish, but is not tried again.
+
+    A query or mutation runs when its transaction does: until then it ends as canceled.
+    """
     work = await _find(ctx, work_id)
     return work is not None and await _cancel(ctx, work)
 

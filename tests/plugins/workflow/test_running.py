@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interlock import ActionCtx, AppError, ArgumentError, FunctionNotFound, MutationCtx, ValueRefused
+from interlock import ActionCtx, AppError, ArgumentError, FunctionNotFound, MutationCtx, ValueRefused, reference
 from interlock.testing import TestBackend
 from interlock_workflow import (
     DAY,
@@ -666,6 +666,39 @@ async def test_a_run_that_cancels_itself_writes_nothing_further_and_what_it_did_
         await do(t, lambda ctx: lab.workflows.restart(ctx, id))
         await t.finish_in_progress()
         assert ((await status(t, lab, id)).type, await done(t)) == ("completed", [1, 2])
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_a_mutation_in_the_pool_is_done_once_however_late_its_run_is_canceled(is_done: bool) -> None:
+    lab = Lab()
+
+    @lab.component.mutation
+    async def stop(ctx: MutationCtx, id: str) -> None:
+        await lab.workflows.cancel(ctx, id)
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> int:
+        return await step.with_options(inline=False).run_mutation(lab.write, what="x")
+
+    async with Bench(lab.component) as t:
+        await do(t, lab.workflows.pause_pool)
+        id = await start(t, lab, flow)
+        handle = await do(t, lambda ctx: ctx.function_handle(stop))
+
+        async def go_on_and_cancel(ctx: MutationCtx) -> None:
+            await ctx.run_mutation("resume")
+            await ctx.run_mutation("dispatch")
+            work = await ctx.db.query("works").first()
+            if is_done:
+                await ctx.run_mutation("run_transaction", work_id=work["_id"], attempt=1)
+            await ctx.run_mutation(reference(handle), id=id)
+
+        await t.run(go_on_and_cancel, component="workflow/workpool")
+        await t.finish_in_progress()
+        assert ((await status(t, lab, id)).type, await done(t)) == ("canceled", ["x"] if is_done else [])
+        await do(t, lambda ctx: lab.workflows.restart(ctx, id))
+        await t.finish_in_progress()
+        assert ((await status(t, lab, id)).result, await done(t)) == (1, ["x"])
 
 
 async def test_a_child_that_is_canceled_is_told_to_its_parent() -> None:

@@ -523,6 +523,28 @@ async def test_what_runs_may_finish_when_it_is_canceled_but_is_not_tried_again(f
         assert office.log == ["a"]
 
 
+@pytest.mark.parametrize("kind", ["mutation", "query"])
+async def test_what_has_its_place_but_has_not_begun_is_not_done_when_it_is_canceled(kind: str) -> None:
+    office = Office()
+
+    async def begin_and_cancel(ctx: MutationCtx) -> bool:
+        await ctx.run_mutation("resume")
+        await ctx.run_mutation("dispatch")
+        assert (await ctx.run_query("status", work_id=id))["detail"] == "running"
+        return bool(await ctx.run_mutation("cancel", work_id=id))
+
+    async with Bench(office.component) as t:
+        await do(t, pool.pause)
+        if kind == "mutation":
+            id = await do(t, lambda ctx: pool.enqueue_mutation(ctx, office.write, {"what": 1}, on_complete=office.ended))
+        else:
+            id = await do(t, lambda ctx: pool.enqueue_query(ctx, office.read, on_complete=office.ended))
+        assert await t.run(begin_and_cancel, component="workpool")
+        await t.finish_scheduled()
+        assert [row["kind"] for row in await ended(t)] == ["canceled"]
+        assert await t.run(lambda ctx: ctx.db.query("done").collect()) == []
+
+
 async def test_everything_can_be_canceled_some_at_once_and_the_rest_in_jobs() -> None:
     office = Office()
     async with Bench(office.component) as t:
