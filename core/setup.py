@@ -10,7 +10,7 @@ from setuptools import setup
 
 COMPILED = {
     "engine": "budget catalog committer cursor document engine interval_index key_map live memory_table read_set transaction turns "
-    "view write_log write_set",
+    "unpacked view write_log write_set",
     "functions": "action_host allowance begun call caller calling dispatcher host inline meter observed reading "
     "replay running_mutation sandboxed scope served standing told triggers",
     "sandbox": "account digests frames line opened process",

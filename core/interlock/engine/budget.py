@@ -14,7 +14,6 @@ COUNTED = (
     "functions_scheduled",
     "scheduled_bytes",
 )
-GIVEN_BACK = ("documents_written", "bytes_written", "functions_scheduled", "scheduled_bytes")
 
 
 class Counts:

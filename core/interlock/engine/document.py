@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from interlock.engine.catalog import Table
+from interlock.engine.unpacked import is_flat
 from interlock.errors import LimitExceeded, SchemaError, ValueRefused
 from interlock.limits import LIMITS
 from interlock.values import UNSET, Mismatch, normalize, size_of
@@ -72,10 +73,10 @@ def measured(document: Document, packed: bytes) -> int:
     # A packed document is never five times smaller than its size by the limit's measure.
     if size * 5 > _DOCUMENT_BYTES and (size := size_of(document)) > _DOCUMENT_BYTES:
         raise LimitExceeded("document_bytes", size, _DOCUMENT_BYTES)
-    if _holds_any(document):
+    if not is_flat(document):
         # Deep ones have many brackets, which are sooner counted.
-        is_flat = packed.count(b"[") + packed.count(b"{") <= _DOCUMENT_DEPTH
-        if not is_flat and (depth := _depth(document)) > _DOCUMENT_DEPTH:
+        is_shallow = packed.count(b"[") + packed.count(b"{") <= _DOCUMENT_DEPTH
+        if not is_shallow and (depth := _depth(document)) > _DOCUMENT_DEPTH:
             raise LimitExceeded("document_depth", depth, _DOCUMENT_DEPTH)
     return size
 
@@ -96,15 +97,6 @@ def _refuse_field(table: Table, id: str, name: object, reason: str) -> None:
         raise SchemaError(table.name, id, repr(name), f"a field's name is a string, not {type(name).__name__}")
     if name.startswith("_"):
         raise SchemaError(table.name, id, name, reason)
-
-
-def _holds_any(document: Document) -> bool:
-    """Whether some field is a list or an object."""
-    for value in document.values():
-        kind = type(value)
-        if kind is dict or kind is list:
-            return True
-    return False
 
 
 def _depth(value: Any) -> int:

@@ -22,6 +22,7 @@ from interlock.engine.read_set import ReadSet
 from interlock.engine.staging import Staging
 from interlock.engine.transaction import Transaction
 from interlock.engine.turns import Turn
+from interlock.engine.unpacked import Unpacked
 from interlock.engine.view import SnapshotGone
 from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.errors import MountError, StorageUnavailable, WriteConflict
@@ -141,6 +142,7 @@ class Engine:
         self.facts: dict[str, str] = {}
         self.epoch = 0  # counts deploys: a transaction that began before one runs again
         self.log: WriteLog = WriteLog(self.catalog, 0)
+        self.unpacked = Unpacked()
         self.committer: Committer = Committer(storage, self.log, self.catalog, self.clock)
         self.live: LiveQueries = LiveQueries(self)
         self.staging = Staging(self)

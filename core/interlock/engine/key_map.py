@@ -12,6 +12,9 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
+_FEW = 4
+"""So few keys are compared one by one, which is less than to look for the end."""
+
 
 class KeyMap:
     """Keys are bytes, ids strings."""
@@ -71,6 +74,11 @@ class KeyMap:
         if low == len(maxes):
             return []
         at: int = bisect_left(lists[low], start)
+        if limit is not None and limit <= _FEW and not descending and end is not None and at + limit < len(lists[low]):
+            few = lists[low][at : at + limit]
+            while few and few[-1] >= end:
+                few.pop()
+            return few
         high = len(lists) - 1
         until = len(lists[high])
         if end is not None:

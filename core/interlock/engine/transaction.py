@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from interlock.engine.budget import GIVEN_BACK, Budget
+from interlock.engine.budget import Budget, Counts
 from interlock.engine.catalog import Index, Table
 from interlock.engine.cursor import TransactionCursor
 from interlock.engine.document import Document, inserted, measured, patched, replaced
@@ -19,19 +19,26 @@ from interlock.engine.write_set import WriteSet, index_moves
 from interlock.errors import DocumentNotFound, LimitExceeded
 from interlock.limits import LIMITS, Limits
 from interlock.storage.protocol import Interval, TableRecord
-from interlock.values import encode_id, new_internal, pack, unpack, unpack_all
+from interlock.values import encode_id, new_internal, pack, unpack_all
 
 if TYPE_CHECKING:
     from interlock.engine.engine import Engine
 
 
-class LayerMark(NamedTuple):
-    """Where a layer began."""
+class LayerMark:
+    """Where a layer began, and what had been written and scheduled by then."""
 
-    journal: int
-    on_commit: int
-    new_tables: int
-    given_back: tuple[int, ...]
+    __slots__ = ("bytes_written", "documents_written", "functions_scheduled", "journal", "new_tables", "on_commit", "scheduled_bytes")
+
+    def __init__(self, journal: int, on_commit: int, new_tables: int, used: Counts) -> None:
+        self.journal, self.on_commit, self.new_tables = journal, on_commit, new_tables
+        self.documents_written, self.bytes_written = used.documents_written, used.bytes_written
+        self.functions_scheduled, self.scheduled_bytes = used.functions_scheduled, used.scheduled_bytes
+
+    def give_back(self, used: Counts) -> None:
+        """What was written and scheduled since then does not count."""
+        used.documents_written, used.bytes_written = self.documents_written, self.bytes_written
+        used.functions_scheduled, used.scheduled_bytes = self.functions_scheduled, self.scheduled_bytes
 
 
 class Transaction:
@@ -40,6 +47,7 @@ class Transaction:
     def __init__(self, engine: Engine, snapshot: int, writable: bool, limits: Limits | None = None) -> None:
         self._engine = engine
         self._log = engine.log
+        self._unpacked = engine.unpacked
         self.writable = writable
         self.write_set = WriteSet()
         self.view = View(engine, snapshot, engine.epoch, self.write_set)
@@ -128,15 +136,15 @@ class Transaction:
     async def get(self, table: Table, id: str) -> Document | None:
         """A fresh copy of a document, or None. Depends on this one id."""
         packed = await self.get_packed(table, id)
-        if packed is None:
-            return None
-        document: Document = unpack(packed)
-        return document
+        return None if packed is None else self._fresh(packed)
 
     def get_at_hand(self, table: Table, id: str) -> Any:
         """`get` where nothing has to be waited for; else NOT_AT_HAND, and nothing is recorded."""
         packed = self.get_packed_at_hand(table, id)
-        return packed if packed is NOT_AT_HAND or packed is None else unpack(packed)
+        return packed if packed is NOT_AT_HAND or packed is None else self._fresh(packed)
+
+    def _fresh(self, packed: bytes) -> Document:
+        return self._unpacked.fresh(packed, self.writable)
 
     def get_packed_at_hand(self, table: Table, id: str) -> Any:
         """The same as the bytes that are stored."""
@@ -216,7 +224,9 @@ class Transaction:
     def scan_at_hand(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[Document] | None:
         """`scan` where nothing has to be waited for; else None, and nothing is recorded."""
         packed = self.scan_packed_at_hand(index, interval, descending, limit)
-        return None if packed is None else unpack_all(packed)
+        if packed is None:
+            return None
+        return [self._fresh(packed[0])] if len(packed) == 1 else unpack_all(packed)
 
     def scan_packed_at_hand(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[bytes] | None:
         """The same, each document as the bytes that are stored."""
@@ -308,8 +318,7 @@ class Transaction:
         if packed is None:
             raise DocumentNotFound(operation, id)
         self.budget.read(len(packed))
-        old: Document = unpack(packed)
-        return old
+        return self._unpacked.fresh(packed, False)
 
     def _update(
         self, table: Table, id: str, packed: bytes | None, old: Document, new: Document, changed: Collection[str] | None
@@ -324,7 +333,12 @@ class Transaction:
         new_packed = None if new is None else pack(new)
         if new_packed == packed:
             return False
-        self.budget.wrote(len(packed or b"") if new is None or new_packed is None else measured(new, new_packed))
+        if new is None or new_packed is None:
+            self.budget.wrote(len(packed or b""))
+        else:
+            self.budget.wrote(measured(new, new_packed))
+            if packed is not None:
+                self._unpacked.changed(packed, new_packed, new)
         self.write_set.put(table, id, packed, new_packed, index_moves(table, id, old, new, changed))
         return True
 
@@ -340,13 +354,7 @@ class Transaction:
 
     def begin_layer(self) -> LayerMark:
         """Open a layer: what is written from here on can be dropped together."""
-        used = self.budget.used
-        return LayerMark(
-            self.write_set.begin_layer(),
-            len(self.on_commit),
-            len(self.new_tables),
-            (used.documents_written, used.bytes_written, used.functions_scheduled, used.scheduled_bytes),
-        )
+        return LayerMark(self.write_set.begin_layer(), len(self.on_commit), len(self.new_tables), self.budget.used)
 
     def fold_layer(self, mark: LayerMark) -> None:
         """The layer's writes become the writes of the layer below."""
@@ -361,8 +369,7 @@ class Transaction:
         self.write_set.drop_layer(mark.journal)
         del self.on_commit[mark.on_commit :]
         del self.new_tables[mark.new_tables :]
-        for name, value in zip(GIVEN_BACK, mark.given_back, strict=True):
-            setattr(self.budget.used, name, value)
+        mark.give_back(self.budget.used)
 
     def stale_view(self) -> Transaction:
         """The snapshot of the begin, without own writes and without depending on it. What it reads is its own budget's, not this one's."""

@@ -1,0 +1,51 @@
+"""Documents that are kept unpacked are what would be read, to the order of their fields, and nobody changes another's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock.engine import unpacked as module
+from interlock.engine.unpacked import Unpacked
+from interlock.values import CommitTimestamp, Int64, pack, unpack
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(),
+    st.text(max_size=20),
+    st.binary(max_size=20),
+    st.integers(-(2**63), 2**63 - 1).map(Int64),
+    st.just(CommitTimestamp()),
+)
+documents = st.dictionaries(st.sampled_from("abcdef"), st.one_of(scalars, st.lists(scalars, max_size=2)), max_size=6)
+
+
+@given(versions=st.lists(documents, min_size=1, max_size=8), keeps=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_what_is_kept_is_what_would_be_read(versions: list[dict[str, Any]], keeps: list[bool]) -> None:
+    """Model: `unpack`. Method: each version is read twice and then becomes the next one; readers spoil what they were given."""
+    kept = Unpacked()
+    for at, (document, keep) in enumerate(zip(versions, keeps, strict=False)):
+        packed = pack(document)
+        if at:
+            kept.changed(pack(versions[at - 1]), packed, document)
+        for _ in range(2):
+            read = kept.fresh(packed, keep)
+            expected = unpack(packed)
+            assert pack(read) == packed
+            assert [(name, type(value)) for name, value in read.items()] == [(name, type(value)) for name, value in expected.items()]
+            read.clear()
+            read["spoilt"] = True
+
+
+def test_it_stays_small() -> None:
+    kept = Unpacked()
+    for number in range(10 * module._MOST):
+        kept.fresh(pack({"_id": number}), True)
+        kept.fresh(pack({"_id": number, "long": "x" * module._LONGEST}), True)
+    assert len(kept._younger) <= module._MOST
+    assert len(kept._older) <= module._MOST
+    assert max(map(len, kept._younger)) <= module._LONGEST
