@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from interlock.functions.host import CallHost, TransactionHost
     from interlock.functions.runner import Begun
     from interlock.functions.scope import Callee
+    from interlock.hooks import Hooks
 
 WALL = LIMITS["transaction_wall"].value
 _CPU = LIMITS["transaction_cpu"].value
@@ -151,12 +152,13 @@ def _is_own_doing(error: BaseException, call: Call) -> bool:
     return True
 
 
-async def perform_below(call: CallHost) -> Any:
-    """`perform` for a call inside a call, of which observers are told if there are any."""
+def begin_below(call: CallHost) -> Made[Any] | Awaitable[Any]:
+    """`begin_to_perform` for a call inside a call, of which observers are told if there are any."""
     hooks = call.execution.services.observers
-    if hooks is None:
-        made = begin_to_perform(call)
-        return made.value if type(made) is Made else await made  # type: ignore[misc]
+    return begin_to_perform(call) if hooks is None else _perform_observed(call, hooks)
+
+
+async def _perform_observed(call: CallHost, hooks: Hooks) -> Any:
     facts = ObservedCall(call.callee.info, call.execution.caller.request_id, "function", call.depth)
     hooks.call_started(facts)
     started = time.perf_counter()
@@ -183,7 +185,8 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
     if not is_mutation:
         try:
             if limits is None and target.limits is None:
-                return await perform_below(call)
+                made = begin_below(call)
+                return made.value if type(made) is Made else await made  # type: ignore[misc]
             return await perform_within(call, call.tx, limits, target.limits)
         except AppError as error:
             if callee.scope is not caller.callee.scope:
@@ -196,7 +199,8 @@ async def call_below(caller: TransactionHost, callee: Callee, args: Mapping[str,
     mark = tx.begin_layer()
     try:
         if limits is None and target.limits is None:
-            result = await perform_below(call)
+            made = begin_below(call)
+            result: Any = made.value if type(made) is Made else await made  # type: ignore[misc]
         else:
             result = await perform_within(call, tx, limits, target.limits)
     except AppError as error:
@@ -228,7 +232,8 @@ def plain(error: AppError) -> AppError:
 async def perform_within(call: CallHost, tx: Transaction | None, share: Limits | None, limits: Limits | None) -> Any:
     """`perform` with what is left of the mount's share, and with no more than the limits of this call."""
     with mount_share(call, tx, share), narrowed(call, tx, limits):
-        return await (perform_below(call) if call.is_nested else perform(call))
+        made = begin_below(call) if call.is_nested else begin_to_perform(call)
+        return made.value if type(made) is Made else await made  # type: ignore[misc]
 
 
 @contextmanager

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+from struct import Struct
 
 _BYTES_AT_ONCE = 4096
-_WORD = 8
+_split = Struct(f">{_BYTES_AT_ONCE // 8}Q").unpack
 
 
 class _Store:
-    """Bytes that were drawn and not used yet."""
+    """Numbers of 64 bits that were drawn and not used yet."""
 
     def __init__(self) -> None:
-        self.bytes, self.at = b"", 0
+        self.words: list[int] = []
 
     def forget(self) -> None:
-        self.bytes, self.at = b"", 0
+        self.words = []
 
 
 _store = _Store()
@@ -29,11 +30,9 @@ class Entropy(random.SystemRandom):
 
     def getrandbits(self, k: int, /) -> int:
         """A number of `k` bits, each of them random."""
-        if not 0 < k <= _WORD * 8:
+        if not 0 < k <= 64:
             return super().getrandbits(k)
-        store = _store
-        if store.at == len(store.bytes):
-            store.bytes, store.at = os.urandom(_BYTES_AT_ONCE), 0
-        start = store.at
-        store.at = end = start + _WORD
-        return int.from_bytes(store.bytes[start:end], "big") >> (_WORD * 8 - k)
+        words = _store.words
+        if not words:
+            words.extend(_split(os.urandom(_BYTES_AT_ONCE)))
+        return words.pop() >> (64 - k)

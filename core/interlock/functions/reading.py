@@ -14,7 +14,7 @@ from interlock.engine import Index, Interval, Transaction, TransactionCursor
 from interlock.errors import InvalidCursor, LimitExceeded, QueryError
 from interlock.functions.sealing import Seal
 from interlock.sdk.host import Bounds, Document, Scan
-from interlock.values import after_prefix, encode_key
+from interlock.values import after_prefix, encode_key, encode_keys
 
 _new: Any = tuple.__new__
 _END, _AFTER = b"E", b"A"
@@ -49,9 +49,8 @@ def _no_such_index(table: str, index: str, there: Sequence[str]) -> QueryError:
 
 def interval_of(index: Index | None, scan: Scan) -> Interval:
     """The keys that a scan covers. Without an index, of a table that is not there, its fields are taken as they come."""
-    equal, bounds = scan.equal, scan.bounds
-    if bounds is None and index is not None and len(equal) == 1 and index.fields and equal[0][0] == index.fields[0]:  # mostly
-        prefix = encode_key(equal[0][1])
+    equal, bounds = scan[2], scan[3]
+    if bounds is None and index is not None and (prefix := _leading(index, equal)) is not None:  # mostly
         whole: Interval = _new(Interval, (prefix, after_prefix(prefix)))  # as `Interval(…)`, which is a function in Python
         return whole
     if index is None:
@@ -60,7 +59,7 @@ def interval_of(index: Index | None, scan: Scan) -> Interval:
         fields = index.fields if index.is_by_id else (*index.fields, "_creationTime", "_id")
         if len(equal) > len(fields) or any([pair[0] != field for pair, field in zip(equal, fields, strict=False)]):
             equal = _in_order(scan, index.name, fields)
-    prefix = b"".join([encode_key(value) for _, value in equal])
+    prefix = encode_keys([value for _, value in equal])
     if bounds is None:
         return Interval(prefix, after_prefix(prefix))
     if len(equal) == len(fields) or bounds.field != fields[len(equal)]:
@@ -75,6 +74,19 @@ def interval_of(index: Index | None, scan: Scan) -> Interval:
         if bounds.upper_inclusive:
             end = _after(end)
     return Interval(start, end)
+
+
+def _leading(index: Index, equal: tuple[tuple[str, Any], ...]) -> bytes | None:
+    """The key of equalities on the first declared fields, in their order; None where they are others."""
+    fields = index.fields
+    if len(equal) > len(fields):
+        return None
+    prefix = b""
+    for at, (field, value) in enumerate(equal):
+        if field != fields[at]:
+            return None
+        prefix += encode_key(value)
+    return prefix
 
 
 def _after(prefix: bytes) -> bytes:

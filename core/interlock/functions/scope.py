@@ -45,6 +45,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _ANY: Json = {"type": "any"}
 _SHORT = 100_000
 _FEW = 32
+_TINY = 1_000
 
 
 class Callee:
@@ -215,6 +216,21 @@ def _is_small(args: Mapping[str, Any]) -> bool:
     for value in args.values():
         kind = type(value)
         if (kind is str or kind is bytes) and len(value) > _SHORT:
+            return False
+        if kind is list or kind is tuple or (kind is dict and not _is_tiny(value)):
+            return False
+    return True
+
+
+def _is_tiny(fields: dict[Any, Any]) -> bool:
+    """Whether an object has few fields, with short names and short plain values."""
+    if len(fields) > _FEW:
+        return False
+    for name, value in fields.items():
+        if type(name) is not str or len(name) > _TINY:
+            return False
+        kind = type(value)
+        if (kind is str or kind is bytes) and len(value) > _TINY:
             return False
         if kind is dict or kind is list or kind is tuple:
             return False

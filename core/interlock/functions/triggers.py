@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from interlock.functions.calling import DEPTH_MAX, perform_below, too_deep
+from interlock.engine.made import Made
+from interlock.functions.calling import DEPTH_MAX, begin_below, too_deep
 from interlock.sdk.host import Document
 from interlock.values import normalize
 
@@ -37,7 +38,9 @@ async def run_triggers(
         if len(triggers) > 1:
             # Each has documents of its own: what one does to them is not to reach the next.
             change["old"], change["new"] = normalize(old), normalize(new)
-        await perform_below(writer.below(trigger, change))
+        made = begin_below(writer.below(trigger, change))
+        if type(made) is not Made:
+            await made  # type: ignore[misc]
 
 
 class Untold:
@@ -78,4 +81,6 @@ class Untold:
                 call = writer.below(trigger, {"changes": own})
                 if at_end and (nearest := writer.nearest_deadline()) is not None:
                     call.deadline_ms, call.wall_max = nearest  # nobody's code is there any more that its deadline would stop
-                await perform_below(call)
+                made = begin_below(call)
+                if type(made) is not Made:
+                    await made  # type: ignore[misc]

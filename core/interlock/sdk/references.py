@@ -122,15 +122,14 @@ class OptionedReference(Reference):
 class ComponentReference:
     """One mount: `components.<mount>`. Its attributes are references to the component's functions."""
 
-    __slots__ = ("_mount",)
-
     def __init__(self, mount: str) -> None:
         self._mount = mount
 
     def __getattr__(self, name: str) -> Reference:
         if name.startswith("__"):
             raise AttributeError(f"components.{self._mount} has no attribute {name}")
-        return _exported(self._mount, name)
+        made = self.__dict__[name] = _exported(self._mount, name)  # kept: that an attribute is not there is dear to find out
+        return made
 
     def __getitem__(self, name: str) -> Reference:
         return _exported(self._mount, name)

@@ -180,7 +180,10 @@ def _checked_shards(shards: int | None) -> int:
 
 def _sum(numbers: Sequence[Number]) -> Number:
     """Whole numbers are added exactly, and become floats only where they no longer can be exact."""
-    if all(isinstance(number, int) for number in numbers):
+    for number in numbers:
+        if not isinstance(number, int):
+            break
+    else:
         total: Number = sum(numbers)
         return total if abs(total) <= EXACT else float(total)
     try:
