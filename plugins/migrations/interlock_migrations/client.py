@@ -352,10 +352,9 @@ class _Walk:
                 except Exception as error:
                     failed.append({"id": doc["_id"], "error": _said_by(error)})
         elif self.parallelize:
-            await asyncio.gather(*[self._checked(ctx, doc) for doc in page.page])
+            await asyncio.gather(*[self._each(ctx, [doc]) for doc in page.page])
         else:
-            for doc in page.page:
-                await self._checked(ctx, doc)
+            await self._each(ctx, page.page)
         is_done = page.is_done
         if not is_done and len(page.page) == size:  # a full page says nothing of what is behind it: a look saves an empty batch
             behind = await self.query(ctx).paginate(PaginationOptions(num_items=1, cursor=page.continue_cursor))
@@ -374,24 +373,21 @@ class _Walk:
         """One document, in a sub-transaction of its own."""
         doc = await ctx.db.get(id)
         if doc is not None:
-            await self._checked(ctx, doc)
+            await self._each(ctx, [doc])
 
-    async def _checked(self, ctx: MutationCtx, doc: dict[str, Any]) -> None:
+    async def _each(self, ctx: MutationCtx, docs: Sequence[dict[str, Any]]) -> None:
+        """The documents one by one; an error names the one that it came from."""
+        migrate_one, write, id = self.migrate_one, ctx.db.patch, ""
         try:
-            patch = await self.migrate_one(ctx, dict(doc))
-            if patch:
-                await ctx.db.patch(doc["_id"], patch)
+            for doc in docs:
+                id = doc["_id"]
+                patch = await migrate_one(ctx, doc.copy())
+                if patch:
+                    await write(id, patch)
         except _NOT_THE_DOCUMENTS:
             raise
         except Exception as error:
-            text = _storable("".join(traceback.format_exception(error)))
-            facts = {
-                "code": "MIGRATE_ONE_FAILED",
-                "id": doc["_id"],
-                "error": _storable(f"{type(error).__name__}: {error}")[:ERROR_MOST],
-                "traceback": text[-10_000:],
-            }
-            raise AppError(facts) from error
+            raise _failure(id, error) from error
 
     async def _sample(self, ctx: MutationCtx, docs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -402,6 +398,16 @@ class _Walk:
             if len(found) == SAMPLE_MOST:
                 break
         return found
+
+
+def _failure(id: str, error: Exception) -> AppError:
+    facts = {
+        "code": "MIGRATE_ONE_FAILED",
+        "id": id,
+        "error": _storable(f"{type(error).__name__}: {error}")[:ERROR_MOST],
+        "traceback": _storable("".join(traceback.format_exception(error)))[-10_000:],
+    }
+    return AppError(facts)
 
 
 def _said_by(error: Exception) -> str:
