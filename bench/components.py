@@ -61,14 +61,14 @@ async def fill(backend: Backend, items: int, *, scored: bool = False) -> None:
         await backend.mutation("items:fill", first=first, count=min(2_000, items - first), of=items, scored=scored)
 
 
-async def operations(backend: Backend, items: int) -> dict[str, float]:
-    """Each operation of an aggregate of so many items, inserts last."""
+async def operations(backend: Backend, items: int, times: int = ROUND, callers: int = 1) -> dict[str, float]:
+    """Each operation of an aggregate of so many items, so many times in a mutation, inserts last."""
     await fill(backend, items)
     return {
-        "at/s": await rate(lambda: backend.mutation("items:at", times=ROUND, of=items), ROUND),
-        "rank/s": await rate(lambda: backend.mutation("items:rank", times=ROUND), ROUND),
-        "count/s": await rate(lambda: backend.mutation("items:count", times=ROUND), ROUND),
-        "insert/s": await rate(lambda: backend.mutation("items:insert", times=ROUND), ROUND),
+        "at/s": await rate(lambda: backend.mutation("items:at", times=times, of=items), times, callers),
+        "rank/s": await rate(lambda: backend.mutation("items:rank", times=times), times, callers),
+        "count/s": await rate(lambda: backend.mutation("items:count", times=times), times, callers),
+        "insert/s": await rate(lambda: backend.mutation("items:insert", times=times), times, callers),
     }
 
 
@@ -76,6 +76,12 @@ async def aggregate(isolation: Isolation) -> dict[str, float]:
     """10,000 items."""
     async with in_memory(isolation) as backend:
         return await operations(backend, ITEMS)
+
+
+async def aggregate_of_many(isolation: Isolation) -> dict[str, float]:
+    """The same, by 64 callers with one operation in each mutation."""
+    async with in_memory(isolation) as backend:
+        return await operations(backend, ITEMS, 1, CALLERS)
 
 
 async def growth(isolation: Isolation) -> dict[str, float]:
@@ -121,6 +127,7 @@ def in_memory(isolation: Isolation) -> Backend:
 
 KINDS = {
     "aggregate": aggregate,
+    "aggregate_of_many": aggregate_of_many,
     "growth": growth,
     "through_a_trigger": through_a_trigger,
     "rate_limiter": rate_limiter,

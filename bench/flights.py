@@ -1,7 +1,6 @@
-"""`python -m bench.flights migrate|attach|part inline|sandbox FOLDER`: work on 336,776 flights, durable. Prints figures as JSON.
+"""`python -m bench.flights migrate|attach inline|sandbox FOLDER`: work on 336,776 flights, durable. Prints figures as JSON.
 
-`part` is `attach` on a small part of them, where both kinds of isolation are compared. FOLDER keeps the filled table between the
-runs. `FLIGHTS=20000` makes it smaller.
+FOLDER keeps the filled table between the runs. `FLIGHTS=20000` makes it smaller.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from interlock import Backend
 
 HERE = Path(__file__).parent
 FLIGHTS = int(os.environ.get("FLIGHTS", "336776"))
-PART = min(4_000, FLIGHTS)
 WRITERS, PAUSE = 4, 0.02
 MIGRATED_SECONDS = 15.0  # with triggers, for so long: its rate is the same from begin to end
 Isolation = Literal["inline", "sandbox"]
@@ -45,13 +43,13 @@ def flights(count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
         }
 
 
-async def filled(folder: Path, count: int) -> Path:
-    """A copy of the data of an app that has so many flights."""
-    data = folder / f"filled-{count}"
+async def filled(folder: Path) -> Path:
+    """A copy of the data of an app that has the flights."""
+    data = folder / "filled"
     if not data.exists():
         async with Backend(HERE / "flights_app", data=data, isolation="inline") as backend:
-            rows = list(flights(count))
-            for first in range(0, count, 4_000):
+            rows = list(flights(FLIGHTS))
+            for first in range(0, FLIGHTS, 4_000):
                 await backend.mutation("flights:load", flights=rows[first : first + 4_000])
     return Path(shutil.copytree(data, folder / "copy"))
 
@@ -87,7 +85,7 @@ async def migrate(isolation: Isolation, data: Path) -> dict[str, float]:
     return {"rows/s": rows, "cpu_us": cpu / FLIGHTS * 1e6}
 
 
-async def attach(isolation: Isolation, data: Path, rows: int) -> dict[str, float]:
+async def attach(isolation: Isolation, data: Path) -> dict[str, float]:
     """Attach an aggregate while others report flights, then migrate what it follows."""
     async with Backend(HERE / "delays_app", data=data, isolation=isolation) as backend:
         reports = 0
@@ -112,7 +110,7 @@ async def attach(isolation: Isolation, data: Path, rows: int) -> dict[str, float
             await until(backend, "attach", "done")
             took = time.perf_counter() - begun
             is_attached.set()
-        count, total = rows + reports, sums[0] + sum(flight["delay"] for flight in flights(rows))
+        count, total = FLIGHTS + reports, sums[0] + sum(flight["delay"] for flight in flights(FLIGHTS))
         assert await backend.query("flights:totals") == [count, total]
         migrated, done = await run_migration(backend, MIGRATED_SECONDS)
         counted, summed = await backend.query("flights:totals")
@@ -122,12 +120,11 @@ async def attach(isolation: Isolation, data: Path, rows: int) -> dict[str, float
 
 
 async def main(kind: str, isolation: Isolation, folder: Path) -> None:
-    rows = PART if kind == "part" else FLIGHTS
-    data = await filled(folder, rows)
+    data = await filled(folder)
     gc.freeze()
     gc.set_threshold(50_000, 50, 1_000)  # as `interlock serve` sets it
     try:
-        print(json.dumps(await migrate(isolation, data) if kind == "migrate" else await attach(isolation, data, rows)))
+        print(json.dumps(await migrate(isolation, data) if kind == "migrate" else await attach(isolation, data)))
     finally:
         shutil.rmtree(data)
 
