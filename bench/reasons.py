@@ -105,8 +105,8 @@ REASONS = [
     Reason("behind a trigger", ("bare insert",), _TREE),
     Reason("aggregate of 10,000", ("sandboxed : inline",), _CROSSING),
     Reason("aggregate of 10,000", ("the original",), _TREE),
-    Reason("over 4,000 flights", ("attaching",), _SPOKEN_FOR),
-    Reason("over 4,000 flights", ("with its trigger",), _CROSSING),
+    Reason("over 336,776 flights", ("attaching",), _SPOKEN_FOR),
+    Reason("over 336,776 flights", ("with its trigger",), _CROSSING),
     Reason("flights", ("with its trigger",), _TRIGGERED),
     Reason(
         "flights",
