@@ -106,7 +106,7 @@ REASONS = [
     Reason("aggregate of 10,000", ("sandboxed : inline",), _CROSSING),
     Reason("aggregate of 10,000", ("the original",), _TREE),
     Reason("over 336,776 flights", ("attaching",), _SPOKEN_FOR),
-    Reason("over 336,776 flights", ("with its trigger",), _CROSSING),
+    Reason("over 336,776 flights", ("with its trigger, sandboxed",), _CROSSING),
     Reason("flights", ("with its trigger",), _TRIGGERED),
     Reason(
         "flights",
