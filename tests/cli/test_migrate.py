@@ -93,7 +93,7 @@ def test_run_watches_too_and_a_series_that_fails_says_where(people: Path) -> Non
     assert "users:broken  migrations  failed" in told.stdout and "KeyError: 'user 70'" in told.stdout
     again = interlock("migrate", "users:broken", "--app", people)
     assert again.exit_code == 1
-    assert "users:broken failed: KeyError: 'user 70'" in again.stderr
+    assert "users:broken failed: KeyError: 'user 70' (at document " in again.stderr
     assert [name[-1] for name in names(people)[59:62]] == ["!", "0", "1"]
 
 

@@ -58,6 +58,8 @@ def migrate(
         failed = [status for status in found if status["state"] == "failed"]
         if name is not None and failed:
             error = failed[0]["error"] or "its worker has ended"
+            if failed[0].get("failed_id"):
+                error += f" (at document {failed[0]['failed_id']})"
             raise CommandError(Exit.FAILED, f"{failed[0]['name']} failed: {error}", f"When that is mended, go on: interlock migrate {name}")
 
 
