@@ -24,6 +24,7 @@ Tags = Iterable[str] | Callable[[Mapping[str, Any]], Iterable[str]]
 
 LOOK_FIRST, LOOK_MOST, LOOK_GROWTH = 0.005, 0.25, 1.5  # seconds between two looks at a run that another process has begun
 KEYS_KEPT, KEY_KEPT = 1_000, 200  # keys that are remembered, and of how many characters at most
+ALONE: Final[dict[str, Any]] = {}  # of a run whose result cannot be kept: whoever waited runs the action by itself
 DATA_MOST = 900_000  # characters of the data of an error that others get
 _EXACT = frozenset({str, int, bool, type(None)})  # what can be looked up as it is: 0.0 and -0.0 are equal
 TOUCHED_EVERY = 60_000.0  # ms: how exactly it is known which entry was used last
@@ -213,6 +214,9 @@ class ActionCache:
                 return await self._run(ctx, key, args, policy, begun["token"])
             else:
                 landed = await self._wait(ctx, key, begun["token"])
+                if landed is ALONE:
+                    self._noted["misses"] += 1
+                    return await ctx.run_action(self._action, **(args or {}))
                 if landed is not None:
                     return await self._hit(ctx, key, landed, "shared")
 
@@ -237,20 +241,22 @@ class ActionCache:
                 kept = "not kept"
                 ctx.log.warning(f"a result of {self.name} is given but not kept: {error}")
                 with suppress(InterlockError):
-                    await ctx.run_mutation(self._mount.drop, name=self.name, key=key, token=token)
+                    await ctx.run_mutation(self._mount.drop, name=self.name, key=key, token=token, is_over=True)
             self._write_log(ctx, "miss", kept)
             return value
         finally:
             self._wake(key)
 
     async def _wait(self, ctx: ActionCtx, key: str, token: str) -> dict[str, Any] | None:
-        """What the run of another came to; None if that is for this caller to begin again."""
+        """What the run of another came to; None if that is for this caller to begin again, ALONE if it cannot be shared."""
         pause = LOOK_FIRST
         while True:
             seen = await ctx.run_query(self._mount.look, name=self.name, key=key, token=token)
             if seen["kind"] == "landed":
                 entry: dict[str, Any] | None = seen.get("entry")
                 return entry
+            if seen.get("alone"):
+                return ALONE
             if seen["kind"] == "failed":
                 error = seen["error"]
                 raise AppError(error["data"]) if "data" in error else ActionFailed({"code": "ActionFailed", "message": error["message"]})

@@ -162,8 +162,9 @@ async def finish(ctx: MutationCtx, name: str, key: str, token: str, policy: Poli
     flight = await _flight(ctx, name, key)
     if flight is None or flight["token"] != token:
         return "lost"
-    await ctx.db.delete(flight["_id"])
-    return await _store(ctx, name, key, "value", value, policy)
+    kept = await _store(ctx, name, key, "value", value, policy)
+    await (_part(ctx, flight) if kept == "too large" else ctx.db.delete(flight["_id"]))
+    return kept
 
 
 @component.mutation
@@ -222,12 +223,17 @@ async def refresh(ctx: ActionCtx, name: str, key: str, token: str, handle: str, 
 
 
 @component.mutation
-async def drop(ctx: MutationCtx, name: str, key: str, token: str) -> None:
-    """End a flight with nothing."""
+async def drop(ctx: MutationCtx, name: str, key: str, token: str, is_over: bool = False) -> None:
+    """End a flight with nothing. `is_over`: its run has succeeded, but its result cannot be kept."""
     await _note(ctx, name, {"failures": 1})
     flight = await _flight(ctx, name, key)
     if flight is not None and flight["token"] == token:
-        await ctx.db.delete(flight["_id"])
+        await (_part(ctx, flight) if is_over else ctx.db.delete(flight["_id"]))
+
+
+async def _part(ctx: MutationCtx, flight: Row) -> None:
+    """Tell those who wait that there will be nothing to share: each is to run the action by itself, and none after the other."""
+    await ctx.db.patch(flight["_id"], {"failed": {"alone": True}, "until": ctx.now() + FAILURE_KEPT})
 
 
 # writing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -165,7 +166,7 @@ async def test_a_result_that_is_too_large_to_keep_is_given_all_the_same() -> Non
     lab.gives = "x" * 950_000
     async with TestBackend(lab.component) as t:
         assert [len(await fetch(t)), len(await fetch(t))] == [950_000] * 2
-        assert lab.runs["a"] == 2 and await rows(t) == [] and await rows(t, "flights") == []
+        assert lab.runs["a"] == 2 and await rows(t) == [] and all("failed" in flight for flight in await rows(t, "flights"))
 
 
 async def test_a_result_that_no_document_can_hold_is_given_all_the_same() -> None:
@@ -175,7 +176,7 @@ async def test_a_result_that_no_document_can_hold_is_given_all_the_same() -> Non
         lab.gives = [lab.gives]
     async with TestBackend(lab.component) as t:
         assert [await fetch(t), await fetch(t)] == [lab.gives] * 2
-        assert lab.runs["a"] == 2 and await rows(t) == [] and await rows(t, "flights") == []
+        assert lab.runs["a"] == 2 and await rows(t) == [] and all("failed" in flight for flight in await rows(t, "flights"))
 
 
 # keys
@@ -282,6 +283,25 @@ async def test_a_run_that_takes_longer_than_its_lease_is_waited_for_no_longer() 
         lab.gate.set()
         assert await asyncio.gather(first, second) == ["a 1", "a 2"]
         assert await fetch(t) == "a 2"  # of the first, whose flight was taken over, nothing is kept
+
+
+@pytest.mark.parametrize(
+    "gives", ["x" * 1_000_000, functools.reduce(lambda inner, _: [inner], range(30), [1])], ids=["too large", "too deep"]
+)
+async def test_those_who_wait_for_what_cannot_be_kept_do_not_run_one_after_the_other(gives: Any) -> None:
+    lab = Lab()
+    lab.gives, first, others = gives, asyncio.Event(), asyncio.Event()
+    lab.gate = first
+    async with TestBackend(lab.component) as t:
+        calls = [asyncio.ensure_future(fetch(t)) for _ in range(4)]
+        await until(lambda: lab.runs["a"] == 1)
+        await asyncio.sleep(0.05)
+        lab.gate = others
+        first.set()
+        await until(lambda: lab.runs["a"] == 4)
+        others.set()
+        assert await asyncio.gather(*calls) == [gives] * 4
+        assert await fetch(t) == gives and lab.runs["a"] == 5
 
 
 async def test_those_who_wait_get_the_error_and_the_next_runs_it_again() -> None:
