@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from json import JSONDecoder
 from typing import Any
 
-from interlock_aggregate.exact import EXACT, Sum, add, read_sums, write_sums
+from interlock_aggregate.exact import Sum, add, read_sums, write_sums
 
 Number = int | float
 
 UNCHANGED, RECOUNTED, CHANGED = 0, 1, 2
 """What may differ from what is stored of a node: nothing, its counts and sums, anything."""
 
-_WHOLE = re.compile("-?[0-9]+").fullmatch
+_SHORT = 15  # digits that are far from what a float holds
 _decode = JSONDecoder().raw_decode
 
 
@@ -96,21 +95,33 @@ class Node:
 
     # as documents
 
-    def shape_texts(self) -> dict[str, Any]:
-        """Its keys and children."""
+    def told_keys(self) -> str:
+        """Its keys as one text."""
         if self._keys is not None:
             self.keys_text = "\n".join(self._keys)
+        return self.keys_text
+
+    def told_children(self) -> str:
+        """Its children."""
         if self._children is not None:
             self.children_text = " ".join(self._children)
-        return {"keys": self.keys_text, "children": self.children_text}
+        return self.children_text
 
-    def total_texts(self) -> dict[str, Any]:
-        """Its counts and sums."""
+    def told_counts(self) -> str:
+        """Its counts."""
         if self._counts is not None:
             self.counts_text = str(self._counts)[1:-1]
+        return self.counts_text
+
+    def told_sums(self) -> str:
+        """Its sums."""
         if self._sums is not None:
             self.sums_text = write_sums(self._sums)
-        return {"counts": self.counts_text, "sums": self.sums_text}
+        return self.sums_text
+
+    def told(self) -> dict[str, Any]:
+        """All four."""
+        return {"keys": self.told_keys(), "children": self.told_children(), "counts": self.told_counts(), "sums": self.told_sums()}
 
     # what is in it
 
@@ -225,27 +236,24 @@ class Node:
 
     def count_child(self, i: int, items: int, more: Sum) -> None:
         """So many items more are in child `i` and below, and they come to so much more."""
-        is_first = not self.changed
-        if is_first:
+        if self.changed or self._counts is not None or self._sums is not None:
+            self.changed = self.changed or RECOUNTED
+            self.counts[i] += items
+        else:
             self.changed = RECOUNTED
-        if items:
-            if self._counts is None and is_first:
+            if items:
                 parts = self.counts_text.split(", ", i + 1)
                 parts[i] = str(int(parts[i]) + items)
                 self.counts_text = ", ".join(parts)
-            else:
-                self.counts[i] += items
-        if more == 0:
-            return
-        if self._sums is None and is_first and type(more) is int and self.sums_text:
-            parts = self.sums_text.split(", ", i + 1)
-            if _WHOLE(parts[i]):
-                summed = int(parts[i]) + more
-                if -EXACT <= summed <= EXACT:
-                    parts[i] = str(summed)
+            if more != 0 and self.sums_text and type(more) is int:
+                parts = self.sums_text.split(", ", i + 1)
+                part = parts[i]
+                if len(part) < _SHORT and part.isdecimal():
+                    parts[i] = str(int(part) + more)
                     self.sums_text = ", ".join(parts)
                     return
-        self.set_sum(i, add(self.sum_at(i), more))
+        if more != 0:
+            self.set_sum(i, add(self.sum_at(i), more))
 
     def add_child(self, i: int, key: str, child: Node) -> None:
         """Put a child in place `i` and the key between it and the one before; how many it has is set by whoever knows."""

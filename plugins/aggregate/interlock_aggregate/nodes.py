@@ -11,7 +11,7 @@ from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.exact import Sum, total
-from interlock_aggregate.node import CHANGED, UNCHANGED, Node, lines, read_counts, weight_of
+from interlock_aggregate.node import CHANGED, RECOUNTED, UNCHANGED, Node, lines, read_counts, weight_of
 
 IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
 
@@ -24,20 +24,15 @@ class Nodes:
         self.is_queued: bool = document["queued"]  # writes may be waiting in the queue of its namespace
         self._document = document
         self.max_node_size: int = document["max_node_size"]
+        self.max_leaf_size = leaf_size(self.max_node_size)
         self.lanes: int = document["lanes"]
         self.is_lazy: bool = document["root_lazy"]
         self.root = Node(document.get("_id", ""), document)
         self._read: dict[str, Node] = {}
-        self._read_totals: dict[str, Mapping[str, Any]] = {}
         self._new: dict[str, Node] = {}
         self._dropped: list[str] = []
         self._made = 0
         self._weight, self._unweighed = 0, [document]
-
-    @property
-    def max_leaf_size(self) -> int:
-        """How many items a leaf has at most."""
-        return leaf_size(self.max_node_size)
 
     @property
     def weight(self) -> int:
@@ -76,16 +71,11 @@ class Nodes:
         return found
 
     async def _tell(self, node: Node) -> None:
-        node.tell(self._read_totals.get(node.totals_id) or await self._totals(node.totals_id))
-
-    async def _totals(self, id: str) -> Mapping[str, Any]:
-        found = self._read_totals.get(id)
-        if found is None:
-            found = await self._db.get(id)
-            if found is None:
-                raise gone(id)
-            self._read_totals[id] = found
-        return found
+        id = node.totals_id
+        totals = await self._db.get(id)
+        if totals is None:
+            raise gone(id)
+        node.tell(totals)
 
     # changing
 
@@ -111,7 +101,8 @@ class Nodes:
     def empty(self, max_node_size: int, lanes: int, is_lazy: bool) -> list[str]:
         """Make it an empty tree. Gives the nodes that the root had; they are no longer part of the tree, but still there."""
         root, old = self.root, self.root.children
-        self.max_node_size, self.lanes, self.is_lazy = max_node_size, lanes, is_lazy
+        self.max_node_size, self.max_leaf_size = max_node_size, leaf_size(max_node_size)
+        self.lanes, self.is_lazy = lanes, is_lazy
         root.keys, root.children, root.counts, root.sums = [], [], [], []
         root.changed = CHANGED
         self._read.clear()
@@ -131,10 +122,10 @@ class Nodes:
         if root.changed:
             await self._make_lanes_whole()
         for node in [node for node in self._read.values() if node.changed]:
-            if node.is_leaf:
-                texts = node.shape_texts()
-                fields = {"keys": texts["keys"], "sums": node.total_texts()["sums"]}
-                await _patch(ctx, node, fields)
+            if node.changed == RECOUNTED:
+                await self._save_totals(ctx, node)
+            elif node.is_leaf:
+                await self._patch(node, {"keys": node.told_keys(), "sums": node.told_sums()})
             else:
                 await self._save_inner(ctx, node)
             node.changed = UNCHANGED
@@ -145,51 +136,58 @@ class Nodes:
         self._dropped.clear()
 
     async def _save_inner(self, ctx: MutationCtx, node: Node) -> None:
-        totals, is_lane = node.total_texts(), self._is_lane(node)
-        if is_lane or not node.totals_id or node.changed == CHANGED:
-            stored, texts = node.stored, node.shape_texts()
-            if texts["keys"] != stored["keys"] or texts["children"] != stored["children"]:
-                node.shape = (node.shape + 1) % _SHAPES
-                if not node.totals_id and not is_lane:  # it was a lane
-                    node.stored_totals = {"shape": node.shape, **totals}
-                    node.totals_id = await ctx.db.insert("totals", node.stored_totals)
-            elif node.totals_id and not is_lane:
-                await self._save_totals(ctx, node, totals)
-                return
-            if is_lane and node.totals_id:
-                await ctx.db.delete(node.totals_id)
-                node.totals_id, node.stored_totals = "", None
-            await _patch(ctx, node, {**texts, **totals, "totals": node.totals_id, "shape": node.shape})
-        else:
-            await self._save_totals(ctx, node, totals)
+        stored, keys, children = node.stored, node.told_keys(), node.told_children()
+        is_lane = self.is_lazy and node.id in self.root.children_text
+        is_other_shape = keys != stored["keys"] or children != stored["children"]
+        if not is_other_shape and not (is_lane and node.totals_id):
+            await self._save_totals(ctx, node)
+            return
+        counts, sums = node.told_counts(), node.told_sums()
+        if is_other_shape:
+            node.shape = (node.shape + 1) % _SHAPES
+        if is_lane and node.totals_id:
+            await ctx.db.delete(node.totals_id)
+            node.totals_id, node.stored_totals = "", None
+        elif not is_lane and not node.totals_id:  # it was a lane
+            node.stored_totals = {"counts": counts, "sums": sums, "shape": node.shape}
+            node.totals_id = await ctx.db.insert("totals", node.stored_totals)
+        fields = {"keys": keys, "children": children, "counts": counts, "sums": sums, "totals": node.totals_id, "shape": node.shape}
+        await self._patch(node, fields)
 
-    async def _save_totals(self, ctx: MutationCtx, node: Node, totals: dict[str, Any]) -> None:
-        stored = node.stored_totals
-        assert stored is not None, "who changes a node has seen its totals"
-        texts = {**totals, "shape": node.shape}
-        changes = {name: text for name, text in texts.items() if text != stored[name]}
+    async def _save_totals(self, ctx: MutationCtx, node: Node) -> None:
+        totals = node.stored_totals
+        if totals is None:
+            await self._patch(node, {"counts": node.told_counts(), "sums": node.told_sums()})
+            return
+        fields = {"counts": node.told_counts(), "sums": node.told_sums(), "shape": node.shape}
+        changes = {name: value for name, value in fields.items() if value != totals[name]}
         if changes:
             await ctx.db.patch(node.totals_id, changes)
-            node.stored_totals = self._read_totals[node.totals_id] = {**stored, **changes}
+            node.stored_totals = {**totals, **changes}
+
+    async def _patch(self, node: Node, fields: Mapping[str, Any]) -> None:
+        stored = node.stored
+        changes = {name: value for name, value in fields.items() if value != stored[name]}
+        if changes:
+            db: Any = self._db
+            await db.patch(node.id, changes)
+            node.stored = {**stored, **changes}
 
     async def _make_lanes_whole(self) -> None:
         """See to it that what the lanes count is in their own documents, where it was not."""
         root, stored = self.root, self._document
-        if not self.is_lazy or (root.shape_texts()["children"] == stored["children"] and stored["root_lazy"]):
+        if not self.is_lazy or (root.told_children() == stored["children"] and stored["root_lazy"]):
             return
         for i in range(len(root.children)):
             lane = await self.counted_child(root, i)
             if lane.totals_id:
                 lane.changed = CHANGED
 
-    def _is_lane(self, node: Node) -> bool:
-        return self.is_lazy and node.id in self.root.children_text
-
     async def _save_root(self, ctx: MutationCtx) -> None:
         root = self.root
         options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
         identity = {**{field: self._document[field] for field in IDENTITY}, "queued": self.is_queued}
-        fields = {**identity, **options, **root.shape_texts(), **root.total_texts()}
+        fields = {**identity, **options, **root.told()}
         if root.id:
             stored = self._document
             await ctx.db.patch(root.id, {name: value for name, value in fields.items() if value != stored[name]})
@@ -207,32 +205,23 @@ class Nodes:
                 await self._insert(ctx, self._new[child], ids)
         if node.children:
             node.children = [ids.get(child, child) for child in node.children]
-        texts, totals = node.shape_texts(), node.total_texts()
+        texts = node.told()
         if node.is_leaf:
-            node.stored = fields = {"keys": texts["keys"], "sums": totals["sums"]}
+            node.stored = fields = {"keys": texts["keys"], "sums": texts["sums"]}
             node.id = await ctx.db.insert("leaves", fields)
         else:
             if not self.is_lazy or name not in self.root.children:
-                node.stored_totals = {"shape": node.shape, **totals}
+                node.stored_totals = {"counts": texts["counts"], "sums": texts["sums"], "shape": node.shape}
                 node.totals_id = await ctx.db.insert("totals", node.stored_totals)
-                totals = _NO_TOTALS
-            node.stored = fields = {**texts, **totals, "totals": node.totals_id, "shape": node.shape}
+                texts = {**texts, "counts": "", "sums": ""}
+            node.stored = fields = {**texts, "totals": node.totals_id, "shape": node.shape}
             node.id = await ctx.db.insert("inners", fields)
         ids[name] = node.id
         node.changed = UNCHANGED
         self._read[node.id] = self._read.pop(name)
 
 
-_NO_TOTALS = {"counts": "", "sums": ""}
 _SHAPES = 1_000_000  # numbers that are told apart
-
-
-async def _patch(ctx: MutationCtx, node: Node, fields: Mapping[str, Any]) -> None:
-    stored = node.stored
-    changes = {name: text for name, text in fields.items() if text != stored[name]}
-    if changes:
-        await ctx.db.patch(node.id, changes)
-        node.stored = {**stored, **changes}
 
 
 async def size_of(ctx: QueryCtx, document: Mapping[str, Any]) -> int:

@@ -54,7 +54,15 @@ class Trees:
                 await self._meet_queue(namespace)
         return list(opened.values())
 
-    async def for_writing(self, namespace: Any, id: str) -> Tree:
+    async def for_item(self, namespace: Any, id: str, position: str) -> Tree:
+        """The tree that holds an item, or else the one that it belongs to."""
+        if self._shards == 1:
+            found = await self.of(namespace)
+            if len(found) == 1:
+                return found[0]
+        return await self.find(namespace, id, position) or await self._for_new(namespace, id)
+
+    async def _for_new(self, namespace: Any, id: str) -> Tree:
         """The tree that an item belongs to; a new one if there is none."""
         await self.of(namespace)
         opened = self._open[key_text(namespace)]
@@ -134,7 +142,7 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
         held = None if tree is None else await tree.take(here)
         if held is None and strict:
             raise _missing(operation)
-        other = await opened.find(target, id, there) or await opened.for_writing(target, id)
+        other = await opened.for_item(target, id, there)
         if not await other.put(there, summand, replace=not strict):
             assert tree is not None, "it was strict"
             assert held is not None, "it was strict"
@@ -145,7 +153,7 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
 async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[str, Any], key: Any, *, replace: bool) -> None:
     summand = _checked(position, operation)
     id = operation["value"]
-    tree = await opened.find(namespace, id, position) or await opened.for_writing(namespace, id)
+    tree = await opened.for_item(namespace, id, position)
     if not await tree.put(position, summand, replace=replace):
         raise _exists(key, id)
 
