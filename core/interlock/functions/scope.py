@@ -211,9 +211,10 @@ _CONTAINERS = frozenset({dict, list, str, bytes})
 
 def _is_small(args: Mapping[str, Any]) -> bool:
     """Whether it surely is below every limit on sizes, told without walking it."""
-    if len(args) > _FEW:
+    fields: dict[str, Any] = args if type(args) is dict else dict(args)
+    if len(fields) > _FEW:
         return False
-    for value in args.values():
+    for value in fields.values():
         kind = type(value)
         if (kind is str or kind is bytes) and len(value) > _SHORT:
             return False

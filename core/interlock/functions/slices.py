@@ -19,7 +19,7 @@ def begin(coroutine: Coroutine[Any, Any, Any], call: Call) -> Any:
     outer = current.get()
     current.set(call)
     meter = call.execution.services.meter
-    payer = call if call.cpu_max is not None else payer_of(call, meter)
+    payer = call if call.cpu_max is not None else None if meter.running is not None else payer_of(call, meter)
     if payer is None:
         meter.come_back()
         try:

@@ -76,7 +76,8 @@ def lower(value: Any) -> Any:
 def lower_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a call, those that are instances lowered. Lists and dicts are passed on as they are, without a look inside."""
     for value in arguments.values():
-        if type(value) not in BUILT_IN:
+        kind = type(value)
+        if kind is not str and kind is not int and kind not in BUILT_IN:
             return {name: value if type(value) in BUILT_IN else lower(value) for name, value in arguments.items()}
     return arguments
 

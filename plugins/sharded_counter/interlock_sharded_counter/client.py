@@ -104,7 +104,7 @@ class ShardedCounter:
         shards = self._shards_of(name)
         # By the transaction, whose name is random: so all that one of them adds to a counter goes to one row, also in its
         # sub-transactions and triggers, the next one picks anew, and what is undone has left no choice behind.
-        shard = crc32(f"{ctx.transaction}{name}".encode(errors="replace")) % shards
+        shard = crc32(f"{ctx.transaction}{name}".encode(errors="replace")) % shards if shards > 1 else 0
         addition: dict[str, Any] = {"name": name, "count": _number(count), "shard": shard}
         if self._planning:
             addition["shards"] = shards  # over which the counter is to be spread
@@ -173,6 +173,6 @@ def _seconds(every: float | timedelta) -> float:
 
 
 def _number(count: float) -> float:
-    if isinstance(count, bool) or not isinstance(count, int | float):
+    if type(count) is not int and (isinstance(count, bool) or not isinstance(count, int | float)):
         raise TypeError(f"count must be an int or a float, got {count!r}")
     return count
