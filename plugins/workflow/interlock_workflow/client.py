@@ -31,7 +31,7 @@ from interlock import (
     reference,
     to_text,
 )
-from interlock_workflow.determinism import check_handler
+from interlock_workflow.determinism import check_handler, names_its_steps
 from interlock_workflow.errors import facts_of, typed
 from interlock_workflow.step import Call, Event, WorkflowStep
 from interlock_workflow.turn import Entry, Handler, Outcome, Turn, entries_of
@@ -105,6 +105,7 @@ class Definition:
 
     def __init__(self, versions: Mapping[int, Function[..., Any]], version: int, default_retry: Retry, retries: bool) -> None:
         self.versions, self.version, self.default_retry, self.retries = versions, version, default_retry, retries
+        self._is_plain: bool | None = None  # until it is first looked at, when its module is whole
 
     def of(self, version: int | None) -> Function[..., Any]:
         """The function of a version. Raises AppError when the code no longer has it."""
@@ -118,6 +119,11 @@ class Definition:
     async def look(self, ctx: Writer, args: dict[str, Any]) -> None:
         """Run the function up to its first step, and do nothing. Raises what is wrong with the arguments and with references."""
         function = self.of(None)
+        if self._is_plain is None:
+            self._is_plain = names_its_steps(function.handler, _is_plain_function)
+        if self._is_plain:  # its first step is known to be there
+            function.check_arguments(args)
+            return
         turn = Turn("", "", ctx.now(), [], local="later")
         await turn.drive(function.handler, function.check_arguments(args), _Looking(ctx, self), function.check_result)
 
@@ -247,6 +253,10 @@ def _child(call: Call) -> dict[str, Any]:
         return {}
     definition.of(None).check_arguments(call.args)
     return {"version": definition.version}
+
+
+def _is_plain_function(ref: Any) -> bool:
+    return isinstance(ref, Function) and definition_of(ref) is None
 
 
 def definition_of(ref: Reference | str | None) -> Definition | None:

@@ -58,6 +58,41 @@ def check_handler(handler: Callable[..., Any]) -> None:
             raise TypeError(f"{place}: the workflow {handler.__name__} uses {used}, which differs when it is replayed. Use {instead}.")
 
 
+def names_its_steps(handler: Callable[..., Any], is_known: Callable[[Any], bool]) -> bool:
+    """Whether each step of a function calls what stands in its module or closure and is known, as far as its code can show.
+
+    False for helpers that are given the step, child workflows, references that are made on the way, and whatever else is not plain.
+    """
+    code = getattr(handler, "__code__", None)
+    if not isinstance(code, CodeType) or not code.co_argcount or any(isinstance(constant, CodeType) for constant in code.co_consts):
+        return False
+    step, *_ = code.co_varnames
+    names = {**getattr(handler, "__globals__", {}), **_closure(handler, code)}
+    before = ""
+    for instruction in dis.get_instructions(code):
+        loads, name = instruction.opname, instruction.argval
+        if loads in ("CACHE", "PUSH_NULL", "EXTENDED_ARG", "RESUME"):
+            continue
+        is_attribute = loads in ("LOAD_ATTR", "LOAD_METHOD")
+        if before == "step" and not (is_attribute and name in _PLAIN):
+            return False
+        if before == "run" and not (loads in ("LOAD_GLOBAL", "LOAD_DEREF") and is_known(names.get(name))):
+            return False
+        if before == "known" and (is_attribute or loads == "COPY" or "JUMP" in loads):
+            return False
+        before = {"run": "known"}.get(before, "")
+        if is_attribute and isinstance(name, str) and name.startswith("run_"):
+            before = "run"
+        elif name == step or (isinstance(name, tuple) and step in name):
+            if loads not in ("LOAD_FAST", "LOAD_FAST_BORROW"):
+                return False
+            before = "step"
+    return True
+
+
+_PLAIN = {"run_query", "run_mutation", "run_action", "sleep", "await_event", "now", "uuid4", "random", "workflow_id", "log"}
+
+
 def _uses(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of what the code takes from modules and from classes of `datetime`."""
     line, holder = code.co_firstlineno, ""

@@ -42,7 +42,10 @@ class TurnLoop(_Loop):  # type: ignore[misc]
 
     def close(self) -> None:
         """End every task that still waits, without letting it run on."""
-        self._within(self._end_tasks)
+        if all([task.done() for task in self._tasks]):
+            self._ready.clear()
+        else:
+            self._within(self._end_tasks)
 
     def _drain(self) -> None:
         ready, left = self._ready, _MOST

@@ -16,6 +16,7 @@ import hashlib
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -120,7 +121,7 @@ class Turn:
     def __init__(self, workflow_id: str, seed: str, now: float, entries: list[Entry], *, local: Local = "now", starts: int = 0) -> None:
         self.workflow_id, self.now = workflow_id, now
         self._starts = starts or STARTED_AT_ONCE
-        self.random = Random(seed)
+        self._seed = seed
         self._turn_now = now
         self._entries = sorted(entries, key=lambda entry: entry.number)
         self._by_key = {entry.key: entry for entry in entries}
@@ -136,6 +137,11 @@ class Turn:
         self._is_over = self.is_stopped = False
         self._continue_with: dict[str, Any] | None = None
         self.step = WorkflowStep(self, Options())
+
+    @cached_property
+    def random(self) -> Random:
+        """The randomness of the run. To be made takes as long as a step, and few need it."""
+        return Random(self._seed)
 
     async def drive(self, handler: Handler, args: Mapping[str, Any], doing: Doing, finish: Callable[[Any], Any]) -> Outcome:
         """Run the function. `finish` checks its result. Raises ChangedPast, and whatever is no failure of a step."""
@@ -327,7 +333,8 @@ class Turn:
         outcome = {"state": call.state, "args": text if bytes_of(text) <= MOST else "{}"}
         if call.state == "success":
             outcome["value"] = value
-            call.value = from_text(outcome["value"])  # as a replay gets it
+            if type(call.value) not in _AS_THEY_ARE:
+                call.value = from_text(value)  # as a replay gets it
         else:
             outcome["error"] = to_text(call.error)
         self._record(call.key, call.name, call.kind, _digest(text), outcome)
@@ -366,6 +373,7 @@ class Turn:
 
 
 STARTED_AT_ONCE = 200
+_AS_THEY_ARE = (int, str, bool, type(None))  # from their text these come back the same
 TRACEBACK_MOST = 4_000  # characters
 LATEST = 5 * 365 * 86_400.0  # seconds: jobs have a horizon
 LIGHT = 1 << 20  # bytes of a record that need no look at what is left of the transaction

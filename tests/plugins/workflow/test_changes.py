@@ -17,6 +17,7 @@ import pytest
 from interlock import AppError
 from interlock.testing import TestBackend
 from interlock_workflow import ChangedPast, NotAStep, Retry, StepFailed, UnknownStep, WorkflowRunning, WorkflowStep
+from interlock_workflow.determinism import names_its_steps
 from interlock_workflow.testing import replay
 
 from .lab import Bench, Lab, OutOfStock, callbacks, do, done, start, status, steps
@@ -536,6 +537,86 @@ async def reads(step: WorkflowStep) -> str:
 async def test_what_differs_in_a_replay_is_refused_where_the_workflow_is_defined(handler: Any, instead: str) -> None:
     with pytest.raises(TypeError, match=f"{handler.__name__} uses .*Use .*{instead}"):
         Lab().define(handler)
+
+
+KNOWN, PLACE = object(), "lab:write"
+
+
+async def plain(step: Any, count: int) -> Any:
+    for n in range(count):
+        if await step.run_query(KNOWN, n=n):
+            await step.sleep(n)
+    return await step.run_mutation(KNOWN, at=step.now())
+
+
+async def by_name(step: Any) -> None:
+    await step.run_mutation("lab:write")
+
+
+async def by_variable(step: Any) -> None:
+    await step.run_mutation(PLACE)
+
+
+async def of_an_object(step: Any) -> None:
+    await step.run_action(KNOWN.write)  # type: ignore[attr-defined]
+
+
+async def by_argument(step: Any, ref: str) -> None:
+    await step.run_mutation(ref)
+
+
+async def chosen(step: Any, first: bool) -> None:
+    await step.run_mutation(KNOWN if first else PLACE)
+
+
+async def the_other(step: Any) -> None:
+    await step.run_mutation(KNOWN and PLACE)
+
+
+async def with_a_child(step: Any) -> None:
+    await step.run_workflow(KNOWN)
+
+
+async def with_options(step: Any) -> None:
+    await step.with_options(name="x").run_mutation(KNOWN)
+
+
+async def given_away(step: Any) -> None:
+    await plain(step, 1)
+
+
+async def renamed(step: Any) -> None:
+    other = step
+    await other.run_mutation(PLACE)
+
+
+async def held(step: Any) -> None:
+    write = step.run_mutation
+    await write(PLACE)
+
+
+async def within(step: Any) -> None:
+    await asyncio.gather(*(step.run_mutation(ref) for ref in (KNOWN, PLACE)))
+
+
+@pytest.mark.one_isolation("inline", "no component runs: code is looked at")
+async def test_only_of_plain_code_it_is_known_that_its_steps_are_there() -> None:
+    assert names_its_steps(plain, lambda ref: ref is KNOWN)
+    doubtful = (
+        by_name,
+        by_variable,
+        of_an_object,
+        by_argument,
+        chosen,
+        the_other,
+        with_a_child,
+        with_options,
+        given_away,
+        renamed,
+        held,
+        within,
+    )
+    assert [handler for handler in doubtful if names_its_steps(handler, lambda ref: ref is KNOWN)] == []
 
 
 async def test_a_context_is_not_there_and_says_what_is() -> None:
