@@ -143,7 +143,7 @@ class Definition:
             outcome: Outcome = await turn.drive(function.handler, args, doing, function.check_result)
         finally:
             _turn.reset(token)
-        return {**outcome.to_result(), "version": version}
+        return {**outcome.to_result(run["number"]), "version": version}
 
     def policy(self, retry: Retry | bool | None) -> Retry | None:
         """How a step is to be retried."""

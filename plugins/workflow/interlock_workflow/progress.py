@@ -29,12 +29,11 @@ from interlock import (
 )
 from interlock_workflow.errors import recorded_data, said_by
 from interlock_workflow.tables import LIVE, Row
-from interlock_workflow.texts import LONG, checked, drop_texts, get_text, is_long, put_text
+from interlock_workflow.texts import LONG, PAGE, checked, drop_texts, get_text, is_long, put_text
 
 MIB = 1 << 20
 STEPS_AT_ONCE = 100  # in the transaction of one turn
 JOURNAL_MOST = 8 * MIB
-PAGE = 64_000
 TURN = Limits(
     deadline=10.0,
     cpu=0.8,
@@ -97,15 +96,23 @@ async def take_turn(ctx: MutationCtx, workflow: Row, *, most: int = STEPS_AT_ONC
         return None  # one of its own steps has removed it
     if current["generation"] != workflow["generation"] or current["state"] not in LIVE:
         # One of its own steps has canceled it: what was done before that stays done, also if the run is restarted.
-        finished = [step for step in outcome["steps"] if "start" not in step]
+        finished = [step for step in _steps_of(outcome) if "start" not in step]
         return await record(ctx, current, {"status": "canceled", "steps": finished, "version": outcome["version"]})
+    if current["steps"] != workflow["steps"]:
+        outcome["steps"] = _steps_of(outcome)
     return await record(ctx, current, outcome)
+
+
+def _steps_of(outcome: Row) -> list[Row]:
+    """The new steps one by one, also where the face has made a page of them."""
+    steps: list[Row] = from_text(outcome.pop("page")) if "page" in outcome else outcome["steps"]
+    return steps
 
 
 async def _call(ctx: MutationCtx, workflow: Row, local: str, most: int) -> Row:
     entries = await read_entries(ctx, workflow) if workflow["steps"] > workflow["base"] else {"pages": [], "entries": []}
     seed = f"{workflow.get('seed', workflow['_id'])} {workflow['run']}"
-    run: Row = {"workflow": workflow["_id"], "seed": seed, "local": local, "most": most, **entries}
+    run: Row = {"workflow": workflow["_id"], "seed": seed, "local": local, "most": most, "number": workflow["steps"], **entries}
     run |= {"args": await get_text(ctx, workflow, "args"), "version": workflow.get("version")}
     outcome: Row = await ctx.run_mutation(_turn_of(workflow["handle"]), run=run)
     return outcome
@@ -167,8 +174,11 @@ async def record(ctx: MutationCtx, workflow: Row, outcome: Row) -> None:
     number = workflow["steps"]
     waiting = workflow["open"]
     pooled: list[tuple[Row, Row]] = []
+    if "page" in outcome:  # all of them, as most turns have it
+        number += outcome["count"]
+        await _insert_page(ctx, workflow["_id"], ctx.now(), number - 1, outcome["page"])
     page = _Page(ctx, workflow["_id"])
-    for step in outcome["steps"]:
+    for step in outcome.get("steps", ()):
         start = step.get("start")
         if start is None and len(step["args"]) + len(step.get("value", "")) <= LONG:
             await page.add({**step, "number": number})
@@ -238,8 +248,11 @@ class _Page:
 
 async def insert_page(ctx: MutationCtx, workflow_id: str, at: float, entries: list[Row]) -> None:
     """Steps that are done, in one row."""
-    page = {"workflow": workflow_id, "number": entries[-1]["number"], "at": at, "entries": to_text(entries)}
-    await ctx.db.insert("pages", page)
+    await _insert_page(ctx, workflow_id, at, entries[-1]["number"], to_text(entries))
+
+
+async def _insert_page(ctx: MutationCtx, workflow_id: str, at: float, last: int, text: str) -> None:
+    await ctx.db.insert("pages", {"workflow": workflow_id, "number": last, "at": at, "entries": text})
 
 
 async def insert_step(ctx: MutationCtx, row: Row) -> str:

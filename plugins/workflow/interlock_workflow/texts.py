@@ -10,6 +10,7 @@ from typing import Any
 from interlock import AppError, MutationCtx, QueryCtx, Table
 
 LONG = 8_000  # characters
+PAGE = 64_000  # characters of steps that share a row
 PART = 250_000  # characters, of at most four bytes: a document holds 1 MiB
 MOST = 4_000_000  # bytes
 DROPPED_AT_ONCE = 20  # of the longest parts: 10 MB read

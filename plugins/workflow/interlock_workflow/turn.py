@@ -24,7 +24,7 @@ from interlock import LimitExceeded, Reference, Validator, from_text, to_text
 from interlock_workflow.errors import ChangedPast, NotAStep, error_from, facts_of, said_by, storable
 from interlock_workflow.loop import TurnLoop
 from interlock_workflow.step import Call, Options, StepCall, StepKind, WorkflowStep, check_event
-from interlock_workflow.texts import MOST, bytes_of
+from interlock_workflow.texts import LONG, MOST, PAGE, bytes_of
 from interlock_workpool.client import name_of, seconds, time_of
 
 Handler = Callable[..., Coroutine[Any, Any, Any]]
@@ -84,10 +84,15 @@ class Outcome:
     error: str | None = None
     args: str | None = None
 
-    def to_result(self) -> dict[str, Any]:
-        """As it crosses."""
+    def to_result(self, number: int) -> dict[str, Any]:
+        """As it crosses: where no step is waited for or long, as the page that is to be stored. `number` is that of the first step."""
         given = {"value": self.value, "error": self.error, "args": self.args}
-        return {"status": self.status, "steps": self.steps, **{name: text for name, text in given.items() if text is not None}}
+        found: dict[str, Any] = {"status": self.status, **{name: text for name, text in given.items() if text is not None}}
+        sizes = [LONG + 1 if "start" in step else len(step["args"]) + len(step.get("value", "")) for step in self.steps]
+        if sizes and max(sizes) <= LONG and sum(sizes) <= PAGE:
+            entries = [{**step, "number": at} for at, step in enumerate(self.steps, number)]
+            return {**found, "page": to_text(entries), "count": len(entries)}
+        return {**found, "steps": self.steps}
 
 
 class Doing(Protocol):
