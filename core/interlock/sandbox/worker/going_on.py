@@ -8,10 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Coroutine, Generator
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from interlock.sandbox.worker.host import WorkerHost
+from interlock.sandbox.worker.host import OVER, WorkerHost
 
 _monotonic = time.monotonic
 
@@ -42,9 +41,8 @@ class _GoOn:
                 except BaseException as thrown:
                     error = thrown
             host.since = _monotonic()
-            try:
-                told = Told(coroutine.send(sent) if error is None else _throw(coroutine, error))
-            except StopIteration:
+            told = Told(coroutine.send(sent) if error is None else _throw(coroutine, error))
+            if told.pending is OVER:
                 return
             host.rests()
 

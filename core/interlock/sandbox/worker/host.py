@@ -38,6 +38,16 @@ _IDS = 0x1D5_1D5_1D5
 """What makes of a call's seed the one of the ids that it makes."""
 
 
+class _Over:
+    def __await__(self) -> Any:
+        return iter(_once)
+
+
+OVER: Any = _Over()
+"""What a call waits for, for ever, when it has ended: to end in its last breath would cost an exception, a twentieth of a small call."""
+_once = (OVER,)
+
+
 class WorkerHost:
     """One call, as its context sees it. `number` is its name on the channel."""
 

@@ -20,6 +20,19 @@ class WorkerLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._channel, self._take = channel, take
         self._selector: Any = channel
+        self._ready: Any
+        self._scheduled: Any
+        self._stopping: Any
+
+    def _run_once(self) -> None:
+        if self._ready or self._scheduled or self._stopping:
+            super()._run_once()  # type: ignore[misc]
+            return
+        # Mostly there is nothing to do but what the host says next.
+        take = self._take
+        for _, events in self._channel.select(None):
+            for frame in self._channel.read(events):
+                take(frame)
 
     def _process_events(self, event_list: list[tuple[int, int]]) -> None:
         for _, events in event_list:

@@ -23,7 +23,7 @@ from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.determinism import stand_still
 from interlock.sandbox.worker.going_on import Told, go_on
 from interlock.sandbox.worker.heap import trim
-from interlock.sandbox.worker.host import WorkerHost
+from interlock.sandbox.worker.host import OVER, WorkerHost
 from interlock.sandbox.worker.interruption import Interruption, Overtime
 from interlock.sandbox.worker.lent_task import LentTask, lend_tasks
 from interlock.sandbox.worker.loop import WorkerLoop
@@ -196,15 +196,13 @@ class Worker:
             return
         # Its first part without a task: where it finds what it reads here, there is no other.
         self._begins = context
-        try:
-            pending = context.run(_begun, host, running)
-        except StopIteration:
-            self._begins = None
+        pending = context.run(_begun, host, running)
+        self._begins = None
+        if pending is OVER:
             if self._lent is not None:
                 self._lent.drop()
                 self._lent = None
             return
-        self._begins = None
         host.rests()
         rest = go_on(host, running, Told(pending))
         lent, self._lent = self._lent, None
@@ -237,6 +235,8 @@ class Worker:
         except BaseException as error:
             failed = error
         self._finish(host, value, failed)
+        failed = None  # its traceback holds this frame
+        await OVER
 
     def _finish(self, host: WorkerHost, value: Any, failed: BaseException | None) -> None:
         host.is_ended = True
@@ -289,7 +289,7 @@ class _Known:
 
 
 def _begun(host: WorkerHost, running: Any) -> Any:
-    """The first part of a call, in its context. Gives what it waits for; raises StopIteration where it has ended."""
+    """The first part of a call, in its context. Gives what it waits for, OVER where it has ended."""
     _running.set(host)
     stand_still(host)
     host.since = _monotonic()
