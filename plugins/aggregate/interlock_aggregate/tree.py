@@ -30,17 +30,29 @@ class Tree(Lookup):
         if i < len(keys) and keys[i] == position:
             if not replace:
                 return False
-            more = add(value, leaf.sum_at(i), -1)
-            if more != 0:
-                leaf.set_sum(i, value)
-                leaf.changed = CHANGED
-                self._count(path, 0, more)
+            self._give(path, leaf, i, value)
             return True
         leaf.add_item(i, position, value)
         self._count(path, 1, value)
         if len(keys) > self.max_leaf_size:
             await self._split(path, leaf)
         return True
+
+    async def change(self, position: str, value: Number) -> bool:
+        """Give an item another sum. False if there is none."""
+        path, leaf = await self._descend(position)
+        i = bisect_left(leaf.keys, position)
+        if i == len(leaf.keys) or leaf.keys[i] != position:
+            return False
+        self._give(path, leaf, i, value)
+        return True
+
+    def _give(self, path: list[tuple[Node, int]], leaf: Node, i: int, value: Number) -> None:
+        more = add(value, leaf.sum_at(i), -1)
+        if more != 0:
+            leaf.set_sum(i, value)
+            leaf.changed = CHANGED
+            self._count(path, 0, more)
 
     async def take(self, position: str) -> Number | None:
         """Remove an item. Gives its sum, or None if there is none."""

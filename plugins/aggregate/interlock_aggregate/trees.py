@@ -131,11 +131,13 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
         target = operation.get("new_namespace", namespace)
         there = position(operation["new_key"], id)
         strict = kind == "replace"
-        if there == here and key_text(target) == key_text(namespace):
+        if there == here and (target is namespace or key_text(target) == key_text(namespace)):
+            if not strict:
+                await _put(opened, namespace, here, operation, operation["key"], replace=True)
+                return
             tree = await opened.find(namespace, id, here)
-            if strict and (tree is None or await tree.get(here) is None):
+            if tree is None or not await tree.change(here, _checked(here, operation)):
                 raise _missing(operation)
-            await _put(opened, namespace, here, operation, operation["key"], replace=True)
             return
         summand = _checked(there, operation)
         tree = await opened.find(namespace, id, here)
