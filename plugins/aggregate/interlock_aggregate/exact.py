@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from json import JSONDecoder
+from json.scanner import make_scanner
+from typing import Any
 
-_decode = JSONDecoder().raw_decode
+_decoder: Any = JSONDecoder()
+_scan = make_scanner(_decoder)  # half the time of `loads`, for a text that is known to be whole
 
 EXACT = 2**53  # up to here every whole number is a float too
 
@@ -55,8 +58,14 @@ def write_sums(sums: list[Sum]) -> str:
 
 def read_sums(text: str) -> list[Sum]:
     """What `write_sums` wrote."""
-    sums: list[Sum] = _decode(f"[{text}]")[0]
+    sums: list[Sum] = _scan(f"[{text}]", 0)[0]
     return sums
+
+
+def read_counts(text: str) -> list[int]:
+    """The same of counts, which are whole numbers."""
+    counts: list[int] = _scan(f"[{text}]", 0)[0]
+    return counts
 
 
 def _fraction(value: Sum, sign: int = 1) -> tuple[int, int]:

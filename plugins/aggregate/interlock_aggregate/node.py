@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from json import JSONDecoder
 from typing import Any
 
-from interlock_aggregate.exact import Sum, add, read_sums, write_sums
+from interlock_aggregate.exact import Sum, add, read_counts, read_sums, write_sums
 
 Number = int | float
 
@@ -14,7 +13,6 @@ UNCHANGED, RECOUNTED, CHANGED = 0, 1, 2
 """What may differ from what is stored of a node: nothing, its counts and sums, anything."""
 
 _SHORT = 15  # digits that are far from what a float holds
-_decode = JSONDecoder().raw_decode
 
 
 class Node:
@@ -274,12 +272,6 @@ class Node:
 
 
 _EMPTY = dict.fromkeys(("keys", "children", "counts", "sums"), "")
-
-
-def read_counts(text: str) -> list[int]:
-    """The counts that a document has as a text."""
-    counts: list[int] = _decode(f"[{text}]")[0]
-    return counts
 
 
 def lines(text: str) -> int:

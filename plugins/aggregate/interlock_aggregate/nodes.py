@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
-from interlock_aggregate.exact import Sum, total
-from interlock_aggregate.node import CHANGED, RECOUNTED, UNCHANGED, Node, lines, read_counts, weight_of
+from interlock_aggregate.exact import Sum, read_counts, total
+from interlock_aggregate.node import CHANGED, RECOUNTED, UNCHANGED, Node, lines, weight_of
 
 IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
 

@@ -535,6 +535,7 @@ steps = st.lists(st.tuples(st.sampled_from("ird"), st.integers(0, 15), st.intege
 @given(calls=st.lists(st.tuples(steps, st.sampled_from(["fold", "drop", "fail"])), max_size=8), seed=st.integers(1, 2**32))
 async def test_only_calls_that_stand_count_however_they_overlap(calls: list[tuple[Any, str]], seed: int) -> None:
     """Model: a dict, to which the calls that stand are applied in the order in which they committed."""
+    there = [n / 4 + 0.1 for n in range(64)]
 
     async def apply(ctx: MutationCtx, some: list[Any]) -> None:
         for kind, key, other, value in some:
@@ -562,6 +563,8 @@ async def test_only_calls_that_stand_count_however_they_overlap(calls: list[tupl
 
     async with TestBackend(app(), seed=seed) as t:
         await t.run(lambda ctx: scores.clear(ctx, max_node_size=4, root_lazy=seed % 2 == 0))
+        # So many that inner nodes are below the lanes.
+        await t.run(lambda ctx: scores.insert_many(ctx, [Item(key, "x", 1) for key in there]))
         made = [t.mutation(call, some=some, fate=fate, number=i) for i, (some, fate) in enumerate(calls)]
         await asyncio.gather(*made, return_exceptions=True)
 
@@ -570,7 +573,7 @@ async def test_only_calls_that_stand_count_however_they_overlap(calls: list[tupl
 
         committed = [int(number) for number in await t.run(order)]
         assert sorted(committed) == [i for i, (_, fate) in enumerate(calls) if fate != "fail"]
-        model: dict[int, int] = {}
+        model: dict[float, int] = dict.fromkeys(there, 1)
         for number in committed:
             some, fate = calls[number]
             for kind, key, other, value in some if fate == "fold" else some[:2]:
@@ -580,7 +583,7 @@ async def test_only_calls_that_stand_count_however_they_overlap(calls: list[tupl
                     model[key if kind == "i" else other] = value
 
         async def listed(ctx: MutationCtx) -> list[Any]:
-            return [[item.key, item.sum_value] async for item in scores.iter(ctx, page_size=3)]
+            return [[item.key, item.sum_value] async for item in scores.iter(ctx, page_size=9)]
 
         assert await t.run(listed) == [[key, model[key]] for key in sorted(model)]
         assert await t.run(scores.sum) == sum(model.values())
