@@ -88,9 +88,10 @@ async def rate_limit(
     if known is None or known[0] != config:
         known = _get_to_know(name, config)
     limit, flow = known[1], known[2]
-    if flow is not None and await _take_from_one(ctx, name, key, limit, flow, count):
+    rows = Rows(ctx)
+    if flow is not None and await _take_from_one(ctx, rows, name, key, limit, flow, count):
         return Answer(ok=True)
-    return await _limit(ctx, [Ask(name=name, config=config, key=key, count=count, reserve=reserve)], throws)
+    return await _limit(ctx, [Ask(name=name, config=config, key=key, count=count, reserve=reserve)], throws, rows)
 
 
 @component.mutation
@@ -299,18 +300,18 @@ class _Decision:
     lease: str | None = None
 
 
-async def _limit(ctx: MutationCtx, asks: Sequence[Ask], throws: bool) -> Answer:
+async def _limit(ctx: MutationCtx, asks: Sequence[Ask], throws: bool, rows: Rows | None = None) -> Answer:
     if any(ask["config"].get("deferred") for ask in asks):
         raise _refused("Deferred", f"{_names(asks)}: a deferred limit is asked by rate_limit_deferred, and by nothing else")
-    answer, rows = await _decide(ctx, asks, throws)
+    answer, rows = await _decide(ctx, asks, throws, rows)
     if answer["ok"]:
         await rows.write()
     return answer
 
 
-async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool) -> tuple[Answer, Rows]:
+async def _decide(ctx: QueryCtx, asks: Sequence[Ask], throws: bool, rows: Rows | None = None) -> tuple[Answer, Rows]:
     """One after the other: what an ask would take is gone for those behind it, also where it is the same limit again."""
-    rows = Rows(ctx)
+    rows = Rows(ctx) if rows is None else rows
     ok, wait, slowest, leases = True, None, None, []
     asked: dict[tuple[str, str | None], float] = {}
     for ask in asks:
@@ -355,7 +356,7 @@ async def _decide_one(ctx: QueryCtx, rows: Rows, ask: Ask, before: float) -> _De
     return await _take(ctx, rows, name, key, limit, count, reserve)
 
 
-async def _take_from_one(ctx: MutationCtx, name: str, key: str | None, limit: Limit, flow: Flow, count: float) -> bool:
+async def _take_from_one(ctx: MutationCtx, rows: Rows, name: str, key: str | None, limit: Limit, flow: Flow, count: float) -> bool:
     """Take from one row if that alone has enough, as most calls do: in one read and one write."""
     assert isinstance(limit, RATED)
     shard = ctx.random.randrange(limit.shards) if limit.shards > 1 else 0
@@ -371,6 +372,7 @@ async def _take_from_one(ctx: MutationCtx, name: str, key: str | None, limit: Li
     held, since = fresh(part_of(limit), name, key) if row is None else (row["value"], row["ts"])
     value, ts = flow.refilled(held, since, ctx.now())
     if not 0 <= count <= value:
+        rows.has_read(place, row)
         return False
     fields = {"value": value - count, "ts": ts, "full_at": flow.full_at(value - count, ts)}
     if row is not None:

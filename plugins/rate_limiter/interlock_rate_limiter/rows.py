@@ -43,6 +43,10 @@ class Rows:
         self._rows: dict[tuple[str, str | None, int], Row | None] = {}
         self._changed: dict[tuple[str, str | None, int], Row] = {}
 
+    def has_read(self, place: tuple[str, str | None, int], row: Row | None) -> None:
+        """A row that was looked up already, or that it is not there."""
+        self._rows[place] = row
+
     async def one(self, name: str, key: str | None, shard: int) -> Row | None:
         place = (name, key, shard)
         if place not in self._rows:
