@@ -5,7 +5,7 @@ import pytest
 from interlock.engine import Interval, Transaction
 from interlock.errors import LimitExceeded
 from interlock.limits import Limits
-from interlock.values import after_prefix, encode_key
+from interlock.values import after_values, encode_key
 
 from .conftest import open_engine
 
@@ -24,7 +24,7 @@ async def test_each_id_and_each_range_that_is_read_is_one_interval_however_often
             table = tx.table("", "items")
             assert table is not None
             by_n = table.indexes["by_n"]
-            ranges = [Interval(encode_key(n), after_prefix(encode_key(n))) for n in range(2)]
+            ranges = [Interval(encode_key(n), after_values(encode_key(n))) for n in range(2)]
             for _ in range(2):
                 await tx.get(table, ids[0])
                 await tx.scan(by_n, ranges[0], False, None)

@@ -25,7 +25,7 @@ from interlock.engine import Engine, EngineSettings, Interval, Table, TableSpec,
 from interlock.engine.made import arrived
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.testing.virtual_clock import VirtualClock
-from interlock.values import CommitTimestamp, after_prefix, encode_key
+from interlock.values import CommitTimestamp, after_values, encode_key
 
 from .elle import Anomaly, Append, Count, Get, Layer, Op, Put, ReadLast, ReadList, Status, Txn
 from .faulty_storage import Disk, Faults, memory_disk
@@ -294,7 +294,7 @@ def _of(key: str) -> Interval:
     if key[0] == "u":
         return Interval(b"", None)
     prefix = encode_key(key)
-    return Interval(prefix, after_prefix(prefix))
+    return Interval(prefix, after_values(prefix))
 
 
 @dataclass

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.placed import placed
 
@@ -62,6 +62,9 @@ def index(*fields: str, name: str = "by") -> Index:
     swapped=st.booleans(),
 )
 @pytest.mark.one_isolation("inline", "no component runs: what a range is")
+@example(rows=[("\0", 1.0, 1.0), ("", 1.0, 1.0)], equal=[""], lower=None, upper=None, inclusive=(True, True), swapped=False)
+@example(rows=[("a\0", 1.0, 1.0), ("a", 1.0, 1.0)], equal=[], lower=("a",), upper=None, inclusive=(False, True), swapped=False)
+@example(rows=[("a\0", 1.0, 1.0), ("a", 1.0, 1.0)], equal=[], lower=None, upper=("a",), inclusive=(True, True), swapped=False)
 def test_a_range_has_exactly_the_rows_that_it_says(rows: Any, equal: Any, lower: Any, upper: Any, inclusive: Any, swapped: bool) -> None:
     """Model: the rows themselves, compared field by field in the order of values."""
     bounds = None

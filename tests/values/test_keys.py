@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.errors import ValueRefused
-from interlock.values import UNSET, CommitTimestamp, Int64, after_prefix, decode_key, encode_id, encode_key, encode_keys
+from interlock.values import UNSET, CommitTimestamp, Int64, after_values, decode_key, encode_id, encode_key, encode_keys
 
 from .strategies import TWO_53, exact, floats, int64s, ints, place, scalars, texts, values, values_and_placeholders
 
@@ -176,12 +176,17 @@ def test_a_list_that_holds_itself_has_no_key() -> None:
         encode_key(endless)
 
 
-@pytest.mark.parametrize(("prefix", "end"), [("0901", "0902"), ("09ff", "0a"), ("ffff", None), ("", None)])
-def test_after_prefix_has_the_vectors_of_the_specification(prefix: str, end: str | None) -> None:
-    assert after_prefix(bytes.fromhex(prefix)) == (None if end is None else bytes.fromhex(end))
+@pytest.mark.parametrize("value", ["", "a", b"", b"\x01", ["a"], {"a": "b"}, 1.5, -2, Int64(255), None, True, UNSET])
+def test_after_values_ends_behind_all_that_follow_and_before_a_text_that_goes_on(value: Any) -> None:
+    key = encode_key(value)
+    end = after_values(key)
+    assert end is not None
+    for following in ("", "\0", "\xff", b"\xff", [], {}, float("inf"), None, UNSET):
+        assert key < encode_keys([value, following]) < end
+    longer = {str: "\0", bytes: b"\0"}.get(type(value))
+    if longer is not None:
+        assert encode_keys([value + longer, 1]) > end
 
 
-@given(st.binary(max_size=4), st.binary(max_size=6))
-def test_after_prefix_ends_exactly_behind_the_prefix(prefix: bytes, other: bytes) -> None:
-    end = after_prefix(prefix)
-    assert other.startswith(prefix) == (prefix <= other and (end is None or other < end))
+def test_after_no_values_there_is_no_end() -> None:
+    assert after_values(b"") is None

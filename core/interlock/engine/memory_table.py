@@ -69,10 +69,6 @@ def _id_bound(key: bytes | None) -> str | None:
     text = key[1:]
     if text.endswith(b"\x00"):
         return text[:-1].decode("utf-8", "replace")
-    # after_prefix of a whole key ends in 01, and a bound may have more bytes behind the key: the text itself is excluded.
+    # A bound has more bytes behind the key: the text itself is excluded.
     head, separator, _ = text.partition(b"\x00")
-    if separator:
-        return head.decode("utf-8", "replace") + "\x00"
-    if text.endswith(b"\x01"):
-        return text[:-1].decode("utf-8", "replace") + "\x00"
-    return text.decode("utf-8", "replace")
+    return head.decode("utf-8", "replace") + ("\x00" if separator else "")

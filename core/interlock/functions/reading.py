@@ -14,7 +14,7 @@ from interlock.engine import Index, Interval, Transaction, TransactionCursor
 from interlock.errors import InvalidCursor, LimitExceeded, QueryError
 from interlock.functions.sealing import Seal
 from interlock.sdk.host import Bounds, Document, Scan
-from interlock.values import after_prefix, encode_key, encode_keys
+from interlock.values import after_values, encode_key, encode_keys
 
 _new: Any = tuple.__new__
 _END, _AFTER = b"E", b"A"
@@ -51,7 +51,7 @@ def interval_of(index: Index | None, scan: Scan) -> Interval:
     """The keys that a scan covers. Without an index, of a table that is not there, its fields are taken as they come."""
     equal, bounds = scan[2], scan[3]
     if bounds is None and index is not None and (prefix := _leading(index, equal)) is not None:  # mostly
-        whole: Interval = _new(Interval, (prefix, after_prefix(prefix)))  # as `Interval(…)`, which is a function in Python
+        whole: Interval = _new(Interval, (prefix, after_values(prefix)))  # as `Interval(…)`, which is a function in Python
         return whole
     if index is None:
         fields = (*(field for field, _ in equal), *((bounds.field,) if bounds is not None else ()))
@@ -61,10 +61,10 @@ def interval_of(index: Index | None, scan: Scan) -> Interval:
             equal = _in_order(scan, index.name, fields)
     prefix = encode_keys([value for _, value in equal])
     if bounds is None:
-        return Interval(prefix, after_prefix(prefix))
+        return Interval(prefix, after_values(prefix))
     if len(equal) == len(fields) or bounds.field != fields[len(equal)]:
         raise _not_next(scan, index.name if index is not None else scan.index, fields, bounds)
-    start, end = prefix, after_prefix(prefix)
+    start, end = prefix, after_values(prefix)
     if bounds.lower is not None:
         start = prefix + encode_key(bounds.lower[0])
         if not bounds.lower_inclusive:
@@ -89,9 +89,9 @@ def _leading(index: Index, equal: tuple[tuple[str, Any], ...]) -> bytes | None:
     return prefix
 
 
-def _after(prefix: bytes) -> bytes:
-    after = after_prefix(prefix)
-    assert after is not None, "no value's key is all FF"
+def _after(key: bytes) -> bytes:
+    after = after_values(key)
+    assert after is not None, "no value has an empty key"
     return after
 
 

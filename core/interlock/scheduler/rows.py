@@ -18,7 +18,7 @@ from typing import Any, NotRequired
 
 from interlock.engine import Interval, Table, TableSpec, Transaction
 from interlock.sdk.host import Job
-from interlock.values import after_prefix, decode_key, dumps, encode_id, encode_key, fields_from, loads
+from interlock.values import after_values, decode_key, dumps, encode_id, encode_key, fields_from, loads
 
 Row = dict[str, Any]
 
@@ -79,7 +79,7 @@ def in_state(state: str, *, since: float | None = None, until: float | None = No
     """The keys of the jobs in a state, `since` and `until` (both included) bounding their `at`."""
     prefix = encode_key(state)
     start = prefix if since is None else prefix + encode_key(since)
-    return Interval(start, after_prefix(prefix if until is None else prefix + encode_key(until)))
+    return Interval(start, after_values(prefix if until is None else prefix + encode_key(until)))
 
 
 def due_of(key: bytes) -> float | None:
@@ -103,7 +103,7 @@ def has_ended(key: bytes | None) -> bool:
 def named(name: str) -> Interval:
     """The keys of the cron of a name."""
     prefix = encode_key(name)
-    return Interval(prefix, after_prefix(prefix))
+    return Interval(prefix, after_values(prefix))
 
 
 def seen_from(holder: str, component_path: str) -> str:

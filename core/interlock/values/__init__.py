@@ -10,7 +10,7 @@ Start at `types`, then `keys.encode_keys` and `checker.compile_validator`.
 from interlock.values.annotations import fields_from, from_annotation
 from interlock.values.checker import compile_validator
 from interlock.values.ids import decode_id, encode_id, new_internal, table_of
-from interlock.values.keys import after_prefix, decode_key, encode_key, encode_keys
+from interlock.values.keys import after_values, decode_key, encode_key, encode_keys
 from interlock.values.normal import normalize
 from interlock.values.pack import COMMIT_TS_TOKEN, fill_commit_ts, pack, pack_for_now, size_of, unpack, unpack_all
 from interlock.values.refusal import Mismatch
@@ -39,7 +39,7 @@ __all__ = [
     "Json",
     "Mismatch",
     "Unset",
-    "after_prefix",
+    "after_values",
     "compile_validator",
     "decode_id",
     "decode_key",

@@ -214,9 +214,9 @@ def _decode_object(key: bytes, at: int) -> tuple[dict[str, Any], int]:
         fields[name], at = decode_key(key, at)
 
 
-def after_prefix(prefix: bytes) -> bytes | None:
-    """The end of the interval of all keys that start with `prefix`; None is unbounded."""
-    if prefix[-1:] == _END:  # of a text, mostly
-        return prefix[:-1] + b"\x01"
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+def after_values(key: bytes) -> bytes | None:
+    """The end of the interval of all keys that begin with the whole values of `key`, whatever values follow; None is unbounded.
+
+    A value that follows begins with its tag. A text or bytes that go on with NUL instead of ending have FF there, and are outside.
+    """
+    return key + b"\xff" if key else None
