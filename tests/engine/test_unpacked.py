@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.engine import unpacked as module
@@ -39,6 +40,35 @@ def test_what_is_kept_is_what_would_be_read(versions: list[dict[str, Any]], keep
             assert [(name, type(value)) for name, value in read.items()] == [(name, type(value)) for name, value in expected.items()]
             read.clear()
             read["spoilt"] = True
+
+
+def test_what_was_asked_for_again_when_it_was_old_is_not_changed_behind_its_bytes() -> None:
+    kept = Unpacked()
+    old, new = pack({"n": 1}), pack({"n": 2})
+    kept.fresh(old, True)
+    for number in range(module._MOST):
+        kept.fresh(pack({"_id": number}), True)
+    kept.fresh(old, True)
+    kept.changed(old, new, {"n": 2})
+    assert kept.fresh(new, True) == {"n": 2}
+    assert kept.fresh(old, True) == {"n": 1}  # as a run reads it that has lost, and begins again
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=5, deadline=None)
+def test_whatever_is_read_and_changed_the_bytes_say_what_is_given(seed: int) -> None:
+    """Model: the documents. Method: more than are kept, which come back to contents that they had, and changes of which some do not stand."""
+    chance, kept = random.Random(seed), Unpacked()
+    documents = [{"id": number, "n": 0} for number in range(module._MOST + chance.randrange(module._MOST))]
+    for _ in range(12 * module._MOST):
+        document = chance.choice(documents[: chance.choice((20, len(documents)))])
+        packed = pack(document)
+        assert kept.fresh(packed, True) == document
+        if chance.random() < 0.4:
+            changed = {**document, "n": chance.randrange(3)}
+            kept.changed(packed, pack(changed), changed)
+            if chance.random() < 0.5:
+                document.update(changed)
 
 
 def test_it_stays_small() -> None:

@@ -39,11 +39,10 @@ class Unpacked:
 
     def changed(self, old: bytes, packed: bytes, document: dict[str, Any]) -> None:
         """A document was packed anew: if it was kept it still is, unless its fields are others."""
-        kept = self._younger.pop(old, None)
+        older = self._older.pop(old, None)  # out of both: what was asked for again is the same object in either
+        kept = self._younger.pop(old, older)
         if kept is None:
-            kept = self._older.pop(old, None)
-            if kept is None:
-                return
+            return
         fields = len(kept)
         if fields == len(document):
             kept.update(document)  # in place: so its fields stay in the order that they are read in
