@@ -57,7 +57,7 @@ def test_what_was_asked_for_again_when_it_was_old_is_not_changed_behind_its_byte
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=5, deadline=None)
 def test_whatever_is_read_and_changed_the_bytes_say_what_is_given(seed: int) -> None:
-    """Model: the documents. Method: more than are kept, which come back to contents that they had, and changes of which some do not stand."""
+    """Model: the documents. Method: more than are kept, which come back to what they were, and changes that do not all stand."""
     chance, kept = random.Random(seed), Unpacked()
     documents = [{"id": number, "n": 0} for number in range(module._MOST + chance.randrange(module._MOST))]
     for _ in range(12 * module._MOST):
