@@ -16,8 +16,8 @@ COMPILED = {
     "sandbox": "account digests frames line opened process",
     "sandbox/worker": "cache channel host running",
     "sdk": "conversion query",
-    "server": "binding decoding exchange front_wire function_path http_api kept_results messages outcome "
-    "shared_query spare_task sync_session turns",
+    "server": "binding decoding exchange fan_out front_wire function_path http_api kept_results messages outcome "
+    "shared_query spare_task subscription sync_session turns",
     "storage": "batch commit log_body",
     "values": "checker ids keys normal pack wire",
 }

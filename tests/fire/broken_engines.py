@@ -26,7 +26,8 @@ from interlock.limits import Limits
 from interlock.scheduler.running import RunningJob
 from interlock.server.binding import DispatcherService
 from interlock.server.service import OutcomeUnknown, Snapshot
-from interlock.server.sync_session import _Subscription as SessionSubscription
+from interlock.server.subscription import Subscription as SessionSubscription
+from interlock.server.sync_session import SyncSession
 from interlock.storage.protocol import Commit
 from interlock.testing.simulation.disk import Platter, SimulatedStorage
 
@@ -235,7 +236,9 @@ def a_woken_client_is_forgotten_while_it_is_told_something(patch: pytest.MonkeyP
     wake = SessionSubscription.wake
 
     def forget(self: SessionSubscription) -> None:
-        if self.session._pumping is None:
+        session = self.subscriber
+        assert isinstance(session, SyncSession)
+        if session._pumping is None:
             wake(self)
 
     patch.setattr(SessionSubscription, "wake", forget)

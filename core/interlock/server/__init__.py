@@ -6,7 +6,9 @@ through `service.Service` and knows nothing of functions, tables and transaction
     asgi.py           the ASGI application; start here
     socket.py         a WebSocket, bound to …
     sync_session.py   … the protocol of one connection, which knows no transport
-    messages.py       the sync messages as types and bytes; decoding.py, function_path.py, client_version.py: other texts from outside
+    subscription.py   one query of it; fan_out.py: one message for many of them
+    messages.py       the sync messages as types and bytes
+    decoding.py       other texts from outside; target.py, function_path.py, client_version.py
     turns.py          fairness when one commit wakes a thousand sockets
     http_api.py       /api/query and the like
     auth.py           tokens and admin keys → credentials; identity.py, admin_key.py

@@ -15,19 +15,19 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from interlock.clock import Clock, Timer
-from interlock.engine.made import Made, arrived
 from interlock.errors import FunctionNotFound, InterlockError, LimitExceeded, Unauthenticated, ValueRefused
 from interlock.limits import LIMITS, MIB
 from interlock.server import messages
 from interlock.server.auth import Authenticator, ProviderUnreachable, is_expired
 from interlock.server.client_version import ClientVersion
-from interlock.server.decoding import read_arguments
-from interlock.server.function_path import BadFunctionPath, read_component, read_function
+from interlock.server.fan_out import FanOut
 from interlock.server.messages import Add, Authenticate, BadMessage, Call, Connect, ModifyQuerySet, Remove, StateVersion
 from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, LiveQuery, OutcomeUnknown, QueryResult, Service, Snapshot
+from interlock.server.subscription import RefusedQuery, Subscriber, Subscription, results_at
+from interlock.server.target import read_target
 from interlock.server.turns import Turns
 from interlock.server.wire import Wire
 
@@ -81,97 +81,7 @@ class _Closed(Exception):
         self.code, self.reason = code, reason
 
 
-class _Target(NamedTuple):
-    """A call as the backend takes it."""
-
-    path: str
-    args: dict[str, Any]
-    component_path: str
-
-
-class _Subscription:
-    """One query of the client's query set. `last` is what the client has; `is_stale`: it is in the session's list of those to look at."""
-
-    __slots__ = ("add", "is_stale", "journal", "last", "live", "session")
-
-    def __init__(self, session: SyncSession, add: Add) -> None:
-        self.session = session
-        self.add = add
-        self.journal = add.journal
-        self.live: LiveQuery | None = None
-        self.last: QueryResult | None = None
-        self.is_stale = False
-
-    def wake(self) -> None:
-        if self.is_stale:
-            return
-        self.is_stale = True
-        session, live = self.session, self.live
-        session._stale.append(self)
-        # A commit has touched what the client looks at; so it has perhaps for many others. It is told in its turn, once that is known.
-        if session._pumping is None and live is not None and (session._awaited or not session._has_turn):
-            session._has_turn = session._has_waited = True
-            session._awaited += 1
-            live.when_ready(session._on_ready)
-
-    def close(self) -> None:
-        if self.live is not None:
-            self.live.close()
-            self.live = None
-
-
-class _Refused:
-    """Stands in for the live query of a call that cannot be made."""
-
-    def __init__(self, failure: Failure) -> None:
-        self._result = QueryResult(failure)
-
-    def at(self, place: int) -> Made[QueryResult]:
-        return Made(self._result)
-
-    def peek(self, place: int) -> QueryResult | None:
-        return self._result
-
-    def when_ready(self, callback: Callable[[], None]) -> None:
-        callback()
-
-    def close(self) -> None:
-        pass
-
-
-class FanOut:
-    """What the turns of one go have in common, and the Transition that one of them made last: most of the others need the same.
-
-    The message takes a client from `start` and the result `before` to `end` and `result`; it is empty if the two look alike.
-    """
-
-    __slots__ = ("_clock", "_service", "before", "end", "go", "message", "now_ms", "query_id", "result", "snapshot", "start")
-
-    def __init__(self, service: Service, clock: Clock) -> None:
-        self._service, self._clock = service, clock
-        self.go = -1
-        self.now_ms = 0.0
-        self.snapshot = Snapshot(-1, 0)
-        self.start = self.end = StateVersion()
-        self.query_id = -1
-        self.before: QueryResult | None = None
-        self.result: QueryResult | None = None
-        self.message = b""
-
-    def begin(self, go: int) -> None:
-        """Nothing waits within a go, so the newest snapshot is one."""
-        self.go = go
-        self.snapshot = self._service.newest()
-        self.now_ms = self._clock.now_ms()
-
-    def prepare(self, start: StateVersion, query_id: int, before: QueryResult | None, result: QueryResult) -> None:
-        end = StateVersion(start.query_set, start.identity, max(self.snapshot.ts, start.ts))
-        alike = result.looks_like(before)
-        self.message = b"" if alike else messages.transition(start, end, [messages.query_result(query_id, result)], None)
-        self.start, self.end, self.query_id, self.before, self.result = start, end, query_id, before, result
-
-
-class SyncSession:
+class SyncSession(Subscriber):
     """One connection of a client."""
 
     # A thousand of them are gone through on a fan-out, and then it is memory that costs.
@@ -235,8 +145,8 @@ class SyncSession:
         self._query_ids: set[int] = set()
         self._modifications: list[Add | Remove] = []
         self._modifications_size = 0
-        self._subscriptions: dict[int, _Subscription] = {}
-        self._stale: list[_Subscription] = []
+        self._subscriptions: dict[int, Subscription] = {}
+        self._stale: list[Subscription] = []
 
         self._mutations: deque[tuple[Call, Credentials, int]] = deque()
         self._mutating: asyncio.Task[None] | None = None
@@ -375,7 +285,7 @@ class SyncSession:
         assert self._session_id is not None
         request_id = hashlib.sha256(f"{self._session_id}|{call.request_id}".encode()).hexdigest()[:16]
         try:
-            target = self._target(call, credentials)
+            target = read_target(call, credentials)
             outcome = await self._service.call(
                 "mutation" if call.is_mutation else "action",
                 target.path,
@@ -411,17 +321,6 @@ class SyncSession:
         too_large = LimitExceeded("message to this client", len(message), self._message_max)
         return messages.response(call.request_id, self._service.describe(too_large, request_id), is_mutation=call.is_mutation)
 
-    def _target(self, call: Call | Add, credentials: Credentials) -> _Target:
-        """Raises ValueRefused and FunctionNotFound."""
-        try:
-            component_path = read_component(call.component_path)
-            path = read_function(call.path, component_path)
-        except BadFunctionPath as error:
-            raise FunctionNotFound(call.path[:200], str(error)) from None
-        if component_path and not credentials.may_address_components:
-            raise FunctionNotFound(path)
-        return _Target(path, read_arguments(call.args), component_path)
-
     def _refuse(self, error: InterlockError, request_id: str) -> Failure:
         """The answer to a call that was not made. A client that sends little else is broken or hostile."""
         now_ms = self._clock.now_ms()
@@ -440,6 +339,16 @@ class SyncSession:
         self._must_tell = True
         if self._pumping is None and not self._is_over and not self._tell_at_once():
             self._start_pump()
+
+    def touched(self, subscription: Subscription) -> None:
+        """The result of a query has ended."""
+        self._stale.append(subscription)
+        live = subscription.live
+        # A commit has touched what the client looks at; so it has perhaps for many others. It is told in its turn, once that is known.
+        if self._pumping is None and live is not None and (self._awaited or not self._has_turn):
+            self._has_turn = self._has_waited = True
+            self._awaited += 1
+            live.when_ready(self._on_ready)
 
     def _take_turn(self) -> None:
         self._has_turn = False
@@ -517,7 +426,7 @@ class SyncSession:
         if self._check_expiry():
             return True
         snapshot = self._service.newest()
-        results: list[tuple[_Subscription, QueryResult]] = []
+        results: list[tuple[Subscription, QueryResult]] = []
         missing: list[LiveQuery] = []
         for subscription in self._stale:
             live = subscription.live
@@ -571,7 +480,7 @@ class SyncSession:
             subscription.is_stale = False
         wanted = [subscription for subscription in stale if subscription.live is not None]
 
-        results = await _results(wanted, snapshot.place) if wanted else []
+        results = await results_at(snapshot.place, wanted) if wanted else []
         if self._is_over:
             return
         told = self._changes(zip(wanted, results, strict=True))
@@ -585,7 +494,7 @@ class SyncSession:
         self._tell(end, told)
 
     @staticmethod
-    def _changes(results: Iterable[tuple[_Subscription, QueryResult]]) -> dict[int, list[bytes]]:
+    def _changes(results: Iterable[tuple[Subscription, QueryResult]]) -> dict[int, list[bytes]]:
         """The modifications, by query, that bring the client from what it has to these results."""
         told: dict[int, list[bytes]] = {}
         for subscription, result in results:
@@ -603,7 +512,7 @@ class SyncSession:
         removed = []
         for modification in modifications:
             if isinstance(modification, Add):
-                added = self._subscriptions[modification.query_id] = _Subscription(self, modification)
+                added = self._subscriptions[modification.query_id] = Subscription(self, modification)
                 self._open(added)
             else:
                 if (subscription := self._subscriptions.pop(modification.query_id, None)) is not None:
@@ -611,11 +520,11 @@ class SyncSession:
                 removed.append(modification.query_id)
         return [query_id for query_id in removed if query_id not in self._subscriptions]
 
-    def _open(self, subscription: _Subscription) -> None:
+    def _open(self, subscription: Subscription) -> None:
         """Subscribe under the identity of now."""
         add, before = subscription.add, subscription.live
         try:
-            target = self._target(add, self._credentials)
+            target = read_target(add, self._credentials)
             subscription.live = self._service.open_query(
                 target.path,
                 target.args,
@@ -626,13 +535,13 @@ class SyncSession:
             )
         except InterlockError as error:
             request_id = hashlib.sha256(f"{self._session_id}|query|{add.query_id}".encode()).hexdigest()[:16]
-            subscription.live = _Refused(self._refuse(error, request_id))
+            subscription.live = RefusedQuery(self._refuse(error, request_id))
         if before is not None:
             before.close()  # only now: for the same user the query is the same, and its result is still there
         if not subscription.is_stale:
             self._mark_stale(subscription)
 
-    def _mark_stale(self, subscription: _Subscription) -> None:
+    def _mark_stale(self, subscription: Subscription) -> None:
         subscription.is_stale = True
         self._stale.append(subscription)
 
@@ -771,17 +680,3 @@ class SyncSession:
         self._subscriptions.clear()
         self._stale.clear()
         self._make_room()
-
-
-async def _results(subscriptions: list[_Subscription], place: int) -> list[QueryResult]:
-    """Their results at one place. Runs that are needed run side by side."""
-    lives = [subscription.live for subscription in subscriptions]
-    if len(lives) == 1:
-        (live,) = lives
-        assert live is not None
-        return [await arrived(live.at(place))]
-    return list(await asyncio.gather(*[_result(live, place) for live in lives if live is not None]))
-
-
-async def _result(live: LiveQuery, place: int) -> QueryResult:
-    return await arrived(live.at(place))
