@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -24,7 +25,7 @@ async def test_clocks_show_the_time_of_the_transaction(app: TestBackend) -> None
     shown = await app.component("ledger").mutation("clocks_and_draws")
     assert shown["now"] == app.now()
     assert shown["clocks"] == pytest.approx([app.now()] * 4, abs=0.001)
-    assert shown["today"] is True
+    assert shown["today"] is True and shown["told"] is True
 
 
 async def test_one_seed_draws_the_same_in_every_worker_and_another_draws_another(ledger_installed: None, isolation: Isolation) -> None:
@@ -33,6 +34,8 @@ async def test_one_seed_draws_the_same_in_every_worker_and_another_draws_another
     assert first[0]["draws"] != first[1]["draws"]
     assert not {*first[0]["draws"]} & {*other[0]["draws"]}
     assert len({*first[0]["draws"]}) == 5
+    # Of the same moment, whoever was called before on this worker.
+    assert [[UUID(one).time for one in shown["uuids"][1:]] for shown in first] == [[UUID(first[0]["uuids"][1]).time + n for n in (0, 1)]] * 2
     assert first[0]["set"] == other[0]["set"]
 
 

@@ -37,6 +37,14 @@ ATTEMPTS = {
     "import os; os.pipe()": ACTIONS,
     "import threading; threading.Thread(target=print).start()": ACTIONS,
     "import asyncio; await asyncio.to_thread(print)": ACTIONS,
+    "import socket; socket.socketpair()": FETCH,
+    "import socket; socket.gethostname()": "bound at the mount",
+    "import tempfile; tempfile.TemporaryFile()": TABLES,
+    "import tempfile; tempfile.mkdtemp()": TABLES,
+    "import asyncio; await asyncio.create_subprocess_exec('/bin/true')": ACTIONS,
+    "import asyncio; await asyncio.create_subprocess_shell('true')": ACTIONS,
+    "import threading; threading.Event().wait(1)": LATER,
+    "import queue; queue.Queue().get(timeout=1)": LATER,
     "import time; time.sleep(1)": LATER,
     "import asyncio; await asyncio.sleep(1)": LATER,
 }
@@ -51,4 +59,7 @@ async def test_each_says_what_to_use_instead(ledger_installed: None) -> None:
             with pytest.raises(PermissionDenied, match=remedy):
                 await at.query("attempt", code=code)
                 pytest.fail(f"{code} was done")
+        for module, remedy in {"sqlite3": TABLES, "multiprocessing": ACTIONS, "ctypes": "packages that bring it"}.items():
+            with pytest.raises(ModuleNotFoundError, match=remedy):
+                await at.query("attempt", code=f"import {module}")
         assert await at.query("attempt", code="import os; return os.access('/etc/passwd', os.R_OK)") == "False"

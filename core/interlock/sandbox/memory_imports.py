@@ -22,6 +22,12 @@ from typing import IO
 _PYC_HEADER = 16
 _NO_LIBRARY = "test tests idlelib lib2to3 turtledemo ensurepip tkinter site-packages dist-packages distutils venv pydoc_data __pycache__"
 _NEEDS_MORE_THAN_A_WORKER_HAS = "lib-dynload msilib curses ctypes multiprocessing dbm sqlite3 __phello__"
+_LEFT_OUT = {
+    "ctypes": "Native code is reached through packages that bring it.",
+    "dbm": "Keep data in tables.",
+    "multiprocessing": "A component runs in one process. Split long work into actions and scheduled functions.",
+    "sqlite3": "Keep data in tables.",
+}
 _SKIPPED_DIRECTORIES = frozenset(f"{_NO_LIBRARY} {_NEEDS_MORE_THAN_A_WORKER_HAS}".split())
 _SKIPPED_FILES = frozenset(("turtle.py", "antigravity.py", "this.py", "sitecustomize.py", "usercustomize.py"))
 
@@ -69,6 +75,15 @@ def standard_library() -> MemoryFinder:
     finder = MemoryFinder("stdlib")
     _add_tree(finder, Path(os.__file__).parent, "")
     return finder
+
+
+class LeftOut(MetaPathFinder):
+    """Finds nothing. Of what Python brings elsewhere, and no worker has, it says what to use instead."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        remedy = _LEFT_OUT.get(fullname)
+        if remedy is not None:
+            raise ModuleNotFoundError(f"No module named {fullname!r} in an isolated component. {remedy}", name=fullname)
 
 
 def packages(names: Iterable[str]) -> MemoryFinder:

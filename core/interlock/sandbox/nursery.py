@@ -70,6 +70,7 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     worker = importlib.import_module(worker_module)
     memory_imports.keep_time_zones()
     sys.meta_path.append(memory_imports.standard_library())
+    sys.meta_path.append(memory_imports.LeftOut())
     sys.meta_path.append(memory_imports.packages({name.partition(".")[0] for name in preload}))
     sys.meta_path.append(memory_imports.unloaded(kept))
     _be_first_to_go()

@@ -8,7 +8,9 @@ from __future__ import annotations
 import _thread
 import errno
 import os
+import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -18,6 +20,7 @@ from interlock.errors import PermissionDenied
 _FILES = "Keep data in tables, and what belongs to the component in its Python modules."
 _NETWORK = "Use ctx.fetch in an action, with the host in the component's permissions and in allow= at the mount."
 _PROCESSES = "A component runs in one process. Split long work into actions and scheduled functions."
+_SURROUNDINGS = "What it has to know of where it runs is bound at the mount: env={…}, and read from ctx.env."
 _NATIVE = (
     "A sealed component is pure Python; of native packages it has pydantic and what Python brings. "
     'Others load with permissions=["native"] in the component and allow=["native"] at the mount.'
@@ -42,6 +45,7 @@ _WHAT = {
     "socket.getaddrinfo": ("resolving a name", _NETWORK),
     "socket.gethostbyname": ("resolving a name", _NETWORK),
     "socket.gethostbyaddr": ("resolving an address", _NETWORK),
+    "socket.gethostname": ("asking for the name of the machine", _SURROUNDINGS),
     "subprocess.Popen": ("starting a program", _PROCESSES),
     "os.system": ("starting a program", _PROCESSES),
     "os.exec": ("starting a program", _PROCESSES),
@@ -97,6 +101,11 @@ def refuse_network(tried: str) -> NoReturn:
     raise RefusedInSandbox(f"{tried} in a sandboxed component", _NETWORK)
 
 
+def refuse_program() -> NoReturn:
+    """The same for those who want another program. Raises RefusedInSandbox."""
+    raise RefusedInSandbox("starting a program in a sandboxed component", _PROCESSES)
+
+
 def refuse_thread() -> NoReturn:
     """The same for threads. Raises RefusedInSandbox."""
     raise RefusedInSandbox("starting a thread in a sandboxed component", _PROCESSES)
@@ -110,6 +119,10 @@ class Refusals:
         self._if_reading = {event: told for event, told in _WHAT.items() if event not in _READING}
         # Made before the fork, as all that a child would otherwise have to make.
         self._of_os = {name: _refusing(what, remedy) for name, (what, remedy) in _WITHOUT_EVENT.items() if hasattr(os, name)}
+        # Python says nothing of it either, and what is patched before the fork costs a child no page.
+        self._socketpair = socket.socketpair
+        socket.socketpair = self._refuse_socketpair
+        tempfile.tempdir = "/tmp"  # else it is looked for, and not found: an error that says nothing of the sandbox
         sys.addaudithook(self._look)
 
     def arm(self, *, reads_files: bool) -> None:
@@ -122,6 +135,10 @@ class Refusals:
 
     def _refuse_thread(self, *_: Any) -> None:
         self._look("_thread.start_new_thread", ())
+
+    def _refuse_socketpair(self, *args: Any, **kwargs: Any) -> Any:
+        self._look("socket.__new__", ())
+        return self._socketpair(*args, **kwargs)
 
     def _look(self, event: str, arguments: tuple[Any, ...]) -> None:
         told = self._armed.get(event)

@@ -312,9 +312,11 @@ async def clocks_and_draws(ctx: MutationCtx) -> dict[str, Any]:
     return {
         "now": ctx.now(),
         "clocks": [time.time() * 1000, time.time_ns() / 1e6, time.monotonic() * 1000, datetime.datetime.now().timestamp() * 1000],
+        "told": time.asctime() == time.ctime(ctx.now() / 1000),
         "today": str(datetime.date.today()) == str(datetime.datetime.fromtimestamp(ctx.now() / 1000).date()),
         "draws": [random.random(), random.Random().random(), random.SystemRandom().random(), secrets.token_hex(4), os.urandom(4).hex()],
-        "uuids": [str(uuid.uuid4()), str(uuid.uuid1())],
+        "kernel": os.getrandom(4).hex() if hasattr(os, "getrandom") else "",
+        "uuids": [str(uuid.uuid4()), str(uuid.uuid1()), str(uuid.uuid1())],
         "set": list({"one", "two", "three", "four"}),
     }
 

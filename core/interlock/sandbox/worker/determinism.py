@@ -17,6 +17,7 @@ import datetime
 import gc
 import os
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -48,11 +49,13 @@ class Frozen(Protocol):
 class Still:
     """What one call is shown."""
 
-    __slots__ = ("_call", "_generator")
+    __slots__ = ("_call", "_generator", "last_timestamp")
 
     def __init__(self, call: Frozen) -> None:
         self._call = call
         self._generator: random.Random | None = None
+        self.last_timestamp: int | None = None
+        """Of the UUIDs of version 1, each of which is later than the one before."""
 
     @property
     def label(self) -> str:
@@ -102,6 +105,8 @@ def _patch_clocks() -> None:
         setattr(time, name, _of_now(getattr(time, name), real_time))
     strftime, localtime = time.strftime, time.localtime
     time.strftime = lambda form, moment=None: strftime(form, localtime() if moment is None else moment)
+    asctime = time.asctime
+    time.asctime = lambda moment=None: asctime(localtime() if moment is None else moment)
 
 
 def _clock(real: Callable[..., Any], *, in_ns: bool) -> Callable[..., Any]:
@@ -152,6 +157,14 @@ def _patch_randomness() -> None:
 
     os.urandom = urandom
     random._urandom = urandom  # type: ignore[attr-defined]
+    real_getrandom = getattr(os, "getrandom", None)  # of Linux
+    if real_getrandom is not None:
+
+        def getrandom(size: int, flags: int = 0) -> bytes:
+            still = _still()
+            return bytes(real_getrandom(size, flags)) if still is None else still.generator.randbytes(size)
+
+        os.getrandom = getrandom  # type: ignore[attr-defined]
     real_seed = random.Random.seed
 
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
@@ -167,6 +180,20 @@ def _patch_randomness() -> None:
             setattr(random, name, _of_the_call(name, shared))
     uuid._generate_time_safe = None  # type: ignore[attr-defined]
     uuid.getnode = lambda: _NODE
+    real_uuid1 = uuid.uuid1
+
+    def uuid1(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
+        still = _still()
+        if still is None:
+            return real_uuid1(node, clock_seq)
+        module: Any = uuid  # what it remembers there is of whoever was called before
+        elsewhere, module._last_timestamp = module._last_timestamp, still.last_timestamp
+        try:
+            return real_uuid1(node, clock_seq)
+        finally:
+            still.last_timestamp, module._last_timestamp = module._last_timestamp, elsewhere
+
+    uuid.uuid1 = uuid1
 
 
 def _of_the_call(name: str, shared: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,7 +206,7 @@ def _of_the_call(name: str, shared: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _patch_waiting() -> None:
-    real_sleep, real_wait = time.sleep, asyncio.sleep
+    real_sleep, real_wait, real_condition = time.sleep, asyncio.sleep, threading.Condition.wait
 
     def sleep(seconds: float, /) -> None:
         _refuse_waiting("time.sleep")
@@ -190,6 +217,12 @@ def _patch_waiting() -> None:
             _refuse_waiting("asyncio.sleep")
         return await real_wait(delay, result)
 
+    def wait_for_notice(self: threading.Condition, timeout: float | None = None) -> bool:
+        if timeout is not None and timeout > 0:  # as events and queues do
+            _refuse_waiting("a wait with a timeout of threading")
+        return real_condition(self, timeout)
+
+    threading.Condition.wait = wait_for_notice  # type: ignore[method-assign]
     time.sleep = sleep  # type: ignore[assignment]
     asyncio.sleep = asyncio.tasks.sleep = wait
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from interlock.sandbox.refusals import RefusedInSandbox, refuse_network, refuse_thread
+from interlock.sandbox.refusals import RefusedInSandbox, refuse_network, refuse_program, refuse_thread
 from interlock.sandbox.worker.channel import Channel
 
 _monotonic = time.monotonic
@@ -65,6 +65,12 @@ class WorkerLoop(asyncio.BaseEventLoop):
 
     async def create_server(self, protocol_factory: Any, *args: Any, **options: Any) -> NoReturn:
         refuse_network("listening")
+
+    async def subprocess_exec(self, protocol_factory: Any, *args: Any, **options: Any) -> NoReturn:
+        refuse_program()
+
+    async def subprocess_shell(self, protocol_factory: Any, cmd: Any, **options: Any) -> NoReturn:
+        refuse_program()
 
     def time(self) -> float:
         return _monotonic()
