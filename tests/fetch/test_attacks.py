@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from tests.fetch.conftest import LOCAL, Mounted
 from tests.fetch.web import Heard, Web, answer, raw, redirect
 
@@ -98,6 +99,15 @@ async def test_a_host_that_is_not_allowed_is_refused_with_what_would_allow_it(mo
     assert refusal.tried == f"courier/get fetches {web.url('/x')}"
     assert f'permissions=["net:127.0.0.1:{web.port}"] in the component' in refusal.remedy
     assert f'allow=["net:127.0.0.1:{web.port}"]' in refusal.remedy and "test_attacks.py" not in refusal.remedy
+
+
+async def test_the_log_is_not_filled_with_refusals(mounted: Mounted, web: Web) -> None:
+    async with mounted("net:*") as courier:
+        with capture_logs() as logged:
+            for _ in range(15):
+                await denied(courier, web.url())
+    told = [event for event in logged if event["event"] == "fetch refused"]
+    assert len(told) == 10 and told[-1]["more"] == "are not told for 60 s"
 
 
 ALIKE = [

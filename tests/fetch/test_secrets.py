@@ -7,10 +7,22 @@ import base64
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.fetch.conftest import KEY, LOCAL, Mounted
 from tests.fetch.web import Web, redirect
 
-from interlock import App, ArgumentError, Component, PermissionDenied, Request, Response, secret
+from interlock import (
+    App,
+    ArgumentError,
+    Component,
+    LimitExceeded,
+    MutationCtx,
+    PermissionDenied,
+    QueryCtx,
+    Request,
+    Response,
+    secret,
+)
 from interlock.testing import TestBackend
 
 
@@ -90,6 +102,35 @@ async def test_a_secret_does_not_appear_in_what_is_logged_or_raised(mounted: Mou
             await courier.action("with_key", url="http://127.0.0.1:1/")
     printed = capsys.readouterr()
     assert KEY not in caplog.text + printed.out + printed.err + str(failed.value)
+
+
+@pytest.mark.one_isolation("inline", "what the host writes down")
+async def test_a_secret_does_not_appear_in_what_is_kept_and_logged_of_a_job() -> None:
+    component = Component("holder", env={"K": str})
+
+    async def fail(ctx: MutationCtx, text: str) -> None:
+        raise LimitExceeded(text, 2, 1)
+
+    async def plan(ctx: MutationCtx) -> str:
+        return await ctx.scheduler.run_after(0, component.functions["fail"], text=f"with {KEY}")
+
+    async def error(ctx: QueryCtx, id: str) -> str | None:
+        job = await ctx.scheduler.get(id)
+        return None if job is None else job.error
+
+    component.mutation(name="fail")(fail)
+    component.mutation(name="plan")(plan)
+    component.query(name="error")(error)
+    app = App()
+    app.use(component, isolation="inline", env={"K": secret(KEY)})
+    async with TestBackend(app) as backend:
+        at = backend.component("holder")
+        with capture_logs() as logged:
+            id = await at.mutation("plan")
+            await backend.finish_scheduled()
+        told = await at.query("error", id=id)
+        assert "with …" in told and "a job failed" in str(logged)
+        assert KEY not in f"{told} {logged}"
 
 
 @pytest.mark.one_isolation("inline", "two lives of one backend: what the host writes down")

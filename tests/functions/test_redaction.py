@@ -254,6 +254,31 @@ async def test_a_log_line_that_is_too_long_is_cut_and_says_so() -> None:
         assert len(line) == 32 * 1024 + len("[INFO] child: ")
 
 
+@pytest.mark.one_isolation("inline", "what is written is the app's own, which alone has the value")
+async def test_no_part_of_a_secret_is_in_the_log_cut_off_or_in_what_an_error_came_of() -> None:
+    app, child = Component("app"), Component("child", env={"KEY": str})
+    app.use(child, isolation="inline", env={"KEY": secret("sk-0123456789")})
+
+    @app.query
+    async def chain(ctx: QueryCtx, before: int) -> None:
+        ctx.log.info("x" * before + "sk-0123456789")
+        try:
+            raise ValueError("with sk-0123456789")
+        except ValueError as error:
+            raise KeyError("for that") from error
+
+    async with running(app) as rooms:
+        with structlog.testing.capture_logs() as logged:
+            for before in range(32 * 1024 - 50, 32 * 1024, 7):
+                with pytest.raises(KeyError):
+                    await rooms.client("query", "chain", {"before": before})
+        assert len(logged) == 16
+        for event in logged:
+            exc_info = event.pop("exc_info", None)
+            text = str(event) + ("".join(traceback.format_exception(*exc_info)) if exc_info else "")
+            assert "xs" not in text and "sk-" not in text
+
+
 @pytest.mark.one_isolation("inline", "the app's own function raises; the component's are above, both ways")
 async def test_the_traceback_shows_the_authors_lines_also_behind_a_boundary() -> None:
     async with running(made()) as rooms:

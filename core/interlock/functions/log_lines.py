@@ -37,9 +37,10 @@ class LogLines:
                 told = "its share of log lines is used up" if is_share else f"more than {_LINES} log lines"
                 self._put("WARN", f"{told}: the rest is dropped", whose, function)
             return
-        if len(text) * 4 > _LINE_BYTES and len(encoded := text.encode(errors="replace")) > _LINE_BYTES:
+        text = mask(readable(text), self._secrets)  # before it is cut: of half a secret nobody would know that it is one
+        if len(text) * 4 > _LINE_BYTES and len(encoded := text.encode()) > _LINE_BYTES:
             text = encoded[: _LINE_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
-        self._put(level, mask(readable(text), self._secrets), component_path, function)
+        self._put(level, text, component_path, function)
 
     def _put(self, level: str, text: str, component_path: str, function: str) -> None:
         tag = f"{component_path}: " if component_path else ""

@@ -7,6 +7,7 @@ everything else                     "Server Error" and the request id; the log h
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -85,6 +86,21 @@ def _said(error: BaseException) -> str:
         return f"(its text cannot be had: {type(unreadable).__name__})"
 
 
+def said_of(error: BaseException, secrets: Iterable[str]) -> str:
+    """What an error says, for a log: without the values that components were given as secrets."""
+    return mask(_said(error), secrets)
+
+
+def _shows_any(error: BaseException, secrets: tuple[str, ...]) -> bool:
+    """Whether its traceback would print one of these: its message, that of an error that it came of, a note, a line of code."""
+    said = _said(error)
+    try:
+        said += readable("".join(traceback.format_exception(error)))
+    except Exception:
+        return True  # nobody knows
+    return any(secret in said for secret in secrets)
+
+
 def frames_of(error: BaseException) -> list[str]:
     """Where an error was raised, innermost first: the author's own lines, or all of them when it is our fault.
 
@@ -108,9 +124,8 @@ def log_failure(error: BaseException, request_id: str, component_path: str, func
     log = logger.bind(request_id=request_id, function=function)
     if component_path:
         log = log.bind(component=component_path)
-    said = _said(error)
-    told = mask(f"{type(error).__name__}: {said}", secrets)
-    if any(secret in said for secret in secrets):
-        quietly(lambda: log.error("function failed", error=told, frames=frames_of(error)))  # a traceback would print the message again
+    told = f"{type(error).__name__}: {said_of(error, secrets)}"
+    if secrets and _shows_any(error, tuple(secrets)):
+        quietly(lambda: log.error("function failed", error=told, frames=frames_of(error)))
     else:
         quietly(lambda: log.error("function failed", error=told, exc_info=(type(error), error, error.__traceback__)))

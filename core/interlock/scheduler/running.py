@@ -18,7 +18,8 @@ from interlock.engine import Engine, Transaction
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.functions.caller import Answer, Caller
 from interlock.functions.dispatcher import Dispatcher
-from interlock.functions.redaction import describe
+from interlock.functions.log_lines import quietly
+from interlock.functions.redaction import describe, said_of
 from interlock.functions.requests import free_of_charge
 from interlock.scheduler.crons import postpone_missed, put_successor
 from interlock.scheduler.rows import CALLED, JOBS, PENDING, RUNNING, Row, args_of, path_of, table_in
@@ -164,8 +165,10 @@ class RunningJob:
     async def _end(self, state: str, outcome: str, reason: str | None = None) -> bool:
         """Mark how it ended, in a transaction of its own; whether it was still in `state`."""
         if self.error is not None:
-            reason = describe(self.error, self._id, self._dev).message
-            logger.warning("a job failed", job=self._id, function=self._row["function"], component=self._path, error=str(self.error))
+            secrets = self._dispatcher.secrets
+            reason = describe(self.error, self._id, self._dev, secrets).message
+            told = said_of(self.error, secrets)
+            quietly(lambda: logger.warning("a job failed", job=self._id, function=self._row["function"], component=self._path, error=told))
         return await self._mutate(lambda tx: self._mark(tx, state, outcome, reason))
 
     async def _mark(self, tx: Transaction, state: str, outcome: str, reason: str | None = None) -> bool:

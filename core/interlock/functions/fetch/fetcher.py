@@ -34,6 +34,8 @@ _SECONDS_MAX = LIMITS["action_wall"].value
 _REQUEST_MAX = int(LIMITS["fetch_request"].value)
 _REDIRECTS_MAX = int(LIMITS["fetch_redirects"].value)
 _AT_ONCE = int(LIMITS["fetches_running"].value)
+_TOLD_MAX, _TOLD_SECONDS = 10, 60.0
+"""How many refusals of a mount are told in the log of the server, in how many seconds."""
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{0,31}")
 _NO_METHODS = frozenset(("CONNECT", "TRACE", "TRACK"))
 _MOVED = frozenset((301, 302, 303, 307, 308))
@@ -48,6 +50,7 @@ class Fetcher:
         self._env, self._secret = env, secret
         self._sender: Sender = Wire(resolve) if responder is None else Answering(responder)
         self._turns: dict[str, asyncio.Semaphore] = {}
+        self._told: dict[str, tuple[float, int]] = {}  # since when, and how many refusals of a mount are in the log
         self._named = {"accept": "*/*", "accept-encoding": ACCEPTED, "user-agent": f"interlock/{version('interlock')}"}
 
     async def open(
@@ -108,6 +111,17 @@ class Fetcher:
         """One request, without what follows from it."""
         return await self._sender.send(method, place, headers, content, check)
 
+    def tell_refused(self, path: str, who: str, host: str, address: Address) -> None:
+        """A line in the log of the server. Of one mount only some a minute: it may ask as often as it likes."""
+        now = asyncio.get_running_loop().time()
+        began, count = self._told.get(path, (-math.inf, 0))
+        if now - began >= _TOLD_SECONDS:
+            began, count = now, 0
+        self._told[path] = began, count + 1
+        if count < _TOLD_MAX:
+            last = {"more": f"are not told for {_TOLD_SECONDS:g} s"} if count == _TOLD_MAX - 1 else {}
+            quietly(lambda: logger.warning("fetch refused", function=who, host=host, address=str(address), **last))
+
     def close(self) -> None:
         """Let go of the threads that look up names."""
         self._sender.close()
@@ -161,7 +175,7 @@ class _Request:
             if network is None or is_public(address) or network.names_address(address, place.port) or self._is_meant(place, address):
                 return
             # The address itself is for the operator: a component that may ask for any name is not to map the network behind us.
-            quietly(lambda: logger.warning("fetch refused", function=self._who, host=place.host, address=str(address)))
+            self._fetcher.tell_refused(self._instance.path, self._who, place.host, address)
             tried = f"{self._who} fetches {place}, and {place.host} is {kind_of(address)}"
             if place.address is not None:
                 raise PermissionDenied(tried, self._what_allows(place.permission))
