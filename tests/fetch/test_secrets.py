@@ -35,6 +35,11 @@ async def test_a_component_holds_a_name_and_the_host_sends_the_value(mounted: Mo
         assert base64.b64decode(told["headers"]["authorization"].removeprefix("Basic ")).decode() == f"me:{KEY}"
 
 
+async def test_a_secret_that_is_empty_is_filled_in_too(mounted: Mounted, web: Web) -> None:
+    async with mounted(*LOCAL, key=secret("")) as courier:
+        assert (await courier.action("with_key", url=web.url()))["headers"]["authorization"] == "Bearer"
+
+
 async def test_a_secret_stands_in_headers_alone(mounted: Mounted, web: Web) -> None:
     async with mounted(*LOCAL) as courier:
         held = await courier.query("key")
@@ -135,7 +140,7 @@ async def test_a_secret_does_not_appear_in_what_is_kept_and_logged_of_a_job() ->
 
 @pytest.mark.one_isolation("inline", "two lives of one backend: what the host writes down")
 async def test_a_placeholder_stays_the_same_on_the_same_data(tmp_path: Any) -> None:
-    from interlock import Backend, QueryCtx
+    from interlock import Backend
 
     component = Component("holder", env={"K": str})
 

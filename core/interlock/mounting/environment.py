@@ -49,7 +49,7 @@ class Environment:
         found = []
         for name in self.declared:
             value, is_secret = self._value(name, app_env)
-            if is_secret and value:
+            if is_secret and value is not None:
                 found.append(HeldSecret(name, value))
         return found
 

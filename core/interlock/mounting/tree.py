@@ -76,7 +76,7 @@ class Tree:
 
     def secrets(self, app_env: Mapping[str, str]) -> set[str]:
         """Every value that some component was given as a secret: to be masked wherever text leaves the host."""
-        return {held.value for instance in self.by_path.values() for held in instance.environment.secrets(app_env)}
+        return {held.value for instance in self.by_path.values() for held in instance.environment.secrets(app_env) if held.value}
 
 
 def build_tree(

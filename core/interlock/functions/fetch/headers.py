@@ -75,7 +75,7 @@ def fill(headers: Mapping[str, str], secrets: Mapping[str, HeldSecret]) -> Heade
         for secret in secrets.values():
             if secret.value in new:
                 _check_value(name, secret.value, f"the secret {secret.name}, which has line breaks or other control characters")
-        filled[name] = new
+        filled[name] = new.strip(" \t")  # as any other value
         holding.add(name)
     return Headers(filled, frozenset(holding))
 

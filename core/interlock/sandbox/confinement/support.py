@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
-from interlock.sandbox.confinement import credentials, landlock, seccomp
+from interlock.sandbox.confinement import credentials, landlock, process, seccomp
 from interlock.sandbox.confinement.libc import IS_LINUX, MACHINE
 from interlock.sandbox.plan import Plan
 
@@ -14,13 +14,14 @@ from interlock.sandbox.plan import Plan
 @dataclass(frozen=True, slots=True)
 class Support:
     """`seccomp` is empty where the filter can be had, else why not. `landlock` is its version, 0 for none. `leaves_root`: workers can
-    become a user that owns nothing."""
+    become a user that owns nothing. `no_new_code`: memory that was written can be kept from being run."""
 
     platform: str
     machine: str
     seccomp: str
     landlock: int
     leaves_root: bool
+    no_new_code: bool
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -47,7 +48,8 @@ class Support:
             return ()
         landlock = ("landlock",) if self.landlock else ()
         leaves_root = self.leaves_root and (plan.is_sealed or credentials.is_readable_by_all(plan.files))
-        return ("seccomp", *landlock, *(("uid",) if leaves_root else ()), "capabilities", "rlimits")
+        uid, mdwe = ("uid",) if leaves_root else (), ("mdwe",) if self.no_new_code else ()
+        return ("seccomp", *landlock, *uid, "capabilities", *mdwe, "rlimits")
 
 
 @cache
@@ -59,4 +61,5 @@ def available() -> Support:
         seccomp=(seccomp.why_not() or "") if IS_LINUX else f"{sys.platform} has it not",
         landlock=landlock.abi(),
         leaves_root=IS_LINUX and credentials.can_leave_root(),
+        no_new_code=IS_LINUX and process.can_forbid_new_code(),
     )
