@@ -164,7 +164,7 @@ def _patch_randomness() -> None:
             still = _still()
             return bytes(real_getrandom(size, flags)) if still is None else still.generator.randbytes(size)
 
-        os.getrandom = getrandom  # type: ignore[attr-defined]
+        os.getrandom = getrandom
     real_seed = random.Random.seed
 
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
