@@ -58,6 +58,13 @@ _ROWS = (
     Limit("calls_open", 4_096, "count", "functions", "calls into one isolated mount that are open at once; a further one is refused"),
     Limit("log_lines", 256, "count", "functions", "log lines of an execution, sub-calls included"),
     Limit("log_line_bytes", 32 * 1024, "bytes", "functions", "one log line; the rest is cut, and says so"),
+    Limit(
+        "log_rate",
+        256 * 1024,
+        "bytes",
+        "functions",
+        "what a mount writes to the server's log in a second, 16 seconds' worth at once; the rest is dropped, and told of once a minute",
+    ),
     Limit("time_bound_result", 17, "seconds", "functions", "how long a result that looked at ctx.now() is shared"),
     Limit("jobs_running", 64, "count", "scheduler", "jobs that run at once"),
     Limit(

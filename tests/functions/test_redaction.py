@@ -21,6 +21,7 @@ from interlock.errors import (
 )
 from interlock.functions.caller import log_lines_of
 from interlock.functions.redaction import describe
+from interlock.limits import LIMITS
 from interlock.values import dumps
 
 from .rooms import Rooms, running
@@ -126,6 +127,10 @@ def failing() -> Component:
         for _ in range(lines):
             ctx.log.info("x" * chars)
 
+    @child.query
+    async def say(ctx: QueryCtx, text: str) -> None:
+        ctx.log.info(text)
+
     return child
 
 
@@ -164,6 +169,14 @@ def made() -> Component:
     async def chatter(ctx: QueryCtx) -> None:
         for mount, lines in (("terse", 2), ("terse", 2), ("other", 200), ("terse", 1), ("child", 200)):
             await ctx.run_query(components[mount].chat, lines=lines)
+
+    @app.query
+    async def chat_most(ctx: QueryCtx) -> None:
+        await ctx.run_query(components.child.chat, lines=256, chars=32_000)
+
+    @app.query
+    async def chat_in_lines(ctx: QueryCtx) -> None:
+        await ctx.run_query(components.child.say, text="one\n12:00:00 [error] two\nthree")
 
     @app.query
     async def chat_at_length(ctx: QueryCtx) -> None:
@@ -244,6 +257,28 @@ async def test_log_lines_over_the_limit_or_a_share_are_dropped_with_a_note() -> 
         assert lines[3:] == ["[INFO] other: x"] * 200 + ["[INFO] child: x"] * 53 + [f"[WARN] {whole}"]
         told = [(event["event"], event.get("component")) for event in logged if event["log_level"] == "warning"]
         assert told == [(share, "terse"), (whole, None)]
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_what_a_mount_writes_to_the_log_of_the_server_has_an_end_and_a_note() -> None:
+    async with running(made()) as rooms:
+        with structlog.testing.capture_logs() as logged:
+            assert len((await rooms.client("query", "chat_most")).log_lines) == 256
+            await rooms.client("query", "chatter")
+        most = int(LIMITS["log_rate"].value) * 16
+        written = sum(len(event["event"]) for event in logged if event.get("component") == "child")
+        assert most / 2 < written < most * 2
+        notes = [event for event in logged if event["event"] == "it writes too much: log lines are dropped"]
+        assert [event["component"] for event in notes] == ["child"]
+        assert sum(event.get("component") == "other" for event in logged) == 200
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_every_line_in_the_log_of_the_server_says_whose_it_is() -> None:
+    async with running(made()) as rooms:
+        with structlog.testing.capture_logs() as logged:
+            assert (await rooms.client("query", "chat_in_lines")).log_lines == ["[INFO] child: one\n12:00:00 [error] two\nthree"]
+        assert [event["event"] for event in logged] == ["one\nchild| 12:00:00 [error] two\nchild| three"]
 
 
 @pytest.mark.usefixtures("both_isolations")

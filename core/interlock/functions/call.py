@@ -80,7 +80,7 @@ class Execution:
         """It stands, or has failed for good: its log lines, which now go to the server's log too."""
         if self._log is None:
             return []
-        self._log.publish(self.caller.request_id)
+        self._log.publish(self.caller.request_id, self.services.log_volume)
         return self._log.lines
 
     @property

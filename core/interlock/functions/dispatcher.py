@@ -40,6 +40,7 @@ from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
 from interlock.functions.live_query import LiveQuery, Prepared
+from interlock.functions.log_volume import LogVolume
 from interlock.functions.meter import CpuMeter
 from interlock.functions.observed import Observed, depth_below
 from interlock.functions.own_calls import OwnCalls
@@ -61,6 +62,8 @@ from interlock.values import dumps, loads, normalize
 
 _ACTION_WALL = LIMITS["action_wall"].value
 _IN_PYTHON = frozenset({"test", "embedded"})
+_FAILURE_CHARS = 4_000
+"""What an error takes in the log with its traceback, about."""
 
 
 def system_tables() -> list[TableSpec]:
@@ -131,6 +134,11 @@ class Dispatcher:
     def secrets(self) -> tuple[str, ...]:
         """Values that some component was given as a secret: masked wherever text leaves this process."""
         return self._services.secrets
+
+    @property
+    def log_volume(self) -> LogVolume:
+        """How much mounts write to the server's log."""
+        return self._services.log_volume
 
     @property
     def directory(self) -> Directory:
@@ -339,7 +347,7 @@ class Dispatcher:
 
     def to_outside(self, error: Exception, callee: Callee, caller: Caller) -> Exception | None:
         """Log an error that nobody else will see whole. Gives what leaves in its place where it crosses a component's boundary."""
-        if not is_told(error) and caller.source not in _IN_PYTHON:
+        if not is_told(error) and caller.source not in _IN_PYTHON and self.log_volume.admits(callee.scope.path, _FAILURE_CHARS):
             log_failure(error, caller.request_id, callee.scope.path, callee.name, self._services.secrets)
         if callee.scope.path and isinstance(error, AppError):
             crossed = plain(error)

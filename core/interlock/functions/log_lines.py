@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from interlock.functions.log_volume import LogVolume
 from interlock.limits import LIMITS
 
 logger = structlog.get_logger("interlock.functions")
@@ -25,7 +26,7 @@ class LogLines:
         self._secrets = secrets
         self.lines: list[str] = []
         self.maximum = _LINES
-        self._events: list[tuple[str, str, str, str]] = []
+        self._events: list[tuple[str, str, str, str, str]] = []  # the last is the mount whose volume it is
         self._dropped: set[str] = set()
 
     def add(self, level: str, text: str, component_path: str, function: str) -> None:
@@ -35,17 +36,17 @@ class LogLines:
             if whose not in self._dropped:
                 self._dropped.add(whose)
                 told = "its share of log lines is used up" if is_share else f"more than {_LINES} log lines"
-                self._put("WARN", f"{told}: the rest is dropped", whose, function)
+                self._put("WARN", f"{told}: the rest is dropped", whose, function, component_path)
             return
         text = mask(readable(text), self._secrets)  # before it is cut: of half a secret nobody would know that it is one
         if len(text) * 4 > _LINE_BYTES and len(encoded := text.encode()) > _LINE_BYTES:
             text = encoded[: _LINE_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
-        self._put(level, text, component_path, function)
+        self._put(level, text, component_path, function, component_path)
 
-    def _put(self, level: str, text: str, component_path: str, function: str) -> None:
+    def _put(self, level: str, text: str, component_path: str, function: str, counts_for: str) -> None:
         tag = f"{component_path}: " if component_path else ""
         self.lines.append(f"[{level.upper()}] {tag}{text}")
-        self._events.append((level.lower(), text, component_path, function))
+        self._events.append((level.lower(), text, component_path, function, counts_for))
 
     def forget_since(self, lines: int) -> None:
         """Of a run that does not count, nothing is kept but that lines were dropped."""
@@ -65,14 +66,17 @@ class LogLines:
         self.maximum = min(before, len(self.lines) + share)
         return before
 
-    def publish(self, request_id: str) -> None:
+    def publish(self, request_id: str, volume: LogVolume) -> None:
         """Write what was logged to the server's log: once it stands, so that a run that lost and ran again is not heard twice."""
         if not self._events:
             return
-        for level, text, component_path, function in self._events:
+        for level, text, component_path, function, counts_for in self._events:
+            if not volume.admits(counts_for, len(text)):
+                continue
             log = logger.bind(function=function, request_id=request_id)
             if component_path:
                 log = log.bind(component=component_path)
+                text = text.replace("\n", f"\n{component_path}| ")  # no line of it is to look like one of somebody else
             quietly(partial(getattr(log, _METHODS.get(level, "info")), text))
         self._events.clear()
 

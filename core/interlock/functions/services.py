@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interlock.clock import Clock
 from interlock.engine import Engine
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles
+from interlock.functions.log_volume import LogVolume
 from interlock.functions.meter import CpuMeter
 from interlock.functions.own_calls import OwnCalls
 from interlock.functions.scheduling import Scheduling
@@ -52,3 +53,4 @@ class Services:
     fetcher: Fetcher
     scheduling: Scheduling | None = None
     observers: Hooks | None = None
+    log_volume: LogVolume = field(default_factory=LogVolume)

@@ -168,7 +168,10 @@ class RunningJob:
             secrets = self._dispatcher.secrets
             reason = describe(self.error, self._id, self._dev, secrets).message
             told = said_of(self.error, secrets)
-            quietly(lambda: logger.warning("a job failed", job=self._id, function=self._row["function"], component=self._path, error=told))
+            if self._dispatcher.log_volume.admits(self._path, len(told)):
+                quietly(
+                    lambda: logger.warning("a job failed", job=self._id, function=self._row["function"], component=self._path, error=told)
+                )
         return await self._mutate(lambda tx: self._mark(tx, state, outcome, reason))
 
     async def _mark(self, tx: Transaction, state: str, outcome: str, reason: str | None = None) -> bool:
