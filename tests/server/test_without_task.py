@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.engine.faults import GatedStorage
 
-from interlock import Backend, Component, MutationCtx, QueryCtx, Schema, Table
+from interlock import Backend, Component, MutationCtx, QueryCtx, Schema, Table, components
 from interlock.server import serve
 
 SEEN: ContextVar[str] = ContextVar("seen", default="nothing")
@@ -64,6 +64,47 @@ def app() -> Component:
         if wait:
             await asyncio.sleep(0)
         return id(task)
+
+    component.use("sharded_counter", isolation="process")
+
+    async def add(ctx: MutationCtx, name: str) -> None:
+        await ctx.run_mutation(components.sharded_counter.add, name=name, count=1, shard=0)
+
+    @component.mutation
+    async def cross(ctx: MutationCtx, name: str) -> int:
+        """Two calls into a worker; the task that they are made in."""
+        token = SEEN.set(name)
+        task = asyncio.current_task()
+        assert task is not None
+        KEPT.append(task)
+        await add(ctx, name)
+        assert SEEN.get() == name and asyncio.current_task() is task
+        await add(ctx, name)
+        assert SEEN.get() == name and asyncio.current_task() is task
+        SEEN.reset(token)
+        return id(task)
+
+    @component.mutation
+    async def cross_and(ctx: MutationCtx, what: str) -> str:
+        """A call into a worker, and what needs a task of its own or leaves something behind in it."""
+        async with asyncio.timeout(0.01 if what == "timeout" else 60):
+            if what == "gather":
+                await asyncio.gather(add(ctx, "b"), add(ctx, "b"))
+            await add(ctx, "b")
+            if what == "timeout":
+                await asyncio.sleep(3600)
+            if what == "sleep":
+                await asyncio.sleep(0)
+                await add(ctx, "b")
+        if what == "mark":
+            SEEN.set("left behind")
+        if what == "raise":
+            raise ValueError(what)
+        return SEEN.get()
+
+    @component.query
+    async def crossed(ctx: QueryCtx, name: str) -> float:
+        return float(await ctx.run_query(components.sharded_counter.count, name=name))
 
     return component
 
@@ -165,6 +206,47 @@ async def test_what_raises_without_waiting_is_answered_and_logged_as_ever() -> N
             status, answer = await client.answer()
             answers.append((status, answer["status"], "Request ID" in answer["errorMessage"]))
         assert answers == [(200, "error", True)] * 3
+
+
+async def test_what_crosses_into_a_worker_goes_on_as_in_one_task() -> None:
+    async with served() as here:
+        clients = [await here.client() for _ in range(8)]
+        await clients[0].call("cross", name="a")
+        tasks = [await asyncio.gather(*[client.call("cross", name=f"c{n % 3}") for n, client in enumerate(clients)]) for _ in range(6)]
+        assert len(set(tasks[-1])) == len(clients) and set(tasks[-1]) == set(tasks[-2]), "they are used again, each by one at a time"
+        assert [await clients[0].call("crossed", "query", name=f"c{n}") for n in range(3)] == [36.0, 36.0, 24.0]
+
+
+async def test_what_crosses_and_needs_a_task_finds_one() -> None:
+    async with served() as here:
+        client, other = await here.client(), await here.client()
+        added, answers = 0, []
+        for what, adds in {"gather": 3, "sleep": 2, "mark": 1, "timeout": 0, "raise": 0, "nothing more": 1}.items():
+            answers.append(await asyncio.gather(*[each.call("cross_and", what=what) for each in (client, other)]))
+            added += adds * 2
+        plain = ["nothing"] * 2
+        assert answers == [plain, plain, ["left behind"] * 2, ["failed"] * 2, ["failed"] * 2, plain]
+        assert await client.call("crossed", "query", name="b") == added
+
+
+@pytest.mark.parametrize("trouble", ["refuse", "break_off"])
+async def test_what_crossed_has_its_place_and_is_not_written_is_refused(trouble: str) -> None:
+    async with served() as here:
+        first, second = await here.client(), await here.client()
+        for name in ("a", "b"):
+            await first.call("cross", name=name)
+        log = here.backend.engine.log
+        here.storage.gate.clear()
+        for number, client in enumerate((first, second)):
+            before = log.validated
+            client.send("cross", name="ab"[number])
+            while log.validated == before:  # noqa: ASYNC110  # it is only there to be looked at
+                await asyncio.sleep(0.001)
+        setattr(here.storage, trouble, True)
+        here.storage.gate.set()
+        for client in (first, second):
+            status, answer = await client.answer()
+            assert (status, answer["code"]) == (503, "StorageUnavailable")
 
 
 @pytest.mark.parametrize("trouble", ["refuse", "break_off"])

@@ -21,6 +21,7 @@ from interlock.engine.read_set import ReadSet
 from interlock.engine.resumed import Resumed
 from interlock.engine.transaction import Transaction
 from interlock.engine.turns import Turn, Turns
+from interlock.engine.waited import Waited
 from interlock.engine.write_log import LogEntry, WriteLog
 from interlock.errors import InterlockError, StorageUnavailable
 from interlock.storage.protocol import Commit, Entry, IndexRecord, Interval, NothingWritten, Storage, TableRecord, Write
@@ -78,7 +79,7 @@ class Committer:
         self._gathering: list[LogEntry] = []
         self._flushing: asyncio.Task[None] | None = None
         self._is_scheduled = False
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[int, Waited[None]]] = []
         self._listeners: list[tuple[int, Listener]] = []  # in the order of their places
         self._taken_back: list[tuple[int, LogEntry, BaseException]] = []  # (undone at, what, why), while a snapshot may have seen it
         self._seal_waiters: dict[int, asyncio.Future[None]] = {}
@@ -293,7 +294,7 @@ class Committer:
         if self._log.durable < place:
             if self.fatal is not None:
                 raise self.fatal
-            future = asyncio.get_running_loop().create_future()
+            future: Waited[None] = Waited(loop=asyncio.get_running_loop())
             self._waiters.append((place, future))
             try:
                 await future
@@ -326,9 +327,20 @@ class Committer:
         if not waiters:
             return
         self._waiters = [waiter for waiter in waiters if waiter[0] > durable]
+        parked: list[Callable[[], None]] = []
         for place, future in waiters:
             if place <= durable and not future.done():
                 future.set_result(None)
+                if future.parked is not None:
+                    parked.append(future.parked)
+        if parked:
+            # Who is answered goes on here. Where something was taken back, who has lost runs again: not in the middle of that.
+            is_at_once = not self._taken_back and asyncio.current_task() is None
+            for go_on in parked:
+                if is_at_once:
+                    go_on()
+                else:
+                    asyncio.get_running_loop().call_soon(go_on)
 
     def _why_taken_back(self, place: int) -> BaseException | None:
         return next((error for _, entry, error in self._taken_back if entry.place == place), None)
@@ -438,7 +450,7 @@ class Committer:
     async def drain(self) -> None:
         """Until every place given out so far is on disk or taken back."""
         if self.fatal is None and self._log.durable < self._log.validated:
-            future = asyncio.get_running_loop().create_future()
+            future: Waited[None] = Waited(loop=asyncio.get_running_loop())
             self._waiters.append((self._log.validated, future))
             await future
 

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 import structlog
 
@@ -108,10 +108,10 @@ class _Attempt(Generic[T]):
 class Placed(Generic[T]):
     """A mutation that has its place in the order of commits, and is answered when that is on disk."""
 
-    __slots__ = ("_runs", "_transaction", "entry", "value")
+    __slots__ = ("_transaction", "entry", "runs", "value")
 
     def __init__(self, entry: LogEntry, value: T, transaction: Transaction, runs: int = 1) -> None:
-        self.entry, self.value, self._transaction, self._runs = entry, value, transaction, runs
+        self.entry, self.value, self._transaction, self.runs = entry, value, transaction, runs
 
     def outcome(self) -> Outcome[T]:
         """It stands: tells those who have asked for that in its transaction. To be called once."""
@@ -120,7 +120,7 @@ class Placed(Generic[T]):
         ts = entry.commit.ts
         for callback in transaction.on_commit:
             callback(ts)
-        return Outcome(self.value, ts, entry.place, transaction.read_set, self._runs)
+        return Outcome(self.value, ts, entry.place, transaction.read_set, self.runs)
 
 
 class Engine:
@@ -274,21 +274,28 @@ class Engine:
         passes before its turn came; StorageUnavailable.
         """
         begun = self.begin(run, label=label, deadline_ms=deadline_ms, limits=limits)
-        if type(begun) is not Placed:
-            outcome: Outcome[T] = await begun  # type: ignore[misc]
+        placed: Any = begun if type(begun) is Placed else await begun  # type: ignore[misc]
+        if type(placed) is not Placed:
+            outcome: Outcome[T] = placed
             return outcome
         is_lost = False
         try:
-            await self.committer.wait_durable(begun.entry.place, None)
+            await self.committer.wait_durable(placed.entry.place, None)
         except Lost:
             is_lost = True
-        return await self.again(run, label, deadline_ms, limits) if is_lost else begun.outcome()
+        return await self.again(run, label, deadline_ms, limits, placed.runs) if is_lost else placed.outcome()
 
-    def again(
-        self, run: Callable[[Transaction], Awaitable[T] | Made[T]], label: str, deadline_ms: float | None, limits: Limits | None = None
-    ) -> Awaitable[Outcome[T]]:
+    async def again(
+        self,
+        run: Callable[[Transaction], Awaitable[T] | Made[T]],
+        label: str,
+        deadline_ms: float | None,
+        limits: Limits | None = None,
+        losses: int = 1,
+    ) -> Outcome[T]:
         """`mutate` for what had its place, and was taken back before it was written."""
-        return self._mutate(run, label, self._deadline(deadline_ms), limits, None, 1)
+        outcome: Any = await self._mutate(run, label, self._deadline(deadline_ms), limits, None, losses=losses)
+        return cast("Outcome[T]", outcome)
 
     def _deadline(self, deadline_ms: float | None) -> float:
         return self.clock.now_ms() + LIMITS["transaction_wall"].value * 1000.0 if deadline_ms is None else deadline_ms
@@ -300,13 +307,16 @@ class Engine:
         label: str,
         deadline_ms: float | None = None,
         limits: Limits | None = None,
-    ) -> Placed[T] | Awaitable[Outcome[T]]:
-        """`mutate` as far as it goes without waiting: what has its place stands once `Committer.when_durable` says so."""
+    ) -> Placed[T] | Awaitable[Outcome[T] | Placed[T]]:
+        """`mutate` until it has its place, if it does so without trouble, and as far as it goes without waiting.
+
+        What has its place, the newest, stands once `Committer.when_durable` says so, which is to be asked at once.
+        """
         committer, log = self.committer, self.log
         if deadline_ms is None:
             deadline_ms = self._deadline(None)
         if committer.fatal is not None or committer.unavailable is not None:
-            return self._mutate(run, label, deadline_ms, limits, None)
+            return self._mutate(run, label, deadline_ms, limits, None, to_place=True)
         attempt: _Attempt[T] = _Attempt(self, run, limits)
         transaction = attempt.transaction
         if type(attempt.made) is Made and transaction.has_writes and not transaction.is_gone:
@@ -321,7 +331,7 @@ class Engine:
             except BaseException:
                 log.unpin(attempt.snapshot)
                 raise
-        return self._mutate(run, label, deadline_ms, limits, attempt)
+        return self._mutate(run, label, deadline_ms, limits, attempt, to_place=True)
 
     async def _mutate(
         self,
@@ -330,9 +340,11 @@ class Engine:
         deadline_ms: float,
         limits: Limits | None,
         attempt: _Attempt[T] | None,
+        *,
         losses: int = 0,
-    ) -> Outcome[T]:
-        """`mutate` from where its first attempt waits, or has to wait, or has failed."""
+        to_place: bool = False,
+    ) -> Outcome[T] | Placed[T]:
+        """`mutate` from where its first attempt waits, or has to wait, or has failed. `to_place`: as `begin`."""
         committer, log = self.committer, self.log
         turn: Turn | None = None
         try:
@@ -359,6 +371,8 @@ class Engine:
                         raise SnapshotGone
                     if failure is None and transaction.has_writes:
                         entry = committer.commit_at_once(transaction, label)
+                        if entry is not None and to_place and turn is None:
+                            return Placed(entry, value, transaction, losses + 1)
                         if entry is None:
                             entry = await committer.commit(transaction, turn, label, deadline_ms)
                         if turn is not None:

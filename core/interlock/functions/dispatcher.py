@@ -207,8 +207,11 @@ class Dispatcher:
 
     def begin_mutation(
         self, name: str, args: Mapping[str, Any], *, caller: Caller, component_path: str = ""
-    ) -> Standing | Awaitable[Answer]:
-        """`call` of a mutation by a client, as far as it goes without waiting; it may raise what `call` does."""
+    ) -> Standing | Awaitable[Answer | Standing]:
+        """`call` of a mutation by a client, as far as it goes without waiting; it may raise what `call` does.
+
+        What is standing is to be told at once that it is waited for.
+        """
         callee = self._services.directory.find(component_path, name, camel_case=True, everything=caller.admin)
         if callee.kind != "mutation":
             raise WrongFunctionKind(callee.label, "mutation", callee.kind)
@@ -223,7 +226,30 @@ class Dispatcher:
             raise
         if type(begun) is Placed:
             return Standing(self, running, begun)
-        return self.end(running, begun)  # type: ignore[arg-type]
+        return self._end(running, begun)  # type: ignore[arg-type]
+
+    async def _end(self, running: RunningMutation, begun: Awaitable[Committed[Any] | Placed[Any]]) -> Answer | Standing:
+        """The same from where it first waits."""
+        standing: Standing | None = None
+        try:
+            try:
+                ended: Any = await begun
+            except Exception as error:
+                running.failed(error)
+                raise
+            if type(ended) is Placed:
+                standing = Standing(self, running, ended)
+                return standing
+            return running.answer(ended)
+        except Exception as error:
+            crossed = self.to_outside(error, running.callee, running.caller)
+            if crossed is None:
+                raise
+            raise crossed from error
+        finally:
+            if standing is None:
+                self.own_calls.open -= 1
+                self.own_calls.ended += 1
 
     async def end(self, running: RunningMutation, begun: Awaitable[Committed[Any]]) -> Answer:
         """`call` of a mutation from where it first waits."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from interlock.engine.live import USES_TIME
+from interlock.engine.waited import Waited
 from interlock.errors import CallRefused, LimitExceeded
 from interlock.functions.action_host import ActionHost
 from interlock.functions.call import current
@@ -45,7 +46,7 @@ class Served(Opened):
     """One call, as its worker may speak of it."""
 
     def __init__(self, label: str, process: Process, cpu_max: float | None, remembers: Remembers) -> None:
-        super().__init__(label, cpu_max, process.loop.create_future())
+        super().__init__(label, cpu_max, Waited(loop=process.loop))
         self._process = process
         self.remembers = remembers
         self._shown = self._shown_bytes = 0

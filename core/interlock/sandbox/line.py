@@ -23,8 +23,8 @@ _UNREAD_MAX = 4 * 1024 * 1024
 
 
 class Line:
-    """`before` is called when something has come, `take` with the body of each frame, `after` when all that came is taken; `lost` when
-    the other end is gone, `broken` with what is wrong with a frame.
+    """`before` is called when something has come, `take` with the body of each frame, `after` behind some of them, with whether that was
+    all that came; `lost` when the other end is gone, `broken` with what is wrong with a frame.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Line:
         sock: socket,
         before: Callable[[], None],
         take: Callable[[bytes], None],
-        after: Callable[[], None],
+        after: Callable[[bool], None],
         lost: Callable[[], None],
         broken: Callable[[FrameError], None],
     ) -> None:
@@ -143,7 +143,7 @@ class Line:
             until = perf_counter() + _TURN_SECONDS
             for _ in range(_FRAMES_A_TURN):
                 if self._is_over:
-                    return
+                    break
                 body = self._frames.next() if self._pause is None else None
                 if body is None:
                     break
@@ -155,9 +155,7 @@ class Line:
                 self._pump_later()
         except FrameError as error:
             self._broken(error)
-            return
-        if not self._pumping:
-            self._after()
+        self._after(not self._pumping)
         self._follow()
 
     def _pump_later(self) -> None:

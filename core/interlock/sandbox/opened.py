@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from interlock.engine.waited import Waited
+
 _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _FAILURES_MAX = 1_024
@@ -19,7 +21,7 @@ class Opened:
     something, and what is to be done before its end counts. `cpu` are the CPU seconds that it has used so far.
     """
 
-    def __init__(self, label: str, cpu_max: float | None, end: asyncio.Future[Any]) -> None:
+    def __init__(self, label: str, cpu_max: float | None, end: Waited[Any]) -> None:
         self.label, self.cpu_max, self.end = label, cpu_max, end
         self.cpu = self.share_at = 0.0
         self.number = self.notes = self.operations = 0

@@ -79,6 +79,7 @@ class Process:
         self._numbers = 0
         self._frozen = False
         self._leaving: dict[int, Opened] = {}
+        self._parked: list[Callable[[], None]] = []  # who goes on when the frames that have come are taken
         self._late = 0
         self._held = 0
         self._stretch, self._stretch_began = 0, 0.0
@@ -272,8 +273,14 @@ class Process:
         if self._stretch >= _AT_A_STRETCH:
             self._line.slow_down(self._stretch_began + _STRETCH_SECONDS - now)
 
-    def _read(self) -> None:
-        self._account.divide(len(self._calls))  # those that have just ended are among them
+    def _read(self, is_all: bool) -> None:
+        """Some frames are taken: who has waited for them goes on."""
+        if is_all:
+            self._account.divide(len(self._calls))  # those that have just ended are among them
+        if self._parked:
+            parked, self._parked = self._parked, []
+            for go_on in parked:
+                go_on()
 
     def _broke(self, error: FrameError) -> None:
         self.kill(f"it broke the protocol: {cleaned(str(error))}", None)
@@ -356,7 +363,10 @@ class Process:
             opened.note(["looked"])
         opened.steps = frame[4]
         if is_well:
-            opened.end.set_result(told)
+            end = opened.end
+            end.set_result(told)
+            if end.parked is not None:
+                self._parked.append(end.parked)
         else:
             opened.end.set_exception(self._failure(opened, told))
 

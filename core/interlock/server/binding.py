@@ -101,7 +101,7 @@ class DispatcherService:
         credentials: Credentials,
         request_id: str,
         source: Source,
-    ) -> Answer | Failure | _Standing | Awaitable[Answer | Failure]:
+    ) -> Answer | Failure | _Standing | Awaitable[Answer | Failure | Standing]:
         caller = Caller(credentials.identity, credentials.admin, source, request_id)
         try:
             if kind == "query":
@@ -113,9 +113,10 @@ class DispatcherService:
         except Exception as error:
             return self.describe(error, request_id)
 
-    async def _end(self, begun: Awaitable[FunctionAnswer], request_id: str) -> Answer | Failure:
+    async def _end(self, begun: Awaitable[FunctionAnswer | StandingCall], request_id: str) -> Answer | Failure | Standing:
         try:
-            return self._answer(await begun)
+            ended: Any = await begun
+            return _Standing(self, ended, request_id) if type(ended) is StandingCall else self._answer(ended)
         except Exception as error:
             return self.describe(error, request_id)
 
@@ -315,7 +316,9 @@ class _Standing(Standing):
         told(outcome)
 
     async def _again(self, told: Callable[[Answer | Failure], None]) -> None:
-        told(await self._service._end(self._begun.again(), self._request_id))
+        outcome = await self._service._end(self._begun.again(), self._request_id)
+        assert not isinstance(outcome, Standing), "run again, it stands when it ends"
+        told(outcome)
 
 
 class _Route:

@@ -103,12 +103,16 @@ class Exchange:
         request, format, outcome = begun
         if isinstance(outcome, Answer | Failure):
             return self._answer(api.reply(outcome, format, headers))
+        self._format = format
         if isinstance(outcome, Standing):
-            self._format = format
-            self._protocol.tasks.add(cast("asyncio.Task[None]", self))  # uvicorn waits for it when it ends
-            outcome.then(self._told)
+            self._stand(outcome)
             return None
-        return self._go_on(api.end(request, self.path, format, outcome))
+        return self._go_on(request, outcome)
+
+    def _stand(self, standing: Standing) -> None:
+        """All that it waits for is the disk."""
+        self._protocol.tasks.add(cast("asyncio.Task[None]", self))  # uvicorn waits for it when it ends
+        standing.then(self._told)
 
     def _answer(self, reply: Reply) -> Coroutine[Any, Any, None] | None:
         """Write the reply; where the client does not read, what is left is to wait for it."""
@@ -131,9 +135,21 @@ class Exchange:
         self.disconnected = True
         return True
 
-    async def _go_on(self, running: Awaitable[Reply]) -> None:
+    async def _go_on(self, request: Any, running: Awaitable[Answer | Failure | Standing]) -> None:
+        """Answer when that is known."""
+        api = self._api
         try:
-            await self._end(await running)
+            try:
+                outcome = await running
+                if isinstance(outcome, Standing):
+                    self._stand(outcome)
+                    return
+                reply = api.reply(outcome, self._format, self.headers)
+            except Exception as error:
+                reply = api.failed(error, request, self.path)
+            if self._protocol.flow.write_paused:
+                await self._protocol.flow.drain()
+            self._finish(reply)
         finally:
             self._forget_task()
 

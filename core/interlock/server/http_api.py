@@ -108,7 +108,7 @@ class _Request:
 
 
 Handler = Callable[[_Request], Awaitable[Reply]]
-Begun = Answer | Failure | Standing | Awaitable[Answer | Failure]
+Begun = Answer | Failure | Standing | Awaitable[Answer | Failure | Standing]
 
 
 class HttpApi:
@@ -175,13 +175,9 @@ class HttpApi:
         """The reply to what `begin` has begun."""
         return self._dressed(_result(outcome, format), headers)
 
-    async def end(self, request: _Request, path: str, format: Format, outcome: Awaitable[Answer | Failure]) -> Reply:
-        """The same, where it has to be waited for."""
-        try:
-            reply = _result(await outcome, format)
-        except Exception as error:
-            reply = self._refusal(error, request, path)
-        return self._dressed(reply, request.headers)
+    def failed(self, error: Exception, request: _Request, path: str) -> Reply:
+        """The same, where waiting for it has failed."""
+        return self._dressed(self._refusal(error, request, path), request.headers)
 
     def _request_id(self, headers: Headers) -> str:
         given = headers.get(b"convex-request-id")

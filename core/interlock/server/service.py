@@ -130,8 +130,11 @@ class Service(Protocol):
         credentials: Credentials,
         request_id: str,
         source: Source,
-    ) -> Answer | Failure | Standing | Awaitable[Answer | Failure]:
-        """`call` of a function of the app, as far as it goes without waiting. An awaitable has to be awaited."""
+    ) -> Answer | Failure | Standing | Awaitable[Answer | Failure | Standing]:
+        """`call` of a function of the app, as far as it goes without waiting. An awaitable has to be awaited.
+
+        To what is standing `then` is to be said at once.
+        """
 
     async def query_at(
         self, ts: int, path: str, args: dict[str, Any], *, credentials: Credentials, request_id: str, component_path: str = ""
