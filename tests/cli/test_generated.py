@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interlock import Component, MutationCtx, QueryCtx
 from interlock.cli.generated import generated_source, write_generated
+from interlock.sdk.declarations import FunctionDeclaration
 from interlock.values import Int64
 
 tally = Component("tally")
@@ -32,12 +36,12 @@ async def of(ctx: QueryCtx, /, name: str, *, big: Int64 | None = None, **rest: A
 async def sweep(ctx: MutationCtx) -> None: ...
 
 
-def root_of(**mounts: Component) -> Any:
+def root_of(*, version: str = "1.2.3", **mounts: Component) -> Any:
     """The tree of an app, as far as it is asked for here."""
     children = {}
     for name, component in mounts.items():
         declared = {key: function.declaration() for key, function in component.functions.items()}
-        manifest = SimpleNamespace(name=component.name, version="1.2.3")
+        manifest = SimpleNamespace(name=component.name, version=version)
         children[name] = SimpleNamespace(manifest=manifest, functions=declared)
     return SimpleNamespace(children=children)
 
@@ -110,3 +114,32 @@ def test_internal_functions_and_names_that_python_cannot_write_are_left_out() ->
 
 def test_an_app_without_mounts_is_fine(tmp_path: Path) -> None:
     compile(generated_source(root_of()), "_generated.py", "exec")
+
+
+TEXT = st.text(st.sampled_from("\"'\\ \n\r\x0c\u2028\x00;#:)ab"), max_size=12) | st.text(max_size=8)
+NAMES = st.sampled_from(["class", "None", "ctx", "rest", "x): pass #", "", "ä", "mro", "a"])
+
+
+@given(doc=TEXT, version=TEXT, names=st.lists(NAMES, unique=True), function=st.sampled_from(["class", "f"]), literal=TEXT)
+def test_no_text_of_a_component_is_code_of_the_app(doc: str, version: str, names: list[str], function: str, literal: str) -> None:
+    """What is not a stub of it is the same whatever it says of itself; and the file is one that Python reads."""
+    fields = {name: {"fieldType": {"type": "literal", "value": literal}, "optional": number % 2 == 1} for number, name in enumerate(names)}
+    args = {"type": "object", "value": fields}
+    declared = FunctionDeclaration(function, "query", internal=False, args=args, returns={"type": "any"}, doc=doc)
+    manifest = SimpleNamespace(name="evil", version=version)
+    root = SimpleNamespace(children={"evil": SimpleNamespace(manifest=manifest, functions={function: declared})})
+    head, stubs, components = shape_of(generated_source(root))
+    assert (head, components) == shape_of(generated_source(root_of()))[::2]
+    assert [type(stub).__name__ for stub in stubs] == (["AsyncFunctionDef"] if function == "f" else []) + ["ClassDef", "ClassDef"]
+    for stub in stubs[:-2]:
+        assert [ast.unparse(line) for line in stub.body[-1:]] == ["raise AssertionError"] and len(stub.body) <= 2
+
+
+def shape_of(text: str) -> tuple[str, list[Any], str]:
+    """What stands before, in and after the part that type checkers alone see, of which the beginning is always the same."""
+    tree = ast.parse(text)
+    [seen] = [line for line in tree.body if isinstance(line, ast.If)]
+    at = tree.body.index(seen)
+    assert ast.unparse(seen.test) == "TYPE_CHECKING" and not seen.orelse
+    before = "\n".join(map(ast.unparse, [*tree.body[:at], *seen.body[:2]]))
+    return before, seen.body[2:], "\n".join(map(ast.unparse, tree.body[at + 1 :]))

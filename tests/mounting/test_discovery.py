@@ -108,6 +108,15 @@ def test_a_distribution_with_broken_metadata_disturbs_no_other(tmp_path: Path) -
     assert list(discover([str(tmp_path)])) == ["other", "tally"]
 
 
+def test_what_a_package_says_of_itself_is_one_short_line(tmp_path: Path) -> None:
+    """It is written into files of the app, and printed."""
+    version = '1.0"""\n \x0cimport os\n \x1b[2J' + "x" * 200
+    install(tmp_path, "interlock-odd", "1", components={"odd": "interlock_odd.component:component"})
+    (tmp_path / "interlock_odd-1.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: interlock-odd\nVersion: {version}\n")
+    told = find_plugin("odd", discover([str(tmp_path)]), where=WHERE).version
+    assert told.startswith('1.0""" import os [2Jxxx') and told.isprintable() and len(told) == 100
+
+
 def test_the_cache_key_follows_the_hashes_of_the_files_and_not_their_order(tmp_path: Path) -> None:
     keys = []
     x, y, changed = "x,sha256=1,1\n", "y,sha256=2,1\n", "x,sha256=9,1\n"

@@ -206,6 +206,13 @@ def test_a_manifest_with_one_wrong_thing_is_refused_with_the_mount(path: str, va
     assert "\n" not in refusal.value.problem
 
 
+def test_what_is_printed_of_a_manifest_does_nothing_in_a_terminal() -> None:
+    data = told()
+    data["version"] = data["children"][0]["where"] = "1\x1b[2J\n\u202e2"
+    manifest = manifest_from_json(data, where=WHERE)
+    assert (manifest.version, manifest.children[0].where) == ("1[2J2", "1[2J2")
+
+
 @pytest.mark.parametrize("field", sorted(Manifest.__dataclass_fields__))
 def test_a_manifest_without_a_field_is_refused(field: str) -> None:
     data = told()

@@ -2,6 +2,8 @@
 
 Its functions stand there as functions with their arguments and results, seen by type checkers alone. At run time the file
 holds nothing but the `components` of `interlock`.
+
+The app imports it, and what components and their packages say of themselves is in it: no text of theirs may end what it stands in.
 """
 
 from __future__ import annotations
@@ -58,18 +60,18 @@ def generated_source(root: Instance) -> str:
 
 def _class(mount: str, instance: Instance) -> Iterator[str]:
     """The functions of one mount as stubs, and the class that holds them."""
-    public = [function for name, function in sorted(instance.functions.items()) if not function.internal]
+    public = [function for name, function in sorted(instance.functions.items()) if not function.internal and not keyword.iskeyword(name)]
     for function in public:
         yield ""
         yield f"    @{function.kind}"
         yield f"    async def _{mount}_{function.name}({_parameters(function)}) -> {_annotation(function.returns)}:"
-        if function.doc:
+        if function.doc.strip():
             yield f"        {_docstring(function.doc)}"
         yield "        raise AssertionError"
     yield ""
     yield f"    class {_class_name(mount)}(ComponentReference):"
     what = f"{instance.manifest.name} {instance.manifest.version}".rstrip()
-    yield f'        """`components.{mount}`: {what}."""'
+    yield f"        {_docstring(f'`components.{mount}`: {what}.')}"
     yield ""
     yield from (f"        {function.name} = _{mount}_{function.name}" for function in public)
 
@@ -79,11 +81,16 @@ def _class_name(mount: str) -> str:
 
 
 def _parameters(function: FunctionDeclaration) -> str:
-    fields: dict[str, Any] = function.args.get("value", {})
+    given: dict[str, Any] = function.args.get("value", {})
+    fields = {name: field for name, field in given.items() if _is_parameter(name)}
     required = [f"{name}: {_annotation(field['fieldType'])}" for name, field in fields.items() if not field["optional"]]
     optional = [f"{name}: {_annotation(field['fieldType'])} = _default" for name, field in fields.items() if field["optional"]]
-    rest = ["**rest: Any"] if function.rest else []
+    rest = ["**rest: Any"] if function.rest or len(fields) < len(given) else []
     return ", ".join([f"ctx: {_CONTEXTS[function.kind]}, /", *(["*"] if required or optional else []), *required, *optional, *rest])
+
+
+def _is_parameter(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in ("ctx", "rest")
 
 
 def _annotation(validator: dict[str, Any]) -> str:
@@ -119,5 +126,8 @@ def _annotation(validator: dict[str, Any]) -> str:
 
 
 def _docstring(doc: str) -> str:
-    first = doc.strip().splitlines()[0].replace("\\", "\\\\").replace('"""', '"')
-    return f'"""{first.removesuffix(chr(34))}"""'
+    """The first line of a text, whatever is in it, as one."""
+    first = "".join(char for char in doc.strip().splitlines()[0] if char.isprintable()).replace("\\", "\\\\")
+    if '""' in first or first.endswith('"'):
+        first = first.replace('"', "'")
+    return f'"""{first}"""'

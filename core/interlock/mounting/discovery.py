@@ -21,6 +21,7 @@ from packaging.version import InvalidVersion, Version
 from interlock.errors import MountError
 
 COMPONENTS = "interlock.components"
+_FACT_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,9 @@ def interlock_version() -> str | None:
 
 
 def _fact(distribution: metadata.Distribution, name: str, missing: str) -> str:
-    return next(iter(distribution.metadata.get_all(name) or ()), missing)
+    """What its metadata say, as one short line: whoever made the package wrote it, and a header may go on for lines."""
+    told = " ".join(next(iter(distribution.metadata.get_all(name) or ()), missing).split())
+    return "".join(char for char in told if char.isprintable())[:_FACT_MAX]
 
 
 def _install_remedy(name: str, installed: Mapping[str, Sequence[Plugin]]) -> str:

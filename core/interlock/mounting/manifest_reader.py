@@ -85,8 +85,8 @@ def _manifest(data: object) -> Manifest:
         raise _Refused("format", f"is {_shown(items['format'])}; this version of Interlock reads {FORMAT}")
     manifest = Manifest(
         name=_identifier(items["name"], "name"),
-        version=_text(items["version"], "version", 100),
-        interlock=_text(items["interlock"], "interlock", 1_000),
+        version=_line(items["version"], "version", 100),
+        interlock=_line(items["interlock"], "interlock", 1_000),
         tables=_mapping(items["tables"], "tables", _table_name, _table, int(LIMITS["tables"].value)),
         strict=_bool(items["strict"], "strict"),
         functions=_mapping(items["functions"], "functions", _identifier, _function),
@@ -250,7 +250,7 @@ def _mount(data: object, path: str) -> Mount:
         workers=workers,
         limits=None if items["limits"] is None else _limits(items["limits"], f"{path}.limits"),
         was=None if items["was"] is None else _identifier(items["was"], f"{path}.was"),
-        where=_text(items["where"], f"{path}.where", 256),
+        where=_line(items["where"], f"{path}.where", 256),
     )
 
 
@@ -363,6 +363,11 @@ def _text(data: object, path: str, longest: int) -> str:
     if not isinstance(data, str) or len(data) > longest:
         raise _Refused(path, f"is no text of at most {longest:,} characters")
     return data
+
+
+def _line(data: object, path: str, longest: int) -> str:
+    """A text that is printed as it is, to terminals too: what would do something there is left out."""
+    return "".join(char for char in _text(data, path, longest) if char.isprintable())
 
 
 def _bool(data: object, path: str) -> bool:

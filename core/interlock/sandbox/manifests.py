@@ -101,10 +101,11 @@ def _read(body: bytes, where: str, title: str, source: Source) -> bytes | None:
         frames = getattr(error, FRAMES, [])
         place = f" at {frames[0]}" if frames else ""
         said = f"{type(error).__name__}: {error}" if frames else str(error)
-        raise MountError(where, f"{title}, whose import failed{place}: {said}", f"Try it alone: python -c 'import {source.module}'")
+        raise MountError(where, f"{title}, whose import failed{place}: {said}", _MENDING)
     raise FrameError("something else than a manifest")
 
 
+_MENDING = "Mend that if the component is yours; else take another version of it, or take this line out."
 _WAYS_ROUND = 'Write isolation="process" (a process of its own, not confined) or isolation="inline" where you trust the component.'
 
 
