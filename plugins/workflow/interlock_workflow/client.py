@@ -34,7 +34,8 @@ from interlock import (
 from interlock_workflow.determinism import check_handler, names_its_steps
 from interlock_workflow.errors import facts_of, typed
 from interlock_workflow.step import Call, Event, WorkflowStep
-from interlock_workflow.turn import Entry, Handler, Outcome, Turn, entries_of
+from interlock_workflow.turn import Entry, Handler, Turn, entries_of
+from interlock_workflow.waiting import WAITING
 from interlock_workpool import Retry
 from interlock_workpool.client import name_of, seconds, time_of
 
@@ -128,22 +129,34 @@ class Definition:
         await turn.drive(function.handler, function.check_arguments(args), _Looking(ctx, self), function.check_result)
 
     async def take_turn(self, ctx: MutationCtx, mount: Any, run: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the function for the component."""
+        """Run the function for the component; `cold` when it is to be replayed, and the record is needed for it."""
         version = run["version"]
         version = self.version if version is None else version
         function = self.of(version)
         entries = [Entry(**entry) for entry in run["entries"]]
-        for page in run["pages"]:
-            entries += entries_of(page["at"], page["entries"])
-        turn = Turn(run["workflow"], run["seed"], ctx.now(), entries, local=run["local"], starts=max(1, 2 * int(run["most"])))
+        starts = max(1, 2 * int(run["most"]))
         doing = _Doing(ctx, mount, self, run["most"])
-        args = function.check_arguments(from_text(run["args"]))
+        turn = None
+        if "waits" in run:
+            turn = WAITING.take(self, run["waits"], run["workflow"], run["number"])
+            if turn is None:
+                return {"status": "cold"}
+            going = turn.go_on(ctx.now(), entries, doing, function.check_result, local=run["local"], starts=starts)
+        else:
+            for page in run["pages"]:
+                entries += entries_of(page["at"], page["entries"])
+            args = function.check_arguments(from_text(run["args"]))
+            turn = Turn(run["workflow"], run["seed"], ctx.now(), entries, local=run["local"], starts=starts, number=run["number"])
+            going = turn.drive(function.handler, args, doing, function.check_result, may_wait=True)
         token = _turn.set(turn)
         try:
-            outcome: Outcome = await turn.drive(function.handler, args, doing, function.check_result)
+            outcome = await going
         finally:
             _turn.reset(token)
-        return {**outcome.to_result(run["number"]), "version": version}
+        result = {**outcome.to_result(run["number"]), "version": version}
+        if turn.is_waiting and (name := WAITING.keep(self, turn)) is not None:
+            result["waits"] = name
+        return result
 
     def policy(self, retry: Retry | bool | None) -> Retry | None:
         """How a step is to be retried."""

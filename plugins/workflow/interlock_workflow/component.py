@@ -295,7 +295,7 @@ async def restart(
     await progress.delete_steps(ctx, dropped)
     if isinstance(workflow.get("result"), int):
         await drop_texts(ctx, workflow_id, "result")
-    changes: Row = dict.fromkeys(("ended", "result", "error", "expires", "on_complete_error"), UNSET)
+    changes: Row = dict.fromkeys(("ended", "result", "error", "expires", "on_complete_error", "waits"), UNSET)
     changes |= {"state": "running", "generation": workflow["generation"] + 1, "open": 0, "steps": number}
     changes |= {field: value for field, value in (("handle", handle), ("version", version)) if value is not None}
     await ctx.db.patch(workflow_id, changes)

@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any, NoReturn
 
 from interlock_workflow.errors import NotAStep
@@ -26,11 +26,15 @@ _Loop: Any = asyncio.AbstractEventLoop
 
 
 class TurnLoop(_Loop):  # type: ignore[misc]
-    """Runs callbacks in the order in which they were put in, and never waits. `refused` is the first thing that it had to refuse."""
+    """Runs callbacks in the order in which they were put in, and never waits. `refused` is the first thing that it had to refuse.
+
+    Its tasks may outlive whoever has it run: between `leave` and `enter` they hold nothing of his context.
+    """
 
     def __init__(self) -> None:
         self._ready: deque[asyncio.Handle] = deque()
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks: list[tuple[asyncio.Task[Any], Context]] = []
+        self._shown: list[tuple[Context, ContextVar[Any], Token[Any]]] = []
         self._raised: BaseException | None = None
         self.refused: NotAStep | None = None
 
@@ -40,9 +44,34 @@ class TurnLoop(_Loop):  # type: ignore[misc]
         if self._raised is not None:
             raise self._raised
 
+    def begin(self, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """The first task."""
+        task = self.create_task(coro, context=Context())
+        self.enter()
+        return task
+
+    def enter(self) -> None:
+        """Show the tasks the variables of this context."""
+        here = copy_context()
+        for _, context in self._tasks:
+            self._shown += [(context, variable, context.run(variable.set, value)) for variable, value in here.items()]
+
+    def leave(self) -> None:
+        """Take the variables away again, and forget tasks that are done."""
+        for context, variable, token in reversed(self._shown):
+            context.run(variable.reset, token)
+        self._shown.clear()
+        self._tasks = [(task, context) for task, context in self._tasks if not task.done()]
+        for task, _ in self._tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    def is_done(self) -> bool:
+        """Whether no task is left."""
+        return all([task.done() for task, _ in self._tasks])
+
     def close(self) -> None:
         """End every task that still waits, without letting it run on."""
-        if all([task.done() for task in self._tasks]):
+        if self.is_done():
             self._ready.clear()
         else:
             self._within(self._end_tasks)
@@ -58,7 +87,7 @@ class TurnLoop(_Loop):  # type: ignore[misc]
                 raise self._refuse("the workflow runs on and on without a step", "Let it wait for one.")
 
     def _end_tasks(self) -> None:
-        for task in self._tasks:
+        for task, _ in self._tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 coroutine: Any = task.get_coro()
@@ -92,8 +121,11 @@ class TurnLoop(_Loop):  # type: ignore[misc]
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
-        self._tasks.append(task)
+        context = options.pop("context", None)
+        if context is None:
+            context = copy_context()
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, context=context, **options)
+        self._tasks.append((task, context))
         return task
 
     def get_debug(self) -> bool:

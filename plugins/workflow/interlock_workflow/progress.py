@@ -110,11 +110,19 @@ def _steps_of(outcome: Row) -> list[Row]:
 
 
 async def _call(ctx: MutationCtx, workflow: Row, local: str, most: int) -> Row:
-    entries = await read_entries(ctx, workflow) if workflow["steps"] > workflow["base"] else {"pages": [], "entries": []}
-    seed = f"{workflow.get('seed', workflow['_id'])} {workflow['run']}"
-    run: Row = {"workflow": workflow["_id"], "seed": seed, "local": local, "most": most, "number": workflow["steps"], **entries}
-    run |= {"args": await get_text(ctx, workflow, "args"), "version": workflow.get("version")}
-    outcome: Row = await ctx.run_mutation(_turn_of(workflow["handle"]), run=run)
+    turn = _turn_of(workflow["handle"])
+    version = workflow.get("version")
+    run: Row = {"workflow": workflow["_id"], "local": local, "most": most, "number": workflow["steps"], "version": version}
+    outcome: Row
+    if "waits" in workflow:
+        waits = workflow["waits"]
+        entries = await _entries(ctx, workflow, waits["since"])
+        outcome = await ctx.run_mutation(turn, run={**run, "waits": waits["name"], "entries": entries})
+        if outcome["status"] != "cold":
+            return outcome
+    run["seed"] = f"{workflow.get('seed', workflow['_id'])} {workflow['run']}"
+    run |= await read_entries(ctx, workflow) if workflow["steps"] > workflow["base"] else {"pages": [], "entries": []}
+    outcome = await ctx.run_mutation(turn, run={**run, "args": await get_text(ctx, workflow, "args")})
     return outcome
 
 
@@ -127,12 +135,18 @@ async def read_entries(ctx: QueryCtx, workflow: Row) -> dict[str, Any]:
     """The recorded steps that count, as the face takes them. Raises AppError when there are too many."""
     counts = {"workflow": workflow["_id"], "number": Range(gte=workflow["base"])}
     pages: list[Row] = []
-    entries: list[Row] = []
     size = 0
     async for page in ctx.db.query("pages").index("workflow", **counts):
         pages.append({"at": page["at"], "entries": page["entries"]})
         size = _checked_size(size + len(page["entries"]))
-    async for step in ctx.db.query("steps").index("workflow", **counts):
+    entries = await _entries(ctx, workflow, workflow["base"], size)
+    return {"pages": pages, "entries": entries}
+
+
+async def _entries(ctx: QueryCtx, workflow: Row, since: int, size: int = 0) -> list[Row]:
+    """The steps in rows of their own from a number on."""
+    entries: list[Row] = []
+    async for step in ctx.db.query("steps").index("workflow", workflow=workflow["_id"], number=Range(gte=since)):
         value, error = step.get("value"), step.get("error")
         entry = {name: step[name] for name in ("number", "key", "name", "kind", "digest", "at", "state")} | {"id": step["_id"]}
         if isinstance(value, str):
@@ -141,7 +155,7 @@ async def read_entries(ctx: QueryCtx, workflow: Row) -> dict[str, Any]:
             entry["error"] = error
         entries.append(entry)
         size = _checked_size(size + sum(len(text) for text in (step["args"], value) if isinstance(text, str)))
-    return {"pages": pages, "entries": entries}
+    return entries
 
 
 def _checked_size(size: int) -> int:
@@ -205,6 +219,10 @@ async def record(ctx: MutationCtx, workflow: Row, outcome: Row) -> None:
         changes["open"] = waiting
     if "version" not in workflow:
         changes["version"] = outcome["version"]
+    if "waits" in outcome:
+        changes["waits"] = {"name": outcome["waits"], "since": workflow["steps"]}
+    elif "waits" in workflow:
+        changes["waits"] = UNSET
     if "stalled" in workflow:
         changes["stalled"] = UNSET
     if status == "done":

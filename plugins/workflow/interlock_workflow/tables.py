@@ -19,6 +19,13 @@ class Parent(TypedDict):
     generation: int
 
 
+class Waits(TypedDict):
+    """Where the function of a run waits in memory, maybe: under which name, and the number of the first step that it may wait for."""
+
+    name: str
+    since: int
+
+
 workflows = (
     Table(
         {
@@ -38,6 +45,7 @@ workflows = (
             "context": NotRequired[str | int],
             "on_complete_error": NotRequired[str],
             "parent": NotRequired[Parent],
+            "waits": NotRequired[Waits],
             "stalled": NotRequired[str],  # why its turn could not be run
             "started": float,
             "ended": NotRequired[float],

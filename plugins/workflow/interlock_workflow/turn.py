@@ -6,6 +6,9 @@ and its steps are answered in the order in which they were asked for: so a repla
 A step is found in the record by its key, its name and how many of that name came before it. At the end of a turn every
 recorded step must have been asked for again: else the code has changed what this run has already done.
 
+Where a turn ends because the function has to wait, the function may stay where it is, and `Turn.go_on` is the next turn: it is
+told only how what it waits for has ended. A replay would have brought it to the same place.
+
 Start at `Turn.drive`.
 """
 
@@ -123,65 +126,135 @@ class Turn:
     (`apart`), or not at all (`later`): then nothing is done, and the function is only looked at.
     """
 
-    def __init__(self, workflow_id: str, seed: str, now: float, entries: list[Entry], *, local: Local = "now", starts: int = 0) -> None:
-        self.workflow_id, self.now = workflow_id, now
-        self._starts = starts or STARTED_AT_ONCE
+    def __init__(
+        self,
+        workflow_id: str,
+        seed: str,
+        now: float,
+        entries: list[Entry],
+        *,
+        local: Local = "now",
+        starts: int = 0,
+        number: int = 0,
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.number = number  # of the next step that is recorded
+        self.count = len(entries)  # of recorded steps
+        self.size = 0  # bytes of what it was given and has recorded
         self._seed = seed
-        self._turn_now = now
+        self._names: dict[str, int] = {}
+        self._patches = {entry.key for entry in entries if entry.kind == "patch"}
+        self._loop = TurnLoop()
+        self._task: asyncio.Task[Any] | None = None
+        self._batch: list[Call] = []
+        self._pending: list[Call] = []  # what the function waits for
+        self._unobserved: list[Call] = []
+        self._left_lines: list[tuple[int, str, str]] = []
+        self._continue_with: dict[str, Any] | None = None
+        self.step = WorkflowStep(self, Options())
+        self._begin(now, entries, local, starts)
+
+    def _begin(self, now: float, entries: list[Entry], local: Local, starts: int) -> None:
+        """With what is recorded and was not said yet."""
+        self.now = self._turn_now = now
+        self._local, self._starts = local, starts or STARTED_AT_ONCE
         self._entries = sorted(entries, key=lambda entry: entry.number)
         self._by_key = {entry.key: entry for entry in entries}
         self._visited: set[str] = set()
         self._next = 0  # of _entries: the first that was not asked for yet
-        self._names: dict[str, int] = {}
-        self._loop = TurnLoop()
-        self._batch: list[Call] = []
         self._new: list[dict[str, Any]] = []
-        self._lines: list[tuple[str, str]] = []
+        self._lines, self._left_lines = self._left_lines, []
         self._weight = 0  # bytes that the record of this turn writes
-        self._local = local
         self._is_over = self.is_stopped = False
-        self._continue_with: dict[str, Any] | None = None
-        self.step = WorkflowStep(self, Options())
 
     @cached_property
     def random(self) -> Random:
         """The randomness of the run. To be made takes as long as a step, and few need it."""
         return Random(self._seed)
 
-    async def drive(self, handler: Handler, args: Mapping[str, Any], doing: Doing, finish: Callable[[Any], Any]) -> Outcome:
-        """Run the function. `finish` checks its result. Raises ChangedPast, and whatever is no failure of a step."""
-        task: asyncio.Task[Any] = self._loop.create_task(handler(self.step, **args))
+    async def drive(
+        self, handler: Handler, args: Mapping[str, Any], doing: Doing, finish: Callable[[Any], Any], *, may_wait: bool = False
+    ) -> Outcome:
+        """Run the function. `finish` checks its result. Raises ChangedPast, and whatever is no failure of a step.
+
+        With `may_wait` a function that has to wait does so, until it is told to `go_on` or to `close`; see `is_waiting`.
+        """
+        self._task = self._loop.begin(handler(self.step, **args))
+        return await self._take(doing, finish, may_wait)
+
+    async def go_on(
+        self, now: float, entries: list[Entry], doing: Doing, finish: Callable[[Any], Any], *, local: Local, starts: int
+    ) -> Outcome:
+        """The next turn of a function that waits. `entries` are the steps that were begun when it was last run."""
+        asked = {call.key for call in self._pending}
+        self._loop.enter()
+        self._begin(now, [entry for entry in entries if entry.key in asked], local, starts)
+        return await self._take(doing, finish, may_wait=True)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the function is there, and may go on in another turn."""
+        return bool(self._pending) and not self._loop.is_done()
+
+    def nap(self) -> float:
+        """The seconds of the longest sleep that it waits for."""
+        return max((call.args["seconds"] for call in self._pending if call.kind == "sleep"), default=0.0)
+
+    def close(self) -> None:
+        """End the function where it stands."""
+        self._is_over = True
+        self._loop.close()
+
+    async def _take(self, doing: Doing, finish: Callable[[Any], Any], may_wait: bool) -> Outcome:
+        is_left = False
         try:
-            outcome = await self._run(task, doing, finish)
+            outcome = await self._run(doing, finish)
+            if outcome.status != "again":
+                self._refuse_forgotten()
+            self._log(doing, outcome.status == "again")
+            is_left = may_wait and outcome.status in ("blocked", "again") and not self.is_stopped
         finally:
             self._is_over = True
-            self._loop.close()
-        if outcome.status != "again":
-            self._refuse_forgotten()
-            for level, text in self._lines:
-                doing.log(level, text)
+            if is_left:
+                self._loop.leave()
+            else:
+                self._pending = []
+                self._loop.close()
         outcome.steps = self._new
+        self.number += len(self._new)
+        self.count += len(self._new)
         return outcome
 
-    async def _run(self, task: asyncio.Task[Any], doing: Doing, finish: Callable[[Any], Any]) -> Outcome:
-        unobserved: list[Call] = []
+    def _log(self, doing: Doing, is_again: bool) -> None:
+        """Say what stands. Where a turn did not get to its end, what was said since its last step is left to the next one."""
+        for after, level, text in self._lines:
+            if is_again and after >= len(self._new):
+                self._left_lines.append((0, level, text))
+            else:
+                doing.log(level, text)
+
+    async def _run(self, doing: Doing, finish: Callable[[Any], Any]) -> Outcome:
+        task, batch = self._task, self._pending
+        assert task is not None
         while True:
+            if batch:
+                status = await self._settle(batch, doing)
+                if status is not None:
+                    self._pending = batch
+                    return Outcome(status)
+                for call in batch:
+                    self._answer(call)
+                self._unobserved += [call for call in batch if call.state == "failed"]
             self._set_time()
             self._loop.run()
             batch, self._batch = self._batch, []
             if not batch:
                 break
-            status = await self._settle(batch, doing)
-            if status is not None:
-                return Outcome(status)
-            for call in batch:
-                self._answer(call)
-            unobserved += [call for call in batch if call.state == "failed"]
         if self._loop.refused is not None:
             return _failed(self._loop.refused)
         if not task.done():
             return _failed(NotAStep("the workflow waits for something that is no step, and that nobody will ever bring. Wait for steps."))
-        outcome = self._ended(task, [call for call in unobserved if not call.is_awaited], finish)
+        outcome = self._ended(task, [call for call in self._unobserved if not call.is_awaited], finish)
         for what, text in (("result", outcome.value), ("arguments for a new beginning", outcome.args)):
             if text is not None and bytes_of(text) > MOST:
                 return Outcome("failed", error=to_text(_too_large(f"the {what} of a workflow", text)))
@@ -235,11 +308,11 @@ class Turn:
         key = PATCH + id
         if key in self._by_key:
             self._visit(self._by_key[key])
-            return True
-        if any(step["key"] == key for step in self._new):
+        if key in self._patches:
             return True
         if self._next < len(self._entries):
             return False  # it has been past this place before
+        self._patches.add(key)
         self._record(key, key, "patch", "", {"state": "success", "value": "null", "args": "{}"})
         return True
 
@@ -251,7 +324,7 @@ class Turn:
     def note(self, level: str, text: str) -> None:
         """A log line, kept until the turn stands. What was logged before is not logged again."""
         if not self._is_over and self._next >= len(self._entries):
-            self._lines.append((level, str(text)))
+            self._lines.append((len(self._new), level, str(text)))
 
     def _key(self, name: str) -> str:
         count = self._names[name] = self._names.get(name, 0) + 1
@@ -266,7 +339,8 @@ class Turn:
         for call in batch:
             entry = self._by_key.get(call.key)
             if entry is None:
-                waits.append(call)
+                if not call.state:  # else it was done in the turn before, and is recorded
+                    waits.append(call)
             else:
                 await self._recall(call, entry, doing)
                 is_waiting = is_waiting or not call.state
@@ -321,9 +395,14 @@ class Turn:
                 f'step "{call.key}" has other arguments than when this run did it; they are {_short(text)} now. {_REMEDY} '
                 "If they may differ, call it through with_options(unstable_args=True)."
             )
+        if call.state:
+            return  # it was done in the turn before
         if entry.state == "success":
-            call.state, call.value = "success", from_text(entry.value if entry.value is not None else await doing.long_value(entry))
+            value = entry.value if entry.value is not None else await doing.long_value(entry)
+            self.size += len(value)
+            call.state, call.value = "success", from_text(value)
         elif entry.state == "failed":
+            self.size += len(entry.error or "")
             call.state, call.error = "failed", from_text(entry.error or "{}")
 
     async def _do(self, call: Call, doing: Doing) -> None:
@@ -346,6 +425,7 @@ class Turn:
         self._weigh(doing, bytes_of(outcome["args"]) + bytes_of(outcome.get("value", outcome.get("error", ""))))
 
     def _record(self, key: str, name: str, kind: str, digest: str, outcome: dict[str, Any]) -> None:
+        self.size += len(outcome["args"]) + len(outcome.get("value", ""))
         self._new.append({"key": key, "name": name, "kind": kind, "digest": digest, **outcome})
 
     def _answer(self, call: Call) -> None:
