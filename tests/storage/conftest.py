@@ -71,7 +71,8 @@ def check_consistent() -> CheckConsistent:
         entries: dict[tuple[int, bytes], str] = {}
         for commit in commits:
             for write in commit.writes:
-                assert documents.pop((write.table, write.id), None) == write.old
+                old = documents.pop((write.table, write.id), None)
+                assert write.old in (None, old)
                 if write.new is not None:
                     documents[write.table, write.id] = write.new
                 for index, old_key, new_key in write.entries:

@@ -365,6 +365,9 @@ def test_a_storage_answers_like_dictionaries(make_disk: Callable[[Path], Any], s
             tail = await storage.tail(0)
             assert [commit.ts for commit in tail] == [commit.ts for commit in model.log][len(model.log) - len(tail) :]
             for kept, commit in zip(tail[::-1], model.log[::-1], strict=False):
+                for write, made in zip(kept.writes, commit.writes, strict=True):
+                    assert write.old in (None, made.old)
+                    write.old = made.old
                 assert kept == Commit(
                     [Write(w.table, w.id, w.old, w.new, tuple(w.entries)) for w in commit.writes], [], [], "model", commit.ts
                 )

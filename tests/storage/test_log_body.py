@@ -19,5 +19,9 @@ commits = st.lists(st.builds(Commit, writes, tables, indexes, texts, st.integers
 
 
 @given(commits)
-def test_commits_come_back_as_they_were(commits: list[Commit]) -> None:
-    assert decode(encode(commits)) == commits
+def test_commits_come_back_as_they_were_but_for_the_old_versions(commits: list[Commit]) -> None:
+    decoded = decode(encode(commits))
+    for commit in commits:
+        for write in commit.writes:
+            write.old = None
+    assert decoded == commits

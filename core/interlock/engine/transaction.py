@@ -286,39 +286,39 @@ class Transaction:
         packed = self._packed_at_hand(table, id)
         if packed is NOT_AT_HAND:
             packed = await self._packed(table, id)
-        return self._patch(table, id, packed, fields)
+        old = self._existing("patch", id, packed).copy()
+        return old, self._patch(table, id, packed, old, fields)
 
     def patch_at_hand(self, table: Table, id: str, fields: Mapping[str, Any]) -> bool:
         """`patch` where nothing has to be waited for. False otherwise, and nothing is done."""
         packed = self._packed_at_hand(table, id)
         if packed is NOT_AT_HAND:
             return False
-        self._patch(table, id, packed, fields)
+        self._patch(table, id, packed, self._existing("patch", id, packed), fields)
         return True
 
-    def _patch(self, table: Table, id: str, packed: bytes | None, fields: Mapping[str, Any]) -> tuple[Document, Document | None]:
-        old = self._existing("patch", id, packed)
-        return old, self._update(table, id, packed, old, patched(table, old, fields), fields.keys())
+    def _patch(self, table: Table, id: str, packed: bytes | None, old: Document, fields: Mapping[str, Any]) -> Document | None:
+        return self._update(table, id, packed, old, patched(table, old, fields), fields.keys())
 
     async def replace(self, table: Table, id: str, document: Mapping[str, Any]) -> tuple[Document, Document | None]:
         """Replace all but the system fields; gives old and new, new None when nothing changed."""
         packed = await self._packed(table, id)
-        old = self._existing("replace", id, packed)
+        old = self._existing("replace", id, packed).copy()
         return old, self._update(table, id, packed, old, replaced(table, old, document), None)
 
     async def delete(self, table: Table, id: str) -> Document:
         """Remove a document; gives what it was."""
         packed = await self._packed(table, id)
-        old = self._existing("delete", id, packed)
+        old = self._existing("delete", id, packed).copy()
         self._write(table, id, packed, old, None, None)
         return old
 
     def _existing(self, operation: str, id: str, packed: bytes | None) -> Document:
-        """The document that is to be changed."""
+        """The document that is to be changed, itself not to be."""
         if packed is None:
             raise DocumentNotFound(operation, id)
         self.budget.read(len(packed))
-        return self._unpacked.fresh(packed, False)
+        return self._unpacked.to_look_at(packed)
 
     def _update(
         self, table: Table, id: str, packed: bytes | None, old: Document, new: Document, changed: Collection[str] | None
@@ -337,9 +337,9 @@ class Transaction:
             self.budget.wrote(len(packed or b""))
         else:
             self.budget.wrote(measured(new, new_packed))
-            if packed is not None:
-                self._unpacked.changed(packed, new_packed, new)
         self.write_set.put(table, id, packed, new_packed, index_moves(table, id, old, new, changed))
+        if packed is not None and new is not None and new_packed is not None:
+            self._unpacked.changed(packed, new_packed, new)  # last: `old` may be what is kept
         return True
 
     def _next_creation_time(self) -> float:

@@ -11,11 +11,11 @@ from typing import Any
 from interlock.values import unpack
 
 _MOST = 1_024
-_LONGEST = 4_096
+_LONGEST = 8_192
 
 
 class Unpacked:
-    """At most 2,048 documents of at most 4 KiB: those of the younger half, and those of the older that nobody has asked for since."""
+    """At most 2,048 documents of at most 8 KiB: those of the younger half, and those of the older that nobody has asked for since."""
 
     __slots__ = ("_older", "_younger")
 
@@ -36,6 +36,13 @@ class Unpacked:
         if keeps and len(packed) <= _LONGEST and is_flat(document):
             self._keep(packed, document.copy())
         return document
+
+    def to_look_at(self, packed: bytes) -> dict[str, Any]:
+        """The document, not to be changed: somebody else may have it too."""
+        document: dict[str, Any] | None = self._younger.get(packed)
+        if document is None:
+            document = self._older.get(packed)
+        return unpack(packed) if document is None else document
 
     def changed(self, old: bytes, packed: bytes, document: dict[str, Any]) -> None:
         """A document was packed anew: if it was kept it still is, unless its fields are others."""

@@ -136,7 +136,7 @@ def _groups(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
     """The commits in groups that make log rows of a bearable size."""
     start = total = 0
     for at, commit in enumerate(commits):
-        total += sum(len(write.old or b"") + len(write.new or b"") for write in commit.writes)
+        total += sum([len(write.new) for write in commit.writes if write.new is not None])
         if total > _LOG_BODY_BYTES:
             yield commits[start : at + 1]
             start, total = at + 1, 0

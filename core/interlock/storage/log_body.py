@@ -1,6 +1,7 @@
 """How a batch of commits is written in the log: four bytes of length, a JSON header of that length, then all byte strings in a row.
 
 The header holds the commits with the length of each byte string in its place; so encoding is one call of orjson and one join.
+Of a document only the new version is written: the old one is in an earlier row, and nobody reads the log backwards.
 """
 
 from __future__ import annotations
@@ -21,14 +22,11 @@ def encode(commits: Iterable[Commit]) -> bytes:
     for commit in commits:
         writes: list[Any] = []
         for write in commit.writes:
-            old, new = write.old, write.new
-            line: list[Any] = [write.table, write.id, None, None]
-            if old is not None:
-                keep(old)
-                line[2] = len(old)
+            new = write.new
+            line: list[Any] = [write.table, write.id, None]
             if new is not None:
                 keep(new)
-                line[3] = len(new)
+                line[2] = len(new)
             for index, old_key, new_key in write.entries:
                 if old_key is not None:
                     keep(old_key)
@@ -53,8 +51,8 @@ def decode(body: bytes) -> list[Commit]:
     commits = []
     for ts, source, lines, *catalog in orjson.loads(body[4:end]):
         writes = []
-        for table, id, old, new, *entries in lines:
-            write = Write(table, id, strings.take(old), strings.take(new))
+        for table, id, new, *entries in lines:
+            write = Write(table, id, None, strings.take(new))
             write.entries = tuple(
                 Entry(entries[at], strings.take(entries[at + 1]), strings.take(entries[at + 2])) for at in range(0, len(entries), 3)
             )

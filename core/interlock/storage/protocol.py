@@ -101,7 +101,7 @@ class Storage(Protocol):
         """
 
     async def tail(self, after: int) -> list[Commit]:
-        """The commits of the log with a timestamp above `after`, oldest first."""
+        """The commits of the log with a timestamp above `after`, oldest first; of each write the old version may be left out."""
 
     async def redefine(self, change: CatalogChange) -> None:
         """Apply a deploy in one database transaction. Raises NothingWritten or OutcomeUnknown."""

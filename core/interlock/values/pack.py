@@ -37,7 +37,18 @@ def pack(value: Any) -> bytes:
 def pack_for_now(value: Any) -> bytes:
     """The same, for bytes that nobody keeps."""
     packed = _dumps(value, _token, _OPTIONS)
-    # orjson writes NaN and infinities as null: only where there is one, somebody has to look.
+    # orjson writes NaN and infinities as null. A flat document is sooner looked through than its bytes; of others only those where there
+    # is one.
+    if type(value) is dict:
+        for item in value.values():
+            kind = type(item)
+            if kind is float:
+                if item - item != 0.0:
+                    break
+            elif kind is dict or kind is list or kind is tuple:
+                break
+        else:
+            return packed
     if packed.find(b"null") >= 0 and _has_special(value):
         return _dumps(_without_special(value), _token, _OPTIONS)
     return packed

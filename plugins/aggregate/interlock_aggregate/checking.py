@@ -52,8 +52,8 @@ class Check:
 
     def _check_count(self, node: Node, i: int, child: Node) -> None:
         if not node.counts:
-            if child.totals_id:
-                raise Broken("what a lane counts is not with it")
+            if not self._tree.names_totals(i, child):
+                raise Broken("the root does not know what a lane counts")
             return
         size, summed = child.size, total_of(child)
         if node.counts[i] != size or node.sum_at(i) != summed:

@@ -29,7 +29,7 @@ class Lookup(Nodes):
             return root.size, total(root.sums) if sums else 0
         count, parts = 0, []
         for i in range(len(root.children)):
-            lane = await self.counted_child(root, i)
+            lane = await self.counted_lane(i)
             count += lane.size
             if sums:
                 parts += lane.sums
@@ -66,7 +66,7 @@ class Lookup(Nodes):
                 parts += node.sums[first : last + 1]
         else:
             for i in range(first, last + 1):
-                lane = await self.counted_child(node, i)
+                lane = await self.counted_lane(i)
                 count += lane.size
                 if sums:
                     parts += lane.sums
@@ -91,7 +91,7 @@ class Lookup(Nodes):
                 if child_start or child_stop is not None:
                     size, _ = await self._between(await self.child(node, i), child_start, child_stop, False)
                 else:
-                    size = node.counts[i] if node.counts else (await self.counted_child(node, i)).size
+                    size = node.counts[i] if node.counts else (await self.counted_lane(i)).size
                 if left < size:
                     break
                 left -= size

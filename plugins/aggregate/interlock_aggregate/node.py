@@ -12,7 +12,7 @@ Number = int | float
 UNCHANGED, RECOUNTED, CHANGED = 0, 1, 2
 """What may differ from what is stored of a node: nothing, its counts and sums, anything."""
 
-_SHORT = 15  # digits that are far from what a float holds
+_SHORT = 15  # digits, and two between numbers, that are far from what a float holds
 
 
 class Node:
@@ -22,13 +22,14 @@ class Node:
     `counts` in a leaf and in a lazy root.
 
     Each of the four is one text, which is quicker checked and measured than a list. It is read when it is
-    asked for: a count needs no sums, and who only passes by needs one child of 64. What one item more or less changes in the
+    asked for: a count needs no sums, and who only passes by needs one child of many. What one item more or less changes in the
     counts and sums is changed in the text, where only one number has to be read and written. Who comes a second time in a call
-    finds lists.
+    finds lists. Ids, counts and sums of children are equally long each, so that one is cut out where it has to be.
 
     What an inner node counts changes with every item, and its keys and children seldom. So the counts and sums have a document
     of their own, `totals`. Only when the children change, the counts go into the node's document with them: it has another
     `shape` then than the totals say, and what they say is out of date. `is_told` says whether the totals have been looked at.
+    The totals of a lane are never out of date: the root names them too, and who counts everything reads them alone.
 
     `changed` says what has to be looked at when the tree is saved.
     """
@@ -78,6 +79,11 @@ class Node:
         self.changed = UNCHANGED
 
     @classmethod
+    def of_totals(cls, id: str, totals: Mapping[str, Any]) -> Node:
+        """What the totals alone say: how many items there are, and what they come to."""
+        return cls(id, {"keys": "", "children": id, "counts": totals["counts"], "sums": totals["sums"]})
+
+    @classmethod
     def made(cls, id: str, keys: list[str], children: list[str], counts: list[int], sums: list[Sum]) -> Node:
         """A new one."""
         node = cls(id, _EMPTY)
@@ -90,6 +96,11 @@ class Node:
         self.stored_totals = totals
         if totals["shape"] == self.shape:
             self.counts_text, self.sums_text = totals["counts"], totals["sums"]
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether its totals are: its counts are with its children."""
+        return self.stored_totals is not None and self.stored_totals["shape"] != self.shape
 
     # as documents
 
@@ -108,13 +119,15 @@ class Node:
     def told_counts(self) -> str:
         """Its counts."""
         if self._counts is not None:
-            self.counts_text = str(self._counts)[1:-1]
+            self.counts_text = even(list(map(str, self._counts))) if self._counts else ""
         return self.counts_text
 
     def told_sums(self) -> str:
         """Its sums."""
         if self._sums is not None:
             self.sums_text = write_sums(self._sums)
+            if self._sums and not self.is_leaf:
+                self.sums_text = even(self.sums_text.split(", "))
         return self.sums_text
 
     def told(self) -> dict[str, Any]:
@@ -153,15 +166,10 @@ class Node:
         self._children = children
 
     def child_id(self, i: int) -> str:
-        """The id of one child. Most ids are equally long, so that it can be cut out where it has to be."""
+        """The id of one child."""
         if self._children is None and not self._was_passed:
             self._was_passed = True
-            text = self.children_text
-            width = (len(text) + 1) // (len(self.keys) + 1)
-            start, end = i * width, i * width + width - 1
-            id = text[start:end]
-            if text[end : end + 1] in ("", " ") and text.count(" ", 0, end) == i and " " not in id:
-                return id
+            return nth_id(self.children_text, i, len(self.keys) + 1)
         return self.children[i]
 
     @property
@@ -239,17 +247,12 @@ class Node:
             self.counts[i] += items
         else:
             self.changed = RECOUNTED
+            count = len(self.keys) + 1
             if items:
-                parts = self.counts_text.split(", ", i + 1)
-                parts[i] = str(int(parts[i]) + items)
-                self.counts_text = ", ".join(parts)
-            if more != 0 and self.sums_text and type(more) is int:
-                parts = self.sums_text.split(", ", i + 1)
-                part = parts[i]
-                if len(part) < _SHORT and part.isdecimal():
-                    parts[i] = str(int(part) + more)
-                    self.sums_text = ", ".join(parts)
-                    return
+                self.counts_text = counted_up(self.counts_text, i, count, items)
+            if more != 0:
+                self.sums_text = counted_up(self.sums_text, i, count, more)
+            return
         if more != 0:
             self.set_sum(i, add(self.sum_at(i), more))
 
@@ -272,6 +275,45 @@ class Node:
 
 
 _EMPTY = dict.fromkeys(("keys", "children", "counts", "sums"), "")
+
+
+def nth_id(text: str, i: int, count: int) -> str:
+    """One of the ids in a text of so many, which are all of one table, and so equally long."""
+    width = (len(text) + 1) // count
+    start = i * width
+    return text[start : start + width - 1]
+
+
+def even(parts: list[str]) -> str:
+    """Numbers as a text in which all are equally long, so that each is found without looking at the others."""
+    width = max(map(len, parts))
+    return ", ".join([part.rjust(width) for part in parts])
+
+
+def counted_up(text: str, i: int, count: int, more: Sum) -> str:
+    """A text of so many even numbers in which one is changed; an empty one stands for zeros."""
+    if not text:
+        text = ", ".join(["0"] * count)
+    width = (len(text) + 2) // count
+    start = i * width
+    end = start + width - 2
+    number = text[start:end]
+    changed = ""
+    if type(more) is int and width < _SHORT:
+        try:
+            changed = str(int(number) + more)
+        except ValueError:
+            pass  # a float, or one written as a text
+    if not changed:
+        changed = write_sums([add(read_sums(number)[0], more)])
+    room = width - 2
+    if len(changed) < room:
+        changed = changed.rjust(room)
+    elif len(changed) > room:
+        parts = text.split(", ")
+        parts[i] = changed
+        return even(parts)
+    return f"{text[:start]}{changed}{text[end:]}"
 
 
 def lines(text: str) -> int:

@@ -1,7 +1,7 @@
 """The nodes of one tree that a call has read, made and dropped, and how they are saved.
 
 The root is the tree's own document, in `trees`. Below it are `leaves` and `inners`. What an inner node counts is held apart from it
-in `totals`, but for a lazy root's children, its *lanes*: whoever counts everything reads nothing else, and one document each.
+in `totals`. A lazy root names those of its children, its *lanes*, too: whoever counts everything reads nothing else.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.exact import Sum, read_counts, total
 from interlock_aggregate.node import CHANGED, RECOUNTED, UNCHANGED, Node, lines, weight_of
 
+_NOTHING: Mapping[str, Mapping[str, Any]] = {}
 IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
 
 
 class Nodes:
     """Those of one tree, for the length of a call: each is read once, and `save` writes each that changed once."""
 
-    def __init__(self, ctx: QueryCtx, document: Mapping[str, Any]) -> None:
-        self._db = ctx.db
+    def __init__(self, ctx: QueryCtx, document: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]] = _NOTHING) -> None:
+        """`seen` are nodes and totals that were read already."""
+        self._db, self._seen = ctx.db, seen
         self.is_queued: bool = document["queued"]  # writes may be waiting in the queue of its namespace
         self._document = document
         self.max_node_size: int = document["max_node_size"]
@@ -28,6 +30,8 @@ class Nodes:
         self.lanes: int = document["lanes"]
         self.is_lazy: bool = document["root_lazy"]
         self.root = Node(document.get("_id", ""), document)
+        self._lane_totals: list[str] = document["totals"].split()
+        self._lanes: dict[int, Node] = {}
         self._read: dict[str, Node] = {}
         self._new: dict[str, Node] = {}
         self._dropped: list[str] = []
@@ -62,8 +66,26 @@ class Nodes:
             await self._tell(found)
         return found
 
+    async def counted_lane(self, i: int) -> Node:
+        """What a child of the lazy root counts."""
+        if not self._lane_totals or self.root.changed or self.root.child_id(i) in self._read:
+            return await self.counted_child(self.root, i)
+        found = self._lanes.get(i)
+        if found is None:
+            id = self._lane_totals[i]
+            totals = await self._db.get(id)
+            if totals is None:
+                raise gone(id)
+            found = self._lanes[i] = Node.of_totals(id, totals)
+        return found
+
+    def names_totals(self, i: int, lane: Node) -> bool:
+        """Whether the lazy root knows where it is said what a child of it counts, and that is up to date."""
+        named = self._lane_totals[i] if i < len(self._lane_totals) else ""
+        return named == lane.totals_id and not lane.is_out_of_date
+
     async def _fetch(self, id: str) -> Node:
-        document = await self._db.get(id)
+        document = self._seen.get(id) or await self._db.get(id)
         if document is None:
             raise gone(id)
         found = self._read[id] = Node(id, document)
@@ -72,7 +94,7 @@ class Nodes:
 
     async def _tell(self, node: Node) -> None:
         id = node.totals_id
-        totals = await self._db.get(id)
+        totals = self._seen.get(id) or await self._db.get(id)
         if totals is None:
             raise gone(id)
         node.tell(totals)
@@ -107,6 +129,7 @@ class Nodes:
         root.changed = CHANGED
         self._read.clear()
         self._new.clear()
+        self._lane_totals = []
         return old
 
     async def save(self, ctx: MutationCtx) -> None:
@@ -120,7 +143,7 @@ class Nodes:
                 if node.changed == CHANGED and not node.is_leaf:
                     node.children = [ids.get(child, child) for child in node.children]
         if root.changed:
-            await self._make_lanes_whole()
+            await self._name_lanes()
         for node in [node for node in self._read.values() if node.changed]:
             if node.changed == RECOUNTED:
                 await self._save_totals(ctx, node)
@@ -137,28 +160,19 @@ class Nodes:
 
     async def _save_inner(self, ctx: MutationCtx, node: Node) -> None:
         stored, keys, children = node.stored, node.told_keys(), node.told_children()
-        is_lane = self.is_lazy and node.id in self.root.children_text
-        is_other_shape = keys != stored["keys"] or children != stored["children"]
-        if not is_other_shape and not (is_lane and node.totals_id):
+        if keys == stored["keys"] and children == stored["children"]:
             await self._save_totals(ctx, node)
-            return
-        counts, sums = node.told_counts(), node.told_sums()
-        if is_other_shape:
+        elif self.is_lazy and node.id in self.root.told_children():
+            await self._patch(node, {"keys": keys, "children": children})
+            await self._save_totals(ctx, node)
+        else:
             node.shape = (node.shape + 1) % _SHAPES
-        if is_lane and node.totals_id:
-            await ctx.db.delete(node.totals_id)
-            node.totals_id, node.stored_totals = "", None
-        elif not is_lane and not node.totals_id:  # it was a lane
-            node.stored_totals = {"counts": counts, "sums": sums, "shape": node.shape}
-            node.totals_id = await ctx.db.insert("totals", node.stored_totals)
-        fields = {"keys": keys, "children": children, "counts": counts, "sums": sums, "totals": node.totals_id, "shape": node.shape}
-        await self._patch(node, fields)
+            fields = {"keys": keys, "children": children, "counts": node.told_counts(), "sums": node.told_sums(), "shape": node.shape}
+            await self._patch(node, fields)
 
     async def _save_totals(self, ctx: MutationCtx, node: Node) -> None:
         totals = node.stored_totals
-        if totals is None:
-            await self._patch(node, {"counts": node.told_counts(), "sums": node.told_sums()})
-            return
+        assert totals is not None, "what an inner node counts was looked at before it changed"
         fields = {"counts": node.told_counts(), "sums": node.told_sums(), "shape": node.shape}
         changes = {name: value for name, value in fields.items() if value != totals[name]}
         if changes:
@@ -173,21 +187,25 @@ class Nodes:
             await db.patch(node.id, changes)
             node.stored = {**stored, **changes}
 
-    async def _make_lanes_whole(self) -> None:
-        """See to it that what the lanes count is in their own documents, where it was not."""
+    async def _name_lanes(self) -> None:
+        """See to it that the root names what its lanes count, where they are others now, and that it is up to date there."""
         root, stored = self.root, self._document
-        if not self.is_lazy or (root.told_children() == stored["children"] and stored["root_lazy"]):
+        if root.told_children() == stored["children"] and self.is_lazy == stored["root_lazy"]:
             return
-        for i in range(len(root.children)):
+        self._lane_totals = []
+        for i in range(len(root.children) if self.is_lazy else 0):
             lane = await self.counted_child(root, i)
-            if lane.totals_id:
-                lane.changed = CHANGED
+            if lane.is_leaf:
+                break
+            if lane.is_out_of_date and not lane.changed:
+                lane.changed = RECOUNTED
+            self._lane_totals.append(lane.totals_id)
 
     async def _save_root(self, ctx: MutationCtx) -> None:
         root = self.root
         options = {"max_node_size": self.max_node_size, "lanes": self.lanes, "root_lazy": self.is_lazy}
         identity = {**{field: self._document[field] for field in IDENTITY}, "queued": self.is_queued}
-        fields = {**identity, **options, **root.told()}
+        fields = {**identity, **options, **root.told(), "totals": " ".join(self._lane_totals)}
         if root.id:
             stored = self._document
             await ctx.db.patch(root.id, {name: value for name, value in fields.items() if value != stored[name]})
@@ -210,10 +228,9 @@ class Nodes:
             node.stored = fields = {"keys": texts["keys"], "sums": texts["sums"]}
             node.id = await ctx.db.insert("leaves", fields)
         else:
-            if not self.is_lazy or name not in self.root.children:
-                node.stored_totals = {"counts": texts["counts"], "sums": texts["sums"], "shape": node.shape}
-                node.totals_id = await ctx.db.insert("totals", node.stored_totals)
-                texts = {**texts, "counts": "", "sums": ""}
+            node.stored_totals = {"counts": texts["counts"], "sums": texts["sums"], "shape": node.shape}
+            node.totals_id = await ctx.db.insert("totals", node.stored_totals)
+            texts = {**texts, "counts": "", "sums": ""}
             node.stored = fields = {**texts, "totals": node.totals_id, "shape": node.shape}
             node.id = await ctx.db.insert("inners", fields)
         ids[name] = node.id
@@ -231,7 +248,7 @@ async def size_of(ctx: QueryCtx, document: Mapping[str, Any]) -> int:
     if document["counts"]:
         return sum(read_counts(document["counts"]))
     count = 0
-    for id in document["children"].split():
+    for id in (document["totals"] or document["children"]).split():
         lane = await ctx.db.get(id)
         if lane is None:
             raise gone(id)
@@ -241,7 +258,7 @@ async def size_of(ctx: QueryCtx, document: Mapping[str, Any]) -> int:
 
 def leaf_size(max_node_size: int) -> int:
     """How many items a leaf has at most, where an inner node has so many children."""
-    return max(4, max_node_size // 4 * 2)
+    return max(4, max_node_size // 4)
 
 
 def fewest(most: int) -> int:

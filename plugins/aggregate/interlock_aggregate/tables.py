@@ -19,6 +19,7 @@ trees = (
             "max_node_size": int,
             "lanes": int,
             "root_lazy": bool,
+            "totals": str,  # of its lanes, where they are inner nodes
             **node,
         }
     )

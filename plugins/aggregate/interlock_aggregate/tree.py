@@ -35,7 +35,7 @@ class Tree(Lookup):
         leaf.add_item(i, position, value)
         self._count(path, 1, value)
         if len(keys) > self.max_leaf_size:
-            await self._split(path, leaf)
+            await self._split(path, leaf, is_appended=i == len(keys) - 1)
         return True
 
     async def change(self, position: str, value: Number) -> bool:
@@ -89,10 +89,15 @@ class Tree(Lookup):
             if node.is_counted:
                 node.count_child(i, items, more)
 
-    async def _split(self, path: list[tuple[Node, int]], node: Node) -> None:
-        """Halve a node that is too large, and those above it that become so."""
+    async def _split(self, path: list[tuple[Node, int]], node: Node, *, is_appended: bool) -> None:
+        """Divide a node that is too large, and those above it that become so.
+
+        In halves; but where it grew at its end, and so may go on growing there, most of it stays together.
+        """
         for parent, i in reversed(path):
-            right, key = self._halve(node)
+            width = node.width
+            right, key = self._divide(node, max(width // 2, width * 3 // 4 if is_appended else 0))
+            is_appended = i == len(parent.children) - 1
             parent.add_child(i + 1, key, right)
             self._recount(parent, i, node)
             self._recount(parent, i + 1, right)
@@ -113,7 +118,7 @@ class Tree(Lookup):
             left.keys, left.children, left.counts, left.sums = root.keys, root.children, counts, sums if any(sums) else []
         else:
             left.keys, left.children, left.counts, left.sums = root.keys, root.children, root.counts, root.sums
-        right, key = self._halve(left)
+        right, key = self._divide(left, left.width // 2)
         root.keys, root.children, root.counts, root.sums = [key], [left.id, right.id], [], []
         if not self.is_lazy:
             root.counts = [0, 0]
@@ -121,9 +126,8 @@ class Tree(Lookup):
             self._recount(root, 1, right)
         root.changed = CHANGED
 
-    def _halve(self, node: Node) -> tuple[Node, str]:
-        """Move the upper half of a node to a new one. Gives that and the key between the two."""
-        middle = node.width // 2
+    def _divide(self, node: Node, middle: int) -> tuple[Node, str]:
+        """Move what comes after the first so many of a node to a new one. Gives that and the key between the two."""
         if node.children:
             key = node.keys[middle - 1]
             right = self.make(node.keys[middle:], node.children[middle:], node.counts[middle:], node.sums[middle:])
@@ -153,7 +157,7 @@ class Tree(Lookup):
                 parent.drop_child(at)
                 self._recount(parent, at - 1, left)
             else:
-                half, parent.keys[at - 1] = self._halve(left)
+                half, parent.keys[at - 1] = self._divide(left, left.width // 2)
                 right.keys, right.children, right.counts, right.sums = half.keys, half.children, half.counts, half.sums
                 right.changed = CHANGED
                 self.forget(half)

@@ -14,10 +14,11 @@ from interlock import AppError, MutationCtx, QueryCtx
 from interlock_aggregate.exact import EXACT
 from interlock_aggregate.node import CHANGED, Number
 from interlock_aggregate.positions import key_text, position
+from interlock_aggregate.shortcut import Seen
 from interlock_aggregate.tables import node
 from interlock_aggregate.tree import Tree
 
-MAX_NODE_SIZE = 64
+MAX_NODE_SIZE = 128
 LANES = 3
 POSITION_BYTES = 4 * 1024  # so that the largest node is well below the limit of a document
 
@@ -27,7 +28,8 @@ WEIGHT_MOST = 5 << 20  # bytes of nodes read in one transaction of a job: what i
 class Trees:
     """The trees that one call has opened, by namespace."""
 
-    def __init__(self, ctx: QueryCtx, name: str, *, stale: bool = False, fresh: bool = False, shards: int = 1) -> None:
+    def __init__(self, ctx: QueryCtx, name: str, *, stale: bool = False, fresh: bool = False, shards: int = 1, seen: Seen | None = None) -> None:
+        self._seen = seen or Seen()
         self._ctx, self._name, self._shards = ctx, name, shards
         # How a queue of writes is met: a stale reader looks past it, a fresh one folds it in, everybody else is refused.
         self._stale, self._fresh = stale, fresh
@@ -44,11 +46,13 @@ class Trees:
         opened = self._open.get(key)
         if opened is None:
             ctx = self._ctx
-            rows = await ctx.db.query("trees").index("by_namespace", name=self._name, namespace=namespace).collect()
+            rows, self._seen.trees = self._seen.trees, None
+            if rows is None:
+                rows = await ctx.db.query("trees").index("by_namespace", name=self._name, namespace=namespace).collect()
             opened = self._open[key] = {}
             is_queued = False
             for row in rows:
-                opened[row["shard"]] = Tree(ctx, row)
+                opened[row["shard"]] = Tree(ctx, row, self._seen.nodes)
                 is_queued = is_queued or row["queued"]
             if is_queued and not self._stale:
                 await self._meet_queue(namespace)
@@ -112,7 +116,7 @@ class Trees:
 def new_tree(ctx: QueryCtx, name: str, namespace: Any, shard: int = 0, like: Tree | None = None) -> Tree:
     shape = (like.max_node_size, like.lanes, like.is_lazy) if like is not None else (MAX_NODE_SIZE, LANES, True)
     options = dict(zip(("max_node_size", "lanes", "root_lazy"), shape, strict=True))
-    empty = dict.fromkeys(node, "")
+    empty = dict.fromkeys((*node, "totals"), "")
     return Tree(ctx, {"name": name, "namespace": namespace, "shard": shard, "queued": False, **options, **empty})
 
 
@@ -136,10 +140,10 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
                 await _put(opened, namespace, here, operation, operation["key"], replace=True)
                 return
             tree = await opened.find(namespace, id, here)
-            if tree is None or not await tree.change(here, _checked(here, operation)):
+            if tree is None or not await tree.change(here, checked(here, operation)):
                 raise _missing(operation)
             return
-        summand = _checked(there, operation)
+        summand = checked(there, operation)
         tree = await opened.find(namespace, id, here)
         held = None if tree is None else await tree.take(here)
         if held is None and strict:
@@ -153,14 +157,14 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
 
 
 async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[str, Any], key: Any, *, replace: bool) -> None:
-    summand = _checked(position, operation)
+    summand = checked(position, operation)
     id = operation["value"]
     tree = await opened.for_item(namespace, id, position)
     if not await tree.put(position, summand, replace=replace):
         raise _exists(key, id)
 
 
-def _checked(position: str, operation: Mapping[str, Any]) -> Number:
+def checked(position: str, operation: Mapping[str, Any]) -> Number:
     summand: Number = operation.get("summand", 0)
     if not math.isfinite(summand):
         raise AppError({"code": "INVALID_SUM_VALUE", "message": f"a sum value is a finite number, not {summand}"})

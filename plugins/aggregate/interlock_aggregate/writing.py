@@ -7,7 +7,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from interlock import UNSET, AppError, MutationCtx
 from interlock_aggregate.node import Number
-from interlock_aggregate.trees import Trees, perform
+from interlock_aggregate.positions import position
+from interlock_aggregate.shortcut import Seen, add
+from interlock_aggregate.trees import Trees, checked, perform
 
 
 class Operation(TypedDict):
@@ -22,10 +24,10 @@ class Operation(TypedDict):
     new_namespace: NotRequired[Any]
 
 
-async def _write(ctx: MutationCtx, name: str, shards: int, operations: Sequence[Mapping[str, Any]]) -> None:
+async def _write(ctx: MutationCtx, name: str, shards: int, operations: Sequence[Mapping[str, Any]], seen: Seen | None = None) -> None:
     if shards < 1:
         raise AppError({"code": "INVALID_OPTIONS", "message": f"shards must be 1 or more, got {shards}"})
-    opened = Trees(ctx, name, shards=shards)
+    opened = Trees(ctx, name, shards=shards, seen=seen)
     for operation in operations:
         await perform(opened, operation)
     await opened.save(ctx)
@@ -36,7 +38,12 @@ async def insert(
 ) -> None:
     """Add an item; `KEY_EXISTS` if there is one of this key and id."""
     operation = {"kind": "insert", "key": key, "value": value, "summand": summand, "namespace": namespace}
-    await _write(ctx, name, shards, [operation])
+    seen = Seen()
+    if shards == 1:
+        here = position(key, value)
+        if await add(ctx, here, checked(here, operation), name, namespace, seen):
+            return
+    await _write(ctx, name, shards, [operation], seen)
 
 
 async def insert_if_does_not_exist(

@@ -258,7 +258,7 @@ async def test_a_damaged_tree_is_found_and_repaired(damage: str) -> None:
         await assert_same(t)
 
 
-@pytest.mark.parametrize("spoilt", ["counts", "totals"])
+@pytest.mark.parametrize("spoilt", ["lane", "inner node", "name"])
 async def test_what_the_lanes_of_a_lazy_root_count_is_looked_at_too(spoilt: str) -> None:
     async with TestBackend(board()) as t:
         await t.run(lambda ctx: scores.clear(ctx, namespace="chess", max_node_size=4))
@@ -268,21 +268,24 @@ async def test_what_the_lanes_of_a_lazy_root_count_is_looked_at_too(spoilt: str)
         async def spoil(ctx: MutationCtx) -> None:
             tree = await ctx.db.query("trees").first()
             assert tree is not None
-            lane = await ctx.db.get(tree["children"].split()[0])
-            assert lane is not None
-            if spoilt == "counts":
-                await ctx.db.patch(lane["_id"], {"counts": lane["counts"].replace(", ", ", 1")})
+            named = tree["totals"].split()
+            if spoilt == "name":
+                await ctx.db.patch(tree["_id"], {"totals": " ".join(reversed(named))})
+                return
+            if spoilt == "lane":
+                totals = named[0]
             else:
-                inner = next(row for row in await ctx.db.query("inners").collect() if row["totals"])
-                await ctx.db.patch(inner["totals"], {"shape": inner["shape"], "counts": ", ".join("7" for _ in inner["children"].split())})
+                totals = next(row["totals"] for row in await ctx.db.query("inners").collect() if row["totals"] not in named)
+            inner = next(row for row in await ctx.db.query("inners").collect() if row["totals"] == totals)
+            await ctx.db.patch(totals, {"shape": inner["shape"], "counts": ", ".join("7" for _ in inner["children"].split())})
 
         await t.run(spoil, component="aggregate")
-        with pytest.raises(AppError, match="counts of the tree are wrong"):
+        with pytest.raises(AppError, match="the root does not know" if spoilt == "name" else "counts of the tree are wrong"):
             await t.component("aggregate").query("validate", namespace="chess")
         await t.run(scores.repair)
         await t.finish_scheduled()
         await t.component("aggregate").query("validate", namespace="chess")
-        assert (await progress(t, "repair")).miscounted > 0
+        assert (await progress(t, "repair")).differences > 0
         await assert_same(t)
 
 
