@@ -38,11 +38,11 @@ class Lookup(Nodes):
     async def _between(self, node: Node, start: str, stop: str | None, sums: bool) -> tuple[int, Sum]:
         while True:
             if node.is_leaf:
-                first = bisect_left(node.keys, start) if start else 0
-                last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+                first = bisect_left(node.fixed_keys, start) if start else 0
+                last = bisect_left(node.fixed_keys, stop) if stop is not None else len(node.fixed_keys)
                 return last - first, total(node.sums[first:last]) if sums and node.sums else 0
-            first = bisect_right(node.keys, start) if start else 0
-            last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+            first = bisect_right(node.fixed_keys, start) if start else 0
+            last = bisect_left(node.fixed_keys, stop) if stop is not None else len(node.fixed_keys)
             if first != last or (not start and stop is None):
                 break
             node = await self.child(node, first)
@@ -60,8 +60,9 @@ class Lookup(Nodes):
             return count, total(parts) if sums else 0
         if not node.is_told:
             await self._tell(node)
-        if node.counts:
-            count += sum(node.counts[first : last + 1])
+        if node.is_counted:
+            ends = node.ends
+            count += ends[last] - (ends[first - 1] if first else 0)
             if sums:
                 parts += node.sums[first : last + 1]
         else:
@@ -81,10 +82,18 @@ class Lookup(Nodes):
             return None
         node = self.root
         while not node.is_leaf:
-            first = bisect_right(node.keys, start) if start else 0
-            last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+            first = bisect_right(node.fixed_keys, start) if start else 0
+            last = bisect_left(node.fixed_keys, stop) if stop is not None else len(node.fixed_keys)
             if not node.is_told:
                 await self._tell(node)
+            if node.is_counted and not start and stop is None:
+                ends = node.ends
+                i = bisect_right(ends, ends[-1] - 1 - left if backward else left)
+                if left >= ends[-1]:
+                    return None
+                left -= ends[-1] - ends[i] if backward else ends[i - 1] if i else 0
+                node = await self.child(node, i)
+                continue
             for i in range(last, first - 1, -1) if backward else range(first, last + 1):
                 child_start = start if i == first else ""
                 child_stop = stop if i == last else None
@@ -99,12 +108,12 @@ class Lookup(Nodes):
                 return None
             start, stop = child_start, child_stop
             node = await self.child(node, i)
-        first = bisect_left(node.keys, start) if start else 0
-        last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+        first = bisect_left(node.fixed_keys, start) if start else 0
+        last = bisect_left(node.fixed_keys, stop) if stop is not None else len(node.fixed_keys)
         if left >= last - first:
             return None
         i = last - 1 - left if backward else first + left
-        return node.keys[i], node.sum_at(i)
+        return node.fixed_keys[i], node.sum_at(i)
 
     async def page(self, stretch: Stretch, limit: int, *, descending: bool = False) -> list[Place]:
         """The first items of the stretch, or the last ones from the end."""
@@ -117,16 +126,16 @@ class Lookup(Nodes):
             node, i, end = ahead.pop()
             if not node.is_leaf:
                 if i < 0:
-                    first = bisect_right(node.keys, start) if start else 0
-                    last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
+                    first = bisect_right(node.fixed_keys, start) if start else 0
+                    last = bisect_left(node.fixed_keys, stop) if stop is not None else len(node.fixed_keys)
                     i, end = (last, first) if descending else (first, last)
                 if i != end:
                     ahead.append((node, i - 1 if descending else i + 1, end))
                 ahead.append((await self.child(node, i), -1, -1))
                 continue
-            first = bisect_left(node.keys, start) if start else 0
-            last = bisect_left(node.keys, stop) if stop is not None else len(node.keys)
-            some = list(zip(node.keys[first:last], node.sums[first:last] or [0] * (last - first), strict=True))
+            first = bisect_left(node.fixed_keys, start) if start else 0
+            last = bisect_left(node.fixed_keys, stop) if stop is not None else len(node.fixed_keys)
+            some = list(zip(node.fixed_keys[first:last], node.sums[first:last] or [0] * (last - first), strict=True))
             found += reversed(some) if descending else some
         return found[:limit]
 
@@ -134,6 +143,6 @@ class Lookup(Nodes):
         """The sum of the item at a position, or None if there is none."""
         node = self.root
         while not node.is_leaf:
-            node = await self.child(node, bisect_right(node.keys, position))
-        i = bisect_left(node.keys, position)
-        return node.sum_at(i) if i < len(node.keys) and node.keys[i] == position else None
+            node = await self.child(node, bisect_right(node.fixed_keys, position))
+        i = bisect_left(node.fixed_keys, position)
+        return node.sum_at(i) if i < len(node.fixed_keys) and node.fixed_keys[i] == position else None

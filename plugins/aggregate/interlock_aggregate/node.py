@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from interlock_aggregate.exact import Sum, add, read_counts, read_sums, write_sums
@@ -155,6 +157,16 @@ class Node:
         self._keys = keys
 
     @property
+    def fixed_keys(self) -> list[str]:
+        """The same, not to be changed."""
+        return self._keys if self._keys is not None else lines_of(self.keys_text) if self.children_text else self.keys
+
+    @property
+    def ends(self) -> list[int]:
+        """How many items are in each child, those before it, and below. Not to be changed."""
+        return running(self.counts_text) if self._counts is None else list(accumulate(self._counts))
+
+    @property
     def children(self) -> list[str]:
         """Their ids."""
         if self._children is None:
@@ -169,7 +181,7 @@ class Node:
         """The id of one child."""
         if self._children is None and not self._was_passed:
             self._was_passed = True
-            return nth_id(self.children_text, i, len(self.keys) + 1)
+            return nth_id(self.children_text, i, len(self.fixed_keys) + 1)
         return self.children[i]
 
     @property
@@ -205,7 +217,8 @@ class Node:
     def size(self) -> int:
         """How many items are in it and below; not for a lazy root."""
         if not self.is_leaf:
-            return sum(self.counts)
+            ends = self.ends
+            return ends[-1] if ends else 0
         return len(self._keys) if self._keys is not None else lines(self.keys_text)
 
     @property
@@ -247,7 +260,7 @@ class Node:
             self.counts[i] += items
         else:
             self.changed = RECOUNTED
-            count = len(self.keys) + 1
+            count = len(self.fixed_keys) + 1
             if items:
                 self.counts_text = counted_up(self.counts_text, i, count, items)
             if more != 0:
@@ -314,6 +327,18 @@ def counted_up(text: str, i: int, count: int, more: Sum) -> str:
         parts[i] = changed
         return even(parts)
     return f"{text[:start]}{changed}{text[end:]}"
+
+
+@lru_cache(maxsize=1_024)
+def lines_of(text: str) -> list[str]:
+    """The keys of an inner node, not to be changed. The same few hundred texts are read again and again."""
+    return text.split("\n") if text else []
+
+
+@lru_cache(maxsize=1_024)
+def running(text: str) -> list[int]:
+    """The counts of an inner node added up from the first on, not to be changed."""
+    return list(accumulate(read_counts(text)))
 
 
 def lines(text: str) -> int:

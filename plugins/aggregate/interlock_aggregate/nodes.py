@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
-from interlock_aggregate.exact import Sum, read_counts, total
-from interlock_aggregate.node import CHANGED, RECOUNTED, UNCHANGED, Node, lines, weight_of
+from interlock_aggregate.exact import Sum, total
+from interlock_aggregate.node import CHANGED, RECOUNTED, UNCHANGED, Node, lines, running, weight_of
 
 _NOTHING: Mapping[str, Mapping[str, Any]] = {}
 IDENTITY = ("name", "namespace", "shard", "queued")  # the fields of a tree's document that are not about its shape
@@ -246,13 +246,13 @@ async def size_of(ctx: QueryCtx, document: Mapping[str, Any]) -> int:
     if not document["children"]:
         return lines(document["keys"])
     if document["counts"]:
-        return sum(read_counts(document["counts"]))
+        return running(document["counts"])[-1]
     count = 0
     for id in (document["totals"] or document["children"]).split():
         lane = await ctx.db.get(id)
         if lane is None:
             raise gone(id)
-        count += sum(read_counts(lane["counts"])) if "counts" in lane else lines(lane["keys"])
+        count += running(lane["counts"])[-1] if "counts" in lane else lines(lane["keys"])
     return count
 
 

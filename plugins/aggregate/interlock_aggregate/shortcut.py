@@ -9,11 +9,10 @@ Start at `add`.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from functools import lru_cache
 from typing import Any
 
 from interlock import MutationCtx
-from interlock_aggregate.node import Number, counted_up, nth_id
+from interlock_aggregate.node import Number, counted_up, lines_of, nth_id
 from interlock_aggregate.nodes import leaf_size
 
 Document = dict[str, Any]
@@ -65,7 +64,7 @@ async def add(ctx: MutationCtx, position: str, value: Number, name: str, namespa
     if items >= leaf_size(tree["max_node_size"]) or (at < items and positions[at] == position):
         return False
     positions.insert(at, position)
-    change = {"keys": "\n".join(positions)}
+    change: Document = {"keys": "\n".join(positions)}
     sums = node["sums"]
     if sums or value_is_there:
         numbers = sums.split(", ") if sums else ["0"] * items
@@ -80,9 +79,3 @@ async def add(ctx: MutationCtx, position: str, value: Number, name: str, namespa
             change["sums"], change["shape"] = change.get("sums", document["sums"]), document["shape"]
         await db.patch(id, change)
     return True
-
-
-@lru_cache(maxsize=1_024)
-def lines_of(text: str) -> list[str]:
-    """The keys of an inner node, not to be changed. The same few hundred texts are read again and again."""
-    return text.split("\n") if text else []

@@ -75,7 +75,7 @@ class Tree(Lookup):
         path = []
         node, read = self.root, self._read
         while not node.is_leaf:
-            i = bisect_right(node.keys, position)
+            i = bisect_right(node.fixed_keys, position)
             path.append((node, i))
             if not node.is_told:
                 await self._tell(node)

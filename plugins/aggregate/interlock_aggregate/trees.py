@@ -28,7 +28,9 @@ WEIGHT_MOST = 5 << 20  # bytes of nodes read in one transaction of a job: what i
 class Trees:
     """The trees that one call has opened, by namespace."""
 
-    def __init__(self, ctx: QueryCtx, name: str, *, stale: bool = False, fresh: bool = False, shards: int = 1, seen: Seen | None = None) -> None:
+    def __init__(
+        self, ctx: QueryCtx, name: str, *, stale: bool = False, fresh: bool = False, shards: int = 1, seen: Seen | None = None
+    ) -> None:
         self._seen = seen or Seen()
         self._ctx, self._name, self._shards = ctx, name, shards
         # How a queue of writes is met: a stale reader looks past it, a fresh one folds it in, everybody else is refused.
