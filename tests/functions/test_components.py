@@ -22,6 +22,7 @@ from interlock import (
     Schema,
     SchemaError,
     Table,
+    WrongFunctionKind,
     components,
 )
 
@@ -143,6 +144,36 @@ async def test_two_mounts_of_one_component_share_nothing(both_isolations: str) -
         assert await rooms.query("read") == [[1], [2, 3]]
         numbers = [table.number for table in rooms.engine.catalog.by_number.values()]
         assert len(numbers) == len(set(numbers))
+
+
+async def test_a_function_of_a_mount_is_called_as_what_it_is() -> None:
+    """As the typed `components` have it: `await components.first.put(ctx, n=1)`."""
+    made = app()
+
+    @made.mutation
+    async def put_and_read(ctx: MutationCtx) -> Any:
+        await components.first.put(ctx, n=1)
+        with pytest.raises(AppError):
+            await components.first.put_and_fail(ctx, n=2)
+        return await components.first.all(ctx)
+
+    @made.query
+    async def look(ctx: QueryCtx, name: str) -> Any:
+        return await components["first"][name](ctx)
+
+    @made.action
+    async def outside(ctx: ActionCtx) -> Any:
+        await components.first.put(ctx, n=3)
+        return await components.first.all(ctx)
+
+    async with running(made) as rooms:
+        assert await rooms.mutation("put_and_read") == [1]
+        assert await rooms.query("look", name="all") == [1]
+        assert await rooms.action("outside") == [1, 3]
+        with pytest.raises(WrongFunctionKind, match="first/put as query, but it is defined as mutation"):
+            await rooms.query("look", name="put")
+        with pytest.raises(ArgumentError):
+            await rooms.on_the_spot(lambda ctx: components.first.put(ctx, m=1))
 
 
 async def test_an_id_of_another_instance_is_a_plain_string() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from interlock.errors import FunctionNotFound
+from interlock.errors import FunctionNotFound, WrongFunctionKind
 from interlock.limits import Limits
 from interlock.sdk.host import Target
 
@@ -72,6 +72,20 @@ class NamedReference(Reference):
 
     def __init__(self, target: Target) -> None:
         self.target = target
+
+    async def __call__(self, ctx: Any, /, **args: Any) -> Any:
+        """Call the function through the caller's context, as the kind that it is: the typed `components` have it so.
+
+        It is what `run_query`, `run_mutation` or `run_action` does, in a sub-transaction where that makes one.
+        """
+        kind = "mutation" if hasattr(ctx, "run_mutation") else "query"
+        try:
+            return await getattr(ctx, f"run_{kind}")(self, **args)
+        except WrongFunctionKind as error:
+            if error.called_as != kind or not hasattr(ctx, f"run_{error.kind}"):
+                raise
+            kind = error.kind
+        return await getattr(ctx, f"run_{kind}")(self, **args)
 
     def __hash__(self) -> int:
         return hash((self.target.mount, self.target.name)) if self.target.mount else hash(Reference)
