@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+import interlock
 from interlock.errors import MountError
 from interlock.mounting.app_package import AppPackage
 
@@ -49,6 +50,16 @@ def test_every_module_is_imported_in_sorted_order_of_path(tmp_path: Path) -> Non
 def test_what_is_no_functions_module_is_not_imported(tmp_path: Path, path: str) -> None:
     directory = write(make(tmp_path), {path: "raise AssertionError('imported')", "env/pyvenv.cfg": ""})
     assert list(load(directory)) == ["app"]
+
+
+def test_typed_components_that_are_not_written_yet_are_the_untyped_ones(tmp_path: Path) -> None:
+    """`interlock dev` can write the file only when the app has been loaded, and the app imports from it."""
+    directory = make(tmp_path, a="from ._generated import components\n", sub__b="from .._generated import components\n")
+    modules = load(directory)
+    assert modules["a"].components is modules["sub/b"].components is interlock.components
+
+    write(directory, {"_generated.py": "components = 'typed'\n"})
+    assert load(directory, reload=True)["a"].components == "typed"
 
 
 def test_a_file_that_can_be_no_module_is_said_to_be_left_out(tmp_path: Path) -> None:

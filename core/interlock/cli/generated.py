@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interlock.mounting.app_package import GENERATED
+
 if TYPE_CHECKING:
     from interlock.mounting import Instance
     from interlock.sdk.declarations import FunctionDeclaration
 
-GENERATED = "_generated.py"
 _CONTEXTS = {"query": "QueryCtx", "mutation": "MutationCtx", "action": "ActionCtx"}
 
 _HEAD = '''\

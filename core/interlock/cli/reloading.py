@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from interlock.cli.app_directory import data_directory, data_place
 from interlock.cli.check import nondeterminism_of
 from interlock.cli.console import print_error, say, warn
-from interlock.cli.generated import GENERATED, write_generated
+from interlock.cli.generated import write_generated
 from interlock.cli.logs import CallLog
 from interlock.errors import InterlockError, MountError, SchemaError
+from interlock.mounting.app_package import GENERATED
 
 if TYPE_CHECKING:
     from interlock.backend import Backend

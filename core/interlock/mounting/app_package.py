@@ -15,13 +15,17 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
 from interlock.errors import MountError
+from interlock.sdk.references import components
 from interlock.values import is_identifier
 
+GENERATED = "_generated.py"
+"""The file of an app in which `interlock dev` writes its components, typed. Until it is there, importing it gives them untyped."""
 _NOT_IMPORTED = frozenset({"conftest", "tests", "node_modules"})
 
 
@@ -248,4 +252,13 @@ class _Finder:
         if found is not None and type(found.loader) is SourceFileLoader:
             found.loader = _Source(name, found.loader.path)
             found.cached = None
+        if found is None and name == f"{self._package}.{GENERATED.removesuffix('.py')}":
+            return ModuleSpec(name, _Untyped())
         return found
+
+
+class _Untyped(Loader):
+    """Stands for the file of the typed components while nobody has written it: it can be written only when the app has been loaded."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module)["components"] = components
