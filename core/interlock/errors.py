@@ -196,11 +196,18 @@ class ScheduleError(InterlockError):
 class WriteConflict(InterlockError):
     """A mutation met its deadline before its turn came. Nothing was written."""
 
+    runs_again = False
+    """Whether it is but an attempt that lost: `call_finished` is told of each. No caller meets one of these."""
+
     def __init__(self, function: str, table: str, ids: tuple[str, ...], winner: str) -> None:
         super().__init__(function, table, ids, winner)
         self.function, self.table, self.ids, self.winner = function, table, ids, winner
 
     def __str__(self) -> str:
+        if self.runs_again:
+            return f"{self.function} had read what {self.winner} then wrote, and runs again."
+        if not self.table:
+            return f"{self.function} met its deadline while it waited for {self.winner}. Spread the writes over more documents."
         return (
             f"{self.function} met its deadline: {self.winner} kept writing {self.table} {', '.join(self.ids)} after it "
             "was read. Read a narrower index range, or spread the writes over more documents."

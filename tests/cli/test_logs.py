@@ -6,6 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import structlog
+
+from interlock.cli.logs import CallLog
+from interlock.errors import WriteConflict
+from interlock.hooks import Call, Outcome
+from interlock.sdk.host import FunctionInfo
 
 PROGRAM = """
 import logging, sys
@@ -37,3 +43,15 @@ def test_lines_of_libraries_have_the_form_of_all_others() -> None:
 def test_who_reads_along_sees_them_too(said: str) -> None:
     lines = written("readable")
     assert any(said in line for line in lines) and not any("not worth" in line for line in lines)
+
+
+def test_an_attempt_that_lost_is_no_error_and_a_conflict_that_ended_a_call_is_one() -> None:
+    call = Call(FunctionInfo("notes:add", "mutation", ""), "r1", "client", 0)
+    lost, ended = (WriteConflict("notes:add", "", (), "another mutation") for _ in range(2))
+    lost.runs_again = True
+    with structlog.testing.capture_logs() as lines:
+        CallLog().call_finished(call, Outcome(1.0, lost))
+        CallLog().call_finished(call, Outcome(1.0, ended))
+    assert [line["log_level"] for line in lines] == ["info", "error"]
+    assert "runs again" in lines[0]["event"]
+    assert "met its deadline while it waited for another mutation" in lines[1]["error"]

@@ -22,6 +22,7 @@ from interlock.errors import (
 from interlock.functions.caller import log_lines_of
 from interlock.functions.redaction import describe
 from interlock.limits import LIMITS
+from interlock.sandbox.failures import OWN_FILES
 from interlock.values import dumps
 
 from .rooms import Rooms, running
@@ -43,6 +44,16 @@ def test_the_data_of_an_authors_error_always_arrives(data: Any, dev: bool) -> No
     message, has_data, told = describe(raised(AppError(data)), "0123", dev)
     assert (has_data, told) == (True, data)
     assert message.startswith(f"{HEAD}\nUncaught AppError: ")
+
+
+@pytest.mark.parametrize("error", [ArgumentError("notes:add", ".n", "a number", "'x'"), FunctionNotFound("notes:add")])
+@pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
+def test_a_mistake_of_the_caller_is_told_without_the_lines_of_interlock(error: Exception) -> None:
+    namespace: dict[str, Any] = {"error": error}
+    with pytest.raises(type(error)) as caught:
+        exec(compile("raise error", f"{OWN_FILES[1]}refusing.py", "exec"), namespace)
+    caught.value.__traceback__ = caught.tb.tb_next
+    assert describe(caught.value, "0123", True).message == f"{HEAD}\nUncaught {type(error).__name__}: {error}\n"
 
 
 @pytest.mark.parametrize(

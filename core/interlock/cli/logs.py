@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, WriteConflict
 from interlock.hooks import Call, Outcome, hookimpl
 
 if TYPE_CHECKING:
@@ -73,5 +73,7 @@ class CallLog:
         facts = {"kind": call.function.kind, "ms": round(outcome.duration_ms, 1), "by": call.source}
         if outcome.error is None:
             _calls.info(name, **facts)
+        elif isinstance(outcome.error, WriteConflict) and outcome.error.runs_again:
+            _calls.info(f"{name} runs again: what it had read was written meanwhile", **facts)
         else:
             _calls.error(name, **facts, error=_told(outcome.error), request_id=call.request_id)

@@ -26,7 +26,9 @@ class Observed:
     def start(self) -> None:
         """An attempt begins; the one before, if there was one, has lost."""
         if self._started is not None:
-            self.finish(WriteConflict(self._label, "", (), "another mutation"))
+            lost = WriteConflict(self._label, "", (), "another mutation")
+            lost.runs_again = True
+            self.finish(lost)
         self._started = time.perf_counter()
         self._hooks.call_started(self._call)
 
