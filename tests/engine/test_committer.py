@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from interlock.engine import Engine, Interval, Transaction
+from interlock.engine.view import SnapshotGone
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.storage.protocol import NothingWritten, OutcomeUnknown
 
@@ -79,6 +80,27 @@ async def test_a_turn_holds_up_only_who_touches_what_it_reserved() -> None:
         engine.committer.turns.end(turn)
         await blocked
         assert await value_of(engine, "a") == 2
+
+
+async def test_a_mutation_that_is_given_up_while_it_waits_for_its_turn_holds_up_nobody() -> None:
+    async with open_engine() as engine:
+        await engine.mutate(adds("a", 0), label="add")
+        turn = engine.committer.turns.take("ahead")
+        turn.reserves_all = True
+
+        async def loses(tx: Transaction) -> None:
+            await adds("a")(tx)
+            raise SnapshotGone
+
+        loser = asyncio.ensure_future(engine.mutate(loses, label="loser"))
+        await settle()
+        assert len(engine.committer.turns.active) == 2
+        loser.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loser
+        engine.committer.turns.end(turn)
+        await engine.mutate(adds("a"), label="add")
+        assert not engine.committer.turns.active
 
 
 async def test_whoever_waits_past_the_deadline_gets_a_write_conflict_that_names_the_winner() -> None:

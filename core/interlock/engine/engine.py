@@ -418,10 +418,13 @@ class Engine:
         turn.reserved.update(transaction.read_set)
         if losses >= _LOSSES_BEFORE_ALL:
             turn.reserves_all = True
-        while (ahead := turns.ahead_of(turn)) is not None:
-            if not await before_deadline(self.clock, ahead.done, deadline_ms):
-                turns.end(turn)
-                raise self._conflict(entry, transaction, label)
+        try:
+            while (ahead := turns.ahead_of(turn)) is not None:
+                if not await before_deadline(self.clock, ahead.done, deadline_ms):
+                    raise self._conflict(entry, transaction, label)
+        except BaseException:  # also where its caller has given it up: others would wait for it for ever
+            turns.end(turn)
+            raise
         if turn.reserves_all:
             holder = turn
             self.clock.call_at(self.clock.now_ms() + _ALL_MS, lambda: setattr(holder, "reserves_all", False))
