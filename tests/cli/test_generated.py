@@ -36,12 +36,12 @@ async def of(ctx: QueryCtx, /, name: str, *, big: Int64 | None = None, **rest: A
 async def sweep(ctx: MutationCtx) -> None: ...
 
 
-def root_of(*, version: str = "1.2.3", **mounts: Component) -> Any:
+def root_of(**mounts: Component) -> Any:
     """The tree of an app, as far as it is asked for here."""
     children = {}
     for name, component in mounts.items():
         declared = {key: function.declaration() for key, function in component.functions.items()}
-        manifest = SimpleNamespace(name=component.name, version=version)
+        manifest = SimpleNamespace(name=component.name, version="1.2.3")
         children[name] = SimpleNamespace(manifest=manifest, functions=declared)
     return SimpleNamespace(children=children)
 
@@ -127,7 +127,7 @@ def test_no_text_of_a_component_is_code_of_the_app(doc: str, version: str, names
     args = {"type": "object", "value": fields}
     declared = FunctionDeclaration(function, "query", internal=False, args=args, returns={"type": "any"}, doc=doc)
     manifest = SimpleNamespace(name="evil", version=version)
-    root = SimpleNamespace(children={"evil": SimpleNamespace(manifest=manifest, functions={function: declared})})
+    root: Any = SimpleNamespace(children={"evil": SimpleNamespace(manifest=manifest, functions={function: declared})})
     head, stubs, components = shape_of(generated_source(root))
     assert (head, components) == shape_of(generated_source(root_of()))[::2]
     assert [type(stub).__name__ for stub in stubs] == (["AsyncFunctionDef"] if function == "f" else []) + ["ClassDef", "ClassDef"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 from interlock import App, PermissionDenied
@@ -62,4 +64,5 @@ async def test_each_says_what_to_use_instead(ledger_installed: None) -> None:
         for module, remedy in {"sqlite3": TABLES, "multiprocessing": ACTIONS, "ctypes": "packages that bring it"}.items():
             with pytest.raises(ModuleNotFoundError, match=remedy):
                 await at.query("attempt", code=f"import {module}")
+        assert await at.query("attempt", code="import platform; return platform.node() + platform.system()") == platform.system()
         assert await at.query("attempt", code="import os; return os.access('/etc/passwd', os.R_OK)") == "False"

@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 import os
+import platform
 import random
 import select
 import signal
@@ -79,6 +80,7 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     if prepare is not None:
         prepare()
     process.forget_environment()
+    _forget_name()
     nursery = Nursery(socket.socket(fileno=control), worker.main)
     nursery.rehearse()
     # From here on nothing is imported from a file, neither here nor in a worker, and nothing compiled is written.
@@ -92,6 +94,12 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     _fill_larger_holes()
     nursery.serve()
     del filling
+
+
+def _forget_name() -> None:
+    """`platform` keeps what it was once told of the machine. Its name is nothing that a component is to know."""
+    system = os.uname()
+    platform._uname_cache = platform.uname_result(system.sysname, "", system.release, system.version, system.machine)  # type: ignore[attr-defined]
 
 
 def _forget_lookups() -> None:
