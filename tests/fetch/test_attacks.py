@@ -22,6 +22,7 @@ from tests.fetch.conftest import LOCAL, Mounted
 from tests.fetch.web import Heard, Web, answer, raw, redirect
 
 from interlock import ArgumentError, FetchFailed, LimitExceeded, MountError, PermissionDenied
+from interlock.functions.fetch import fetcher
 from interlock.functions.fetch.fetcher import _Request
 from interlock.functions.fetch.wire import Wire
 
@@ -101,13 +102,19 @@ async def test_a_host_that_is_not_allowed_is_refused_with_what_would_allow_it(mo
     assert f'allow=["net:127.0.0.1:{web.port}"]' in refusal.remedy and "test_attacks.py" not in refusal.remedy
 
 
-async def test_the_log_is_not_filled_with_refusals(mounted: Mounted, web: Web) -> None:
+async def test_the_log_is_not_filled_with_refusals(mounted: Mounted, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     async with mounted("net:*") as courier:
-        with capture_logs() as logged:
-            for _ in range(15):
-                await denied(courier, web.url())
-    told = [event for event in logged if event["event"] == "fetch refused"]
-    assert len(told) == 10 and told[-1]["more"] == "are not told for 60 s"
+        told = await told_of_refusals(courier, web)
+        assert len(told) == 10 and told[-1]["more"] == "are not told for 60 s"
+        monkeypatch.setattr(fetcher, "_TOLD_MAX", 1_000)  # the canary
+        assert len(await told_of_refusals(courier, web)) == 15
+
+
+async def told_of_refusals(courier: Any, web: Web) -> list[Any]:
+    with capture_logs() as logged:
+        for _ in range(15):
+            await denied(courier, web.url())
+    return [event for event in logged if event["event"] == "fetch refused"]
 
 
 ALIKE = [
