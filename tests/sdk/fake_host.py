@@ -55,6 +55,10 @@ class FakeHost:
         self.consumed += [row["_id"] for row in found]
         return found
 
+    async def first(self, scan: Scan) -> Document | None:
+        rows = await self.scan(scan, 1)
+        return rows[0] if rows else None
+
     async def count(self, scan: Scan) -> int:
         return len(self.rows(scan))
 

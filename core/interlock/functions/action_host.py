@@ -151,6 +151,9 @@ class ActionHost(CallHost):
     async def scan(self, scan: Scan, count: int | None) -> list[Document]:
         raise self._no_database()
 
+    async def first(self, scan: Scan) -> Document | None:
+        raise self._no_database()
+
     async def count(self, scan: Scan) -> int:
         raise self._no_database()
 

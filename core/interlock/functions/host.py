@@ -277,6 +277,10 @@ class TransactionHost(CallHost):
             else:
                 self.state = IDLE
 
+    async def first(self, scan: Scan) -> Document | None:
+        rows = await self.scan(scan, 1)
+        return rows[0] if rows else None
+
     async def count(self, scan: Scan) -> int:
         return await self._serve(lambda: self._count(scan))
 

@@ -103,6 +103,11 @@ class Function(Reference, Generic[P, R]):
         """Whether some parameter is annotated with a class, of which it is given an instance."""
         return bool(self._makers)
 
+    @property
+    def returns_instances(self) -> bool:
+        """Whether its result is, or holds, instances of classes, by its annotation."""
+        return self._returns_instances
+
     def arguments(self, validated: dict[str, Any]) -> dict[str, Any]:
         """Validated arguments as the handler takes them: a parameter that is annotated with a class gets an instance of it."""
         if not self._makers:

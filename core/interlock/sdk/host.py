@@ -148,6 +148,9 @@ class Host(Protocol):
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
         """The first `count` rows (None: all), all of them consumed: the short way for take, first, unique, collect without a filter."""
 
+    def first(self, scan: Scan) -> Awaitable[Document | None]:
+        """The first row, or None."""
+
     def count(self, scan: Scan) -> Awaitable[int]:
         """How many rows; depends on the whole interval, but reads no documents."""
 

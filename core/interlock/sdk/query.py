@@ -110,7 +110,8 @@ class Query:
 
     def first(self) -> Awaitable[Document | None]:
         """The first row, or None."""
-        return self._first(self._scan())
+        scan = self._scan()
+        return self._first(scan) if self._filters else self._db._host.first(scan)
 
     def unique(self) -> Awaitable[Document | None]:
         """The only row, or None. Two rows raise QueryError."""
@@ -153,7 +154,7 @@ class Query:
         return scan
 
     async def _first(self, scan: Scan) -> Document | None:
-        rows = await (self._matching(scan, 1) if self._filters else self._db._host.scan(scan, 1))
+        rows = await self._matching(scan, 1)
         return rows[0] if rows else None
 
     async def _unique(self, scan: Scan) -> Document | None:

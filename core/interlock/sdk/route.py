@@ -53,6 +53,10 @@ class RouteFunction(Function[..., Any]):
     def makes_instances(self) -> bool:
         return True
 
+    @property
+    def returns_instances(self) -> bool:
+        return True
+
     def arguments(self, validated: dict[str, Any]) -> dict[str, Any]:
         told = validated[ARGUMENT]
         return {self._takes: Request(told["method"], told["url"], dict(told["headers"]), told["body"])}

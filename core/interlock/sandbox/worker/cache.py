@@ -5,30 +5,35 @@ itself before the call counts: at its own snapshot, with its own read set, compa
 shown. If they differ, the call is undone and runs again without the cache. So a row that another writer has changed, a phantom,
 a layer that was dropped or a write that never committed cost a second run, and nothing else.
 
-Start at `Cache.scan` and `Cache.document`. The two sides compare digests.
+Start at `Cache.scanned` and `Cache.row`. The two sides compare digests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any
 
+import orjson
+
 from interlock.errors import InterlockError
-from interlock.sdk.host import Scan
+from interlock.sandbox.digests import digest
+from interlock.sandbox.worker.row import Row, is_flat
+from interlock.sdk.host import Bounds, Scan
 from interlock.sdk.schema import Schema
 from interlock.sdk.validator import compile_loosely
-from interlock.values import UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of, unpack
+from interlock.values import UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
 _DOCUMENT_BYTES = 8 * 1024
 _RECENT_MAX = 1_000
 SCAN_ROWS_MAX = 64
+_fragment = orjson.Fragment
 
 
 class Cache:
-    """Rows by id as the host packs them, and ids by scan. `tables` without a trigger can be patched here.
+    """Rows by id, and ids by scan. Tables without a trigger can be patched here.
 
     `changes` counts the patches: whoever asks the host notes it, and an answer does not take the place of what was patched since.
     """
@@ -38,68 +43,77 @@ class Cache:
         self._doubted = 0  # calls up to this one began before the last doubt
         # Documents that were patched last, and may never be committed as they are, with the number of the patch; and, by call, how
         # many patches there were before its first.
-        self._recent: dict[str, int] = {}
-        self._patches_before: dict[int, int] = {}
-        self._scans: dict[bytes, tuple[str, list[str]]] = {}
+        self._recent = _Notes()
+        self._patches_before = _Notes()
+        self._scans: dict[Any, Scanned] = {}
         # The scans of a table, by the first field that they are narrowed to (None: to none) and its packed value.
-        self._by_field: dict[str, dict[str | None, dict[bytes, set[bytes]]]] = {}
-        self._documents: dict[str, tuple[str, bytes, int]] = {}  # table, packed, when it was patched last
-        self._tables: dict[int, str] = {}  # as far as they were met, by the number that their ids have
-        self._numbers: dict[str, int] = {}
-        self._checks: dict[str, Any] = {}
-        self._indexed: dict[str, set[str]] = {}
+        self._by_field: dict[str, dict[str | None, dict[bytes, set[Any]]]] = {}
+        self._documents: dict[str, tuple[str, Row, int]] = {}  # table, what it is, when it was patched last
+        self._names: dict[int, str] = {}  # of tables, as far as they were met, by the number that their ids have
+        self._tables: dict[str, _Table] = {}
         for name, table in schema.declarations().items() if schema is not None and schema.strict else ():
             if name not in triggered:
-                self._checks[name] = compile_loosely(table.validator)  # whose ids they are, the host says
-                self._indexed[name] = {field.partition(".")[0] for fields in table.indexes.values() for field in fields}
+                indexed = {field.partition(".")[0] for fields in table.indexes.values() for field in fields}
+                self._tables[name] = _Table(table.validator, indexed)
 
-    def document(self, id: Any) -> bytes | None:
-        """A document that was read before, packed."""
-        known = self._documents.get(id) if type(id) is str else None
+    def row(self, id: str) -> Row | None:
+        """A document that was read before."""
+        known = self._documents.get(id)
         return None if known is None else known[1]
 
-    def scan(self, key: bytes) -> dict[str, bytes] | None:
-        """The rows of a scan that was made before, packed, by their ids."""
+    def scanned(self, key: Any) -> Scanned | None:
+        """A scan that was made before, if all that it found is still known."""
         known = self._scans.get(key)
         if known is None:
             return None
-        documents = self._documents
-        try:
-            return {id: documents[id][1] for id in known[1]}
-        except KeyError:
-            return None
+        documents, rows = self._documents, known.rows
+        for place, id in enumerate(known.ids):
+            document = documents.get(id)
+            if document is None:
+                return None
+            row = document[1]
+            if row is not rows[place]:
+                rows[place] = row
+                known.step = None
+        return known
 
-    def keep_document(self, table: str, id: str, packed: bytes, since: int) -> None:
+    def keep_document(self, table: str, id: str, packed: bytes, since: int) -> Row:
         """What the host has answered to a question that was asked when there had been so many `changes`."""
-        if table in self._checks and len(packed) <= _DOCUMENT_BYTES:
+        row = Row(packed)
+        if table in self._tables and len(packed) <= _DOCUMENT_BYTES:
             self._make_room()
-            self._keep(table, id, packed, since)
+            self._keep(table, id, row, since)
+        return row
 
-    def keep_scan(self, key: bytes, scan: Scan, rows: Mapping[str, bytes], since: int) -> None:
+    def keep_scan(self, key: Any, scan: Scan, count: int, rows: Mapping[str, Row], since: int) -> None:
         """The same, the rows in their order."""
         table = scan.table
-        if table not in self._checks:
+        if table not in self._tables:
             return
         self._make_room()
-        for id, packed in rows.items():
-            self._keep(table, id, packed, since)
-        self._scans[key] = (table, list(rows))
+        for id, row in rows.items():
+            self._keep(table, id, row, since)
+        self._scans[key] = Scanned(list(rows), list(rows.values()), b'["scan",%b,%d,"' % (pack(as_sent(scan)), count))
         field, value = scan.equal[0] if scan.equal else (None, None)
         self._by_field.setdefault(table, {}).setdefault(field, {}).setdefault(pack(value), set()).add(key)
 
-    def _keep(self, table: str, id: str, packed: bytes, since: int) -> None:
+    def _keep(self, table: str, id: str, row: Row, since: int) -> None:
         known = self._documents.get(id)
-        if known is None and table not in self._numbers:
+        if known is None and self._tables[table].number is None:
             self.learn(table, id)
-        if known is None or known[2] <= since:
-            self._documents[id] = (table, packed, 0 if known is None else known[2])
+        if known is None:
+            self._documents[id] = (table, row, 0)
+        elif known[2] <= since and known[1].packed != row.packed:
+            self._documents[id] = (table, row, known[2])
 
     def learn(self, table: str, id: str) -> None:
         """This is an id of the table."""
         number = table_of(id)
         if number is not None:
-            self._tables[number] = table
-            self._numbers[table] = number
+            self._names[number] = table
+            known = self._tables.get(table)
+            if known is not None:
+                known.number = number
 
     def _make_room(self) -> None:
         if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX:
@@ -111,61 +125,64 @@ class Cache:
         self._by_field.clear()
         self._documents.clear()
 
-    def patched(self, id: Any, packed: bytes, fields: Any) -> bytes | None:
+    def patched(self, id: str, row: Row, fields: Any) -> Row | None:
         """What a document becomes by a patch, if that is sure to be the host's outcome too."""
         known = self._documents.get(id)
-        table = known[0] if known is not None else self._tables.get(table_of(id) or 0)
-        check = None if table is None else self._checks.get(table)
-        if check is None or not isinstance(fields, Mapping):
+        name = known[0] if known is not None else self._names.get(table_of(id) or 0)
+        table = None if name is None else self._tables.get(name)
+        if table is None or (type(fields) is not dict and not isinstance(fields, Mapping)):
             return None
-        new = unpack(packed)
-        made_as, made_at = new.pop("_id"), new.pop("_creationTime")
-        for name, value in fields.items():
-            if type(name) is not str or name[:1] == "_" or type(value) is CommitTimestamp:
+        for field, value in fields.items():
+            if type(field) is not str or field[:1] == "_" or type(value) is CommitTimestamp:
                 return None
-            if value is UNSET:
-                new.pop(name, None)
-            else:
-                new[name] = value
+        new = row.fresh()
         try:
-            new = check(new)
+            if row.fits and table.change(new, fields):
+                return Row(pack(new), new if is_flat(new) else None, True)
+            made_as, made_at = new.pop("_id"), new.pop("_creationTime")
+            for field, value in fields.items():
+                if value is UNSET:
+                    new.pop(field, None)
+                else:
+                    new[field] = value
+            new = table.check(new)
             new["_id"], new["_creationTime"] = made_as, made_at
-            return pack(new)
+            return Row(pack(new), None, True)
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None  # the host says what is wrong with it
 
     def inserted(self, table: str, document: Mapping[str, Any], chance: Random, ms: int) -> tuple[str, dict[str, Any]] | None:
         """An id for a new document of a table of which some are known, and what is sure to be stored, but for the system's fields."""
-        check, number = self._checks.get(table), self._numbers.get(table)
-        if check is None or number is None or any([type(name) is not str or name[:1] == "_" for name in document]):
+        known = self._tables.get(table)
+        if known is None or known.number is None or any([type(name) is not str or name[:1] == "_" for name in document]):
             return None
         try:
-            new: dict[str, Any] = check({name: value for name, value in document.items() if value is not UNSET})
+            new = known.check({name: value for name, value in document.items() if value is not UNSET})
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None
-        return encode_id(number, new_internal(chance, ms)), new
+        return encode_id(known.number, new_internal(chance, ms)), new
 
     def begin_patches(self, number: int) -> None:
         """This call is about to `put` what it has patched."""
-        if number not in self._patches_before:
-            _note(self._patches_before, number, self.changes)
+        if self._patches_before.get(number) is None:
+            self._patches_before.put(number, self.changes)
 
-    def put(self, id: str, before: bytes, after: bytes, fields: Set[str]) -> None:
+    def put(self, id: str, before: Row, after: Row, fields: Iterable[str]) -> None:
         """A call has patched these fields of a document. Where another has patched it meanwhile, one of the two will be run again."""
         known = self._documents.get(id)
-        if known is None or known[1] != before:
+        if known is None or (known[1] is not before and known[1].packed != before.packed):
             return
         table = known[0]
         self.changes += 1
         self._documents[id] = (table, after, self.changes)
-        _note(self._recent, id, self.changes)
-        if not self._indexed[table].isdisjoint(fields):
+        self._recent.put(id, self.changes)
+        if not self._tables[table].indexed.isdisjoint(fields):
             self.forget_scans(table)
 
-    def moves(self, table: str, own: Mapping[str, tuple[bytes, bytes, Set[str]]]) -> bool:
+    def moves(self, table: str, own: Mapping[str, tuple[Row, Row, Iterable[str]]]) -> bool:
         """Whether patches that are not remembered yet change what a scan of the table finds."""
-        indexed = self._indexed.get(table)
-        return indexed is not None and any([not indexed.isdisjoint(fields) for _, _, fields in own.values()])
+        known = self._tables.get(table)
+        return known is not None and any([not known.indexed.isdisjoint(fields) for _, _, fields in own.values()])
 
     def forget(self, id: Any) -> None:
         """Somebody else writes this document."""
@@ -183,30 +200,27 @@ class Cache:
         if is_first:
             self._doubted = number - 1
             self.doubts += 1
-            before = self._patches_before.get(mistaken, self.changes)
-            for id in [id for id, change in self._recent.items() if change > before]:
+            before = self._patches_before.get(mistaken)
+            for id in self._recent.take_above(self.changes if before is None else before):
                 self._documents.pop(id, None)
-                del self._recent[id]
         for step, right in mistakes:
             if right is None:
                 self.forget_step(step)
             elif step[0] == "scan":
                 table, rows = right
                 if is_first or any([row["_id"] not in self._documents for row in rows]):
-                    scan = step[1]
-                    equal = tuple([(pair[0], pair[1]) for pair in scan[2]])
-                    packed = {row["_id"]: pack(row) for row in rows}
-                    self.keep_scan(pack(step[1:3]), Scan(scan[0], scan[1], equal, None, scan[4]), packed, self.changes)
+                    scan = a_scan(step[1])
+                    self.keep_scan(key_of(scan, step[2]), scan, step[2], {row["_id"]: Row(pack(row)) for row in rows}, self.changes)
             elif is_first or step[1] not in self._documents:
                 table, document = right
-                if table in self._checks:
-                    self._documents[step[1]] = (table, pack(document), self.changes)
+                if table in self._tables:
+                    self._documents[step[1]] = (table, Row(pack(document)), self.changes)
 
     def forget_step(self, step: list[Any]) -> None:
         """A call was mistaken when it did this: what it went by is asked for anew. Anything else that is wrong comes out the same way."""
         if step[0] == "scan":
-            known = self._scans.pop(pack(step[1:3]), None)
-            for id in known[1] if known is not None else ():
+            known = self._scans.pop(key_of(a_scan(step[1]), step[2]), None)
+            for id in known.ids if known is not None else ():
                 self._documents.pop(id, None)
         else:
             self._documents.pop(step[1], None)
@@ -232,9 +246,116 @@ class Cache:
                     self._scans.pop(key, None)
 
 
-def _note(recent: dict[Any, int], key: Any, value: int) -> None:
-    """Keep the newest notes."""
-    recent.pop(key, None)
-    recent[key] = value
-    if len(recent) > _RECENT_MAX:
-        del recent[next(iter(recent))]
+class Scanned:
+    """What a scan found: ids and rows in their order, and the step of a function that was shown them, as it is sent."""
+
+    __slots__ = ("_begin", "ids", "rows", "step")
+
+    def __init__(self, ids: list[str], rows: list[Row], begin: bytes) -> None:
+        self.ids, self.rows, self._begin = ids, rows, begin
+        self.step: Any = None
+
+    def told(self) -> Any:
+        """The step."""
+        if self.step is None:
+            self.step = self.told_of(self.rows)
+        return self.step
+
+    def told_of(self, rows: list[Row]) -> Any:
+        """The step where the function was shown these in their place."""
+        shown = rows[0].digest if len(rows) == 1 else digest([row.packed for row in rows])
+        return _fragment(self._begin + shown.encode() + b'"]')
+
+
+class _Table:
+    """One that can be patched here. `number` is that of its ids, where it is known; `indexed` are its fields that an index is about."""
+
+    def __init__(self, validator: Any, indexed: set[str]) -> None:
+        self.number: int | None = None
+        self.indexed = indexed
+        self._validator = validator
+        self._check: Any = None
+        # By name, as each is first written; an object's alone: in a union it is the rest that says what one may be.
+        self._fields: dict[str, Any] = {}
+        self._declared: dict[str, Any] = validator["value"] if validator["type"] == "object" else {}
+
+    def check(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document as it is stored, whosoever the ids in it are: the host looks at that. Raises Mismatch."""
+        if self._check is None:
+            self._check = compile_loosely(self._validator)
+        checked: dict[str, Any] = self._check(document)
+        return checked
+
+    def change(self, document: dict[str, Any], fields: Mapping[str, Any]) -> bool:
+        """Set these fields of a document that fits, if that is all there is to it: they are there, and stay. Raises Mismatch."""
+        for name, value in fields.items():
+            if name not in self._declared or name not in document or value is UNSET:
+                return False
+        for name, value in fields.items():
+            check = self._fields.get(name)
+            if check is None:
+                check = self._fields[name] = compile_loosely(self._declared[name]["fieldType"])
+            document[name] = check(value)
+        return True
+
+
+class _Notes:
+    """The newest notes, a thousand at least and at most twice as many."""
+
+    __slots__ = ("_older", "_younger")
+
+    def __init__(self) -> None:
+        self._younger: dict[Any, int] = {}
+        self._older: dict[Any, int] = {}
+
+    def get(self, key: Any) -> int | None:
+        found = self._younger.get(key)
+        return self._older.get(key) if found is None else found
+
+    def put(self, key: Any, value: int) -> None:
+        self._younger[key] = value
+        if len(self._younger) >= _RECENT_MAX:
+            self._older, self._younger = self._younger, {}
+
+    def take_above(self, least: int) -> list[Any]:
+        """What has a higher value, in the order of the notes. They are gone then."""
+        found: list[Any] = []
+        for notes in (self._older, self._younger):
+            above = [key for key, value in notes.items() if value > least]
+            found += above
+            for key in above:
+                del notes[key]
+        return found
+
+
+def key_of(scan: Scan, count: int) -> Any:
+    """What a scan is remembered by: equal for equal ones alone. Raises TypeError or ValueError for one that the host will refuse."""
+    if scan.bounds is None:
+        for _, value in scan.equal:
+            kind = type(value)
+            if kind is not str and kind is not int and value is not None and value is not UNSET:
+                break  # 1.0 and True are equal to 1
+        else:
+            return (scan, count)
+    return pack([as_sent(scan), count])
+
+
+def as_sent(scan: Scan) -> list[Any]:
+    """A scan as it is sent."""
+    bounds = scan.bounds
+    shown: list[Any] = []
+    if bounds is not None:
+        lower = [] if bounds.lower is None else list(bounds.lower)
+        upper = [] if bounds.upper is None else list(bounds.upper)
+        shown = [bounds.field, lower, bounds.lower_inclusive, upper, bounds.upper_inclusive]
+    return [scan.table, scan.index, [list(pair) for pair in scan.equal], shown, scan.descending]
+
+
+def a_scan(told: list[Any]) -> Scan:
+    """The scan that was sent."""
+    table, index, equal, shown, descending = told
+    bounds: Bounds | None = None
+    if shown:
+        field, lower, lower_inclusive, upper, upper_inclusive = shown
+        bounds = Bounds(field, tuple(lower) or None, lower_inclusive, tuple(upper) or None, upper_inclusive)
+    return Scan(table, index, tuple([(name, value) for name, value in equal]), bounds, descending)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from interlock.sandbox.frames import Frames, encode, read
 
 _PIECE = 1 << 18
 _HELD = 1 << 16
+_read: Any = os.read
+_write: Any = os.write
 
 
 class Channel:
@@ -24,26 +27,36 @@ class Channel:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._frames = Frames(1 << 31)
-        self._out = bytearray()
+        self._out: list[bytes] = []
+        self._held = 0
         self._waits_to_write = False
         self.unread: deque[list[Any]] = deque()
         """Frames that came while somebody waited for another one."""
 
     def send(self, frame: list[Any]) -> None:
-        self._out += encode(frame)
-        if len(self._out) > _HELD:
+        written = encode(frame)
+        self._out.append(written)
+        self._held += len(written)
+        if self._held > _HELD:
             self.flush()
 
     def flush(self) -> None:
         out = self._out
-        while out:
-            try:
-                written = os.write(self._fd, memoryview(out)[:_PIECE])
-            except BlockingIOError:
-                break
-            except OSError:
-                leave()
-            del out[:written]
+        if out:
+            rest = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            while True:
+                try:
+                    written: int = _write(self._fd, rest if len(rest) <= _PIECE else rest[:_PIECE])
+                except BlockingIOError:
+                    out.append(rest)
+                    break
+                except OSError:
+                    leave()
+                if written == len(rest):
+                    break
+                rest = rest[written:]
+            self._held = len(rest) if out else 0
         waits = bool(out)
         if waits != self._waits_to_write:
             self._waits_to_write = waits
@@ -56,6 +69,21 @@ class Channel:
         if self.unread:
             return [(self._fd, 0)]
         return self._poll.poll(None if timeout is None else max(0.0, timeout * 1000.0))
+
+    def serve(self, take: Callable[[list[Any]], None]) -> None:
+        """Wait until there is something to read, and hand on what has come."""
+        if self._out:
+            self.flush()
+        if self.unread or self._waits_to_write:
+            for _, events in self.select(None):
+                for frame in self.read(events):
+                    take(frame)
+            return
+        self._poll.poll()
+        self._take()
+        frames = self._frames
+        while (body := frames.next()) is not None:
+            take(read(body))
 
     def read(self, events: int) -> list[list[Any]]:
         """The frames that have come."""
@@ -92,7 +120,7 @@ class Channel:
 
     def _take(self) -> None:
         try:
-            data = os.read(self._fd, _PIECE)
+            data: bytes = _read(self._fd, _PIECE)
         except BlockingIOError:
             return
         except OSError:

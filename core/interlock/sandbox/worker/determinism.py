@@ -4,7 +4,7 @@ No boundary, a help: a function that is run again on the same state does the sam
 follows the call that runs, so it is patched once, in the zygote; outside of calls, and in actions, everything is as always.
 Native code that asks the kernel for the time by itself is not reached.
 
-Start at `install`; `stand_still` says which call it is whose code runs.
+Start at `install`; `current` says which call it is whose code runs.
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ _REMEDY = "Nothing waits in a query or mutation: plan what comes later, ctx.sche
 
 
 class Frozen(Protocol):
-    """A call whose time stands still, and that is told when it has looked at it."""
+    """A call whose time stands still unless it `goes_on`, and that is told when it has looked at it. `still` is what it is shown, once
+    that was asked for.
+    """
 
+    goes_on: bool
     now_ms: float
     seed: int
+    still: Still | None
 
     @property
     def label(self) -> str: ...
@@ -75,13 +79,19 @@ class Still:
         return self._generator
 
 
-_current: contextvars.ContextVar[Still | None] = contextvars.ContextVar("interlock_still", default=None)
-_still = _current.get
+current: contextvars.ContextVar[Any] = contextvars.ContextVar("interlock_running", default=None)
+"""The call whose code runs, a `Frozen`; None outside of calls."""
+_call_of = current.get
 
 
-def stand_still(call: Frozen) -> None:
-    """Show this to what runs in this context from here on."""
-    _current.set(Still(call))
+def _still() -> Still | None:
+    """What is shown to the code that runs; None where it is told the truth."""
+    call: Frozen | None = _call_of()
+    if call is None or call.goes_on:
+        return None
+    if call.still is None:
+        call.still = Still(call)
+    return call.still
 
 
 class _Seeded(random.Random):

@@ -12,20 +12,20 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from interlock.errors import CallRefused
-from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import NOTHING, OPERATIONS_MAX
 from interlock.sandbox.worker.asked import Asked
-from interlock.sandbox.worker.cache import SCAN_ROWS_MAX
+from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, as_sent, key_of
+from interlock.sandbox.worker.row import Row
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn
-from interlock.values import pack, unpack
+from interlock.values import pack
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -56,6 +56,7 @@ class WorkerHost:
         "_doubts",
         "_generator",
         "_handed_on",
+        "_has_rested",
         "_ids",
         "_inserted",
         "_is_late",
@@ -74,6 +75,7 @@ class WorkerHost:
         "cpu",
         "cpu_max",
         "function",
+        "goes_on",
         "is_ended",
         "looked_at_time",
         "now_ms",
@@ -83,6 +85,7 @@ class WorkerHost:
         "seed",
         "since",
         "steps",
+        "still",
         "transaction",
     )
 
@@ -97,16 +100,18 @@ class WorkerHost:
         pages: Mapping[str, str],
         moment: float | None,
         cpu_max: float,
-        seconds_left: float,
+        over_at: float | None,
         remembers: bool | list[Any] | int,
+        since: float,
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
         self.transaction = transaction
         self._moment = moment  # when `now_ms` was right, for a call whose time goes on
         self.cpu, self.cpu_max = 0.0, None if cpu_max < 0 else cpu_max
-        self.over_at = _monotonic() + seconds_left if seconds_left >= 0 else None
-        self.since = 0.0  # when its code began to run that runs now
+        self.over_at = over_at
+        self.since = since  # when its code began to run that runs now
+        self._has_rested = False
         self._spent = self._told = 0.0
         self.looked_at_time = False
         self.is_ended = False
@@ -120,18 +125,20 @@ class WorkerHost:
             if mistakes:
                 worker.cache.correct(mistakes, mistaken, number)
         self._doubts = worker.cache.doubts
-        self._read: dict[str, bytes] = {}  # documents that it has read, as they were
-        self._handed_on: set[str] = set()
-        self._inserted: set[str] = set()  # tables that it has added to by itself
+        self._read: dict[str, Row] = {}  # documents that it has read, as they were
+        self._handed_on: list[str] | None = None
+        self._inserted: set[str] | None = None  # tables that it has added to by itself
         self._ids: random.Random | None = None
-        self._written: set[str] = set()  # documents that the host was asked to write
-        self._own: dict[str, tuple[bytes, bytes, set[str]]] = {}  # what it has patched by itself: before, after, fields
+        self._written: set[str] | None = None  # documents that the host was asked to write
+        self._own: dict[str, tuple[Row, Row, Iterable[str]]] = {}  # what it has patched by itself: before, after, fields
         self.steps: list[Any] = []  # what it did by itself, and the host has not been told
         self._waiting = 0
         self._kept_back: deque[list[Any]] | None = None
         self._logs = 0
         self._generator: random.Random | None = None
-        self._consumed: dict[int, int] = {}
+        self._consumed: dict[int, int] | None = None
+        self.goes_on = function.kind == "action"
+        self.still: Any = None
 
     # told here
 
@@ -179,12 +186,15 @@ class WorkerHost:
 
     def consume(self, cursor: int, count: int) -> None:
         """Told before anything else is asked: a loop over rows is not to send a frame for each."""
+        if self._consumed is None:
+            self._consumed = {}
         self._consumed[cursor] = self._consumed.get(cursor, 0) + count
 
     def tell_consumed(self) -> None:
-        consumed, self._consumed = self._consumed, {}
-        for cursor, count in consumed.items():
-            self._worker.send(["use", self.number, cursor, count])
+        consumed, self._consumed = self._consumed, None
+        if consumed is not None:
+            for cursor, count in consumed.items():
+                self._worker.send(["use", self.number, cursor, count])
 
     # asked
 
@@ -196,7 +206,7 @@ class WorkerHost:
             refused.set_exception(self._ended())
             refused.exception()  # whoever started it may not wait for it
             return refused
-        if self._consumed:
+        if self._consumed is not None:
             self.tell_consumed()
         number = worker.take_number()
         future = Asked(loop=worker.loop)
@@ -249,6 +259,7 @@ class WorkerHost:
 
     def rests(self) -> None:
         """It waits for something."""
+        self._has_rested = True
         self._spent += _monotonic() - self.since
 
     def take_steps(self) -> list[Any]:
@@ -270,42 +281,54 @@ class WorkerHost:
         if not self._own:
             return
         # Where another has patched what it has read, it will be run again.
-        if not self._is_overtaken():
+        if not self._has_rested or not self._is_overtaken():
             cache = self._worker.cache
             cache.begin_patches(self.number)
+            if self._handed_on is None:
+                self._handed_on = []
             for id, (before, after, fields) in self._own.items():
                 cache.put(id, before, after, fields)
                 self._read[id] = after
-                self._handed_on.add(id)
-        self._own.clear()
+                self._handed_on.append(id)
+        self._own = {}
 
     @property
     def is_outdated(self) -> bool:
         """Whether it has waited, and what it was shown before is no longer what the worker believes: it would be run again anyway."""
-        if not self.remembers or not self.steps or self.function.kind != "mutation":
+        if not self._has_rested or not self.remembers or not self.steps or self.function.kind != "mutation":
             return False
         return self._worker.cache.doubts != self._doubts or self._is_overtaken()
 
     def _is_overtaken(self) -> bool:
         """Whether the worker believes something else by now of what it has read."""
         cache = self._worker.cache
-        for id, packed in self._read.items():
-            known = cache.document(id)
-            if known is not None and known != packed:
+        for id, row in self._read.items():
+            known = cache.row(id)
+            if known is not None and known is not row and known.packed != row.packed:
                 return True
         return False
 
     def undo(self) -> None:
         """It has failed: what it wrote by itself never was."""
-        for id in self._handed_on:
-            self._worker.cache.forget(id)
+        if self._handed_on is not None:
+            for id in self._handed_on:
+                self._worker.cache.forget(id)
+
+    def _writes(self, id: str) -> None:
+        """The host is asked to write this document."""
+        if self._written is None:
+            self._written = set()
+        self._written.add(id)
+
+    def _has_written(self, id: str) -> bool:
+        return self._written is not None and id in self._written
 
     def ask_now(self, method: str, *args: Any) -> Any:
         """The same where there is no await: the worker stands still until the answer is there."""
         worker = self._worker
         if self.is_ended:
             raise self._ended()
-        if self._consumed:
+        if self._consumed is not None:
             self.tell_consumed()
         number = worker.take_number()
         worker.send(["op", self.number, number, method, 0, list(args), self.take_steps(), self.take_spent()])
@@ -324,15 +347,15 @@ class WorkerHost:
     def get(self, id: str) -> Awaitable[Document | None]:
         if not self._keeps:
             return self.ask("get", id)
-        if self._is_by_itself and id not in self._written:
-            own = self._own.get(id) if type(id) is str else None
-            packed = own[1] if own is not None else self._worker.cache.document(id)
-            if packed is not None:
+        if type(id) is str and self._is_by_itself and not self._has_written(id):
+            own = self._own.get(id)
+            row = own[1] if own is not None else self._worker.cache.row(id)
+            if row is not None:
                 if own is None:
-                    self._read[id] = packed
-                self.steps.append(["get", id, digest([packed])])
-                return self._done(unpack(packed))
-            if self.function.kind == "mutation" and type(id) is str:
+                    self._read[id] = row
+                self.steps.append(row.get_step(id))
+                return self._done(row.fresh())
+            if self.function.kind == "mutation":
                 return self._get_shown(id)
         return self._get_to_remember(id)
 
@@ -347,25 +370,23 @@ class WorkerHost:
         asked = self.ask("show", id)
         self.steps = steps
         told = await asked
-        if told is None or id in self._written or id in self._own or not self._is_by_itself:
+        if told is None or self._has_written(id) or id in self._own or not self._is_by_itself:
             return await self._get_to_remember(id)
         table, document = told
-        packed: bytes = pack(document)
-        cache.keep_document(table, id, packed, since)
-        self._read[id] = packed = cache.document(id) or packed
-        self.steps.append(["get", id, digest([packed])])
-        shown: Document = unpack(packed)
-        return shown
+        kept = cache.keep_document(table, id, pack(document), since)
+        row = cache.row(id) or kept
+        self._read[id] = row
+        self.steps.append(row.get_step(id))
+        return row.fresh()
 
     async def _get_to_remember(self, id: str) -> Document | None:
         cache = self._worker.cache
         since = -1 if self._is_late else cache.changes
 
         def keep(told: list[Any] | None) -> None:
-            if told is not None and id not in self._written and id not in self._own:
+            if told is not None and not self._has_written(id) and id not in self._own:
                 table, document = told
-                self._read[id] = packed = pack(document)
-                cache.keep_document(table, id, packed, since)
+                self._read[id] = cache.keep_document(table, id, pack(document), since)
 
         told = await self.ask("get_named", id, keep=keep)
         return None if told is None else told[1]
@@ -384,7 +405,9 @@ class WorkerHost:
                 made = cache.inserted(table, document, self._ids, int(self.now_ms))
                 if made is not None:
                     id, new = made
-                    self._written.add(id)
+                    self._writes(id)
+                    if self._inserted is None:
+                        self._inserted = set()
                     self._inserted.add(table)
                     self.steps.append(["insert", id, new])
                     return self._done(id)
@@ -393,23 +416,27 @@ class WorkerHost:
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
         cache = self._worker.cache
-        if self._keeps and type(id) is str and id not in self._written:
+        if self._keeps and type(id) is str and not self._has_written(id):
             own = self._own.get(id)
             known = own[1] if own is not None else self._read.get(id)
             if known is None:
-                known = cache.document(id)
+                known = cache.row(id)
             if known is not None:
                 after = cache.patched(id, known, fields)
                 if after is not None:
-                    before, changed = (known, set(fields)) if own is None else (own[0], own[2] | set(fields))
-                    self._own[id] = (before, after, changed)
-                    self._read.setdefault(id, before)
+                    said = dict(fields)
+                    if own is None:
+                        self._own[id] = (known, after, said)
+                        if id not in self._read:
+                            self._read[id] = known
+                    else:
+                        self._own[id] = (own[0], after, {*own[2], *said})
                     if self._is_by_itself:
-                        self.steps.append(["patch", id, dict(fields)])
-                        return self._done(None)
-                    return self.ask("patch", id, _plain(fields))
+                        self.steps.append(["patch", id, said])
+                        return self._worker.nothing
+                    return self.ask("patch", id, said)
                 cache.forget(id)
-            self._written.add(id)
+            self._writes(id)
         return self.ask("patch", id, _plain(fields))
 
     def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
@@ -423,44 +450,72 @@ class WorkerHost:
     def _forget(self, id: Any) -> None:
         if type(id) is str:
             self._worker.cache.forget(id)
-            self._written.add(id)
+            self._writes(id)
 
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
-        told, most = _scan(scan), NOTHING if count is None else count
+        most = NOTHING if count is None else count
         if not self._keeps:
-            return self.ask("scan", told, most)
+            return self.ask("scan", as_sent(scan), most)
         try:
-            key = pack([told, most])
+            key = key_of(scan, most)
         except (TypeError, ValueError):
-            return self.ask("scan", told, most)
+            return self.ask("scan", as_sent(scan), most)
+        rows = self._remembered(scan, key)
+        return self._asked(scan, key, most) if rows is None else self._done([row.fresh() for row in rows])
+
+    def first(self, scan: Scan) -> Awaitable[Document | None]:
+        if self._keeps:
+            try:
+                rows = self._remembered(scan, key_of(scan, 1))
+            except (TypeError, ValueError):
+                rows = None
+            if rows is not None:
+                return self._done(rows[0].fresh() if rows else None)
+        return _first(self.scan(scan, 1))
+
+    def _remembered(self, scan: Scan, key: Any) -> list[Row] | None:
+        """What the worker knows that a scan finds, noted as read; None where the host is to be asked."""
+        if not self._is_by_itself or (self._inserted is not None and scan.table in self._inserted):
+            return None
         cache = self._worker.cache
-        if self._is_by_itself and scan.table not in self._inserted:
-            known = cache.scan(key)
-            if known is not None and self._written.isdisjoint(known) and not cache.moves(scan.table, self._own):
-                rows = []
-                for id, packed in known.items():
-                    own = self._own.get(id)
-                    if own is None:
-                        self._read[id] = packed
-                    rows.append(packed if own is None else own[1])
-                self.steps.append(["scan", told, most, digest(rows)])
-                return self._done([unpack(row) for row in rows])
+        known = cache.scanned(key)
+        if known is None or (self._written is not None and not self._written.isdisjoint(known.ids)):
+            return None
+        rows, own, read = known.rows, self._own, self._read
+        if not own:
+            for place, id in enumerate(known.ids):
+                read[id] = rows[place]
+            self.steps.append(known.told())
+            return rows
+        if cache.moves(scan.table, own):
+            return None
+        rows = rows.copy()
+        for place, id in enumerate(known.ids):
+            if id in own:
+                rows[place] = own[id][1]
+            else:
+                read[id] = rows[place]
+        self.steps.append(known.told_of(rows))
+        return rows
+
+    def _asked(self, scan: Scan, key: Any, most: int) -> Awaitable[list[Document]]:
+        cache = self._worker.cache
         since = -1 if self._is_late else cache.changes
 
-        def keep(rows: list[Any]) -> None:
-            if len(rows) <= SCAN_ROWS_MAX:
-                packed = {row["_id"]: pack(row) for row in rows}
-                if self._written.isdisjoint(packed) and self._own.keys().isdisjoint(packed):
-                    self._read.update(packed)
-                    cache.keep_scan(key, scan, packed, since)
+        def keep(found: list[Any]) -> None:
+            if len(found) <= SCAN_ROWS_MAX:
+                rows = {row["_id"]: Row(pack(row)) for row in found}
+                if (self._written is None or self._written.isdisjoint(rows)) and self._own.keys().isdisjoint(rows):
+                    self._read.update(rows)
+                    cache.keep_scan(key, scan, most, rows, since)
 
-        return self.ask("scan", told, most, keep=keep)
+        return self.ask("scan", as_sent(scan), most, keep=keep)
 
     def count(self, scan: Scan) -> Awaitable[int]:
-        return self.ask("count", _scan(scan))
+        return self.ask("count", as_sent(scan))
 
     async def open(self, scan: Scan, after: str | None, until: str | None) -> Cursor:
-        number, exhausted, open_ended = await self.ask("open", _scan(scan), after, until)
+        number, exhausted, open_ended = await self.ask("open", as_sent(scan), after, until)
         return WorkerCursor(self, number, exhausted, open_ended)
 
     def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
@@ -553,14 +608,9 @@ def _sendable(body: Any) -> Any:
     return bytes(body) if isinstance(body, bytearray | memoryview) else body
 
 
-def _scan(scan: Scan) -> list[Any]:
-    bounds = scan.bounds
-    told: list[Any] = []
-    if bounds is not None:
-        lower = [] if bounds.lower is None else list(bounds.lower)
-        upper = [] if bounds.upper is None else list(bounds.upper)
-        told = [bounds.field, lower, bounds.lower_inclusive, upper, bounds.upper_inclusive]
-    return [scan.table, scan.index, [list(pair) for pair in scan.equal], told, scan.descending]
+async def _first(asked: Awaitable[list[Document]]) -> Document | None:
+    rows = await asked
+    return rows[0] if rows else None
 
 
 def _target(target: Target) -> list[Any]:

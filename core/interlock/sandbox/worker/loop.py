@@ -29,10 +29,7 @@ class WorkerLoop(asyncio.BaseEventLoop):
             super()._run_once()  # type: ignore[misc]
             return
         # Mostly there is nothing to do but what the host says next.
-        take = self._take
-        for _, events in self._channel.select(None):
-            for frame in self._channel.read(events):
-                take(frame)
+        self._channel.serve(self._take)
 
     def _process_events(self, event_list: list[tuple[int, int]]) -> None:
         for _, events in event_list:
@@ -41,6 +38,9 @@ class WorkerLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         pass
+
+    get_debug: Any = bool
+    """False. Each future asks for it, and this is answered in C."""
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """What a context gives is a future here, and a coroutine inline: a task is made of either."""

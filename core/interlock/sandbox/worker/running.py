@@ -20,7 +20,7 @@ from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell, tell_wi
 from interlock.sandbox.frames import NOTHING
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
-from interlock.sandbox.worker.determinism import stand_still
+from interlock.sandbox.worker.determinism import current
 from interlock.sandbox.worker.going_on import Told, go_on
 from interlock.sandbox.worker.heap import trim
 from interlock.sandbox.worker.host import OVER, WorkerHost
@@ -32,6 +32,7 @@ from interlock.sandbox.worker.modules import ComponentFiles, NativePackages
 from interlock.sandbox.worker.output import Output
 from interlock.sdk.component import Component
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
+from interlock.sdk.conversion import BUILT_IN
 from interlock.sdk.functions import Function
 from interlock.sdk.host import FunctionInfo
 from interlock.sdk.route import RouteFunction, route_name
@@ -44,11 +45,9 @@ _AGAIN = [["again", None, None]]
 _monotonic = time.monotonic
 _NO_MEMORY = "The memory of this component is used up. Hold less at once, or mount it with limits=Limits(memory=…)."
 
-_running: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("interlock_running", default=None)
-
 
 class Worker:
-    """One instance's code. `asked` are operations that the host has not answered yet."""
+    """One instance's code. `asked` are operations that the host has not answered yet, `nothing` is the result of those that give none."""
 
     def __init__(self, fd: int) -> None:
         self.channel = Channel(fd)
@@ -57,6 +56,8 @@ class Worker:
         self.path = ""
         self.asked: dict[int, tuple[asyncio.Future[Any], WorkerHost, Callable[[Any], None] | None]] = {}
         self.cache = Cache(None, set())
+        self.nothing: asyncio.Future[None] = asyncio.Future(loop=self.loop)
+        self.nothing.set_result(None)
         self._numbers = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._begins: contextvars.Context | None = None  # that of the call that runs and has not waited yet
@@ -87,7 +88,8 @@ class Worker:
     @staticmethod
     def running() -> WorkerHost | None:
         """The call whose code runs now."""
-        return _running.get()
+        running: WorkerHost | None = current.get()
+        return running
 
     # frames
 
@@ -183,15 +185,17 @@ class Worker:
         known = self._known.get(name)
         if known is None or known.info.kind != kind:
             known = self._known[name] = _Known(FunctionInfo(name, kind, self.path), self._functions.get(name))
-        moment = _monotonic() if is_real else None
-        host = WorkerHost(self, number, known.info, now_ms, seed, transaction, pages, moment, cpu_max, seconds_left, remembers)
+        now = _monotonic()
+        over_at = now + seconds_left if seconds_left >= 0 else None
+        moment = now if is_real else None
+        host = WorkerHost(self, number, known.info, now_ms, seed, transaction, pages, moment, cpu_max, over_at, remembers, now)
         if self._failed is not None:
             self._finish(host, None, self._failed)
             return
         context = contextvars.Context()
         running = self._run(host, known, ordinal, args)
         if kind == "action":
-            context.run(_running.set, host)
+            context.run(current.set, host)
             self._tasks[number] = self.loop.create_task(go_on(host, running, None), context=context)
             return
         # Its first part without a task: where it finds what it reads here, there is no other.
@@ -220,7 +224,7 @@ class Worker:
             function = known.function
             if not known.is_learned:
                 known.learn()
-            context = _CONTEXTS[known.info.kind](host)
+            context = known.context(host)
             if ordinal != NOTHING:
                 made = self._triggers[known.info.name][ordinal](context, told(args))
                 if _waits(made):
@@ -229,7 +233,10 @@ class Worker:
                 raise KeyError(known.info.name)
             else:
                 made = known.handler(context, **(function.arguments(args) if known.makes_instances else args))
-                value = function.result(await made if known.is_async and _waits(made) else made)
+                value = await made if known.is_async and _waits(made) else made
+                kind = type(value)
+                if known.returns_instances or kind is dict or kind not in BUILT_IN:
+                    value = function.result(value)
         except Overtime as over:
             failed = DeadlineExceeded(host.label, over.what, over.seconds).with_traceback(over.__traceback__)
         except BaseException as error:
@@ -240,7 +247,8 @@ class Worker:
 
     def _finish(self, host: WorkerHost, value: Any, failed: BaseException | None) -> None:
         host.is_ended = True
-        self._tasks.pop(host.number, None)
+        if host.number in self._tasks:
+            del self._tasks[host.number]
         host.tell_consumed()
         is_outdated = host.is_outdated
         steps, spent = host.take_steps(), host.take_spent()
@@ -272,12 +280,13 @@ class Worker:
 class _Known:
     """A function, with what every call of it asks."""
 
-    __slots__ = ("function", "handler", "info", "is_async", "is_learned", "makes_instances")
+    __slots__ = ("context", "function", "handler", "info", "is_async", "is_learned", "makes_instances", "returns_instances")
 
     def __init__(self, info: FunctionInfo, function: Function[..., Any] | None) -> None:
         self.info, self.function = info, function
         self.handler: Any = None
-        self.is_learned = self.is_async = self.makes_instances = False
+        self.context = _CONTEXTS[info.kind]
+        self.is_learned = self.is_async = self.makes_instances = self.returns_instances = False
 
     def learn(self) -> None:
         """Look at it, at its first call. Raises MountError for annotations that cannot be read."""
@@ -285,14 +294,13 @@ class _Known:
             self.handler = self.function.handler
             self.is_async = not self.function.declaration().plain
             self.makes_instances = self.function.makes_instances
+            self.returns_instances = self.function.returns_instances
         self.is_learned = True
 
 
 def _begun(host: WorkerHost, running: Any) -> Any:
     """The first part of a call, in its context. Gives what it waits for, OVER where it has ended."""
-    _running.set(host)
-    stand_still(host)
-    host.since = _monotonic()
+    current.set(host)
     return running.send(None)
 
 
