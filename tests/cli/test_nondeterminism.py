@@ -123,3 +123,35 @@ def test_a_finding_says_where_and_what_to_write_instead(tmp_path: Path) -> None:
     file.write_text("import time\nfrom interlock import query\n@query\nasync def top(ctx):\n    return time.time()\n")
     [finding] = find_nondeterminism(file)
     assert str(finding) == f"{file}:5: top uses time.time: use ctx.now(), the time of the transaction"
+
+
+def test_what_is_not_awaited_is_told(tmp_path: Path) -> None:
+    source = (
+        HEAD
+        + """
+async def helper(c, name):
+    c.db.delete(name)
+
+@mutation
+async def forgets(ctx, name):
+    ctx.db.insert("notes", {})
+    await ctx.db.insert("notes", {})
+    both = [ctx.db.get(name), ctx.db.patch(name, {})]
+    await asyncio.gather(*both)
+    other.db.insert("notes", {})
+    ctx.log.info("fine")
+    ctx.scheduler.run_after(0, helper)
+    await helper(ctx, name)
+
+@action
+async def outside(ctx):
+    ctx.run_mutation(forgets)
+"""
+    )
+    first = len(HEAD.splitlines()) + 2
+    found = findings(tmp_path, source)
+    assert found == [
+        (first + 1, "forgets", "c.db.delete without await"),
+        (first + 5, "forgets", "ctx.db.insert without await"),
+        (first + 11, "forgets", "ctx.scheduler.run_after without await"),
+    ]

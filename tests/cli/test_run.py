@@ -52,6 +52,18 @@ def test_a_function_that_is_not_there_is_told_with_the_one_that_was_meant(chat: 
     assert "Mounted: votes." in interlock("run", "add", "--component", "vote", "--app", chat).stderr
 
 
+def test_what_a_function_does_wrong_is_no_mistake_of_the_command_line_nor_of_the_start(chat: Path) -> None:
+    (chat / "wrong.py").write_text(
+        "from interlock import MutationCtx, components, mutation\n"
+        "@mutation\nasync def field(ctx: MutationCtx) -> None:\n    await ctx.db.insert('messages', {'author': 1, 'body': 'x'})\n"
+        "@mutation\nasync def call(ctx: MutationCtx) -> None:\n    await ctx.run_mutation(components.votes.ad, name='x')\n"
+    )
+    answer = interlock("run", "wrong:field", "--app", chat)
+    assert answer.exit_code == 1
+    assert "wrong:field raised SchemaError" in answer.stderr and f"{chat / 'wrong.py'}:4" in answer.stderr
+    assert "'votes/ad'. Did you mean add?" in interlock("run", "wrong:call", "--app", chat).stderr
+
+
 def test_as_json_an_error_has_its_code(chat: Path) -> None:
     for function, code in [("messages:refuse", "AppError"), ("messages:send", "ArgumentError"), ("messages:nowhere", "FunctionNotFound")]:
         answer = interlock("run", function, "--app", chat, "--json")

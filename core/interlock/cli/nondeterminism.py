@@ -1,4 +1,5 @@
-"""Finds what would make a query or mutation answer differently when it runs again: clocks, randomness, files, sockets, threads.
+"""Finds what would make a query or mutation answer differently when it runs again: clocks, randomness, files, sockets, threads;
+and what it forgot to await, which would not happen at all.
 
 A reading of the source: nothing is imported. It follows a function into the helpers of its own module, not into other modules;
 the sandbox enforces the rule at run time, this tells early and says what to write instead.
@@ -95,6 +96,12 @@ _PATH_METHODS = {
 }
 _SEEDED = {"random.Random"}  # with a seed it is as good as a constant
 _KINDS = {"query", "mutation", "trigger"}
+_AWAITED = {
+    *("db.insert", "db.patch", "db.replace", "db.delete"),
+    *("scheduler.run_after", "scheduler.run_at", "scheduler.cancel"),
+    *("run_query", "run_mutation"),
+}
+"""What a context does when it is awaited, and else does not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +183,8 @@ class _Module:
                 refused = self._refused(node)
                 if refused:
                     yield node.lineno, *refused, through
+            for line, called in _forgotten(current):
+                yield line, f"{called} without await", f"it does not happen then; write await {called}(…)", through
 
     def _is_transaction(self, decorator: ast.expr) -> bool:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
@@ -214,6 +223,17 @@ def _expressions(function: _Function) -> Iterator[ast.expr]:
     """Every expression of the body; those of functions nested in it too, for they run as part of it."""
     for statement in function.body:
         yield from (node for node in ast.walk(statement) if isinstance(node, ast.expr))
+
+
+def _forgotten(function: _Function) -> Iterator[tuple[int, str]]:
+    """The operations of the function's context that stand alone, with nobody to await them."""
+    parameters = [*function.args.posonlyargs, *function.args.args]
+    for node in ast.walk(function):
+        match node:
+            case ast.Expr(value=ast.Call(func=ast.Attribute() as called)):
+                context, _, operation = ast.unparse(called).partition(".")
+                if operation in _AWAITED and any(context == parameter.arg for parameter in parameters[:1]):
+                    yield node.lineno, f"{context}.{operation}"
 
 
 def _rule(name: str) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from interlock.cli.app_directory import data_directory, data_place, find_app
 from interlock.cli.console import CommandError, say
 from interlock.cli.exits import Exit
 from interlock.cli.running import RunningServer
-from interlock.errors import AppError, FunctionNotFound, InterlockError
+from interlock.errors import AppError, FunctionNotFound, InterlockError, SchemaError
 
 if TYPE_CHECKING:
     import httpx
@@ -83,7 +83,7 @@ class _Opened:
             answer = await self._backend.call_any(function, from_wire(arguments), component, admin=True)
         except Exception as error:
             _print_lines(log_lines_of(error))
-            if isinstance(error, InterlockError):
+            if isinstance(error, InterlockError) and not isinstance(error, SchemaError):
                 raise
             places = "\n".join(f"  at {frame}" for frame in frames_of(error))
             raise FunctionRaised(Exit.FAILED, f"{function} raised {type(error).__name__}: {error}\n{places}") from error
@@ -188,6 +188,8 @@ def hinting(peer: Peer) -> Callable[[str, Json, str], Awaitable[Any]]:
         try:
             return await peer.call(function, arguments, component)
         except FunctionNotFound as error:
+            if error.name != function:
+                raise  # one that the function called
             raise FunctionNotFound(error.name, _hint(function, component, await peer.mounts())) from None
 
     return call

@@ -38,6 +38,8 @@ _CONTEXTS: dict[Kind, frozenset[str]] = {
     "action": frozenset({"ActionCtx"}),
 }
 _EVERY_CONTEXT = frozenset().union(*_CONTEXTS.values())
+_NO_CONTEXTS = frozenset({"str", "int", "float", "bool", "bytes", "list", "dict"})
+"""Annotations of a first parameter that somebody meant to be an argument."""
 
 
 class Function(Reference, Generic[P, R]):
@@ -297,11 +299,12 @@ def _signature(function: Function[..., Any]) -> inspect.Signature:
         raise MountError(where, f"{name} is a generator; a {kind} gives one result.", "Return a list, or a page of it.")
     signature = inspect.signature(handler)
     parameters = list(signature.parameters.values())
-    if not parameters or parameters[0].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-        raise MountError(where, f"{name} takes no context.", f"It comes first: def {name}(ctx: {kind.capitalize()}Ctx, …).")
-    written = parameters[0].annotation
+    written = parameters[0].annotation if parameters else ""
     context = written if isinstance(written, str) else getattr(written, "__name__", "")
-    context = context.rpartition(".")[2]
+    context = context.partition("[")[0].rpartition(".")[2]
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if not parameters or parameters[0].kind not in by_position or context in _NO_CONTEXTS:
+        raise MountError(where, f"{name} takes no context.", f"It comes first: def {name}(ctx: {kind.capitalize()}Ctx, …).")
     if context in _EVERY_CONTEXT - _CONTEXTS[kind]:
         remedy = f"Write {parameters[0].name}: {kind.capitalize()}Ctx, or make it another kind of function."
         raise MountError(where, f"{name} is a {kind}, but its context is annotated {context}.", remedy)
