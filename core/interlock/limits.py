@@ -48,7 +48,7 @@ _ROWS = (
     Limit("transaction_cpu", 1, "seconds", "functions", "own CPU time of a query or mutation"),
     Limit("action_wall", 600, "seconds", "functions", "wall time of an action"),
     Limit("argument_bytes", 16 * MIB, "bytes", "functions", "arguments of a call"),
-    Limit("result_bytes", 16 * MIB, "bytes", "functions", "result of a call"),
+    Limit("result_bytes", 16 * MIB, "bytes", "functions", "result of a call, or the data of its AppError"),
     Limit("fetch_wall", 60, "seconds", "functions", "a ctx.fetch that says no timeout; read in pieces, each of them"),
     Limit("fetch_body", 16 * MIB, "bytes", "functions", "body of a response that is read whole, unpacked"),
     Limit("fetch_stream", 256 * MIB, "bytes", "functions", "body of a response that is read in pieces, unpacked"),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.mounting.distributions import install
+
+from interlock import App
+from interlock.testing import TestBackend
 
 LEDGER = Path(__file__).with_name("ledger")
 """The sources of a component: nobody imports them from here."""
@@ -30,3 +34,13 @@ def install_ledger(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def imported() -> list[str]:
     """Which modules of it this process has imported."""
     return [name for name in sys.modules if name.partition(".")[0] == "interlock_ledger"]
+
+
+def inline_ledger() -> TestBackend:
+    """The same component where its code is imported: what an isolated one is to do."""
+    namespace: dict[str, Any] = {"__name__": "inline_ledger"}
+    source = (LEDGER / "component.py").read_text().replace("from .helpers import twice", "twice = None")
+    exec(compile(source, "inline_ledger.py", "exec", dont_inherit=True), namespace)
+    mounts = App()
+    mounts.use(namespace["component"], isolation="inline")
+    return TestBackend(mounts, isolation="inline")

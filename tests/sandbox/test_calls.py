@@ -11,11 +11,11 @@ import pytest
 from interlock import (
     AppError,
     ArgumentError,
-    Component,
     FunctionAborted,
     FunctionNotFound,
     Int64,
     InterlockError,
+    LimitExceeded,
     MutationCtx,
     QueryCtx,
     QueryError,
@@ -25,6 +25,8 @@ from interlock import (
 )
 from interlock.sandbox.failures import make, tell
 from interlock.testing import TestBackend
+
+from .installed import inline_ledger
 
 ledger = components.ledger
 
@@ -139,24 +141,56 @@ def _words(error: BaseException) -> str:
 
 async def _inline(function: str, **args: Any) -> BaseException:
     """What the same function raises where it is imported."""
-    namespace: dict[str, Any] = {"__name__": "inline_ledger"}
-    from .installed import LEDGER
+    async with inline_ledger() as backend:
+        outcome = await _outcome(backend, function, args)
+    assert isinstance(outcome, BaseException), "it raised nothing"
+    return outcome
 
-    source = (LEDGER / "component.py").read_text().replace("from .helpers import twice", "twice = None")
-    exec(compile(source, "inline_ledger.py", "exec", dont_inherit=True), namespace)
-    made: Component = namespace["component"]
-    from interlock import App
 
-    mounts = App()
-    mounts.use(made, isolation="inline")
-    async with TestBackend(mounts, isolation="inline") as backend:
-        caller = backend.component("ledger")
-        kind = made.functions[function].kind
-        try:
-            await (caller.query if kind == "query" else caller.mutation)(function, **args)
-        except Exception as error:
-            return error
-    raise AssertionError("it raised nothing")
+async def _outcome(backend: TestBackend, function: str, args: dict[str, Any]) -> Any:
+    caller = backend.component("ledger")
+    try:
+        return await (caller.query if function in ("odd", "echo") else caller.mutation)(function, **args)
+    except Exception as error:
+        return error
+
+
+async def test_what_json_could_hold_and_is_no_value_is_refused_wherever_it_comes_from(app: TestBackend) -> None:
+    """Inline is the model."""
+    calls = [("odd", {"what": what}) for what in _ODD] + [
+        ("odd_elsewhere", {"what": what, "where": where}) for what in _ODD for where in _WHERE
+    ]
+    async with inline_ledger() as model:
+        for function, args in calls:
+            expected, got = await _outcome(model, function, args), await _outcome(app, function, args)
+            assert _shown(got) == _shown(expected), (function, args)
+            assert args["what"] in _FINE or isinstance(got, Exception), (function, args)
+
+
+@pytest.mark.parametrize("where", ["error", "error below", "result", "argument", "document"])
+async def test_what_is_too_large_is_refused_on_either_side(app: TestBackend, where: str) -> None:
+    async def through(ctx: MutationCtx, mib: int) -> Any:
+        return await ctx.run_mutation(ledger.large, mib=mib, where=where)
+
+    async with inline_ledger() as model:
+        for mib in (20, 49):
+            for backend in (model, app):
+                with pytest.raises(LimitExceeded) as refused:
+                    await backend.mutation(through, mib=mib)
+                limit = {"argument": "argument_bytes", "document": "document_bytes"}.get(where, "result_bytes")
+                assert (refused.value.limit, int(refused.value.used) >> 20) == (limit, mib)
+    with pytest.raises(LimitExceeded, match="result_bytes"):  # what it came of is told as well
+        await app.component("ledger").mutation("large", mib=20, where="cause")
+    assert await app.component("ledger").query("echo", value=1) == 1
+
+
+_ODD = ["uuid", "member", "member of str", "date", "moment", "dataclass", "below", "bytes", "surrogate"]
+_FINE = ["member", "member of str", "bytes"]
+_WHERE = ["error", "argument", "job", "document", "index"]
+
+
+def _shown(outcome: Any) -> str:
+    return f"{type(outcome).__name__}: {_words(outcome)}" if isinstance(outcome, Exception) else repr(outcome)
 
 
 @pytest.mark.parametrize(

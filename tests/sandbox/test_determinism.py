@@ -26,6 +26,7 @@ async def test_clocks_show_the_time_of_the_transaction(app: TestBackend) -> None
     assert shown["now"] == app.now()
     assert shown["clocks"] == pytest.approx([app.now()] * 4, abs=0.001)
     assert shown["today"] is True and shown["told"] is True
+    assert not any([number for some in shown["used"] for number in (some if isinstance(some, list) else [some])]), shown["used"]
 
 
 async def test_one_seed_draws_the_same_in_every_worker_and_another_draws_another(ledger_installed: None, isolation: Isolation) -> None:

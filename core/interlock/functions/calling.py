@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from interlock.engine import Transaction
 from interlock.engine.budget import COUNTED
 from interlock.engine.made import Made
-from interlock.errors import AppError, CallRefused, DeadlineExceeded, FunctionAborted, WrongFunctionKind
+from interlock.errors import AppError, CallRefused, DeadlineExceeded, FunctionAborted, InterlockError, LimitExceeded, WrongFunctionKind
 from interlock.functions.call import BUSY, ENDED, Call, Share
 from interlock.functions.watchdog import Overtime
 from interlock.hooks import Call as ObservedCall
 from interlock.hooks import Outcome
 from interlock.limits import LIMITS, Limits
 from interlock.sdk.host import Kind, Target
-from interlock.values import normalize
+from interlock.values import normalize, size_of
 
 if TYPE_CHECKING:
     from interlock.functions.host import CallHost, TransactionHost
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 WALL = LIMITS["transaction_wall"].value
 _CPU = LIMITS["transaction_cpu"].value
 DEPTH_MAX = int(LIMITS["call_depth"].value)
+_RESULT_BYTES = int(LIMITS["result_bytes"].value)
+_FEW, _SHORT = 32, 10_000
+_FLAT = frozenset({int, float, bool, type(None)})
 _MAY_CALL: dict[Kind, frozenset[Kind]] = {
     "query": frozenset({"query"}),
     "mutation": frozenset({"query", "mutation"}),
@@ -78,7 +81,9 @@ def begin_to_perform(call: CallHost) -> Made[Any] | Awaitable[Any]:
     except BaseException as error:
         if call.state != BUSY and call.untold is None:
             call.end()
-            if _is_own_doing(error, call):
+            if isinstance(error, AppError):
+                refuse_large(error)
+            elif _is_own_doing(error, call):
                 raise FunctionAborted(call.callee.label, repr(error)) from error
             raise
         made = _raise(error)
@@ -114,7 +119,9 @@ async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
         if untold is not None and untold.failure is not None and isinstance(raised, Exception):
             raised = untold.failure
         try:
-            if _is_own_doing(raised, call):
+            if isinstance(raised, AppError):
+                refuse_large(raised)
+            elif _is_own_doing(raised, call):
                 raise FunctionAborted(call.callee.label, repr(raised)) from raised
             raise raised
         finally:
@@ -220,6 +227,26 @@ def transact(call: TransactionHost, deadline_ms: float, limits: Limits | None) -
     call.deadline_ms, call.wall_max, call.cpu_max = deadline_ms, WALL, _CPU
     share = call.callee.scope.limits
     return begin_to_perform(call) if limits is None and share is None else perform_within(call, call.tx, share, limits)
+
+
+def refuse_large(error: AppError) -> None:
+    """Raise LimitExceeded for one whose data is larger than a result may be: it goes where a result would have gone."""
+    data = error.data
+    kind = type(data)
+    if kind is str or kind is bytes:
+        if len(data) <= _RESULT_BYTES // 4:
+            return
+    elif kind is dict:
+        if len(data) <= _FEW and all([type(item) in _FLAT or (type(item) is str and len(item) <= _SHORT) for item in data.values()]):
+            return
+    elif kind is not list and kind is not tuple:
+        return
+    try:
+        size = size_of(normalize(data))  # that refuses what holds itself
+    except InterlockError:
+        return  # no value at all, which is said where it crosses
+    if size > _RESULT_BYTES:
+        raise LimitExceeded("result_bytes", size, _RESULT_BYTES) from error
 
 
 def plain(error: AppError) -> AppError:

@@ -17,15 +17,20 @@ from typing import Any
 import orjson
 
 from interlock.errors import InterlockError
-from interlock.sandbox.strange import described, has_odd_key, undescribed
-from interlock.values import pack, pack_for_now, unpack
+from interlock.limits import MIB
+from interlock.sandbox.strange import KNOWN, described, has_odd_key, undescribed
+from interlock.values import UNSET, pack, pack_for_now, unpack
+from interlock.values.types import plain
 
-FRAME_MAX = 48 * 1024 * 1024
+FRAME_MAX = 48 * MIB
 """Above what any limit lets through: a value of 16 MiB whose bytes are written in base64, and its neighbours."""
 OPERATIONS_MAX = 1_000
 """How many operations of one call may wait for their answers. An honest worker keeps the others to itself until then."""
 NOTHING = -1
 """What the frames of every call say for None: JSON's null asks `pack` to look for numbers that JSON has not."""
+TEXT_MAX = 16 * MIB
+"""Characters of what a call may say at once: its result, or what it gives to another call."""
+DEPTH_MAX = 200
 _NODES_FREE = 40_000
 _NODES_MAX = 4_000_000
 
@@ -33,20 +38,56 @@ _header = Struct(">I")
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
+class TooLong(Exception):
+    """A frame with so many bytes of text: no limit lets it through."""
+
+
 class FrameError(Exception):
     """The other side broke the protocol."""
 
 
-def encode(frame: list[Any]) -> bytes:
-    """A frame as it is sent. Any object may lie in it."""
+def encode(frame: list[Any], given: Any = None) -> bytes:
+    """A frame as it is sent. Any object may lie in it; `given` is the part of it that an author has made. Raises TooLong."""
     try:
-        body = pack_for_now(frame)
+        long = 0 if given is None else length_of(given, DEPTH_MAX)
+        if long > TEXT_MAX:
+            raise TooLong(long)  # orjson asks for eight times as much memory, and ends the process where there is not so much
+        body = pack_for_now(frame) if long >= 0 else pack(described(frame, 0))
         # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
         if 36 in body and body.find(b'"$') >= 0 and has_odd_key(frame):
             body = pack(described(frame, 0))
     except (TypeError, ValueError, InterlockError, RecursionError):
         body = pack(described(frame, 0))
     return _header.pack(len(body)) + body
+
+
+def length_of(value: Any, room: int) -> int:
+    """How many characters and bytes the texts in it have; -1 where an object lies in it, `room` deep at most, that is no value of
+    Interlock. Some of those orjson would write all the same: a UUID, a member of an Enum.
+    """
+    kind = type(value)
+    if kind is dict:
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        if kind is str or kind is bytes:
+            return len(value)
+        if kind in KNOWN:
+            return 0
+        exact = plain(value)
+        return -1 if exact is UNSET else length_of(exact, room)
+    if room == 0:
+        return -1
+    length = 0
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            length += len(item)
+        elif kind is not float and kind is not int and item is not None:
+            below = length_of(item, room - 1)
+            if below < 0:
+                return -1
+            length += below
+    return length
 
 
 def decode(body: bytes) -> list[Any]:

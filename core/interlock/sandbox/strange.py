@@ -15,10 +15,12 @@ from typing import Any
 
 import orjson
 
-from interlock.errors import InterlockError
-from interlock.values import pack, unpack
+from interlock.values import UNSET, CommitTimestamp, Int64, unpack
+from interlock.values.types import Unset, plain
 
 _DEPTH_MAX = 200
+KNOWN = frozenset({str, int, float, bool, type(None), bytes, Int64, CommitTimestamp, Unset})
+"""Types of values that hold no others."""
 
 
 class Strange:
@@ -56,12 +58,16 @@ def described(value: Any, depth: int) -> Any:
         return {"$strange": ["text", b64encode(value.encode("utf-8", "surrogatepass")).decode()]}
     if kind is int and not -(2**63) <= value < 2**63:
         return {"$strange": ["int", hex(value)[:4_096]]}
+    if kind in KNOWN:
+        return value
     try:
-        pack(value)
-    except (TypeError, ValueError, InterlockError, RecursionError):
-        name, shown = _safe(lambda: kind.__name__)[:200], _safe(lambda: repr(value))[:500]
-        return {"$strange": ["awaitable" if _is_awaitable(value) else "object", name, shown]}
-    return value
+        exact = plain(value)
+    except Exception:  # its class has ways of its own
+        exact = UNSET
+    if exact is not UNSET:
+        return described(exact, depth)
+    name, shown = _safe(lambda: kind.__name__)[:200], _safe(lambda: repr(value))[:500]
+    return {"$strange": ["awaitable" if _is_awaitable(value) else "object", name, shown]}
 
 
 def _is_awaitable(value: Any) -> bool:

@@ -1,6 +1,9 @@
 """Writes what it is told, and does everything that a function can do."""
 
 import asyncio
+import enum
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from interlock import (
@@ -27,6 +30,7 @@ component = Component(
         entries=Table({"n": float, "text": str}).index("by_n", "n"),
         notes=Table({"of": str, "kind": str}),
         ticks=Table({"at": float}),
+        things=Table({"any": Any}).index("by_any", "any"),
         counts=Table({"name": str, "value": float}).index("by_name", "name"),
     ),
     env={"UNIT": str | None},
@@ -112,9 +116,76 @@ async def echo(ctx: QueryCtx, value: Any) -> Any:
 
 @component.query
 async def odd(ctx: QueryCtx, what: str) -> Any:
-    return {"object": object(), "set": {1}, "coroutine": ctx.db.get, "deep": _deep(), "key": {1: 2}, "dollar": {"$x": 1}, "big": 2**70}[
-        what
-    ]
+    return _odd(ctx, what)
+
+
+def _odd(ctx: QueryCtx, what: str) -> Any:
+    import datetime
+    import uuid
+
+    return {
+        "object": object(),
+        "set": {1},
+        "coroutine": ctx.db.get,
+        "deep": _deep(),
+        "key": {1: 2},
+        "dollar": {"$x": 1},
+        "big": 2**70,
+        "uuid": {"a": [uuid.UUID(int=1)]},
+        "member": (Colour.RED,),
+        "member of str": [OfText.A],
+        "date": datetime.date(2026, 1, 1),
+        "moment": [datetime.datetime(2026, 1, 1)],
+        "dataclass": {"a": Point(1)},
+        "below": OrderedDict(a=uuid.UUID(int=1)),
+        "bytes": [bytearray(b"x"), memoryview(b"y")],
+        "surrogate": ["\ud800"],
+    }[what]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class OfText(enum.StrEnum):
+    A = "a"
+
+
+@dataclass
+class Point:
+    x: float
+
+
+@component.mutation
+async def large(ctx: MutationCtx, mib: int, where: str) -> Any:
+    value = "x" * (mib << 20)
+    if where == "error":
+        raise AppError({"value": value})
+    if where == "cause":
+        raise ValueError("short") from AppError([value])
+    if where == "error below":
+        return await ctx.run_mutation(large, mib=mib, where="error")
+    if where == "result":
+        return value
+    if where == "argument":
+        return await ctx.run_query(echo, value=value)
+    return await ctx.db.insert("things", {"any": value})
+
+
+@component.mutation
+async def odd_elsewhere(ctx: MutationCtx, what: str, where: str) -> Any:
+    value = _odd(ctx, what)
+    if where == "error":
+        raise AppError(value)
+    if where == "argument":
+        return await ctx.run_query(echo, value=value)
+    if where == "job":
+        return await ctx.scheduler.run_after(10, add_count, name="odd", value=value) and None
+    if where == "document":
+        await ctx.db.insert("things", {"any": value})
+        return [row["any"] for row in await ctx.db.query("things").collect()]
+    await ctx.db.query("things").index("by_any", any="00000000-0000-0000-0000-000000000001").collect()
+    return [row["any"] for row in await ctx.db.query("things").index("by_any", any=value).collect()]
 
 
 def _deep() -> Any:
@@ -300,18 +371,36 @@ async def mark(ctx: MutationCtx, n: float) -> int:
     return await ctx.db.query("marks").count()
 
 
+def _rusage() -> list[float]:
+    try:
+        import resource
+    except ImportError:  # there is none
+        return []
+    return [*resource.getrusage(resource.RUSAGE_SELF)]
+
+
 @component.mutation
 async def clocks_and_draws(ctx: MutationCtx) -> dict[str, Any]:
     import datetime
+    import gc
     import os
     import random
     import secrets
+    import sys
     import time
+    import tracemalloc
     import uuid
 
     return {
         "now": ctx.now(),
         "clocks": [time.time() * 1000, time.time_ns() / 1e6, time.monotonic() * 1000, datetime.datetime.now().timestamp() * 1000],
+        "used": [
+            list(os.times())[:4] if hasattr(os, "times") else [],
+            _rusage()[:3],
+            sys.getallocatedblocks(),
+            [*gc.get_count(), *[number for row in gc.get_stats() for number in row.values()]],
+            tracemalloc.get_traced_memory()[0],
+        ],
         "told": time.asctime() == time.ctime(ctx.now() / 1000),
         "today": str(datetime.date.today()) == str(datetime.datetime.fromtimestamp(ctx.now() / 1000).date()),
         "draws": [random.random(), random.Random().random(), random.SystemRandom().random(), secrets.token_hex(4), os.urandom(4).hex()],

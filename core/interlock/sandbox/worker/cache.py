@@ -18,6 +18,7 @@ import orjson
 
 from interlock.errors import InterlockError
 from interlock.sandbox.digests import digest
+from interlock.sandbox.frames import length_of
 from interlock.sandbox.worker.row import Row, is_flat
 from interlock.sdk.host import Bounds, Scan
 from interlock.sdk.schema import Schema
@@ -337,7 +338,10 @@ def key_of(scan: Scan, count: int) -> Any:
                 break  # 1.0 and True are equal to 1
         else:
             return (scan, count)
-    return pack([as_sent(scan), count])
+    told = as_sent(scan)
+    if length_of(told, 8) < 0:
+        raise TypeError("it is bound to what is no value")
+    return pack([told, count])
 
 
 def as_sent(scan: Scan) -> list[Any]:

@@ -33,8 +33,9 @@ class Channel:
         self.unread: deque[list[Any]] = deque()
         """Frames that came while somebody waited for another one."""
 
-    def send(self, frame: list[Any]) -> None:
-        written = encode(frame)
+    def send(self, frame: list[Any], given: Any = None) -> None:
+        """`given` is what the author has made of it. Raises TooLong, and sends nothing."""
+        written = encode(frame, given)
         self._out.append(written)
         self._held += len(written)
         if self._held > _HELD:

@@ -9,6 +9,7 @@ Start at `install`; `current` says which call it is whose code runs.
 
 from __future__ import annotations
 
+import _tracemalloc
 import asyncio
 import asyncio.tasks
 import contextvars
@@ -17,6 +18,7 @@ import datetime
 import gc
 import os
 import random
+import sys
 import threading
 import time
 import uuid
@@ -24,6 +26,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from interlock.errors import PermissionDenied
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
 
 _CLOCKS = ("time", "monotonic", "perf_counter", "process_time", "thread_time", "clock_gettime")
 _OF_RANDOM = (
@@ -104,6 +111,7 @@ def install() -> None:
     _patch_dates()
     _patch_randomness()
     _patch_waiting()
+    _patch_usage()
 
 
 def _patch_clocks() -> None:
@@ -235,6 +243,34 @@ def _patch_waiting() -> None:
     threading.Condition.wait = wait_for_notice  # type: ignore[method-assign]
     time.sleep = sleep  # type: ignore[assignment]
     asyncio.sleep = asyncio.tasks.sleep = wait
+
+
+def _patch_usage() -> None:
+    """What the process has used is another in every run: a call is shown that nothing has been."""
+    nothing_collected = {"collections": 0, "collected": 0, "uncollectable": 0}
+    shown: list[tuple[Any, str, Callable[[], Any]]] = [
+        (gc, "get_count", lambda: (0, 0, 0)),
+        (gc, "get_stats", lambda: [dict(nothing_collected) for _ in range(3)]),
+        (sys, "getallocatedblocks", lambda: 0),
+        (_tracemalloc, "get_traced_memory", lambda: (0, 0)),
+        (_tracemalloc, "get_tracemalloc_memory", lambda: 0),
+        (os, "getloadavg", lambda: (0.0, 0.0, 0.0)),
+    ]
+    if hasattr(os, "times"):
+        shown.append((os, "times", lambda: os.times_result((0.0, 0.0, 0.0, 0.0, time.monotonic()))))
+    if resource is not None:
+        shown.append((resource, "getrusage", lambda: resource.struct_rusage((0.0, 0.0, *[0] * 14))))
+    for module, name, nothing in shown:
+        if (real := getattr(module, name, None)) is not None:
+            setattr(module, name, _used(real, nothing))
+
+
+def _used(real: Callable[..., Any], nothing: Callable[[], Any]) -> Callable[..., Any]:
+    def used(*args: Any) -> Any:
+        return real(*args) if _still() is None else nothing()
+
+    used.__name__ = real.__name__
+    return used
 
 
 def _refuse_waiting(what: str) -> None:

@@ -18,8 +18,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from interlock.errors import CallRefused
-from interlock.sandbox.frames import NOTHING, OPERATIONS_MAX
+from interlock.errors import CallRefused, LimitExceeded
+from interlock.limits import LIMITS
+from interlock.sandbox.frames import NOTHING, OPERATIONS_MAX, TooLong
 from interlock.sandbox.worker.asked import Asked
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, as_sent, key_of
 from interlock.sandbox.worker.row import Row
@@ -30,6 +31,7 @@ from interlock.values import pack
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
 
+_WRITES = frozenset({"insert", "patch", "replace"})
 _monotonic = time.monotonic
 _future: Any = asyncio.Future
 _LOGS_MAX = 400
@@ -220,7 +222,15 @@ class WorkerHost:
                 self._kept_back = deque()
             self._kept_back.append(["op", self.number, number, method, others, list(args), [], 0])
         else:
-            worker.send(["op", self.number, number, method, others, list(args), self.take_steps(), self.take_spent()])
+            steps = self.take_steps()
+            try:
+                worker.send(["op", self.number, number, method, others, list(args), steps, self.take_spent()], args)
+            except TooLong as long:
+                self.steps = steps
+                self._waiting -= 1
+                del worker.asked[number]
+                limit = "document_bytes" if method in _WRITES else "argument_bytes"
+                future.set_exception(LimitExceeded(limit, long.args[0], int(LIMITS[limit].value)))
         return future
 
     def drop(self, operation: int) -> None:
@@ -245,7 +255,8 @@ class WorkerHost:
         """One of its operations is done."""
         self._waiting -= 1
         if self._kept_back and not self.is_ended:
-            self._worker.send(self._kept_back.popleft())
+            frame = self._kept_back.popleft()
+            self._worker.send(frame, frame[5])
 
     def take_spent(self) -> float:
         """For how many seconds its code has run since this was last asked, in the middle of that."""

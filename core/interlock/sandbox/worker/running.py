@@ -15,9 +15,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import CoroutineType, TracebackType
 from typing import Any
 
-from interlock.errors import DeadlineExceeded
+from interlock.errors import DeadlineExceeded, LimitExceeded
+from interlock.limits import LIMITS
 from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell, tell_with_causes
-from interlock.sandbox.frames import NOTHING
+from interlock.sandbox.frames import DEPTH_MAX, NOTHING, TEXT_MAX, TooLong, length_of
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.determinism import current
@@ -78,8 +79,8 @@ class Worker:
         lend_tasks(self._lend_task)
         self.loop.run_forever()
 
-    def send(self, frame: list[Any]) -> None:
-        self.channel.send(frame)
+    def send(self, frame: list[Any], given: Any = None) -> None:
+        self.channel.send(frame, given)
 
     def take_number(self) -> int:
         self._numbers += 1
@@ -258,23 +259,33 @@ class Worker:
             return
         if failed is None:
             host.remember_writes()
-            self.send(["ret", host.number, host.looked_at_time, value, steps, spent])
-            return
+            try:
+                self.send(["ret", host.number, host.looked_at_time, value, steps, spent], value)
+                return
+            except TooLong as long:
+                failed = _result_too_long(long.args[0])
         host.undo()
+        told = self._told(failed)
+        if (long := length_of(told, DEPTH_MAX)) > TEXT_MAX:
+            failed = _result_too_long(long).with_traceback(failed.__traceback__)
+            told = self._told(failed)
         for number, (answered, counted) in self._answered.items():
             if answered is failed:
                 # The host has the error itself, and knows where it was before it came here: it goes on as it came. Where it was an
                 # operation of another call, or is long forgotten, it is made anew.
-                self.send(
-                    ["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, counted), tell(failed, [])], steps, spent]
-                )
+                again = tell(failed, [])
+                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, counted), again], steps, spent], again)
                 return
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
             self._raised.clear()
         if isinstance(failed, Exception):
             self._raised[reference] = failed  # of anything else the host makes an error of its own
-        self.send(["exc", host.number, host.looked_at_time, ["raised", reference, self._told(failed)], steps, spent])
+        self.send(["exc", host.number, host.looked_at_time, ["raised", reference, told], steps, spent], told)
+
+
+def _result_too_long(length: int) -> LimitExceeded:
+    return LimitExceeded("result_bytes", length, int(LIMITS["result_bytes"].value))
 
 
 class _Known:
