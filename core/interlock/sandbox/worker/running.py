@@ -266,8 +266,9 @@ class Worker:
                 failed = _result_too_long(long.args[0])
         host.undo()
         told = self._told(failed)
-        if (long := length_of(told, DEPTH_MAX)) > TEXT_MAX:
-            failed = _result_too_long(long).with_traceback(failed.__traceback__)
+        length = length_of(told, DEPTH_MAX)
+        if length > TEXT_MAX:
+            failed = _result_too_long(length).with_traceback(failed.__traceback__)
             told = self._told(failed)
         for number, (answered, counted) in self._answered.items():
             if answered is failed:
