@@ -31,6 +31,8 @@ NOTHING = -1
 TEXT_MAX = 16 * MIB
 """Characters of what a call may say at once: its result, or what it gives to another call."""
 DEPTH_MAX = 200
+_STEPS = {"op": 6, "ret": 4, "exc": 4}
+"""Where in a frame of this name lies what a function did by itself."""
 _NODES_FREE = 40_000
 _NODES_MAX = 4_000_000
 
@@ -52,13 +54,19 @@ def encode(frame: list[Any], given: Any = None) -> bytes:
         long = 0 if given is None else length_of(given, DEPTH_MAX)
         if long > TEXT_MAX:
             raise TooLong(long)  # orjson asks for eight times as much memory, and ends the process where there is not so much
-        body = pack_for_now(frame) if long >= 0 else pack(described(frame, 0))
+        body = pack_for_now(frame) if long >= 0 else pack(_described(frame))
         # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
         if 36 in body and body.find(b'"$') >= 0 and has_odd_key(frame):
-            body = pack(described(frame, 0))
+            body = pack(_described(frame))
     except (TypeError, ValueError, InterlockError, RecursionError):
-        body = pack(described(frame, 0))
+        body = pack(_described(frame))
     return _header.pack(len(body)) + body
+
+
+def _described(frame: list[Any]) -> list[Any]:
+    """Its steps hold values alone, some of them written already."""
+    steps = _STEPS.get(frame[0], -1)
+    return [item if place == steps else described(item, 1) for place, item in enumerate(frame)]
 
 
 def length_of(value: Any, room: int) -> int:
