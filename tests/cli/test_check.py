@@ -94,6 +94,18 @@ def test_the_app_below_is_offered_where_it_is_meant(app: Path, monkeypatch: pyte
     assert "Did you mean checkedapp?" in answer.stderr
 
 
+def test_a_table_that_looks_misspelt_is_a_warning(app: Path) -> None:
+    (app / "schema.py").write_text("from interlock import Schema, Table\nschema = Schema(messages=Table({'n': int}))\n")
+    (app / "messages.py").write_text(
+        "from interlock import mutation\n@mutation\nasync def add(ctx):\n"
+        "    await ctx.db.insert('mesages', {})\n    await ctx.db.insert('messages', {})\n    await ctx.db.insert('visitors', {})\n"
+    )
+    answer = check(str(app))
+    assert answer.exit_code == 0
+    assert 'messages.py:4: the schema has no table "mesages". Did you mean "messages"?' in answer.stderr
+    assert "visitors" not in answer.output
+
+
 def test_as_json_there_are_facts_on_stdout_and_errors_on_stderr(app: Path) -> None:
     (app / "messages.py").write_text("from interlock import query\n@query\ndef pick(ctx):\n    return hash('x')\n")
     answer = check(str(app), "--json")

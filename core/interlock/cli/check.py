@@ -15,6 +15,7 @@ from interlock.cli.console import AsJson, errors_reported, exit_of, print_error,
 from interlock.cli.exits import Exit
 from interlock.cli.faces import FaceImport, HalvesMixed, component_files, face_imports, mixed_halves, package_folder
 from interlock.cli.nondeterminism import Finding, find_nondeterminism
+from interlock.cli.table_names import misspelt_tables
 from interlock.errors import InterlockError, MountError
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ COMPONENTS = "interlock.components"
 def check(directory: Directory = None, as_json: AsJson = False) -> None:
     """Check an app or a component without starting it.
 
-    Reports what a start would refuse, clocks, randomness, files and sockets in queries and mutations, and which components'
-    faces the app imports: those run with its rights. Stored documents are not looked at; `interlock dev --once` does that.
+    Reports what a start would refuse; clocks, randomness, files and sockets in queries and mutations, and what they do not await;
+    names of tables that look misspelt; and which components' faces the app imports: those run with its rights. Stored documents
+    are not looked at; `interlock dev --once` does that.
 
     \b
     Examples:
@@ -101,10 +103,11 @@ def check_app(app: Path) -> Report:
     except InterlockError as error:
         report.refused = error
         return report
-    report.warnings = list(tree.warnings)
+    files = app_files(app)
+    report.warnings = [*tree.warnings, *(told for file in files for told in misspelt_tables(file, tree.root.tables))]
     report.findings = nondeterminism_of(tree)
     installed = {plugin.module.partition(".")[0]: plugin for offers in discover().values() for plugin in offers}
-    report.faces = face_imports(app_files(app), {package: plugin.distribution for package, plugin in installed.items()})
+    report.faces = face_imports(files, {package: plugin.distribution for package, plugin in installed.items()})
     for plugin in _mounted_plugins(tree.by_path.values()):
         folder = package_folder(plugin.module.partition(".")[0])
         if folder is not None:
