@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from interlock.clock import SystemClock
 from interlock.errors import DeadlineExceeded
 from interlock.functions.call import Call
 from interlock.limits import Limits
 
-_LATER_SECONDS = 0.003
+_LATER_MS = 3.0
 """How much later than here a deadline passes in the worker: the caller is answered by the host."""
 
 
@@ -39,8 +41,14 @@ def charge(call: Call, seconds: float) -> DeadlineExceeded | None:
     return over
 
 
-def seconds_left(call: Call) -> float | None:
-    """Until the nearest deadline of those that wait for it; None where time is not the machine's."""
-    clock = call.execution.services.clock
-    nearest = call.nearest_deadline() if isinstance(clock, SystemClock) else None
-    return None if nearest is None else max(0.0, (nearest[0] - clock.now_ms()) / 1000.0) + _LATER_SECONDS
+def over_at(call: Call) -> float | None:
+    """When a worker is to stop it: at the nearest deadline of those that wait for it, in ms; None where time is not the machine's."""
+    if not isinstance(call.execution.services.clock, SystemClock):
+        return None
+    nearest = math.inf
+    above: Call | None = call
+    while above is not None:
+        if above.deadline_ms is not None and above.deadline_ms < nearest:
+            nearest = above.deadline_ms
+        above = above.parent
+    return None if nearest == math.inf else nearest + _LATER_MS

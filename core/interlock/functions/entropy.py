@@ -20,9 +20,9 @@ class _Store:
         self.words = []
 
 
-_store = _Store()
+STORE = _Store()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_store.forget)  # else parent and child would have the same
+    os.register_at_fork(after_in_child=STORE.forget)  # else parent and child would have the same
 
 
 class Entropy(random.SystemRandom):
@@ -32,7 +32,7 @@ class Entropy(random.SystemRandom):
         """A number of `k` bits, each of them random."""
         if not 0 < k <= 64:
             return super().getrandbits(k)
-        words = _store.words
+        words = STORE.words
         if not words:
             words.extend(_split(os.urandom(_BYTES_AT_ONCE)))
         return words.pop() >> (64 - k)

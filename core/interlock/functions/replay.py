@@ -16,10 +16,9 @@ from interlock.errors import DeadlineExceeded, InterlockError
 from interlock.functions.call import IDLE
 from interlock.functions.host import TransactionHost
 from interlock.functions.reading import find_index, interval_of
-from interlock.functions.told import a_scan, how_many
+from interlock.functions.told import ToldScan, a_told_scan
 from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import FrameError
-from interlock.sdk.host import Scan
 from interlock.values import unpack
 
 _STEPS_MAX = 50_000
@@ -71,17 +70,15 @@ def _at_hand(call: TransactionHost, steps: list[Any]) -> int:
         return 0
     done = 0
     for step in steps:
-        if done == _STEPS_A_TURN - 1 or type(step) is not list or not 3 <= len(step) <= 4:
+        if done == _STEPS_A_TURN - 1 or type(step) is not list or len(step) != 3:
             break
-        name, told, last = step[0], step[1], step[-1]
-        if len(step) == 4:
-            if name != "scan" or type(last) is not str:
-                break
-            rows = _scanned_at_hand(call, a_scan(told), how_many(step[2]))
+        name, told, last = step
+        if type(told) is not str:
+            break
+        if name == "scan":
+            rows = _scanned_at_hand(call, a_told_scan(call.callee.scope.scans, told))
             if rows is None or digest(rows) != last:
                 break
-        elif type(told) is not str:
-            break
         elif name == "get":
             packed = _gotten_at_hand(call, told)
             if packed is None or digest([packed]) != last:
@@ -117,19 +114,16 @@ async def _replay(call: TransactionHost, steps: list[Any], done: int) -> None:
             await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
             if call.is_stopped:
                 raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
-        if type(step) is not list or not 3 <= len(step) <= 4:
+        if type(step) is not list or len(step) != 3:
             raise FrameError("a step that is none")
-        name, told, last = step[0], step[1], step[-1]
-        if len(step) == 4:
-            if name != "scan" or type(last) is not str:
-                raise FrameError("a step that is none")
-            count = how_many(step[2])
-            scan = a_scan(told)
+        name, told, last = step
+        if name == "scan" and type(last) is str:
+            scan = a_told_scan(call.callee.scope.scans, told)
             if call.untold is not None:
                 await call.keep_up()
-            rows = await _scanned(call, scan, count)
+            rows = await _scanned(call, scan)
             if rows is None or digest(rows) != last:
-                right = None if rows is None or len(rows) > _ROWS_MAX else [scan.table, [unpack(row) for row in rows]]
+                right = None if rows is None or len(rows) > _ROWS_MAX else [scan.scan.table, [unpack(row) for row in rows]]
                 raise Stale([[step, right], *await _mistakes(call, steps[number:], patched)])
         elif name == "patch" and type(told) is str and type(last) is dict:
             try:
@@ -165,7 +159,7 @@ async def _mistakes(call: TransactionHost, steps: list[Any], patched: set[str]) 
         if type(step) is not list or len(step) != 3 or type(step[1]) is not str:
             continue
         name, id, shown = step
-        if id in seen:
+        if id in seen or name == "scan":
             continue
         seen.add(id)
         table = call.table_of(id) if name == "get" else None
@@ -178,24 +172,30 @@ async def _mistakes(call: TransactionHost, steps: list[Any], patched: set[str]) 
     return found
 
 
-async def _scanned(call: TransactionHost, scan: Scan, count: int | None) -> list[bytes] | None:
+async def _scanned(call: TransactionHost, told: ToldScan) -> list[bytes] | None:
     """What the transaction reads there; None where that is refused, which the function has to meet itself."""
+    scan = told.scan
     try:
         index = find_index(call.tx, call.callee.scope.path, scan)
         if index is None:
             return None
-        return await call.tx.scan_packed(index, interval_of(index, scan), scan.descending, _room(call, count))
+        return await call.tx.scan_packed(index, interval_of(index, scan), scan.descending, _room(call, told.count))
     except InterlockError:
         return None
 
 
-def _scanned_at_hand(call: TransactionHost, scan: Scan, count: int | None) -> list[bytes] | None:
+def _scanned_at_hand(call: TransactionHost, told: ToldScan) -> list[bytes] | None:
     """The same where nothing has to be waited for; else None too."""
+    scan, tx = told.scan, call.tx
     try:
-        index = find_index(call.tx, call.callee.scope.path, scan)
+        index = find_index(tx, call.callee.scope.path, scan)
         if index is None:
             return None
-        return call.tx.scan_packed_at_hand(index, interval_of(index, scan), scan.descending, _room(call, count))
+        interval = told.interval
+        if interval is None or told.index is not index:
+            interval = told.interval = interval_of(index, scan)
+            told.index = index
+        return tx.scan_packed_at_hand(index, interval, scan.descending, _room(call, told.count))
     except InterlockError:
         return None
 

@@ -16,9 +16,9 @@ from interlock.clock import SystemClock
 from interlock.engine import LayerMark, Transaction
 from interlock.engine.made import Made
 from interlock.errors import ComponentCrashed, DeadlineExceeded, InterlockError, LimitExceeded
-from interlock.functions.allowance import charge, cpu_left, lowered, seconds_left
+from interlock.functions.allowance import charge, cpu_left, lowered, over_at
 from interlock.functions.begun import BegunCall
-from interlock.functions.call import BUSY, Execution
+from interlock.functions.call import BUSY, Execution, drawn
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.replay import Stale
@@ -134,7 +134,7 @@ class SandboxRunner:
                 return None
             remembers = self._remembers(caller.tx)
             served = Served(callee.label, process, lowered(self._cpu_left(caller), limits), remembers)
-            frame = self._frame(callee, checked, execution, served, None, seconds_left(caller), remembers)
+            frame = self._frame(callee, checked, execution, served, None, over_at(caller), remembers)
             process.begin(served, frame)
         except (InterlockError, OSError, Unhealthy, Lost):
             return None
@@ -159,7 +159,7 @@ class SandboxRunner:
         execution: Execution,
         served: Served,
         call: CallHost | None,
-        seconds_left: float | None,
+        over_ms: float | None,
         remembers: Remembers,
     ) -> list[Any]:
         """A call as it is sent; `call` where its turn has come."""
@@ -172,11 +172,11 @@ class SandboxRunner:
             args,
             call.now() if call is not None and is_action else execution.now_ms,
             is_action and isinstance(services.clock, SystemClock),
-            services.entropy.getrandbits(63),
-            execution.name,
+            drawn(services.entropy),
+            execution.number,
             _pages_of(call) if call is not None and execution.journal else {},
             NOTHING if served.cpu_max is None else served.cpu_max,
-            NOTHING if seconds_left is None else seconds_left,
+            NOTHING if over_ms is None else over_ms,
             NOTHING if remembers is None else remembers,
         ]
 
@@ -203,7 +203,7 @@ class SandboxRunner:
             if self._has_env and process.env != env:
                 process.set_env(env)
             served = Served(callee.label, process, cpu_left(call), remembers)
-            process.begin(served, self._frame(callee, call.args, execution, served, call, seconds_left(call), remembers))
+            process.begin(served, self._frame(callee, call.args, execution, served, call, over_at(call), remembers))
         served.bind(call)
         timer = None
         if call.deadline_ms is not None:

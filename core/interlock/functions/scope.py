@@ -30,6 +30,7 @@ from interlock.values import UNSET, CommitTimestamp, Int64, Mismatch, compile_va
 
 if TYPE_CHECKING:
     from interlock.functions.runner import Runner
+    from interlock.functions.told import ToldScan
 
 Json = dict[str, Any]
 Handler = Callable[..., Any]
@@ -312,12 +313,13 @@ class Triggers:
 class Scope:
     """One instance: its functions by name, its triggers by table, its children by mount name."""
 
-    __slots__ = ("children", "functions", "instance", "limits", "names", "path", "routes", "runner", "table_number", "triggers")
+    __slots__ = ("children", "functions", "instance", "limits", "names", "path", "routes", "runner", "scans", "table_number", "triggers")
 
     def __init__(self, instance: Instance, runner: Runner, table_number: Callable[[str, str], int | None]) -> None:
         path = instance.path
         self.instance, self.path, self.runner = instance, path, runner
         self.limits: Limits | None = instance.limits
+        self.scans: dict[str, ToldScan] = {}  # that its worker has told of
         self.table_number: TableNumber = lambda table: table_number(path, table)
         code = instance.code
         made = code.functions if code is not None else {}

@@ -46,20 +46,21 @@ class Served(Opened):
     """One call, as its worker may speak of it."""
 
     def __init__(self, label: str, process: Process, cpu_max: float | None, remembers: Remembers) -> None:
-        super().__init__(label, cpu_max, Waited(loop=process.loop))
+        super().__init__(label, cpu_max, Waited())
         self._process = process
         self.remembers = remembers
         self._shown = self._shown_bytes = 0
         self.refused: Exception | None = None
         self._bound: CallHost | None = None
         self._turn: asyncio.Future[None] | None = None
-        self._said: list[list[Any]] = []
+        self._said: list[list[Any]] | None = None
         self._taking_over: asyncio.Future[None] | None = None
-        self._begun: set[int] = set()  # operations whose steps are done
-        self._dropped: set[int] = set()
-        self._cursors: list[Cursor] = []
+        # What few calls have is made when they do.
+        self._begun: set[int] | None = None  # operations whose steps are done
+        self._dropped: set[int] | None = None
+        self._cursors: list[Cursor] | None = None
         self._marks = 0
-        self._fetched: dict[int, HostFetched] = {}
+        self._fetched: dict[int, HostFetched] | None = None
         self._responses = 0
 
     def bind(self, call: CallHost) -> None:
@@ -67,8 +68,8 @@ class Served(Opened):
         self._bound = call
         if self._turn is not None:
             self._turn.set_result(None)
-        said, self._said = self._said, []
-        for frame in said:
+        said, self._said = self._said, None
+        for frame in said or ():
             self.note(frame)
 
     @property
@@ -94,15 +95,17 @@ class Served(Opened):
         """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""
         call = self._bound
         if call is None:
+            if self._said is None:
+                self._said = []
             if len(self._said) < _SAID_MAX:
                 self._said.append(frame)
             return
         match frame:
             case ["log", str(level), str(text)]:
                 call.log(level if level in _LEVELS else "INFO", cleaned(text, _LOG_CHARS_MAX))
-            case ["use", int(cursor), int(count)] if 0 <= cursor < len(self._cursors) and count >= 0:
+            case ["use", int(cursor), int(count)] if 0 <= cursor < len(self._cursors or ()) and count >= 0:
                 try:
-                    self._cursors[cursor].consume(count)
+                    self._cursor(cursor).consume(count)
                 except Exception as error:
                     self.refused = self.refused or error
             case ["page", int(ordinal), str(mark)] if len(mark) <= _MARK_MAX and isinstance(call, TransactionHost):
@@ -125,8 +128,10 @@ class Served(Opened):
 
     def drop(self, operation: int, task: asyncio.Task[None]) -> None:
         """Nobody waits for it any more: as inline it is cancelled where it waits for something, and no sooner than its steps are done."""
-        if operation in self._begun:
+        if self._begun is not None and operation in self._begun:
             task.cancel()
+        elif self._dropped is None:
+            self._dropped = {operation}
         else:
             self._dropped.add(operation)
 
@@ -158,8 +163,10 @@ class Served(Opened):
         if self.refused is not None:
             raise self.refused
         current.set(running._bound or self.call if isinstance(running, Served) else self.call)
-        if number in self._dropped and (task := asyncio.current_task()) is not None:
+        if self._dropped is not None and number in self._dropped and (task := asyncio.current_task()) is not None:
             asyncio.get_running_loop().call_soon(task.cancel)  # as inline: what does not wait is done
+        if self._begun is None:
+            self._begun = set()
         self._begun.add(number)
         try:
             return await operation(self, args)
@@ -231,11 +238,14 @@ class Served(Opened):
 
     async def _open(self, args: list[Any]) -> Any:
         scan, after, until = some(args, 3)
-        if len(self._cursors) >= _CURSORS_MAX:
+        cursors = self._cursors
+        if cursors is None:
+            cursors = self._cursors = []
+        if len(cursors) >= _CURSORS_MAX:
             raise FrameError(f"more than {_CURSORS_MAX:,} open scans")
         cursor = await self._host.open(a_scan(scan), after, until)
-        self._cursors.append(cursor)
-        return [len(self._cursors) - 1, cursor.exhausted, cursor.open_ended]
+        cursors.append(cursor)
+        return [len(cursors) - 1, cursor.exhausted, cursor.open_ended]
 
     async def _fetch_rows(self, args: list[Any]) -> Any:
         number, count = some(args, 2)
@@ -253,9 +263,10 @@ class Served(Opened):
         return cursor.mark(back)
 
     def _cursor(self, number: Any) -> Cursor:
-        if type(number) is not int or not 0 <= number < len(self._cursors):
+        cursors = self._cursors
+        if cursors is None or type(number) is not int or not 0 <= number < len(cursors):
             raise FrameError("a scan that is not open")
-        return self._cursors[number]
+        return cursors[number]
 
     async def _metrics(self, args: list[Any]) -> Any:
         metrics = self._host.metrics()
@@ -308,6 +319,8 @@ class Served(Opened):
         first = await fetched.some() if whole else b""
         self._responses += 1
         if not fetched.is_closed:
+            if self._fetched is None:
+                self._fetched = {}
             self._fetched[self._responses] = fetched
         return [self._responses, fetched.status, dict(fetched.headers), first, fetched.is_closed]
 
@@ -318,21 +331,25 @@ class Served(Opened):
             return [b"", True]
         piece = await fetched.piece()
         if fetched.is_closed:
-            self._fetched.pop(number, None)
+            self._let_go(number)
         return [piece, fetched.is_closed]
 
     async def _fetch_close(self, args: list[Any]) -> Any:
         [number] = some(args, 1)
         fetched = self._response(number)
         if fetched is not None:
-            del self._fetched[number]
+            self._let_go(number)
             await fetched.close()
 
     def _response(self, number: Any) -> HostFetched | None:
         """An open response of this call; None for one that is over."""
         if type(number) is not int or not 0 < number <= self._responses:
             raise FrameError("a response that there is not")
-        return self._fetched.get(number)
+        return None if self._fetched is None else self._fetched.get(number)
+
+    def _let_go(self, number: int) -> None:
+        if self._fetched is not None:
+            self._fetched.pop(number, None)
 
 
 _OPERATIONS: dict[str, Callable[[Served, list[Any]], Awaitable[Any]]] = {

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from interlock.engine import Index, Interval
 from interlock.limits import Limits
-from interlock.sandbox.frames import NOTHING, FrameError
+from interlock.sandbox.frames import NOTHING, SCAN_KEY_MAX, FrameError
 from interlock.sdk.host import Bounds, Job, Scan, Target
 from interlock.sdk.references import LABEL_MAX
+from interlock.values import unpack
 
 _NAME_MAX = 1_000
+_KEPT_MAX, _KEPT_CHARS = 4_096, 500
+"""How many scans of one instance are kept read, and how long each of them may be."""
 
 
 def some(args: list[Any], count: int) -> list[Any]:
@@ -88,3 +92,37 @@ def how_many(count: Any) -> int | None:
     if count is not None and type(count) is not int:
         raise FrameError("a count that is no number")
     return None if count == NOTHING else count
+
+
+class ToldScan:
+    """A scan of `count` rows at most, None of all. `interval` is what it covers of `index`, where it was met before."""
+
+    __slots__ = ("count", "index", "interval", "scan")
+
+    def __init__(self, scan: Scan, count: int | None) -> None:
+        self.scan, self.count = scan, count
+        self.index: Index | None = None
+        self.interval: Interval | None = None
+
+
+def a_told_scan(kept: dict[str, ToldScan], key: Any) -> ToldScan:
+    """A scan and a count, as steps tell of them. `kept` are those that were read before."""
+    if type(key) is not str:
+        raise FrameError("a scan that is none")
+    known = kept.get(key)
+    if known is not None:
+        return known
+    if len(key) > SCAN_KEY_MAX:
+        raise FrameError("a scan that is too long for a step")
+    try:
+        told = unpack(key.encode())
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError):
+        raise FrameError("a scan that cannot be read") from None
+    if type(told) is not list or len(told) != 2:
+        raise FrameError("a scan that is none")
+    made = ToldScan(a_scan(told[0]), how_many(told[1]))
+    if len(key) <= _KEPT_CHARS:
+        if len(kept) >= _KEPT_MAX:
+            kept.clear()
+        kept[key] = made
+    return made

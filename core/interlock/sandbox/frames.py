@@ -33,6 +33,8 @@ TEXT_MAX = 16 * MIB
 DEPTH_MAX = 200
 _STEPS = {"op": 6, "ret": 4, "exc": 4}
 """Where in a frame of this name lies what a function did by itself."""
+SCAN_KEY_MAX = 10_000
+"""Characters of a scan as steps tell of it. A longer one is asked for."""
 _NODES_FREE = 40_000
 _NODES_MAX = 4_000_000
 

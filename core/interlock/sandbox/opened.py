@@ -14,6 +14,10 @@ _FAILURES_MAX = 1_024
 """Errors of operations that are kept for one call, the newest: a worker keeps half of them, and tells anew what it has forgotten."""
 
 
+NO_TASKS: dict[int, asyncio.Task[None]] = {}
+"""Of all calls that have asked for nothing: never added to."""
+
+
 class Opened:
     """A call by its `number` on the channel. Who runs it says how its operations are answered (`answer`) and its notes are taken.
 
@@ -27,7 +31,7 @@ class Opened:
         self.number = self.notes = self.operations = 0
         self.has_answered = False
         self.steps: list[Any] = []
-        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.tasks = NO_TASKS  # most calls ask for nothing
         self._failures: dict[int, BaseException] | None = None
         self._at_once: asyncio.Semaphore | None = None
 

@@ -19,7 +19,7 @@ from interlock.sandbox.failures import add_frames, cleaned, make, tell
 from interlock.sandbox.frames import OPERATIONS_MAX, FrameError, decode, parts
 from interlock.sandbox.line import Line
 from interlock.sandbox.loading import Refused, load_frame, loading_failure
-from interlock.sandbox.opened import Opened
+from interlock.sandbox.opened import NO_TASKS, Opened
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned
 
@@ -444,6 +444,8 @@ class Process:
         other = self._calls.get(running) if running else None
         self._held += size
         task = self._loop.create_task(self._serve(opened, operation, method, args, other, steps))
+        if opened.tasks is NO_TASKS:
+            opened.tasks = {}
         opened.tasks[operation] = task
         task.add_done_callback(partial(self._let_go, size))
 

@@ -52,6 +52,11 @@ class Drawn(random.Random):
         _go_on(self).setstate(state)
 
 
+def name_of(number: int) -> str:
+    """The name of the transaction that was given this number of 64 bits."""
+    return "%016x" % number  # noqa: UP031 - in half the time that an f-string takes
+
+
 def _go_on(drawn: Drawn) -> random.Random:
     """It is Python's own generator from here on. No more than that, once it is."""
     if drawn._left >= 0:

@@ -58,7 +58,7 @@ class SpareTask:
 class _Spare:
     """One task, with its context, and what is driven by hand as if in it."""
 
-    __slots__ = ("_before", "_context", "_hand", "_loop", "_owner", "_rest", "_waits", "task")
+    __slots__ = ("_before", "_context", "_driven", "_hand", "_loop", "_owner", "_rest", "_waits", "task")
 
     def __init__(self, owner: SpareTask) -> None:
         self._owner = owner
@@ -67,6 +67,7 @@ class _Spare:
         self._context.run(current.set, None)  # as every call leaves it
         self._before = self._context.copy()
         self._rest: Rest | None = None
+        self._driven: Any = None  # as an iterator
         self._waits: Waited[Any] | None = None
         self._hand = _Hand(self, self._loop.create_future())
         self.task: asyncio.Task[None] = asyncio.Task(self._hand.take(), loop=self._loop, name="call", context=self._context)
@@ -96,21 +97,21 @@ class _Spare:
 
     def _first(self, begin: Callable[[], Rest | None]) -> Any:
         self._rest = begin()
-        return _over if self._rest is None else self._next()
+        if self._rest is None:
+            return _over
+        self._driven = self._rest.__await__()
+        return self._next()
 
     def _next(self) -> Any:
         """Drive it on. Gives what it waits for, or that it is over."""
-        rest = self._rest
-        assert rest is not None, "there is something to drive"
         try:
-            return rest.send(None)
-        except StopIteration:
-            pass
+            pending = next(self._driven, _over)  # an end that is met by C costs no traceback
         except BaseException as error:
             self._rest = _raise(error)  # the task tells of it
             return _failed
-        self._rest = None
-        return _over
+        if pending is _over:
+            self._rest = self._driven = None
+        return pending
 
     def _park(self, pending: Any) -> asyncio.Task[None] | None:
         task = self.task
@@ -126,7 +127,7 @@ class _Spare:
             if pending.done():
                 self._loop.call_soon(self.wake)
         else:
-            rest, self._rest = self._rest, None
+            rest, self._rest, self._driven = self._rest, None, None
             assert rest is not None, "it has not ended"
             self._hand.give(rest if pending is _failed else Resumed(rest, pending))
         return task
@@ -134,7 +135,7 @@ class _Spare:
     def unpark(self) -> Any:
         """What is left of it, for the task itself to go on with; None where nothing is."""
         rest, waits = self._rest, self._waits
-        self._rest = self._waits = None
+        self._rest = self._driven = self._waits = None
         if rest is None or waits is None:
             return None
         waits.parked = None

@@ -18,19 +18,19 @@ import orjson
 
 from interlock.errors import InterlockError
 from interlock.sandbox.digests import digest
-from interlock.sandbox.frames import length_of
+from interlock.sandbox.frames import SCAN_KEY_MAX, length_of
 from interlock.sandbox.worker.row import Row, is_flat
 from interlock.sdk.host import Bounds, Scan
 from interlock.sdk.schema import Schema
 from interlock.sdk.validator import compile_loosely
-from interlock.values import UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of
+from interlock.values import UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of, unpack
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
 _DOCUMENT_BYTES = 8 * 1024
 _RECENT_MAX = 1_000
 SCAN_ROWS_MAX = 64
-_fragment = orjson.Fragment
+_fragment, _as_text = orjson.Fragment, orjson.dumps
 
 
 class Cache:
@@ -91,10 +91,13 @@ class Cache:
         table = scan.table
         if table not in self._tables:
             return
+        text = pack([as_sent(scan), count])
+        if len(text) > SCAN_KEY_MAX:
+            return
         self._make_room()
         for id, row in rows.items():
             self._keep(table, id, row, since)
-        self._scans[key] = Scanned(list(rows), list(rows.values()), b'["scan",%b,%d,"' % (pack(as_sent(scan)), count))
+        self._scans[key] = Scanned(list(rows), list(rows.values()), b'["scan",%b,' % _as_text(text.decode()))
         field, value = scan.equal[0] if scan.equal else (None, None)
         self._by_field.setdefault(table, {}).setdefault(field, {}).setdefault(pack(value), set()).add(key)
 
@@ -210,8 +213,8 @@ class Cache:
             elif step[0] == "scan":
                 table, rows = right
                 if is_first or any([row["_id"] not in self._documents for row in rows]):
-                    scan = a_scan(step[1])
-                    self.keep_scan(key_of(scan, step[2]), scan, step[2], {row["_id"]: Row(pack(row)) for row in rows}, self.changes)
+                    scan, count = a_told_scan(step[1])
+                    self.keep_scan(key_of(scan, count), scan, count, {row["_id"]: Row(pack(row)) for row in rows}, self.changes)
             elif is_first or step[1] not in self._documents:
                 table, document = right
                 if table in self._tables:
@@ -220,7 +223,7 @@ class Cache:
     def forget_step(self, step: list[Any]) -> None:
         """A call was mistaken when it did this: what it went by is asked for anew. Anything else that is wrong comes out the same way."""
         if step[0] == "scan":
-            known = self._scans.pop(key_of(a_scan(step[1]), step[2]), None)
+            known = self._scans.pop(key_of(*a_told_scan(step[1])), None)
             for id in known.ids if known is not None else ():
                 self._documents.pop(id, None)
         else:
@@ -265,7 +268,7 @@ class Scanned:
     def told_of(self, rows: list[Row]) -> Any:
         """The step where the function was shown these in their place."""
         shown = rows[0].digest if len(rows) == 1 else digest([row.packed for row in rows])
-        return _fragment(self._begin + shown.encode() + b'"]')
+        return _fragment(self._begin + _as_text(shown) + b"]")
 
 
 class _Table:
@@ -353,6 +356,12 @@ def as_sent(scan: Scan) -> list[Any]:
         upper = [] if bounds.upper is None else list(bounds.upper)
         shown = [bounds.field, lower, bounds.lower_inclusive, upper, bounds.upper_inclusive]
     return [scan.table, scan.index, [list(pair) for pair in scan.equal], shown, scan.descending]
+
+
+def a_told_scan(text: str) -> tuple[Scan, int]:
+    """The scan that a step has told of, and its count."""
+    told, count = unpack(text.encode())
+    return a_scan(told), count
 
 
 def a_scan(told: list[Any]) -> Scan:

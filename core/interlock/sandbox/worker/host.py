@@ -25,7 +25,7 @@ from interlock.sandbox.worker.asked import Asked
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, as_sent, key_of
 from interlock.sandbox.worker.row import Row
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
-from interlock.sdk.randomness import Drawn
+from interlock.sdk.randomness import Drawn, name_of
 from interlock.values import pack
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class WorkerHost:
         "_read",
         "_spent",
         "_told",
+        "_transaction",
         "_waiting",
         "_worker",
         "_written",
@@ -88,7 +89,6 @@ class WorkerHost:
         "since",
         "steps",
         "still",
-        "transaction",
     )
 
     def __init__(
@@ -98,7 +98,7 @@ class WorkerHost:
         function: FunctionInfo,
         now_ms: float,
         seed: int,
-        transaction: str,
+        transaction: int,
         pages: Mapping[str, str],
         moment: float | None,
         cpu_max: float,
@@ -108,7 +108,7 @@ class WorkerHost:
     ) -> None:
         self._worker, self.number, self.function = worker, number, function
         self.now_ms, self.seed, self._pages = now_ms, seed, pages
-        self.transaction = transaction
+        self._transaction = transaction
         self._moment = moment  # when `now_ms` was right, for a call whose time goes on
         self.cpu, self.cpu_max = 0.0, None if cpu_max < 0 else cpu_max
         self.over_at = over_at
@@ -147,6 +147,10 @@ class WorkerHost:
     @property
     def env(self) -> Mapping[str, Any]:
         return self._worker.env
+
+    @property
+    def transaction(self) -> str:
+        return name_of(self._transaction)
 
     @property
     def random(self) -> random.Random:

@@ -117,7 +117,7 @@ def _play(worker: Worker, host: socket.socket) -> None:
                 open_calls += 1
                 remembers = kind == "mutation"
                 is_real = kind == "action"
-                host.sendall(encode(["call", number, name, kind, NOTHING, args, 1.0, is_real, 1, "a", {}, 1.0, NOTHING, remembers]))
+                host.sendall(encode(["call", number, name, kind, NOTHING, args, 1.0, is_real, 1, 1, {}, 1.0, NOTHING, remembers]))
         worker.loop.call_soon(worker.loop.stop)
         worker.loop.run_forever()
         worker.channel.flush()

@@ -10,7 +10,7 @@ from interlock.sandbox.digests import digest
 from interlock.values import unpack
 
 _LONGEST = 4 * 1024
-_fragment = orjson.Fragment
+_fragment, _as_text = orjson.Fragment, orjson.dumps
 
 
 class Row:
@@ -50,7 +50,7 @@ class Row:
     def get_step(self, id: str) -> Any:
         """The step of a function that was shown it, as it is sent. `id` is its own."""
         if self._step is None:
-            self._step = _fragment(f'["get","{id}","{self.digest}"]')
+            self._step = _fragment(b'["get","%b",%b]' % (id.encode(), _as_text(self.digest)))
         return self._step
 
 

@@ -43,7 +43,7 @@ _CONTEXTS: dict[str, Callable[[Any], Any]] = {"query": QueryCtx, "mutation": Mut
 _RAISED_MAX = 512
 _AGAIN = [["again", None, None]]
 """What a call says that has to run again."""
-_monotonic = time.monotonic
+_monotonic, _time = time.monotonic, time.time
 _NO_MEMORY = "The memory of this component is used up. Hold less at once, or mount it with limits=Limits(memory=…)."
 
 
@@ -182,12 +182,12 @@ class Worker:
     # calls
 
     def _call(self, frame: list[Any]) -> None:
-        _, number, name, kind, ordinal, args, now_ms, is_real, seed, transaction, pages, cpu_max, seconds_left, remembers = frame
+        _, number, name, kind, ordinal, args, now_ms, is_real, seed, transaction, pages, cpu_max, over_ms, remembers = frame
         known = self._known.get(name)
         if known is None or known.info.kind != kind:
             known = self._known[name] = _Known(FunctionInfo(name, kind, self.path), self._functions.get(name))
         now = _monotonic()
-        over_at = now + seconds_left if seconds_left >= 0 else None
+        over_at = now + over_ms / 1000.0 - _time() if over_ms >= 0 else None
         moment = now if is_real else None
         host = WorkerHost(self, number, known.info, now_ms, seed, transaction, pages, moment, cpu_max, over_at, remembers, now)
         if self._failed is not None:

@@ -285,10 +285,15 @@ STEPS: dict[str, Any] = {
     "a new document in the place of another's": lambda id: ["insert", id, {"text": "stolen"}],
     "a new document under no id": lambda id: ["insert", "stolen", {"text": "stolen"}],
     "that it has to run again, without end": lambda id: ["again", None, None],
-    "rows that it was never shown": lambda id: ["scan", ["loot", "by_creation_time", [], None, False], None, "0" * 32],
-    "rows of an index that there is not": lambda id: ["scan", ["loot", "by_nothing", [], None, False], None, "0" * 32],
+    "rows that it was never shown": lambda id: ["scan", '[["loot","by_creation_time",[],[],false],-1]', "0" * 32],
+    "rows of an index that there is not": lambda id: ["scan", '[["loot","by_nothing",[],[],false],-1]', "0" * 32],
     "a step that is none": lambda id: ["drop", "loot"],
     "a step of the wrong shape": lambda id: ["scan", 1, 2, 3],
+    "a scan that is no text": lambda id: ["scan", 1, "0" * 32],
+    "a scan that cannot be read": lambda id: ["scan", "[" * 5_000, "0" * 32],
+    "a scan that is too long": lambda id: ["scan", '[["loot","by_creation_time",[],[],false],-1]' + " " * 10_000, "0" * 32],
+    "a scan that is none": lambda id: ["scan", "[[1,2],3]", "0" * 32],
+    "a scan of no rows": lambda id: ["scan", '[["loot","by_creation_time",[],[],false],"many"]', "0" * 32],
     "a step that is no list": lambda id: "patch",
 }
 
@@ -419,8 +424,8 @@ async def fail_without_end(ctx: QueryCtx, count: int) -> str:
 
 @component.mutation
 async def step_without_end(ctx: MutationCtx, count: int, digest: str) -> str:
-    told = ["secrets", "by_creation_time", [], None, False]
-    ret(own_number(), "got through", [["scan", told, None, digest]] * count)
+    told = '[["secrets","by_creation_time",[],[],false],-1]'
+    ret(own_number(), "got through", [["scan", told, digest]] * count)
     await stay(5)
     return "got through"
 
