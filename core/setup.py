@@ -11,9 +11,9 @@ from setuptools import setup
 COMPILED = {
     "engine": "budget catalog committer cursor document engine interval_index key_map live memory_table read_set transaction turns "
     "unpacked view write_log write_set",
-    "functions": "action_host allowance begun call caller calling dispatcher host inline meter observed reading "
+    "functions": "action_host allowance begun call caller calling deadlines dispatcher host inline meter observed reading "
     "replay running_mutation sandboxed scope served standing told triggers",
-    "sandbox": "account digests frames line opened process",
+    "sandbox": "account digests frames line opened pool process",
     "sandbox/worker": "cache channel host row running",
     "sdk": "conversion query",
     "server": "binding decoding exchange fan_out front_wire function_path http_api kept_results messages outcome "

@@ -10,7 +10,9 @@ import pytest
 from tests.placed import placed
 
 from interlock import ActionCtx, Component, DeadlineExceeded, Limits, MutationCtx, QueryCtx, Schema, Table, components
+from interlock.clock import SystemClock
 from interlock.functions.call import Payer
+from interlock.functions.deadlines import Deadlines
 from interlock.functions.meter import CpuMeter
 from interlock.storage.memory import MemoryStorage
 
@@ -437,3 +439,30 @@ async def test_a_shorter_deadline_can_be_caught_and_undoes_the_call() -> None:
         rooms.clock.move_to(rooms.clock.now_ms() + 2_100.0)
         assert await asyncio.wait_for(task, 60) == "app/write_and_hang wall time 2"
         assert await rooms.values("notes", component_path="app") == [2]
+
+
+@pytest.mark.one_isolation("inline", "no function is called")
+async def test_deadlines_of_many_calls_pass_in_their_order() -> None:
+    """In real time, for which they share a timer."""
+    clock, passed, ended = SystemClock(), [], asyncio.Event()
+    deadlines = Deadlines(clock)
+    began_ms = clock.now_ms()
+
+    def note(name: str) -> None:
+        passed.append((name, clock.now_ms() >= began_ms + at_ms[name] - 1.0))
+        if name == "first":
+            deadlines.drop("ended by the first")
+        if name == "last":
+            ended.set()
+
+    at_ms = {"far away": 3_600_000.0, "last": 12.0, "dropped": 2.0, "first": 2.0, "ended by the first": 2.0, "second": 6.0}
+    for name, ms in at_ms.items():
+        assert deadlines.add(name, began_ms + ms, lambda name=name: note(name)) is None  # type: ignore[misc]
+    deadlines.drop("dropped")
+    deadlines.drop("never added")
+    await asyncio.wait_for(ended.wait(), 10)
+    assert passed == [("first", True), ("second", True), ("last", True)]
+    deadlines.add("after that", clock.now_ms() + 1.0, ended.clear)
+    deadlines.close()
+    await asyncio.sleep(0.005)
+    assert ended.is_set(), "nobody is told after the end"

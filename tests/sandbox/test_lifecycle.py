@@ -190,7 +190,7 @@ async def test_a_worker_that_has_served_enough_or_grown_too_much_makes_room_for_
     at = app.component("ledger")
     first = await at.mutation("pid")
     monkeypatch.setattr(pools, "_LOOK_EVERY", 2)
-    monkeypatch.setattr(pools.Pool, "_is_worn", lambda self, process: process.calls_made > 2)
+    monkeypatch.setattr(pools, "_CALLS_MAX", 3)
     found = [await at.mutation("pid") for _ in range(8)]
     assert len({first, *found}) > 2
     assert await at.mutation("remember", value=1) == [1]

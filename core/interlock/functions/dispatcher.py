@@ -35,6 +35,7 @@ from interlock.functions.action_host import ActionHost
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import OUTSIDE_PYTHON, Answer, Caller, QueryResult, keep_log_lines, log_lines_of
 from interlock.functions.calling import WALL, perform_within, plain, transact
+from interlock.functions.deadlines import Deadlines
 from interlock.functions.entropy import Entropy
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
@@ -101,6 +102,7 @@ class Dispatcher:
             handles=Handles(secret),
             entropy=entropy if entropy is not None else Entropy(),
             meter=meter if meter is not None else CpuMeter(),
+            deadlines=Deadlines(engine.clock),
             top_level=self,
             own_calls=self.own_calls,
             env=env,
@@ -149,6 +151,7 @@ class Dispatcher:
         """Let go of workers and threads: of plain actions, and of the one that watches."""
         self.runners.close()
         self._services.meter.close()
+        self._services.deadlines.close()
         self._services.fetcher.close()
 
     def _directory(self, tree: Tree) -> Directory:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from interlock.clock import Clock
 from interlock.engine import Engine
+from interlock.functions.deadlines import Deadlines
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles
 from interlock.functions.log_volume import LogVolume
@@ -45,6 +46,7 @@ class Services:
     handles: Handles
     entropy: random.Random
     meter: CpuMeter
+    deadlines: Deadlines
     top_level: TopLevel
     own_calls: OwnCalls
     env: Mapping[str, str]

@@ -34,7 +34,7 @@ class Suspended:
         services = call.execution.services
         meter = services.meter
         if call.deadline_ms is not None:
-            self._timer = services.clock.call_at(call.deadline_ms, self._stop)
+            self._timer = services.deadlines.add(self, call.deadline_ms, self._stop)
         heard = 0
         try:
             while True:
@@ -87,6 +87,8 @@ class Suspended:
                 if payer is not None and not heard:
                     self._charge(payer)
         finally:
+            if call.deadline_ms is not None:
+                services.deadlines.drop(self)
             if self._timer is not None:
                 self._timer.cancel()
         raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)

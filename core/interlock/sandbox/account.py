@@ -44,14 +44,11 @@ class Account:
         """What an open call has used if all that nobody has claimed is its own."""
         return opened.cpu + self._share - opened.share_at + self._unclaimed
 
-    def claim(self, opened: Opened, told: list[Any]) -> None:
+    def claim(self, opened: Opened, told: Any) -> None:
         """A worker says how long a call has run. It cannot say more than it has used, nor leave anything out: the rest is everybody's."""
-        if not told:
-            return
-        seconds = told[0]
-        if type(seconds) not in (float, int) or not seconds >= 0 or len(told) > 1:
+        if (type(told) is not float and type(told) is not int) or not told >= 0:
             raise FrameError("a time that is none")
-        seconds = min(seconds, self._unclaimed)
+        seconds = min(float(told), self._unclaimed)
         self._unclaimed -= seconds
         self._claimed += seconds
         opened.cpu += seconds

@@ -42,6 +42,10 @@ class Pool:
         if kept is not None and not kept.is_over and not kept.is_retired:
             return kept
         loop = asyncio.get_running_loop()
+        if self.size == 1 and self._processes:  # mostly
+            only = self._processes[-1]
+            if not only.is_over and not only.is_retired and only.loop is loop and only.calls_made % _LOOK_EVERY != _LOOK_EVERY - 1:
+                return only
         live = [one for one in self._processes if not one.is_over and not one.is_retired and one.loop is loop]
         if len(live) < self.size:
             if self._failures >= _FAILURES_MAX and loop.time() < self._closed_until:

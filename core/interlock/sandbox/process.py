@@ -350,18 +350,22 @@ class Process:
 
     def _take_end(self, frame: list[Any], is_well: bool) -> None:
         """A call says that it is over: what came out, what the host is to do before that counts, for how long it ran."""
-        if not 5 <= len(frame) <= 6 or type(frame[1]) is not int or type(frame[2]) is not bool or type(frame[4]) is not list:
+        count = len(frame)
+        if not 5 <= count <= 6:
             raise FrameError("an end of a call that is none")
-        opened = self._ended(frame[1])
+        number, has_looked, told, steps = frame[1], frame[2], frame[3], frame[4]
+        if type(number) is not int or type(has_looked) is not bool or type(steps) is not list:
+            raise FrameError("an end of a call that is none")
+        opened = self._ended(number)
         if opened is None:
             return
-        told = frame[3]
         if not is_well and type(told) is not list:
             raise FrameError("an error that is none")
-        self._account.claim(opened, frame[5:])
-        if frame[2]:
+        if count == 6:
+            self._account.claim(opened, frame[5])
+        if has_looked:
             opened.note(["looked"])
-        opened.steps = frame[4]
+        opened.steps = steps
         if is_well:
             end = opened.end
             end.set_result(told)
@@ -384,15 +388,18 @@ class Process:
         self.kill(str(self.refused), None)
 
     def _ended(self, number: int) -> Opened | None:
-        opened = self._calls.get(number) or self._leaving.get(number)
+        opened = self._calls.get(number)
+        if self._leaving:
+            left = self._leaving.pop(number, None)
+            if left is not None:
+                opened = opened or left
+                self._mend()
+                if not self._calls:
+                    self._rest()
         if opened is None:
             self._count_late()
             return None
         opened.has_answered = True
-        if self._leaving.pop(number, None) is not None:
-            self._mend()
-            if not self._calls:
-                self._rest()
         return None if opened.end.done() else opened
 
     def _count_late(self) -> None:
@@ -431,7 +438,8 @@ class Process:
             return
         self.operations += 1
         opened.operations += 1
-        self._account.claim(opened, frame[7:])
+        if len(frame) == 8:
+            self._account.claim(opened, frame[7])
         if operation in opened.tasks:
             raise FrameError("two operations of one number")
         if len(opened.tasks) >= OPERATIONS_MAX:
