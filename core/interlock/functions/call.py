@@ -75,7 +75,7 @@ class Execution:
 
     @property
     def number(self) -> Any:
-        """What its name is written of, a whole number of 64 bits."""
+        """What its name is written of, a whole number of 63 bits."""
         if self._number is None:
             self._number = drawn(self.services.entropy)
         return self._number
@@ -115,12 +115,12 @@ class Execution:
 
 
 def drawn(entropy: random.Random) -> Any:
-    """64 random bits."""
+    """63 random bits: in frames a whole number is one of 64 with a sign."""
     if type(entropy) is Entropy:
         words = STORE.words
         if words:
-            return words.pop()
-    return entropy.getrandbits(64)
+            return words.pop() >> 1
+    return entropy.getrandbits(63)
 
 
 class Share:

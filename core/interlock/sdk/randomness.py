@@ -53,7 +53,7 @@ class Drawn(random.Random):
 
 
 def name_of(number: int) -> str:
-    """The name of the transaction that was given this number of 64 bits."""
+    """The name of the transaction that was given this number."""
     return "%016x" % number  # noqa: UP031 - in half the time that an f-string takes
 
 
