@@ -59,16 +59,17 @@ class Deadlines:
     def _ring(self) -> None:
         self._disarm()
         now_s: float = _monotonic()
-        due: list[Any] = []
+        due: list[tuple[float, int, Any]] = []
         earliest_s = math.inf
         for key, (at_s, _) in self._waiting.items():
             if at_s <= now_s:
-                due.append(key)
+                due.append((at_s, len(due), key))
             elif at_s < earliest_s:
                 earliest_s = at_s
         if earliest_s < math.inf:
             self._arm(earliest_s)
-        for key in due:
+        due.sort()
+        for _, _, key in due:
             known = self._waiting.pop(key, None)
             if known is not None:  # one that has passed may have ended another
                 known[1]()
