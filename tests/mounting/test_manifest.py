@@ -14,6 +14,7 @@ from interlock.mounting.manifest import Manifest, manifest_of
 from interlock.mounting.manifest_reader import BYTES_MAX, manifest_from_json, parse_manifest
 from interlock.mounting.permissions import is_permission
 from interlock.sdk.declarations import TriggerDeclaration
+from interlock.values import is_subset, union_of
 
 WHERE = "app.py:7"
 
@@ -204,6 +205,20 @@ def test_a_manifest_with_one_wrong_thing_is_refused_with_the_mount(path: str, va
     assert refusal.value.where == WHERE
     assert len(str(refusal.value)) < 800
     assert "\n" not in refusal.value.problem
+
+
+def test_what_is_tried_one_after_the_other_for_a_value_has_an_end() -> None:
+    """Else a component has us try for as long as it likes, at each of its calls and at the start. Texts are looked up."""
+    data = told()
+    texts = [{"type": "literal", "value": f"text {number}"} for number in range(20_000)]
+    kinds = [{"type": "object", "value": {f"k{number}": {"fieldType": {"type": "string"}, "optional": False}}} for number in range(256)]
+    data["functions"]["send"]["returns"] = {"type": "union", "value": [*texts, *kinds, *texts]}
+    [told_back] = [one.returns for name, one in manifest_from_json(data, where=WHERE).functions.items() if name == "send"]
+    assert told_back == union_of([*texts, *kinds]) and is_subset(told_back, told_back)
+    many = {"type": "union", "value": [{"type": "array", "value": one} for one in kinds]}
+    data["functions"]["send"]["returns"] = {"type": "union", "value": [many, {"type": "null"}]}
+    with pytest.raises(MountError, match="a union of 257 types; at most 256 are allowed"):
+        manifest_from_json(data, where=WHERE)
 
 
 def test_what_is_printed_of_a_manifest_does_nothing_in_a_terminal() -> None:

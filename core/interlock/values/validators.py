@@ -22,6 +22,9 @@ ANY: Final[Json] = {"type": "any"}
 INTEGER: Final[Json] = {"type": "number", "integer": True}
 NUMBER: Final[Json] = {"type": "number"}
 
+_MEMBERS_MAX: Final = 256
+"""Of a union that somebody else wrote: the members that are tried one after the other."""
+
 _SIMPLE: Final = {
     "null": "None",
     "bigint": "Int64",
@@ -40,13 +43,25 @@ _SIMPLE: Final = {
 def union_of(members: Iterable[Json]) -> Json:
     """Any of `members`, which may be unions themselves. One member is itself, and Any takes all others in."""
     flat: list[Json] = []
+    texts: set[str] = set()  # of which there may be thousands
+    others: list[Json] = []
     for member in members:
         for inner in members_of(member):
             if inner == ANY:
                 return dict(ANY)
-            if not any(_is_same(inner, other) for other in flat):
+            if is_text_literal(inner):
+                if inner["value"] not in texts:
+                    texts.add(inner["value"])
+                    flat.append(inner)
+            elif not any(_is_same(inner, other) for other in others):
+                others.append(inner)
                 flat.append(inner)
     return flat[0] if len(flat) == 1 else {"type": "union", "value": flat}
+
+
+def is_text_literal(validator: Json) -> bool:
+    """Whether it takes one text, and nothing else."""
+    return validator["type"] == "literal" and type(validator["value"]) is str
 
 
 def _is_same(one: Json, other: Json) -> bool:
@@ -145,7 +160,11 @@ def parse_validator(data: Any, *, where: str, depth: int = DEPTH) -> Json:
     if kind == "array":
         return {"type": "array", "value": parse_validator(data.get("value"), where=f"{where}[…]", depth=depth - 1)}
     if kind == "union" and isinstance(data.get("value"), list):
-        return union_of([parse_validator(member, where=where, depth=depth - 1) for member in data["value"]])
+        members = [parse_validator(member, where=where, depth=depth - 1) for member in data["value"]]
+        count = sum(not is_text_literal(inner) for member in members for inner in members_of(member))
+        if count > _MEMBERS_MAX:
+            raise TypeError(f"{where}: a union of {count:,} types; at most {_MEMBERS_MAX} are allowed, besides literals of text")
+        return union_of(members)
     if kind == "record":
         keys = parse_validator(data.get("keys"), where=where, depth=depth - 1)
         values = _parse_field(data.get("values"), f"{where}[…]", depth)
@@ -244,9 +263,13 @@ def _is_subset(a: Json, b: Json, same: bool) -> bool:
         return not same or _is_canonical(a)
     if same and not _keeps_form(narrow, wide):
         return False
+    texts = {member["value"] for member in wide if is_text_literal(member)}
+    wide = [member for member in wide if not is_text_literal(member)]
     booleans = {member["value"] for member in wide if member["type"] == "literal" and type(member["value"]) is bool}
     return all(
-        (member["type"] == "boolean" and len(booleans) == 2) or any(_is_member_subset(member, other, same) for other in wide)
+        (member["type"] == "boolean" and len(booleans) == 2)
+        or (is_text_literal(member) and member["value"] in texts)
+        or any(_is_member_subset(member, other, same) for other in wide)
         for member in narrow
     )
 
