@@ -40,6 +40,7 @@ from interlock.functions.entropy import Entropy
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
 from interlock.functions.host import TransactionHost
+from interlock.functions.large_writes import LargeWrites
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.log_volume import LogVolume
 from interlock.functions.meter import CpuMeter
@@ -91,6 +92,7 @@ class Dispatcher:
         env = env if env is not None else {}
         self.runners = Runners(env, secret)
         self.own_calls = OwnCalls()
+        self._large_writes = LargeWrites(self.own_calls)
         self._generation = 0
         self._watched: weakref.WeakSet[LiveQuery] = weakref.WeakSet()
         self._requests: dict[RequestKey, asyncio.Future[None]] = {}  # those that run
@@ -410,8 +412,18 @@ class Dispatcher:
     async def _mutation(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, bracket: Bracket | None, limits: Limits | None, parent: Call | None
     ) -> Answer:
+        mount = ""  # of the component that asks for it by itself
+        if parent is not None:
+            mount = parent.callee.scope.path.partition("/")[0]
+        elif caller.job is not None:
+            mount = callee.scope.path.partition("/")[0]
+        began = await self._large_writes.take(mount) if mount else 0.0
         running = RunningMutation(self._services, callee, args, caller, bracket, limits, parent)
-        return await running.end(self._engine.mutate(running.run, label=callee.label, deadline_ms=running.deadline_ms))
+        try:
+            return await running.end(self._engine.mutate(running.run, label=callee.label, deadline_ms=running.deadline_ms))
+        finally:
+            if mount:
+                self._large_writes.ended(mount, began, running.documents_written)
 
     async def _query(
         self, callee: Callee, args: Mapping[str, Any], caller: Caller, at: int | None, limits: Limits | None, parent: Call | None

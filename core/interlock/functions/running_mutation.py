@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from interlock.engine import Transaction
+from interlock.engine.budget import Budget
 from interlock.engine.engine import Outcome as Committed
 from interlock.engine.made import Made
 from interlock.functions.call import Call, Execution
@@ -35,6 +36,7 @@ class RunningMutation:
     __slots__ = (
         "_attempts",
         "_bracket",
+        "_budget",
         "_execution",
         "_jobs_run",
         "_limits",
@@ -62,14 +64,21 @@ class RunningMutation:
         self.deadline_ms = services.clock.now_ms() + WALL * 1000.0
         self._execution: Execution | None = None
         self._attempts = 0
+        self._budget: Budget | None = None  # of the last attempt
         self._jobs_run: list[Execution] = []
         self._watched = None if services.observers is None else Observed(services, callee, caller, parent)
+
+    @property
+    def documents_written(self) -> int:
+        """By the last attempt so far."""
+        return 0 if self._budget is None else self._budget.used.documents_written
 
     def run(self, tx: Transaction) -> Made[Any] | Awaitable[Any]:
         """One attempt."""
         services, caller, parent = self.services, self.caller, self._parent
         attempt = self._execution = Execution(services, caller, services.clock.now_ms(), tx.facts)
         self._attempts += 1
+        self._budget = tx.budget
         if self._attempts <= _ATTEMPTS_AT_ONCE:
             attempt.at_once = {}
         attempt.job = caller.job if parent is None else None

@@ -1,7 +1,7 @@
 """SQLite: one file in a data directory, written by a thread of its own, read in the loop's thread.
 
-A batch is sealed and encoded in the loop and handed over as a few statements; the thread runs them as one transaction and
-syncs. A batch of one commit is written in the loop itself while the disk is quick: for a single caller the hop costs more
+A batch is sealed and, unless it is large, encoded in the loop, and handed over as a few statements; the thread runs them as one
+transaction and syncs. A batch of one commit is written in the loop itself while the disk is quick: for a single caller the hop costs more
 than the waiting. Reads share one snapshot of the database, which is left whenever an append begins or ends: so they see
 the newest batch, and the write-ahead log can start over once it has been copied.
 
@@ -38,6 +38,8 @@ _WRITER_CACHE_KIB = 16 * 1024
 _READER_CACHE_KIB = 4 * 1024
 _DIRECT_SYNC_S = 0.001
 _DIRECT_PAGES = 64
+_ENCODED_HERE = 1_000
+"""More writes than these are encoded by the writer's thread, which lets the loop in between."""
 _PAGES_BETWEEN_LOOKS = 64
 """A sixteenth of what the write-ahead log may grow by: looking at a file is dear beside a lone commit."""
 _WAIT_FOR_LOCK_S = 1.0
@@ -182,14 +184,22 @@ class SqliteStorage:
             if commit.seal is not None:
                 commit.seal(newest)
         self._newest = newest
-        batch = Batch(commits)
         indexes = [index for commit in commits for index in commit.indexes]
         self._readers.refresh()
+        if sum([len(commit.writes) for commit in commits]) > _ENCODED_HERE:
+            await self._writer.submit(partial(self._encode_and_write, commits), lambda batch: self._appended(batch, indexes, True))
+            return
+        batch = Batch(commits)
         may_be_direct = len(commits) <= 1 and batch.pages <= _DIRECT_PAGES and self._sync_s < _DIRECT_SYNC_S and self._writer.is_idle
         if may_be_direct and self._write(batch.statements, is_patient=False):
             self._appended(batch, indexes, True)
         else:
             await self._writer.submit(partial(self._write, batch.statements), partial(self._appended, batch, indexes))
+
+    def _encode_and_write(self, commits: Sequence[Commit]) -> Batch:
+        batch = Batch(commits)
+        self._write(batch.statements)
+        return batch
 
     def _appended(self, batch: Batch, indexes: list[IndexRecord], _: bool) -> None:
         self._readers.refresh()

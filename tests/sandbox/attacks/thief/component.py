@@ -586,3 +586,24 @@ async def breed(ctx: MutationCtx) -> None:
 async def ask_without_end(ctx: ActionCtx) -> None:
     while True:
         await asyncio.gather(*[ctx.run_query(looted) for _ in range(500)])
+
+
+@component.mutation
+async def fill(ctx: MutationCtx, count: int) -> None:
+    for _ in range(count):
+        await ctx.db.insert("hoard", {"text": "x"})
+
+
+@component.action
+async def fill_without_end(ctx: ActionCtx, count: int) -> None:
+    while True:
+        await ctx.run_mutation(fill, count=count)
+
+
+@component.action
+async def drop_without_end(ctx: ActionCtx) -> None:
+    number = own_number()
+    frames = b"".join([encode(["drop", number, n]) for n in range(64)])
+    while True:
+        write(frames)
+        await asyncio.sleep(0)
