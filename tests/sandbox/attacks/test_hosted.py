@@ -502,21 +502,23 @@ async def test_large_transactions_without_end_are_few_while_the_app_is_called(
 ) -> None:
     """And where nobody rests, one follows the other: the canary."""
     busy: list[float] = []
+    have_been = asyncio.Event()
     ended = LargeWrites.ended
 
     def noted(self: LargeWrites, mount: str, began: float, written: int) -> None:
         busy.append(asyncio.get_running_loop().time() - began)
         ended(self, mount, began, written)
+        if len(busy) == 2:
+            have_been.set()
 
     monkeypatch.setattr(LargeWrites, "ended", noted)
     if not rests:
         monkeypatch.setattr(large_writes, "_REST", 0)
     scene.backend.dispatcher.own_calls.open += 1  # as while a call of the app's own is open
-    attack = asyncio.ensure_future(scene.denied("fill_without_end", path="patient", count=300))
+    attack = asyncio.ensure_future(scene.denied("fill_without_end", path="patient", count=100))
     began = time.monotonic()
-    while len(busy) < 3 and not attack.done():
-        await asyncio.sleep(0.01)
-    part = sum(busy[:3]) / (time.monotonic() - began)
+    await have_been.wait()
+    part = sum(busy[:2]) / (time.monotonic() - began)
     scene.backend.dispatcher.own_calls.open -= 1
     assert (part < 0.3) == rests, f"the host was busy with them for {part:.2f} of the time"
     attack.cancel()
