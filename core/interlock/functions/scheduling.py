@@ -50,7 +50,9 @@ class AtOnce:
         asked = limits if limits is not None else Limits()
         cpu = _CPU if asked.cpu is None else min(asked.cpu, _CPU)
         deadline = _SECONDS if asked.deadline is None else min(asked.deadline, _SECONDS)
-        return AtOnce(id, plan, callee, replace(asked, cpu=cpu, deadline=deadline))
+        if cpu != asked.cpu or deadline != asked.deadline:
+            asked = replace(asked, cpu=cpu, deadline=deadline)
+        return AtOnce(id, plan, callee, asked)
 
 
 class Scheduling(Protocol):

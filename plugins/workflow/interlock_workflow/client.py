@@ -170,10 +170,11 @@ class _Doing:
     """Does the steps of a turn in the transaction that it runs in."""
 
     def __init__(self, ctx: MutationCtx, mount: Any, definition: Definition, most: int) -> None:
-        self._ctx, self._mount, self._definition, self._left = ctx, mount, definition, most
+        self._ctx, self._mount, self._definition = ctx, mount, definition
+        self._most, self._done = most, 0
 
     async def run(self, call: Call) -> None:
-        self._left -= 1
+        self._done += 1
         ref = _limited(call)
         try:
             if call.kind == "query":
@@ -214,8 +215,8 @@ class _Doing:
         return text
 
     def is_full(self) -> bool:
-        if self._left <= 0 or self._left % LOOKED_AT_EVERY:
-            return self._left <= 0
+        if self._done >= self._most or self._done % LOOKED_AT_EVERY or not self._done:
+            return self._done >= self._most
         metrics = self._ctx.metrics()
         return any(used > metrics.remaining[name] for name, used in metrics.used.items())
 

@@ -406,23 +406,23 @@ class Turn:
             call.state, call.error = "failed", from_text(entry.error or "{}")
 
     async def _do(self, call: Call, doing: Doing) -> None:
-        text = to_text(call.args)
-        if bytes_of(text) > MOST:
+        text = kept = to_text(call.args)
+        if (weight := bytes_of(text)) > MOST:
+            kept, weight = "{}", 2
             call.state, call.error = "failed", _too_large("the arguments of a step", text)
         else:
             await doing.run(call)
-        value = to_text(call.value) if call.state == "success" else ""
-        if bytes_of(value) > MOST:
-            call.state, call.error = "failed", _too_large("the result of a step", value)
-        outcome = {"state": call.state, "args": text if bytes_of(text) <= MOST else "{}"}
         if call.state == "success":
-            outcome["value"] = value
-            if type(call.value) not in _AS_THEY_ARE:
-                call.value = from_text(value)  # as a replay gets it
-        else:
-            outcome["error"] = to_text(call.error)
-        self._record(call.key, call.name, call.kind, _digest(text), outcome)
-        self._weigh(doing, bytes_of(outcome["args"]) + bytes_of(outcome.get("value", outcome.get("error", ""))))
+            told, name = to_text(call.value), "value"
+            if (size := bytes_of(told)) > MOST:
+                call.state, call.error = "failed", _too_large("the result of a step", told)
+            elif type(call.value) not in _AS_THEY_ARE:
+                call.value = from_text(told)  # as a replay gets it
+        if call.state != "success":
+            told, name = to_text(call.error), "error"
+            size = bytes_of(told)
+        self._record(call.key, call.name, call.kind, _digest(text), {"state": call.state, "args": kept, name: told})
+        self._weigh(doing, weight + size)
 
     def _record(self, key: str, name: str, kind: str, digest: str, outcome: dict[str, Any]) -> None:
         self.size += len(outcome["args"]) + len(outcome.get("value", ""))
