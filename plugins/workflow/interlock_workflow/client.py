@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from interlock import (
@@ -31,6 +32,7 @@ from interlock import (
     reference,
     to_text,
 )
+from interlock_workflow.budgets import FIRST
 from interlock_workflow.determinism import check_handler, names_its_steps
 from interlock_workflow.errors import facts_of, typed
 from interlock_workflow.step import Call, Event, WorkflowStep
@@ -409,8 +411,18 @@ class WorkflowManager:
         elif run_at is not None:
             options["run_at"] = time_of(run_at)
         handle = await ctx.function_handle(ref)
+        begins = key is None and not start_async and "run_at" not in options and isinstance(ctx, MutationCtx)
+        if begins:
+            options["begins"] = True
         id: WorkflowId = await ctx.run_mutation(self._mount.start, name=name_of(ref), handle=handle, args=to_text(given), **options)
+        if begins:  # planned here, where it is no crossing
+            await ctx.scheduler.run_after(0, self._begin, workflow_id=id)
         return id
+
+    @cached_property
+    def _begin(self) -> Reference:
+        begin: Reference = self._mount.begin.options(at_once=True, limits=FIRST)
+        return begin
 
     # looking
 

@@ -17,7 +17,6 @@ from interlock import (
     DeadlineExceeded,
     FunctionNotFound,
     LimitExceeded,
-    Limits,
     MutationCtx,
     QueryCtx,
     Range,
@@ -27,33 +26,11 @@ from interlock import (
     reference,
     to_text,
 )
+from interlock_workflow.budgets import CALLBACK, FIRST, FIRST_STEPS, JOURNAL_MOST, STEPS_AT_ONCE, TURN
 from interlock_workflow.errors import recorded_data, said_by
 from interlock_workflow.tables import LIVE, Row
 from interlock_workflow.texts import LONG, PAGE, checked, drop_texts, get_text, is_long, put_text
 
-MIB = 1 << 20
-STEPS_AT_ONCE = 100  # in the transaction of one turn
-JOURNAL_MOST = 8 * MIB
-TURN = Limits(
-    deadline=10.0,
-    cpu=0.8,
-    documents_read=28_000,
-    bytes_read=14 * MIB,
-    documents_written=12_000,
-    bytes_written=12 * MIB,
-    functions_scheduled=900,
-)
-FIRST_STEPS = 25  # in a transaction that others wait for
-FIRST = Limits(
-    deadline=2.0,
-    cpu=0.1,
-    documents_read=4_000,
-    bytes_read=4 * MIB,
-    documents_written=1_000,
-    bytes_written=2 * MIB,
-    functions_scheduled=100,
-)
-CALLBACK = Limits(deadline=3.0, cpu=0.5)
 STALL_SECONDS, STALL_SECONDS_MAX = 10.0, 600.0
 CANCELED = to_text({"type": "StepCanceled", "message": "Canceled"})
 
@@ -225,6 +202,8 @@ async def record(ctx: MutationCtx, workflow: Row, outcome: Row) -> None:
         changes["waits"] = UNSET
     if "stalled" in workflow:
         changes["stalled"] = UNSET
+    if "begins" in workflow:
+        changes["begins"] = UNSET
     if status == "done":
         await end(ctx, workflow, "completed", result=outcome["value"], changes=changes)
     elif status == "failed":

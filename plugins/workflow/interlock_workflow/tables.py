@@ -45,6 +45,7 @@ workflows = (
             "context": NotRequired[str | int],
             "on_complete_error": NotRequired[str],
             "parent": NotRequired[Parent],
+            "begins": NotRequired[bool],  # its first turn is planned by its caller, and was not yet
             "waits": NotRequired[Waits],
             "stalled": NotRequired[str],  # why its turn could not be run
             "started": float,

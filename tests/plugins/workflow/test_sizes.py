@@ -135,7 +135,7 @@ async def test_long_events_that_came_before_are_taken_together() -> None:
 async def test_a_run_of_which_a_job_has_failed_says_why_and_goes_on(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a worker crashes over a turn, or over the end of a sleep."""
     lab = Lab()
-    whole, failures = getattr(component, lost), [3 if lost == "take_turn" else 2]  # the first turn is tried at once, too
+    whole, failures = getattr(component, lost), [4 if lost == "take_turn" else 2]  # the first turn is tried at once, too
 
     async def fails_at_first(*args: Any, **options: Any) -> Any:
         if failures[0]:
@@ -155,6 +155,8 @@ async def test_a_run_of_which_a_job_has_failed_says_why_and_goes_on(lost: str, m
         assert (await status(t, lab, id)).type == "in_progress"
         await t.advance(310)
         if lost == "take_turn":
+            assert "first turn" in str((await status(t, lab, id)).stalled)
+            await t.advance(300)
             assert "the worker is gone" in str((await status(t, lab, id)).stalled)
         await t.advance(620)
         found = await status(t, lab, id)

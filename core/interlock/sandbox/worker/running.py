@@ -105,7 +105,7 @@ class Worker:
         elif name == "cancel":
             task = self._tasks.get(frame[1])
             if task is not None:
-                task.cancel()
+                self.loop.call_soon(task.cancel)  # not before its first step: without that it would end without a word
             else:
                 self.send(["gone", frame[1]])
         elif name == "load":
