@@ -150,6 +150,24 @@ async def test_a_call_whose_caller_goes_away_is_cancelled(real: Backend) -> None
     assert await call(real, "pid", "patient") == before
 
 
+async def test_a_call_that_is_canceled_before_the_worker_has_gone_on_with_it_ends_and_says_so(real: Backend) -> None:
+    """Both frames lie there together: for some of these moments the worker reads them in one go."""
+    before = await call(real, "pid", "patient")
+    pool = real.dispatcher.runners.pool("patient")
+    assert pool is not None
+    for turns in range(1, 12):
+        waiting = asyncio.ensure_future(call(real, "wait", "patient"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with asyncio.timeout(1.5):  # long before a call that says nothing costs the worker
+        while any(process.is_stuck for process in pool._processes):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await call(real, "pid", "patient") == before
+
+
 async def test_a_flood_of_log_lines_is_cut_off(app: TestBackend) -> None:
     backend = await app.opened()
     caller = Caller(admin=True, source="test", request_id="r")
