@@ -28,6 +28,7 @@ _ROWS = (
     Limit("value_depth", 64, "count", "values", "nesting of any value"),
     Limit("array_elements", 8_192, "count", "values", "elements of an array"),
     Limit("object_fields", 1_024, "count", "values", "fields of an object"),
+    Limit("union_tries", 100_000, "count", "values", "members of unions that do not fit, of all that are tried for one value"),
     Limit("field_name", 64, "characters", "values", "top-level field name of a document"),
     Limit("nested_key", 1_024, "characters", "values", "key of a nested object"),
     Limit("identifier", 64, "characters", "values", "name of a table, index, function, component or mount"),

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlock.errors import LimitExceeded
+from interlock.limits import LIMITS
 from interlock.values import (
     UNSET,
     CommitTimestamp,
@@ -419,3 +421,16 @@ def test_a_key_error_of_the_catalog_is_not_taken_for_a_missing_field() -> None:
     checked = compile_validator(from_annotation({"game": GameId}, where="test"), broken)
     with pytest.raises(KeyError):
         checked({"game": GAME})
+
+
+def test_members_of_unions_are_not_tried_without_end() -> None:
+    """Ten kilobytes, and a hundred kinds of objects that each of its items could be: that would be a million tries."""
+    kinds = [{"type": "object", "value": {f"k{number}": {"fieldType": {"type": "string"}, "optional": False}}} for number in range(99)]
+    each = {"type": "union", "value": [*kinds, {"type": "object", "value": {}}]}
+    validator = parse_validator({"type": "array", "value": each}, where="test")
+    checked = compile_validator(validator, lambda table: None)
+    most = int(LIMITS["union_tries"].value) // 99
+    assert checked([{}] * (most // 20)) == [{}] * (most // 20)
+    with pytest.raises(LimitExceeded, match="union_tries"):
+        checked([{}] * (most + 1))
+    assert checked([{}]) == [{}]

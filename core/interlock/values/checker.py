@@ -14,6 +14,8 @@ from difflib import get_close_matches
 from operator import length_hint
 from typing import Any, Final
 
+from interlock.errors import LimitExceeded
+from interlock.limits import LIMITS
 from interlock.values.ids import table_of
 from interlock.values.normal import check_array, check_object, copy_object, copy_value
 from interlock.values.refusal import Mismatch, Refusal, Said, field, show
@@ -24,16 +26,40 @@ Check = Callable[[Any], Any]
 TableNumber = Callable[[str], int | None]
 
 _LONGEST_TEXT: Final = 300
+_TRIES_MAX: Final = int(LIMITS["union_tries"].value)
 
 
 def compile_validator(validator: Json, table_number: TableNumber) -> Check:
     """A function that gives back a fresh normal copy of a value that fits, and raises Mismatch for others.
 
     `table_number` is asked at each check of an id: a table may come to be later. Raises TypeError for a validator that is too deep.
+    A check raises LimitExceeded where members of unions are tried without end: a value of a few kilobytes could take minutes.
     """
-    check = _Compiler(table_number).compile(validator, DEPTH)
+    tries = _Tries()
+    check = _Compiler(table_number, tries).compile(validator, DEPTH)
+    if tries.are_counted:
+        return _counted(check, tries)
 
     def checked(value: Any) -> Any:
+        try:
+            return check(value)
+        except Refusal as refusal:
+            raise _mismatch(refusal) from None
+
+    return checked
+
+
+class _Tries:
+    """How many members of unions may still be tried in vain in the check that runs."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.are_counted = False
+
+
+def _counted(check: Check, tries: _Tries) -> Check:
+    def checked(value: Any) -> Any:
+        tries.left = _TRIES_MAX
         try:
             return check(value)
         except Refusal as refusal:
@@ -177,8 +203,9 @@ def _takes(member: Json) -> tuple[type, ...]:
 class _Compiler:
     """Makes the check of a node. `room` is how many levels a value at that place may still have."""
 
-    def __init__(self, table_number: TableNumber) -> None:
+    def __init__(self, table_number: TableNumber, tries: _Tries) -> None:
         self._table_number = table_number
+        self._tries = tries
 
     def compile(self, validator: Json, room: int) -> Check:
         kind = validator["type"]
@@ -332,13 +359,19 @@ class _Compiler:
         if tag is not None:
             return _tagged(tag, members, checks)
 
+        tries = self._tries
+        tries.are_counted = True
+
         def check(value: Any) -> Any:
             refusals = []
             for check_member in checks:
                 try:
                     return check_member(value)
                 except Refusal as refusal:
-                    refusals.append(refusal)
+                    refusals.append(refusal.with_traceback(None))  # which would hold this frame, and that this list
+                tries.left -= 1
+                if tries.left < 0:
+                    raise LimitExceeded("union_tries", _TRIES_MAX + 1, _TRIES_MAX)
             raise _closest(refusals)
 
         return check
