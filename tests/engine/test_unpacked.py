@@ -78,4 +78,4 @@ def test_it_stays_small() -> None:
         kept.fresh(pack({"_id": number, "long": "x" * module._LONGEST}), True)
     assert len(kept._younger) <= module._MOST
     assert len(kept._older) <= module._MOST
-    assert max(map(len, kept._younger)) <= module._LONGEST
+    assert max(len(packed) for packed, _ in kept._younger.values()) <= module._LONGEST

@@ -1,17 +1,17 @@
 """Contexts: what a function is given to work with. Which part of it is there depends on the kind of function.
 
 A context only forwards to its `Host`; what may wait gives the host's own awaitable, without a frame in between. What a kind
-of function has not is refused with the way round it.
+of function has not is refused with the way round it, by properties: a class with a `__getattr__` finds every attribute ten times as slowly.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 from uuid import UUID
 
 from interlock.errors import ContextError, QueryError, ScheduleError, SchemaError
@@ -23,6 +23,7 @@ from interlock.sdk.log import Log
 from interlock.sdk.query import Query
 from interlock.sdk.references import Reference, as_target
 
+T = TypeVar("T")
 _NO_WRITES = "a query cannot write. Make the function a @mutation, or let its caller do the writing."
 _NO_DATABASE = (
     "an action has no transaction, so it has no database. Read with ctx.run_query(ref, …) and write with ctx.run_mutation(ref, …): "
@@ -53,6 +54,27 @@ _NO_AUTH = "ctx.auth is not there: a component is never told who is calling. Let
 _NO_FILES = "ctx.storage is not there: this version of Interlock keeps no files."
 
 
+def _refusal(message: str) -> property:
+    """What stands where something is missing."""
+
+    def refuse(self: Any) -> NoReturn:
+        raise ContextError(self._host.function.name, message)
+
+    return property(refuse)
+
+
+def _without(missing: Mapping[str, str]) -> Callable[[type[T]], type[T]]:
+    """A class that refuses these names, which type checkers do not see."""
+
+    def refuse(owner: type[T]) -> type[T]:
+        for name, message in missing.items():
+            setattr(owner, name, _refusal(message))
+        return owner
+
+    return refuse
+
+
+@_without(_MISSING_FROM_READER)
 class DatabaseReader:
     """The tables of the running instance, to read."""
 
@@ -77,11 +99,6 @@ class DatabaseReader:
         if not isinstance(table, str):
             raise QueryError(repr(table), _no_table_name(table))
         return self._host.normalize_id(table, text)
-
-    if not TYPE_CHECKING:  # type checkers are to see only what is there
-
-        def __getattr__(self, name: str) -> NoReturn:
-            _refuse(self._host, self, name, _MISSING_FROM_READER)
 
 
 class DatabaseWriter(DatabaseReader):
@@ -108,6 +125,7 @@ class DatabaseWriter(DatabaseReader):
         return self._host.delete(id)
 
 
+@_without(_MISSING_FROM_JOBS)
 class JobReader:
     """The scheduled calls of the running instance, to look at."""
 
@@ -125,11 +143,6 @@ class JobReader:
         if state is not None and state not in _JOB_STATES:
             raise ScheduleError("scheduler.list", f"no job is in the state {state!r}; they are {', '.join(_JOB_STATES)}.")
         return self._host.jobs(state)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            _refuse(self._host, self, name, _MISSING_FROM_JOBS)
 
 
 class Scheduler(JobReader):
@@ -177,16 +190,38 @@ class Auth:
         return None if fields is None else Identity(fields)
 
 
+@_without({"storage": _NO_FILES})
 class Context:
     """What every function has. Its parts are made when first touched: most functions need few of them."""
 
-    __slots__ = ("__weakref__", "_host", "auth", "log")
+    __slots__ = ("__weakref__", "_auth", "_host", "_log")
 
-    auth: Auth
-    log: Log
+    _auth: Auth
+    _log: Log
 
     def __init__(self, host: Host) -> None:
         self._host = host
+
+    @property
+    def log(self) -> Log:
+        """The log of the function."""
+        try:
+            return self._log
+        except AttributeError:
+            self._log = Log(self._host)
+        return self._log
+
+    @property
+    def auth(self) -> Auth:
+        """Who is calling; not in a component."""
+        try:
+            return self._auth
+        except AttributeError:
+            function = self._host.function
+        if function.component_path:
+            raise ContextError(function.name, _NO_AUTH)
+        self._auth = Auth(self._host)
+        return self._auth
 
     @property
     def function(self) -> FunctionInfo:
@@ -230,37 +265,15 @@ class Context:
         """End a handle: nobody can call by it any longer."""
         return self._host.revoke_handle(handle)
 
-    def _make(self, name: str) -> Any:
-        """A part that is touched for the first time, or None when there is no such part."""
-        if name == "log":
-            return Log(self._host)
-        if name == "auth" and not self._host.function.component_path:
-            return Auth(self._host)
-        return None
 
-    _missing: Mapping[str, str] = {}
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            part = self._make(name)
-            if part is None:
-                missing = {"auth": _NO_AUTH, "storage": _NO_FILES}
-                _refuse(self._host, self, name, self._missing if name in self._missing else missing)
-            setattr(self, name, part)
-            return part
-
-
+@_without(_MISSING_FROM_QUERY)
 class QueryCtx(Context):
     """The context of a query: it reads."""
 
-    __slots__ = ("db", "scheduler")
+    __slots__ = ("_scheduler", "db")
 
+    _scheduler: JobReader
     db: DatabaseReader
-    scheduler: JobReader
-    _missing = _MISSING_FROM_QUERY
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -270,18 +283,24 @@ class QueryCtx(Context):
         """What the transaction has used of its limits, and what remains."""
         return self._host.metrics()
 
-    def _make(self, name: str) -> Any:
-        return JobReader(self._host) if name == "scheduler" else super()._make(name)
+    @property
+    def scheduler(self) -> JobReader:
+        """The scheduled calls of the instance."""
+        try:
+            return self._scheduler
+        except AttributeError:
+            self._scheduler = JobReader(self._host)
+        return self._scheduler
 
 
+@_without(_MISSING_FROM_MUTATION)
 class MutationCtx(QueryCtx):
     """The context of a mutation: it reads and writes."""
 
     __slots__ = ()
 
+    _scheduler: Scheduler
     db: DatabaseWriter
-    scheduler: Scheduler
-    _missing = _MISSING_FROM_MUTATION
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -291,17 +310,23 @@ class MutationCtx(QueryCtx):
         """Call a mutation in a sub-transaction: if it raises, what it wrote and scheduled is undone, and the error may be caught."""
         return self._host.run("mutation", as_target(ref), lower_arguments(args))
 
-    def _make(self, name: str) -> Any:
-        return Scheduler(self._host) if name == "scheduler" else Context._make(self, name)
+    @property
+    def scheduler(self) -> Scheduler:
+        """The scheduled calls of the instance."""
+        try:
+            return self._scheduler
+        except AttributeError:
+            self._scheduler = Scheduler(self._host)
+        return self._scheduler
 
 
+@_without(_MISSING_FROM_ACTION)
 class ActionCtx(Context):
     """The context of an action: it works with the world outside, and with the database through queries and mutations."""
 
-    __slots__ = ("scheduler",)
+    __slots__ = ("_scheduler",)
 
-    scheduler: Scheduler
-    _missing = _MISSING_FROM_ACTION
+    _scheduler: Scheduler
 
     def run_mutation(self, ref: Reference | str, /, **args: Any) -> Awaitable[Any]:
         """Call a mutation, in a transaction of its own."""
@@ -328,14 +353,14 @@ class ActionCtx(Context):
         """
         return Fetch(partial(self._host.fetch, url, method=method, headers=headers, body=body, timeout=timeout))
 
-    def _make(self, name: str) -> Any:
-        return Scheduler(self._host) if name == "scheduler" else super()._make(name)
-
-
-def _refuse(host: Host, owner: object, name: str, missing: Mapping[str, str]) -> NoReturn:
-    if name in missing:
-        raise ContextError(host.function.name, missing[name])
-    raise AttributeError(f"{type(owner).__name__} has no attribute {name!r}", name=name, obj=owner)
+    @property
+    def scheduler(self) -> Scheduler:
+        """The scheduled calls of the instance."""
+        try:
+            return self._scheduler
+        except AttributeError:
+            self._scheduler = Scheduler(self._host)
+        return self._scheduler
 
 
 def _no_table_name(table: object) -> str:

@@ -71,9 +71,8 @@ class Check:
             raise Broken("a key is in the wrong place")
         width = len(node.children) or len(keys)
         if node.children:
-            is_lane = depth == 1 and tree.is_lazy
-            least = 1 if depth == 0 else 2 if is_lane else fewest(tree.max_node_size)
-            most = tree.lanes if depth == 0 and tree.is_lazy else tree.max_node_size
+            least = 2 if depth else 1  # it may have been a lane
+            most = tree.max_lane_size if depth else tree.lanes if tree.is_lazy else tree.max_node_size
             counted = 0 if depth == 0 and tree.is_lazy else width
             if len(keys) != width - 1 or len(node.counts) != counted:
                 raise Broken("an inner node has too few or too many keys or counts")

@@ -27,6 +27,7 @@ class Nodes:
         self._document = document
         self.max_node_size: int = document["max_node_size"]
         self.max_leaf_size = leaf_size(self.max_node_size)
+        self.max_lane_size = lane_size(self.max_node_size)
         self.lanes: int = document["lanes"]
         self.is_lazy: bool = document["root_lazy"]
         self.root = Node(document.get("_id", ""), document)
@@ -123,7 +124,7 @@ class Nodes:
     def empty(self, max_node_size: int, lanes: int, is_lazy: bool) -> list[str]:
         """Make it an empty tree. Gives the nodes that the root had; they are no longer part of the tree, but still there."""
         root, old = self.root, self.root.children
-        self.max_node_size, self.max_leaf_size = max_node_size, leaf_size(max_node_size)
+        self.max_node_size, self.max_leaf_size, self.max_lane_size = max_node_size, leaf_size(max_node_size), lane_size(max_node_size)
         self.lanes, self.is_lazy = lanes, is_lazy
         root.keys, root.children, root.counts, root.sums = [], [], [], []
         root.changed = CHANGED
@@ -258,7 +259,12 @@ async def size_of(ctx: QueryCtx, document: Mapping[str, Any]) -> int:
 
 def leaf_size(max_node_size: int) -> int:
     """How many items a leaf has at most, where an inner node has so many children."""
-    return max(4, max_node_size // 4)
+    return max(4, max_node_size // 4 * 2)
+
+
+def lane_size(max_node_size: int) -> int:
+    """How many children a lane has at most: its totals are written with every item, but there are few of them, and a level less."""
+    return 4 * max_node_size
 
 
 def fewest(most: int) -> int:

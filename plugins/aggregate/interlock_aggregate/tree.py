@@ -94,7 +94,8 @@ class Tree(Lookup):
 
         In halves; but where it grew at its end, and so may go on growing there, most of it stays together.
         """
-        for parent, i in reversed(path):
+        for depth in range(len(path) - 1, -1, -1):
+            parent, i = path[depth]
             width = node.width
             right, key = self._divide(node, max(width // 2, width * 3 // 4 if is_appended else 0))
             is_appended = i == len(parent.children) - 1
@@ -103,9 +104,15 @@ class Tree(Lookup):
             self._recount(parent, i + 1, right)
             parent.changed = CHANGED
             node = parent
-            if len(node.children) <= (self.lanes if node is self.root and self.is_lazy else self.max_node_size):
+            if len(node.children) <= self._most_children(depth):
                 return
         await self._grow()
+
+    def _most_children(self, depth: int) -> int:
+        """How many an inner node is to have. One that was a lane, and has a lane above it now, may have more until it is split."""
+        if not self.is_lazy or depth > 1:
+            return self.max_node_size
+        return self.max_lane_size if depth else self.lanes
 
     async def _grow(self) -> None:
         """Put a level between the root and what is in it, so that the root is small again."""

@@ -18,7 +18,7 @@ from interlock_aggregate.shortcut import Seen
 from interlock_aggregate.tables import node
 from interlock_aggregate.tree import Tree
 
-MAX_NODE_SIZE = 128
+MAX_NODE_SIZE = 64
 LANES = 3
 POSITION_BYTES = 4 * 1024  # so that the largest node is well below the limit of a document
 

@@ -244,6 +244,24 @@ async def test_a_larger_tree_stays_in_shape_while_it_grows_and_shrinks(size: int
         assert await nodes(t) == 0 or size < 64
 
 
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_tree_stays_in_shape_while_keys_only_grow_or_only_fall(order: int) -> None:
+    """Nodes that were lanes of two children become inner nodes, and nodes are divided at their ends."""
+    async with TestBackend(component) as t:
+        await t.mutation("init", max_node_size=8)
+        for first in range(0, 2_400, 150):
+            added = [{"kind": "insert", "key": order * key, "value": "x", "summand": 1} for key in range(first, first + 149)]
+            await t.mutation("write_batch", operations=added)
+            await t.mutation("insert", key=order * (first + 149), value="x", summand=1)
+            await t.query("validate")
+            assert await t.query("aggregate_between") == {"count": first + 150, "sum": first + 150}
+        for first in range(0, 2_400, 400):
+            taken = [{"kind": "delete", "key": order * key, "value": "x"} for key in range(first, first + 400)]
+            await t.mutation("write_batch", operations=taken)
+            await t.query("validate")
+        assert await nodes(t) == 0
+
+
 async def nodes(t: TestBackend) -> int:
     """The documents below the root, of all three kinds."""
 
