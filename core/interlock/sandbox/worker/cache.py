@@ -24,6 +24,7 @@ from interlock.sdk.host import Bounds, Scan
 from interlock.sdk.schema import Schema
 from interlock.sdk.validator import compile_loosely
 from interlock.values import UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of, unpack
+from interlock.values.types import LARGEST_INT
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
@@ -31,6 +32,13 @@ _DOCUMENT_BYTES = 8 * 1024
 _RECENT_MAX = 1_000
 SCAN_ROWS_MAX = 64
 _fragment, _as_text = orjson.Fragment, orjson.dumps
+_KEPT: dict[str, frozenset[Any]] = {
+    "string": frozenset({str}),
+    "id": frozenset({str}),
+    "boolean": frozenset({bool}),
+    "null": frozenset({type(None)}),
+    "number": frozenset({float}),
+}
 
 
 class Cache:
@@ -129,20 +137,22 @@ class Cache:
         self._by_field.clear()
         self._documents.clear()
 
-    def patched(self, id: str, row: Row, fields: Any) -> Row | None:
+    def patched(self, id: str, row: Row, fields: dict[Any, Any]) -> Row | None:
         """What a document becomes by a patch, if that is sure to be the host's outcome too."""
         known = self._documents.get(id)
         name = known[0] if known is not None else self._names.get(table_of(id) or 0)
         table = None if name is None else self._tables.get(name)
-        if table is None or (type(fields) is not dict and not isinstance(fields, Mapping)):
+        if table is None:
             return None
-        for field, value in fields.items():
-            if type(field) is not str or field[:1] == "_" or type(value) is CommitTimestamp:
-                return None
         new = row.fresh()
         try:
-            if row.fits and table.change(new, fields):
-                return Row(pack(new), new if is_flat(new) else None, True)
+            if row.fits:
+                if table.change(new, fields):
+                    return Row(pack(new), new if is_flat(new) else None, True)
+                new = row.fresh()
+            for field, value in fields.items():
+                if type(field) is not str or field[:1] == "_" or type(value) is CommitTimestamp:
+                    return None
             made_as, made_at = new.pop("_id"), new.pop("_creationTime")
             for field, value in fields.items():
                 if value is UNSET:
@@ -166,22 +176,24 @@ class Cache:
             return None
         return encode_id(known.number, new_internal(chance, ms)), new
 
-    def begin_patches(self, number: int) -> None:
-        """This call is about to `put` what it has patched."""
+    def put(self, number: int, own: Mapping[str, tuple[Row, Row, Iterable[str]]]) -> None:
+        """The call of this number has patched these: before, after, fields. Where another has patched one meanwhile, one of the two will
+        be run again.
+        """
+        changes = self.changes
         if self._patches_before.get(number) is None:
-            self._patches_before.put(number, self.changes)
-
-    def put(self, id: str, before: Row, after: Row, fields: Iterable[str]) -> None:
-        """A call has patched these fields of a document. Where another has patched it meanwhile, one of the two will be run again."""
-        known = self._documents.get(id)
-        if known is None or (known[1] is not before and known[1].packed != before.packed):
-            return
-        table = known[0]
-        self.changes += 1
-        self._documents[id] = (table, after, self.changes)
-        self._recent.put(id, self.changes)
-        if not self._tables[table].indexed.isdisjoint(fields):
-            self.forget_scans(table)
+            self._patches_before.put(number, changes)
+        for id, (before, after, fields) in own.items():
+            known = self._documents.get(id)
+            if known is None or (known[1] is not before and known[1].packed != before.packed):
+                continue
+            table = known[0]
+            changes += 1
+            self._documents[id] = (table, after, changes)
+            self._recent.put(id, changes)
+            if not self._tables[table].indexed.isdisjoint(fields):
+                self.forget_scans(table)
+        self.changes = changes
 
     def moves(self, table: str, own: Mapping[str, tuple[Row, Row, Iterable[str]]]) -> bool:
         """Whether patches that are not remembered yet change what a scan of the table finds."""
@@ -279,8 +291,9 @@ class _Table:
         self.indexed = indexed
         self._validator = validator
         self._check: Any = None
-        # By name, as each is first written; an object's alone: in a union it is the rest that says what one may be.
-        self._fields: dict[str, Any] = {}
+        # By name, as each is first written: the types of which a value stays as it is, and the check of others. An object's alone: in a
+        # union it is the rest that says what one may be.
+        self._fields: dict[str, tuple[frozenset[Any], Any]] = {}
         self._declared: dict[str, Any] = validator["value"] if validator["type"] == "object" else {}
 
     def check(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -290,17 +303,37 @@ class _Table:
         checked: dict[str, Any] = self._check(document)
         return checked
 
-    def change(self, document: dict[str, Any], fields: Mapping[str, Any]) -> bool:
-        """Set these fields of a document that fits, if that is all there is to it: they are there, and stay. Raises Mismatch."""
+    def change(self, document: dict[str, Any], fields: dict[Any, Any]) -> bool:
+        """Set these fields of a document that fits. False where that is not all there is to it: one comes or goes, or is none. Raises
+        Mismatch.
+        """
         for name, value in fields.items():
-            if name not in self._declared or name not in document or value is UNSET:
+            known = self._fields.get(name)
+            if name not in document or value is UNSET or type(value) is CommitTimestamp or (known is None and name not in self._declared):
                 return False
-        for name, value in fields.items():
-            check = self._fields.get(name)
-            if check is None:
-                check = self._fields[name] = compile_loosely(self._declared[name]["fieldType"])
-            document[name] = check(value)
+            if known is None:
+                declared = self._declared[name]["fieldType"]
+                known = self._fields[name] = (_kept(declared), compile_loosely(declared))
+            kind = type(value)
+            if kind not in known[0] or (kind is str and not value.isascii()) or (kind is int and not -LARGEST_INT <= value <= LARGEST_INT):
+                document[name] = known[1](value)
+            else:
+                document[name] = value
         return True
+
+
+def _kept(declared: Any) -> frozenset[Any]:
+    """Types of which any value is stored as it is: text if it is ASCII, an int if it is not too large."""
+    kind = declared["type"]
+    if kind == "union":
+        members = declared["value"]
+        if any([member["type"] in ("any", "literal", "union") for member in members]):
+            return frozenset()
+        together: frozenset[Any] = frozenset().union(*[_kept(member) for member in members])
+        return together - {float} if int in together else together  # beside ints, whole floats become such
+    if kind == "number" and "integer" in declared:
+        return frozenset({int}) if declared["integer"] is True else frozenset()
+    return _KEPT.get(kind, frozenset())
 
 
 class _Notes:

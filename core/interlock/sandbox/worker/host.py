@@ -295,17 +295,17 @@ class WorkerHost:
         """
         if not self._own:
             return
-        # Where another has patched what it has read, it will be run again.
-        if not self._has_rested or not self._is_overtaken():
-            cache = self._worker.cache
-            cache.begin_patches(self.number)
-            if self._handed_on is None:
-                self._handed_on = []
-            for id, (before, after, fields) in self._own.items():
-                cache.put(id, before, after, fields)
-                self._read[id] = after
-                self._handed_on.append(id)
-        self._own = {}
+        own, self._own = self._own, {}
+        if self._has_rested and self._is_overtaken():
+            return  # another has patched what it has read: it will be run again
+        self._worker.cache.put(self.number, own)
+        if self.is_ended:
+            return
+        if self._handed_on is None:
+            self._handed_on = []
+        for id, (_, after, _) in own.items():
+            self._read[id] = after
+            self._handed_on.append(id)
 
     @property
     def is_outdated(self) -> bool:
@@ -437,9 +437,9 @@ class WorkerHost:
             if known is None:
                 known = cache.row(id)
             if known is not None:
-                after = cache.patched(id, known, fields)
-                if after is not None:
-                    said = dict(fields)
+                said = dict(fields) if type(fields) is dict or isinstance(fields, Mapping) else None
+                after = None if said is None else cache.patched(id, known, said)
+                if after is not None and said is not None:
                     if own is None:
                         self._own[id] = (known, after, said)
                         if id not in self._read:

@@ -1,0 +1,57 @@
+"""What a worker makes of a patch, field by field, is what the check of the whole document makes of it."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Literal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock import UNSET, Schema, Table
+from interlock.sandbox.worker.cache import Cache
+from interlock.sandbox.worker.row import Row
+from interlock.values import encode_id, new_internal, pack, unpack
+
+FIELDS = {"whole": int, "real": float, "either": int | float, "text": str, "maybe": str | None, "one": Literal[1] | float, "some": Any}
+SCHEMA = Schema(rows=Table({**FIELDS, "many": list[int]}))
+ID = encode_id(10_001, new_internal(Random(1), 1))
+STORED = {
+    "_creationTime": 1.0,
+    "_id": ID,
+    "either": 1,
+    "many": [1],
+    "maybe": None,
+    "one": 2.5,
+    "real": 1.5,
+    "some": 1,
+    "text": "a",
+    "whole": 1,
+}
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**54), 2**54),
+    st.floats(),
+    st.sampled_from([0.0, -0.0, 1.0, 2.0**53, UNSET]),
+    st.text(max_size=3),
+    st.lists(st.integers(0, 3), max_size=2),
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*STORED, "other"]), VALUES, max_size=3), min_size=1, max_size=3))
+def test_a_patch_by_its_fields_is_the_patch_by_the_whole_document(patches: list[dict[str, Any]]) -> None:
+    cache = Cache(SCHEMA, set())
+    cache.keep_document("rows", ID, pack(STORED), 0)
+    row = cache.row(ID)
+    assert row is not None
+    for fields in patches:
+        by_the_whole = cache.patched(ID, Row(row.packed), fields)
+        after = cache.patched(ID, row, fields)
+        assert (after is None) == (by_the_whole is None)
+        if after is not None and by_the_whole is not None:
+            assert after.packed == by_the_whole.packed
+            stored = list(unpack(after.packed).items())
+            for _ in range(3):
+                assert repr(list(after.fresh().items())) == repr(stored)
+            row = after
