@@ -34,7 +34,7 @@ from interlock.scheduler import Scheduler, check_crons
 from interlock.scheduler import system_tables as scheduler_tables
 from interlock.sdk.app import App
 from interlock.sdk.component import Component
-from interlock.sdk.declarations import Isolation
+from interlock.sdk.declarations import InTests, Isolation
 from interlock.sdk.references import as_target
 from interlock.server import ServerApp, ServerSettings, make_admin_key
 from interlock.server.asgi import AsgiApp
@@ -67,7 +67,7 @@ class Backend:
         env: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
-        isolation: Isolation | None = None,
+        isolation: Isolation | InTests | None = None,
         settings: EngineSettings | None = None,
         storage: Storage | None = None,
         plugins: Mapping[str, object] | None = None,

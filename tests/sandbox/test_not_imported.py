@@ -63,6 +63,23 @@ def test_no_command_imports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         assert "sandbox: seccomp" in done.stdout
 
 
+def test_no_test_of_the_app_imports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, env = project(tmp_path, monkeypatch)
+    (app / "test_calls.py").write_text(
+        "from interlock.testing import TestBackend\n\n\n"
+        f"async def test_writes():\n    assert isinstance(await TestBackend({str(app)!r}).mutation('calls:write'), str)\n"
+    )
+
+    def tested(*options: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(app / "test_calls.py")]
+        return subprocess.run(program, env=env, cwd=app, capture_output=True, text=True, timeout=60)
+
+    done = tested()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "site" / "interlock_ledger" / "imported").exists()
+    assert "the face is the app's half" in tested("--interlock-isolation=inline").stdout
+
+
 def test_a_component_project_is_checked_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "tally"
     (package / "interlock_tally").mkdir(parents=True)

@@ -32,7 +32,7 @@ from interlock.sandbox.sources import Source
 from interlock.sdk.app import App
 from interlock.sdk.auth import AuthProvider
 from interlock.sdk.component import Component
-from interlock.sdk.declarations import Isolation, Mount
+from interlock.sdk.declarations import IN_TESTS, InTests, Isolation, Mount
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +84,15 @@ def build_tree(
     *,
     env: Mapping[str, str] | None = None,
     reload: bool = False,
-    isolation: Isolation | None = None,
+    isolation: Isolation | InTests | None = None,
     plugins: Mapping[str, object] | None = None,
 ) -> Tree:
     """Load `source` (an app's directory, an App, or a component on its own) and everything that it mounts. Raises MountError.
 
     A component may be given as the source of one that this process does not import; `isolation` is "sandbox" then unless it says "process".
 
-    `env` holds the root's variables, `os.environ` unless given. `isolation` overrides what the mounts say, for tests. `plugins`
+    `env` holds the root's variables, `os.environ` unless given. `isolation` overrides what the mounts say, for tests: all of
+    it, or `InTests` what this process has imported anyway. `plugins`
     are those of the backend (`plugin.load_plugins`), asked through the same hooks.
     """
     builder = _Builder(os.environ if env is None else env, isolation, plugins or {})
@@ -104,7 +105,7 @@ def build_tree(
 class _Builder:
     """One build. Instances are made from the root down, in mount order; then the hooks are asked, then the whole is checked."""
 
-    def __init__(self, env: Mapping[str, str], isolation: Isolation | None, plugins: Mapping[str, object]) -> None:
+    def __init__(self, env: Mapping[str, str], isolation: Isolation | InTests | None, plugins: Mapping[str, object]) -> None:
         self._env, self._isolation, self._plugins = env, isolation, plugins
         self._installed: Mapping[str, tuple[Plugin, ...]] | None = None
         self._instances: dict[str, Instance] = {}
@@ -140,7 +141,7 @@ class _Builder:
 
     def _component_root(self, component: Component) -> Instance:
         """A component on its own. It is isolated only where that is asked for: it was imported by whoever asks."""
-        isolation = self._isolation or "inline"
+        isolation: Isolation = "inline" if self._isolation is None or self._isolation == IN_TESTS else self._isolation
         if isolation != "inline" and not has_place(component):
             self._warnings.append(f"{component.where}: no other process can find this component, so it runs inline.")
             isolation = "inline"
@@ -193,7 +194,7 @@ class _Builder:
         if mount.component in above:
             raise MountError(mount.where, f'mounts "{mount.name}" inside itself.', "Remove this line.")
         plugin = self._plugin(parent, mount)
-        isolation = isolation_below(parent, self._isolation or mount.isolation)
+        isolation = isolation_below(parent, self._asked(mount))
         if mount.isolation == "inline" and isinstance(mount.component, Component) and not has_place(mount.component):
             isolation = "inline"  # a test that isolates all mounts does not mean those that cannot be
         if isolation == "inline":
@@ -229,6 +230,11 @@ class _Builder:
         self._instances[instance.path] = instance
         self._mount_children(instance, [*above, mount.component])
         return instance
+
+    def _asked(self, mount: Mount) -> Isolation:
+        if self._isolation == IN_TESTS:
+            return "inline" if isinstance(mount.component, Component) else mount.isolation
+        return self._isolation or mount.isolation
 
     def _plugin(self, parent: Instance, mount: Mount) -> Plugin | None:
         """What is installed under the name that is mounted; None for a local component."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from interlock.sdk.component import Component
 
 Isolation = Literal["sandbox", "process", "inline"]
+
+InTests = Literal["as imported"]
+IN_TESTS: InTests = "as imported"
+"""Inline where a component was given as an object, so that this process has imported it anyway; as the mount says where it has a name."""
 CatchUp = Literal["skip", "once", "all"]
 
 

@@ -118,7 +118,8 @@ class TestClient:
 class TestBackend(TestClient):
     """An app, a component on its own, or an app's directory, running for a test.
 
-    `isolation` is for all mounts, whatever they say: "inline" unless `--interlock-isolation` says otherwise, "sandbox" as in production.
+    `isolation` is for all mounts, whatever they say. Without it, and without `--interlock-isolation`, what is mounted by name runs as its
+    mount says, in the sandbox mostly, and a component that is given as an object, to this or to `app.use`, runs inline.
     `limits` lowers the limits of every function that the test calls. With `seed` 0 it is what `--interlock-seed` says. `start` is
     the time at the beginning: milliseconds since the epoch, or a datetime with a time zone. `fetch` answers every `ctx.fetch` in the
     place of the network: it is given the request as it would be sent, secrets included, once the mount allows its host.

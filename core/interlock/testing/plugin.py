@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from interlock.sdk.declarations import IN_TESTS
 from interlock.testing.isolation import default
 from interlock.testing.seeds import seeds
 
@@ -33,8 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--interlock-isolation",
         choices=("inline", "process", "sandbox"),
-        default="inline",
-        help="where components run of every TestBackend that is not told (default: inline)",
+        help="where all components run of every TestBackend that is not told (default: inline where the test has imported them, "
+        "and as the mount says where an app mounts them by name)",
     )
     parser.addoption(
         "--interlock-simulations",
@@ -46,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    default.isolation = config.getoption("--interlock-isolation")
+    default.isolation = config.getoption("--interlock-isolation") or IN_TESTS
     seeds.session = int(config.getoption("--interlock-seed") or 0)
     seeds.simulations = int(config.getoption("--interlock-simulations") or 0)
 
