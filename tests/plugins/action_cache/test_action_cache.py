@@ -589,10 +589,11 @@ async def test_a_log_says_what_every_fetch_found() -> None:
             def info(self, text: str) -> None:
                 lines.append(json.loads(text))
 
-        ctx.log = Kept()  # type: ignore[assignment]
-        for _ in range(2):
-            await lab.cache.fetch(ctx, {"text": "a"})
-        await lab.cache.fetch(ctx, {"text": "a"}, force=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(ctx), "log", Kept())
+            for _ in range(2):
+                await lab.cache.fetch(ctx, {"text": "a"})
+            await lab.cache.fetch(ctx, {"text": "a"}, force=True)
 
     async with TestBackend(lab.component) as t:
         await t.action(fetching)
