@@ -36,6 +36,7 @@ def _run(source: str, function: str, prey: Any) -> list[str]:
         exec(compile(source, "<hostile>", "exec", dont_inherit=True), module)
         return ["returned", str(module[function](prey))[:200]]
     except BaseException as error:
+        error.__traceback__ = None  # what its frames hold: an attack may have left no memory to tell of it
         return ["raised", f"{type(error).__name__}: {error}"[:400]]
 
 
