@@ -17,7 +17,9 @@ from interlock.values import (
     from_annotation,
     is_subset,
     may_have_path,
+    object_of,
     parse_validator,
+    union_of,
 )
 
 from .strategies import exact, validators
@@ -193,6 +195,21 @@ def test_a_validator_that_takes_less_does(a: Any, b: Any) -> None:
 def test_a_number_that_would_change_its_form_is_noticed(a: Any, b: Any, unchanged: bool) -> None:
     assert is_subset(of(a), of(b))
     assert fits_unchanged(of(a), of(b)) is unchanged
+
+
+def tagged(count: int, depth: int, *, is_reversed: bool) -> dict[str, Any]:
+    """A union of so many objects with a tag each, whose other field is such a union again."""
+    if not depth:
+        return of(str)
+    inner = tagged(count, depth - 1, is_reversed=is_reversed)
+    tags = reversed(range(count)) if is_reversed else range(count)
+    return union_of([object_of({"inner": (inner, False), "tag": (of(Literal[f"t{tag}"]), False)}) for tag in tags])
+
+
+@pytest.mark.parametrize(("count", "depth", "is_found"), [(256, 1, True), (5, 3, True), (70, 2, False)])
+def test_unions_in_unions_are_compared_as_far_as_that_takes_no_minutes(count: int, depth: int, is_found: bool) -> None:
+    one, other = tagged(count, depth, is_reversed=False), tagged(count, depth, is_reversed=True)
+    assert is_subset(one, other) is fits_unchanged(one, other) is is_found
 
 
 @pytest.mark.parametrize(

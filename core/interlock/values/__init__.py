@@ -1,14 +1,15 @@
 """Values: what data is, how it looks on the wire and in storage, how it is ordered, identified and checked.
 
 `types` has the types that Python lacks; `wire` is the JSON of the clients, `pack` the bytes of storage, `keys` the bytes
-of indexes, `ids` the ids of documents; `annotations` turns annotations into the one validator language (`validators`), `checker`
-compiles that into functions. Pure and synchronous: knows no engine, no table, no function.
+of indexes, `ids` the ids of documents; `annotations` turns annotations into the one validator language (`validators`), `comparison`
+compares two of it, `checker` compiles it into functions. Pure and synchronous: knows no engine, no table, no function.
 
 Start at `types`, then `keys.encode_keys` and `checker.compile_validator`.
 """
 
 from interlock.values.annotations import fields_from, from_annotation
 from interlock.values.checker import compile_validator
+from interlock.values.comparison import fits_unchanged, is_subset
 from interlock.values.ids import decode_id, encode_id, new_internal, table_of
 from interlock.values.keys import after_values, decode_key, encode_key, encode_keys
 from interlock.values.normal import normalize
@@ -19,8 +20,6 @@ from interlock.values.validators import (
     ANY,
     Json,
     describe,
-    fits_unchanged,
-    is_subset,
     may_have_path,
     object_of,
     parse_validator,

@@ -72,8 +72,8 @@ def _is_same(one: Json, other: Json) -> bool:
 
 def is_same_literal(one: Any, other: Any) -> bool:
     """Whether one value is both: 1 and 1.0 are, True and 1 are not, nor 0.0 and -0.0."""
-    kind = _class_of(one)
-    return kind == _class_of(other) and bool(one == other) and (kind != "number" or str(float(one)) == str(float(other)))
+    kind = class_of_literal(one)
+    return kind == class_of_literal(other) and bool(one == other) and (kind != "number" or str(float(one)) == str(float(other)))
 
 
 def object_of(fields: Mapping[str, tuple[Json, bool]]) -> Json:
@@ -240,120 +240,9 @@ def _field_text(field: Json) -> str:
     return f"NotRequired[{text}]" if field["optional"] else text
 
 
-# Comparing
-
-
-def is_subset(a: Json, b: Json) -> bool:
-    """Whether every value that fits `a` fits `b`. Sometimes False where it is true (unions of objects), never the other way."""
-    return _is_subset(a, b, False)
-
-
-def fits_unchanged(a: Json, b: Json) -> bool:
-    """Whether what a checker of `a` gave back is what a checker of `b` gives back for it: a subset, and no number changes its form.
-
-    Where it is False although `is_subset` is True, stored documents are legal but hold ints where `b` says float, or the like.
-    """
-    return _is_subset(a, b, True)
-
-
-def _is_subset(a: Json, b: Json, same: bool) -> bool:
-    """`same` asks for the number form, too: 5 stays 5 and 5.0 stays 5.0."""
-    narrow, wide = members_of(a), members_of(b)
-    if wide == [ANY]:
-        return not same or _is_canonical(a)
-    if same and not _keeps_form(narrow, wide):
-        return False
-    texts = {member["value"] for member in wide if is_text_literal(member)}
-    wide = [member for member in wide if not is_text_literal(member)]
-    booleans = {member["value"] for member in wide if member["type"] == "literal" and type(member["value"]) is bool}
-    return all(
-        (member["type"] == "boolean" and len(booleans) == 2)
-        or (is_text_literal(member) and member["value"] in texts)
-        or any(_is_member_subset(member, other, same) for other in wide)
-        for member in narrow
-    )
-
-
-def _keeps_form(narrow: list[Json], wide: list[Json]) -> bool:
-    """Whether numbers that fit one union look the same in another: `int` gives ints, `float` floats, both ints where they can."""
-    forms = {bool(member.get("integer")) for member in narrow if member["type"] == "number"}
-    if not forms:
-        return True
-    if any(member["type"] == "literal" and _class_of(literal_value(member)) == "number" for member in wide):
-        return narrow == wide
-    others = {bool(member.get("integer")) for member in wide if member["type"] == "number"}
-    return forms == others or (forms == {True} and True in others)
-
-
-def _is_member_subset(a: Json, b: Json, same: bool) -> bool:
-    kind, wide = a["type"], b["type"]
-    if kind == "literal":
-        return _is_literal_in(literal_value(a), b, same)
-    if kind != wide:
-        return (
-            (kind == "id" and wide == "string")
-            or (kind == "bigint" and wide == "commitTs")
-            or (kind == "object" and wide == "record" and _is_object_in_record(a["value"], b, same))
-        )
-    if kind == "number":
-        # That the form stays has been looked at for the whole union.
-        return bool(a.get("integer")) or not b.get("integer")
-    if kind == "array":
-        return _is_subset(a["value"], b["value"], same)
-    if kind == "record":
-        return _is_subset(a["keys"], b["keys"], same) and _is_subset(a["values"]["fieldType"], b["values"]["fieldType"], same)
-    if kind == "object":
-        return _is_object_subset(a["value"], b["value"], same)
-    return a == b
-
-
-def _is_object_subset(a: Json, b: Json, same: bool) -> bool:
-    for name, field in a.items():
-        other = b.get(name)
-        if other is None or (field["optional"] and not other["optional"]) or not _is_subset(field["fieldType"], other["fieldType"], same):
-            return False
-    return all(other["optional"] or name in a for name, other in b.items())
-
-
-def _is_object_in_record(fields: Json, b: Json, same: bool) -> bool:
-    if fields and {"type": "string"} not in members_of(b["keys"]):
-        return False
-    return all(_is_subset(field["fieldType"], b["values"]["fieldType"], same) for field in fields.values())
-
-
-def _is_literal_in(value: Any, b: Json, same: bool) -> bool:
-    kind, wide = _class_of(value), b["type"]
-    if wide == "literal":
-        other = literal_value(b)
-        return is_same_literal(value, other) and (not same or type(value) is type(other))
-    if wide == "number" and kind == "number":
-        if b.get("integer"):
-            return float(value).is_integer() and -LARGEST_INT <= value <= LARGEST_INT and (not same or type(value) is int)
-        return not same or type(value) is float
-    return bool(kind == wide) or (kind == "bigint" and wide == "commitTs")
-
-
-def _class_of(value: Any) -> str:
+def class_of_literal(value: Any) -> str:
     kind = type(value)
     return "number" if kind is int or kind is float else {bool: "boolean", str: "string", Int64: "bigint"}[kind]
-
-
-def _is_canonical(a: Json) -> bool:
-    """Whether what `a` gives back is what Any would give: no float that may be whole."""
-    kind = a["type"]
-    if kind == "union":
-        members = members_of(a)
-        return all(_is_canonical(member) for member in members if member != NUMBER or INTEGER not in members)
-    if kind == "number":
-        return bool(a.get("integer"))
-    if kind == "literal":
-        value = literal_value(a)
-        return not (type(value) is float and value.is_integer() and str(value) != "-0.0" and abs(value) < LARGEST_INT)
-    if kind == "array":
-        return _is_canonical(a["value"])
-    if kind == "record":
-        return _is_canonical(a["values"]["fieldType"])
-    return kind != "object" or all(_is_canonical(field["fieldType"]) for field in a["value"].values())
 
 
 def may_have_path(validator: Json, dotted_path: str) -> bool:
