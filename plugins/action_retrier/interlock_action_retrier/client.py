@@ -133,6 +133,8 @@ class ActionRetrier:
         if isinstance(ref, Function) and ref.kind != "action":
             raise TypeError(f"{ref.own_name} is a {ref.kind}: it runs exactly once, and would fail the same way again. Retry an action")
         given: dict[str, Any] = {} if when is None else {"run_at": when}
+        if isinstance(on_complete, Function) and on_complete.kind != "mutation":
+            raise TypeError(f"on_complete is a mutation, so that it is part of the transaction, and {on_complete.own_name} is none")
         if on_complete is not None:
             given["on_complete"] = await ctx.function_handle(on_complete)
         id: RunId = await ctx.run_mutation(

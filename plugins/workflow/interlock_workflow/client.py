@@ -35,11 +35,11 @@ from interlock import (
 from interlock_workflow.budgets import FIRST
 from interlock_workflow.determinism import check_handler, names_its_steps
 from interlock_workflow.errors import facts_of, typed
-from interlock_workflow.step import Call, Event, WorkflowStep
+from interlock_workflow.step import Call, Event, WorkflowStep, check_is_workflow
 from interlock_workflow.turn import Entry, Handler, Turn, entries_of
 from interlock_workflow.waiting import WAITING
 from interlock_workpool import Retry
-from interlock_workpool.client import name_of, seconds, time_of
+from interlock_workpool.client import callback_of, name_of, seconds, time_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -391,6 +391,7 @@ class WorkflowManager:
         """
         if run_after is not None and run_at is not None:
             raise TypeError("give run_after or run_at, not both")
+        check_is_workflow(ref, "start")
         given = dict(args or {})
         definition = definition_of(ref)
         options: dict[str, Any] = {**self._sizing}
@@ -401,7 +402,7 @@ class WorkflowManager:
                 await definition.look(ctx, given)
             options["version"] = definition.version
         if on_complete is not None:
-            options |= {"on_complete": await ctx.function_handle(on_complete), "context": context}
+            options |= {"on_complete": await callback_of(ctx, on_complete), "context": context}
         if key is not None:
             options["key"] = key
         if keep_for is not None:
@@ -541,6 +542,8 @@ class WorkflowManager:
         named = event.name if isinstance(event, Event) else event if event is not None else name
         if id is None and (workflow_id is None or named is None):
             raise TypeError("an event is sent to a workflow_id by its name, or by its id")
+        if error is not None and value is not None:
+            raise TypeError("an event carries a value or an error, not both")
         checker = event.validator if isinstance(event, Event) else None if validator is None else Validator(validator)
         carried = {"error": to_text({"type": "Event", "message": error, "data": error})} if error is not None else {"value": to_text(value)}
         if error is None and checker is not None:

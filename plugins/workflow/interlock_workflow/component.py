@@ -13,6 +13,7 @@ from interlock import (
     AppError,
     Component,
     InvalidCursor,
+    Job,
     MutationCtx,
     Page,
     PaginationOptions,
@@ -47,6 +48,7 @@ END = "end"
 HOUR = 3_600.0
 MENDED = ("turn", "wake", "time_out")
 MENDED_EVERY, MENDED_FOR_MS = 300.0, 3_600_000.0
+MENDED_AT_ONCE = 250
 MENDED_MOST, UNBEGUN_MS = 1_000, 60_000.0
 State = Literal["running", "paused", "completed", "failed", "canceled"]
 
@@ -169,12 +171,19 @@ async def time_out(ctx: MutationCtx, workflow_id: str, number: int, generation: 
 
 
 @component.mutation(internal=True)
-async def mend(ctx: MutationCtx) -> None:
-    """Look after jobs of runs that have failed, as when a worker crashed over them: their run goes on, and says what was wrong."""
+async def mend(ctx: MutationCtx, until: float | None = None, mended: int = 0) -> None:
+    """Look after jobs of runs that have failed, as when a worker crashed over them: their run goes on, and says what was wrong.
+
+    One that fails again and again is planned once each time. Those that were planned before `until` (now) are looked after, the
+    first `mended` of them already; some in this transaction, and the rest in further ones.
+    """
+    until = ctx.now() if until is None else until
+    failed: dict[tuple[Any, ...], Job] = {}
     for job in await ctx.scheduler.list("failed"):
         name = job.name.rpartition("/")[2]
-        if name not in MENDED or job.scheduled_time < ctx.now() - MENDED_FOR_MS:
-            continue
+        if name in MENDED and until - MENDED_FOR_MS <= job.scheduled_time < until:
+            failed[name, job.args["workflow_id"], job.args["generation"], job.args.get("number")] = job
+    for (name, *_), job in list(failed.items())[mended : mended + MENDED_AT_ONCE]:
         workflow = await ctx.db.get(job.args["workflow_id"])
         if workflow is None or workflow["generation"] != job.args["generation"] or workflow["state"] not in LIVE:
             continue
@@ -183,11 +192,17 @@ async def mend(ctx: MutationCtx) -> None:
         elif workflow["state"] == "running" and not workflow["open"]:
             await ctx.db.patch(workflow["_id"], {"stalled": f"Its last turn failed: {job.error}"[:10_000]})
             await plan_turn(ctx, workflow["_id"], workflow["generation"])
+    if len(failed) > mended + MENDED_AT_ONCE:
+        await ctx.scheduler.run_after(0, mend, until=until, mended=mended + MENDED_AT_ONCE)
+        return
     # The jobs of those that have not begun are their caller's: why they failed is told there.
-    for workflow in await ctx.db.query("workflows").index("state", state="running").order("desc").take(MENDED_MOST):
-        if "begins" in workflow and workflow["started"] < ctx.now() - UNBEGUN_MS:
-            await ctx.db.patch(workflow["_id"], {"begins": UNSET, "stalled": "The job of its first turn has failed, or was canceled."})
-            await plan_turn(ctx, workflow["_id"], workflow["generation"])
+    running = ctx.db.query("workflows").index("state", state="running").order("desc")
+    unbegun = [row for row in await running.take(MENDED_MOST) if "begins" in row and row["started"] < ctx.now() - UNBEGUN_MS]
+    for workflow in unbegun[:MENDED_AT_ONCE]:
+        await ctx.db.patch(workflow["_id"], {"begins": UNSET, "stalled": "The job of its first turn has failed, or was canceled."})
+        await plan_turn(ctx, workflow["_id"], workflow["generation"])
+    if len(unbegun) > MENDED_AT_ONCE:
+        await ctx.scheduler.run_after(0, mend, until=until, mended=len(failed))
 
 
 component.cron("mend", every=MENDED_EVERY)(mend)

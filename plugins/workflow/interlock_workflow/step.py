@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from uuid import UUID
 
-from interlock import Limits, Reference, Validator, ValueRefused
+from interlock import Function, Limits, Reference, Validator, ValueRefused
 from interlock_workflow.errors import NotAStep
 from interlock_workpool import Retry
 
@@ -143,6 +143,7 @@ class WorkflowStep:
 
     def run_workflow(self, ref: Reference | str, /, **args: Any) -> StepCall:
         """Run another workflow to its end, and give its result."""
+        check_is_workflow(ref, "step.run_workflow")
         return self._turn.call("workflow", None, ref, args, self._options)
 
     def sleep(self, seconds: float | timedelta, *, name: str = "sleep") -> StepCall:
@@ -170,6 +171,8 @@ class WorkflowStep:
             raise TypeError("await_event takes the name of an event, or the id of one")
         checker = event.validator if isinstance(event, Event) else None if validator is None else Validator(validator)
         name = event.name if isinstance(event, Event) else event
+        if not isinstance(name if id is None else id, str):
+            raise TypeError(f"the name of an event, or its id, is a str, not {name if id is None else id!r}")
         limit = timeout if timeout is not None else self._options.timeout
         args: dict[str, Any] = {"name": name, "id": id}
         if limit is not None:
@@ -207,6 +210,8 @@ class WorkflowStep:
         `inline`: True does a query or mutation in the transaction in which the function runs, also that of `start`; False
         in one of its own; otherwise as many steps as fit share one. `unstable_args`: other arguments are no changed past.
         """
+        if not isinstance(retry, Retry | bool | None):
+            raise TypeError(f"retry takes a Retry, True or False, not {retry!r}")
         given: dict[str, Any] = {"name": name, "retry": retry, "inline": inline, "unstable_args": unstable_args, "limits": limits}
         given |= {"timeout": timeout}
         changes = {option: value for option, value in given.items() if value is not None}
@@ -248,6 +253,12 @@ class WorkflowStep:
         if name in instead:
             raise NotAStep(f"a workflow has no ctx.{name}: what it does is done by steps. Write step.{instead[name]}.")
         raise AttributeError(f"step has no attribute {name!r}", name=name, obj=self)
+
+
+def check_is_workflow(ref: Reference | str, caller: str) -> None:
+    """Raises TypeError for a function of the app that is known to be none."""
+    if isinstance(ref, Function) and not hasattr(ref, "workflow"):
+        raise TypeError(f"{caller} takes a workflow, made by @workflows.define, and {ref.own_name} is none, but a plain {ref.kind}")
 
 
 def check_event(call: Call) -> None:

@@ -298,14 +298,14 @@ class Turn:
         if options.inline and kind not in ("query", "mutation"):
             raise ValueError(f"a step that is {kind} cannot be done inline: only a query or a mutation can")
         _check_times(kind, args, options, self.now)
-        named = options.name or name or (name_of(ref) if ref is not None else "") or kind
+        named = _checked_name(options.name or name or (name_of(ref) if ref is not None else "") or kind)
         call = Call(kind, self._key(named), named, args, options, self._loop.create_future(), ref, validator)
         self._batch.append(call)
         return StepCall(call)
 
     def patched(self, id: str) -> bool:
         """Whether the new way is taken. It is recorded where it first was."""
-        key = PATCH + id
+        key = PATCH + _checked_name(id)
         if key in self._by_key:
             self._visit(self._by_key[key])
         if key in self._patches:
@@ -458,6 +458,7 @@ class Turn:
 
 
 STARTED_AT_ONCE = 200
+NAME_MOST = 10_000  # characters
 _AS_THEY_ARE = (int, str, bool, type(None))  # from their text these come back the same
 TRACEBACK_MOST = 4_000  # characters
 LATEST = 5 * 365 * 86_400.0  # seconds: jobs have a horizon
@@ -483,6 +484,15 @@ def _check_times(kind: StepKind, args: Mapping[str, Any], options: Options, now:
     limit = seconds("timeout", timeout)
     if not limit <= LATEST or (limit == 0 and kind != "event"):
         raise ValueError(f"timeout must be more than 0 seconds and at most {LATEST:g} (five years), got {limit:g}")
+
+
+def _checked_name(name: Any) -> str:
+    """The name of a step, which is recorded."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a step is a str, not {name!r}")
+    if len(name) > NAME_MOST or (not name.isascii() and name.encode(errors="replace").decode() != name):
+        raise ValueError(f"the name of a step has at most {NAME_MOST:,} characters and no lone surrogates, not {name[:100]!r}")
+    return name
 
 
 def _is_local(call: Call) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
-from interlock import ActionCtx, MutationCtx, Page, PaginationOptions, QueryCtx, Reference
+from interlock import ActionCtx, Function, MutationCtx, Page, PaginationOptions, QueryCtx, Reference
 from interlock_workpool.retry import DAY, WEEK, Retry
 
 Reader = QueryCtx | ActionCtx
@@ -230,6 +230,10 @@ class Workpool:
         retry: Retry | bool | None = None,
         timeout: float | timedelta | None = None,
     ) -> list[WorkId]:
+        if isinstance(ref, Function) and ref.kind != kind:
+            raise TypeError(f"{ref.own_name} is no {kind}: put it in with enqueue_{ref.kind}, not with enqueue_{kind}")
+        if not isinstance(retry, Retry | bool | None):
+            raise TypeError(f"retry takes a Retry, True or False, not {retry!r}: Retry(max_attempts={retry!r})?")
         shared: dict[str, Any] = {
             "kind": kind,
             "handle": await ctx.function_handle(ref),
@@ -310,7 +314,10 @@ class Workpool:
         return await self.list(ctx, "failed", pagination)
 
     async def redrive(self, ctx: Writer, id: WorkId) -> bool:
-        """Put a failed work in again, with all its attempts; whether there was one. Its `on_complete` is called again."""
+        """Put a failed work in again, with all its attempts; whether there was one. Its `on_complete` is called again.
+
+        Raises AppError with the code DEDUPED while another work of its `dedupe_key` has not ended.
+        """
         found: bool = await ctx.run_mutation(self._mount.redrive, work_id=id)
         return found
 
@@ -352,10 +359,17 @@ class _Options:
         elif self.run_after is not None:
             work["run_at"] = ctx.now() + seconds("run_after", self.run_after) * 1000.0
         if self.on_complete is not None:
-            handle = await ctx.function_handle(self.on_complete)
+            handle = await callback_of(ctx, self.on_complete)
             work |= {"on_complete": handle, "context": self.context, "on_complete_exclude": excluded}
         given = {"key": self.key, "serial_key": self.serial_key, "dedupe_key": self.dedupe_key}
         return work | {name: value for name, value in given.items() if value is not None}
+
+
+async def callback_of(ctx: Writer, ref: Reference | str) -> str:
+    """The handle of an `on_complete`. Raises TypeError for a function of the app that is no mutation."""
+    if isinstance(ref, Function) and ref.kind != "mutation":
+        raise TypeError(f"on_complete is a mutation, so that it is part of the transaction, and {ref.own_name} is none")
+    return await ctx.function_handle(ref)
 
 
 def name_of(ref: Reference | str) -> str:

@@ -38,7 +38,7 @@ ENDED = ("succeeded", "failed", "canceled")
 CANCELED_AT_ONCE = 64
 SWEPT_AT_ONCE = 64
 REPORTED_MOST, REPORTED_AT_ONCE = 5_000, 250
-MENDED_EVERY, MENDED_FOR_MS = 300.0, 3_600_000.0
+MENDED_EVERY, MENDED_FOR_MS, MENDED_AT_ONCE = 300.0, 3_600_000.0, 250
 ACTION_SECONDS = 590.0  # so that its end can still be noted within the time of an action
 TRANSACTION = Limits(deadline=12.0, cpu=0.9, documents_read=30_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=12 << 20)
 
@@ -58,6 +58,7 @@ works = (
             "timeout": NotRequired[float],
             "serial": NotRequired[str],
             "dedupe": NotRequired[str],  # while it has not ended
+            "deduped": NotRequired[str],  # the same of one that has failed: it can be put in again
             "on_complete": NotRequired[str],
             "context": NotRequired[str | int],
             "exclude": NotRequired[list[OutcomeKind]],
@@ -198,14 +199,20 @@ async def dispatch(ctx: MutationCtx) -> None:
 
 
 @component.mutation(internal=True)
-async def mend(ctx: MutationCtx) -> None:
-    """Plan again what has failed of the jobs that start work, as when a worker crashed over one."""
-    since = ctx.now() - MENDED_FOR_MS
-    failed = [job for job in await ctx.scheduler.list("failed") if job.scheduled_time >= since]
-    for job in failed:
-        if job.name.rpartition("/")[2] == "promote":
-            await ctx.scheduler.run_after(0, promote, **job.args)
-    if failed:
+async def mend(ctx: MutationCtx, until: float | None = None, mended: int = 0) -> None:
+    """Plan again what has failed of the jobs that start work, as when a worker crashed over one.
+
+    One that fails again and again is planned once each time. Those that were planned before `until` (now) are looked after, the
+    first `mended` of them already; some in this transaction, and the rest in further ones.
+    """
+    until = ctx.now() if until is None else until
+    failed = [job for job in await ctx.scheduler.list("failed") if until - MENDED_FOR_MS <= job.scheduled_time < until]
+    late = list(dict.fromkeys([job.args["work_id"] for job in failed if job.name.rpartition("/")[2] == "promote"]))
+    for work_id in late[mended : mended + MENDED_AT_ONCE]:
+        await ctx.scheduler.run_after(0, promote, work_id=work_id)
+    if len(late) > mended + MENDED_AT_ONCE:
+        await ctx.scheduler.run_after(0, mend, until=until, mended=mended + MENDED_AT_ONCE)
+    elif failed:
         await ctx.scheduler.run_after(0, dispatch)
 
 
@@ -339,6 +346,8 @@ async def _end_attempt(ctx: MutationCtx, work: Row, outcome: Outcome) -> bool:
 async def _end(ctx: MutationCtx, work: Row, state: str, **fields: Any) -> None:
     now = ctx.now()
     keep = work["keep_failed"] if state == "failed" else work["keep_results"]
+    if state == "failed" and "dedupe" in work:
+        fields["deduped"] = work["dedupe"]
     changes = {"state": state, "ended": now, "expires": now + keep * 1000.0, "dedupe": UNSET, "error": UNSET, **fields}
     await ctx.db.patch(work["_id"], changes)
     await release_serial(ctx, work)
@@ -565,8 +574,13 @@ async def redrive(ctx: MutationCtx, work_id: str) -> bool:
     work = await _find(ctx, work_id)
     if work is None or work["state"] != "failed":
         return False
+    dedupe = work.get("deduped", UNSET)
+    if isinstance(dedupe, str) and (other := await ctx.db.query("works").index("dedupe", dedupe=dedupe).first()) is not None:
+        message = f"work {other['_id']} of the same dedupe_key {dedupe!r} has not ended: wait for it, or cancel it first"
+        raise AppError({"code": "DEDUPED", "message": message, "work": other["_id"]})
     await drop_texts(ctx, work_id, "error")
     again = {"state": "ready", "attempts": 0, "due": ctx.now(), "ended": UNSET, "expires": UNSET, "error": UNSET, "cancel": UNSET}
+    again |= {"dedupe": dedupe, "deduped": UNSET}
     await ctx.db.patch(work_id, again)
     await ctx.scheduler.run_after(0, dispatch)
     return True

@@ -175,6 +175,8 @@ async def test_what_cannot_be_is_refused() -> None:
             await do(t, lambda ctx: retrier.run(ctx, lab.work, {"whatever": 1}))
         with pytest.raises(TypeError, match="is a mutation"):
             await do(t, lambda ctx: retrier.run(ctx, lab.ended))
+        with pytest.raises(TypeError, match="on_complete is a mutation"):
+            await do(t, lambda ctx: retrier.run(ctx, lab.work, {"what": "a"}, on_complete=lab.work))
         with pytest.raises(AppError, match="900,000"):
             await do(t, lambda ctx: retrier.run(ctx, lab.work, {"what": "x" * 900_001}))
         with pytest.raises(AppError, match="base must be"):

@@ -668,6 +668,50 @@ async def test_times_at_which_nothing_can_be_planned_are_refused_where_they_are_
         assert lab.log == []
 
 
+@pytest.mark.parametrize("wrong", [5, "\ud800", "x" * 10_001])
+async def test_names_that_cannot_be_recorded_are_refused_where_they_are_written(wrong: Any) -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> str:
+        for call in (
+            lambda: step.await_event(wrong),
+            lambda: step.sleep(1, name=wrong),
+            lambda: step.patched(wrong),
+            lambda: step.with_options(name=wrong).run_mutation(lab.write, what=1),
+        ):
+            with pytest.raises((TypeError, ValueError), match="name of a"):
+                call()
+        with pytest.raises(TypeError, match="or its id, is a str"):
+            step.await_event(id=5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="retry takes"):
+            step.with_options(retry=5)  # type: ignore[arg-type]
+        return "went on"
+
+    async with Bench(lab.component) as t:
+        assert (await status(t, lab, await start(t, lab, flow))).result == "went on"
+        assert await done(t) == []
+
+
+async def test_what_is_no_workflow_is_refused_where_it_is_started() -> None:
+    lab = Lab()
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> str:
+        with pytest.raises(TypeError, match="write is none"):
+            step.run_workflow(lab.write, what=1)
+        return "went on"
+
+    async with Bench(lab.component) as t:
+        with pytest.raises(TypeError, match="act is none"):
+            await start(t, lab, lab.act, name="a")
+        with pytest.raises(TypeError, match="on_complete is a mutation"):
+            await start(t, lab, flow, options={"on_complete": lab.act})
+        with pytest.raises(TypeError, match="a value or an error"):
+            await do(t, lambda ctx: lab.workflows.send_event(ctx, "e", workflow_id="x", value=1, error="no"))
+        assert (await status(t, lab, await start(t, lab, flow))).result == "went on"
+
+
 # replays
 
 

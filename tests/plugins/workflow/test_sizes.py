@@ -164,6 +164,37 @@ async def test_a_run_of_which_a_job_has_failed_says_why_and_goes_on(lost: str, m
 
 
 @pytest.mark.parametrize("isolation", ["inline"], indirect=True)
+@pytest.mark.parametrize("lost", ["take_turn", "step_ended"])
+async def test_of_many_runs_whose_jobs_fail_again_and_again_each_is_tried_once_a_time(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, count = Lab(), 5
+    whole, is_broken = getattr(component, lost), [True]
+
+    async def fails(*args: Any, **options: Any) -> Any:
+        if is_broken[0]:
+            raise RuntimeError("the worker is gone")
+        return await whole(*args, **options)
+
+    @lab.define
+    async def flow(step: WorkflowStep) -> str:
+        await step.sleep(1)
+        return "done"
+
+    async with Bench(lab.component) as t:
+        monkeypatch.setattr(component, lost, fails)
+        monkeypatch.setattr(component, "MENDED_AT_ONCE", 2)
+        runs = [await start(t, lab, flow) for _ in range(count)]
+        await t.advance(3_600)
+
+        async def failed(ctx: Any) -> int:
+            return len(await ctx.scheduler.list("failed"))
+
+        assert count * 10 <= await t.run(failed, component="workflow") <= count * 13
+        is_broken[0] = False
+        await t.advance(620)
+        assert [(await status(t, lab, id)).type for id in runs] == ["completed"] * count
+
+
+@pytest.mark.parametrize("isolation", ["inline"], indirect=True)
 async def test_runs_that_were_kept_long_enough_are_removed_however_much_they_have_recorded() -> None:
     lab = Lab()
 

@@ -256,6 +256,7 @@ async def test_a_callback_that_raises_is_undone_and_the_work_has_ended_all_the_s
         ({"run_after": -1}, ValueError),
         ({"timeout": 0}, AppError),
         ({"priority": 1.5}, TypeError),
+        ({"retry": 5}, TypeError),
     ],
 )
 async def test_options_that_make_no_sense_are_refused_and_put_nothing_in(options: Any, error: type[Exception]) -> None:
@@ -266,6 +267,18 @@ async def test_options_that_make_no_sense_are_refused_and_put_nothing_in(options
         assert (await do(t, lambda ctx: pool.report(ctx)))["backlog"] == 0
     with pytest.raises(ValueError, match="max_parallelism"):
         Workpool(components.workpool, max_parallelism=201)
+
+
+async def test_a_function_of_another_kind_is_refused_where_it_is_put_in() -> None:
+    office = Office()
+    async with Bench(office.component) as t:
+        with pytest.raises(TypeError, match="write is no action: put it in with enqueue_mutation"):
+            await do(t, lambda ctx: pool.enqueue_action(ctx, office.write, {"what": 1}))
+        with pytest.raises(TypeError, match="act is no mutation: put it in with enqueue_action"):
+            await do(t, lambda ctx: pool.enqueue_mutation(ctx, office.act, {"name": "a"}))
+        with pytest.raises(TypeError, match="on_complete is a mutation"):
+            await do(t, lambda ctx: pool.enqueue_query(ctx, office.read, on_complete=office.act))
+        assert (await do(t, lambda ctx: pool.report(ctx)))["backlog"] == 0
 
 
 # retries
@@ -585,6 +598,30 @@ async def test_dead_letters_can_be_read_put_in_again_and_discarded() -> None:
         assert (await do(t, lambda ctx: pool.dead_letters(ctx))).page == []
 
 
+async def test_a_dead_letter_that_is_put_in_again_has_its_dedupe_key_again() -> None:
+    office = Office()
+    office.failures["a"] = 1
+    async with Bench(office.component) as t:
+
+        def put(ctx: MutationCtx) -> Any:
+            return pool.enqueue_action(ctx, office.act, {"name": "a"}, dedupe_key="a")
+
+        first = await do(t, put)
+        await t.finish_scheduled()
+        second = await do(t, put)
+        assert second != first
+        with pytest.raises(AppError, match="of the same dedupe_key 'a' has not ended"):
+            await do(t, lambda ctx: pool.redrive(ctx, first))
+        await t.finish_scheduled()
+        await do(t, pool.pause)
+        assert await do(t, lambda ctx: pool.redrive(ctx, first))
+        assert await do(t, put) == first
+        await do(t, pool.resume)
+        await t.finish_scheduled()
+        assert [(await status(t, id)).detail for id in (first, second)] == ["succeeded", "succeeded"]
+        assert await do(t, put) not in (first, second)
+
+
 async def test_results_are_kept_for_a_day_and_dead_letters_for_a_week() -> None:
     office = Office()
     office.failures["b"] = 1
@@ -686,6 +723,30 @@ async def test_work_whose_start_was_lost_is_started_all_the_same(monkeypatch: py
         assert [(await status(t, id)).state for id in (now, later)] == ["pending", "pending"]
         await t.advance(310)
         assert [(await status(t, id)).state for id in (now, later)] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("isolation", ["inline"], indirect=True)
+async def test_of_much_work_whose_start_fails_again_and_again_each_is_tried_once_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    office, is_broken, whole, count = Office(), [True], component.start_due, 5
+
+    async def fails(ctx: MutationCtx) -> None:
+        if is_broken[0]:
+            raise RuntimeError("the worker is gone")
+        await whole(ctx)
+
+    async with Bench(office.component) as t:
+        monkeypatch.setattr(component, "start_due", fails)
+        monkeypatch.setattr(component, "MENDED_AT_ONCE", 2)
+        ids = [await do(t, lambda ctx: pool.enqueue_action(ctx, office.act, {"name": "a"}, run_after=1)) for _ in range(count)]
+        await t.advance(3_600)
+
+        async def failed(ctx: MutationCtx) -> int:
+            return len([job for job in await ctx.scheduler.list("failed") if job.name.endswith("promote")])
+
+        assert count * 10 <= await t.run(failed, component="workpool") <= count * 13
+        is_broken[0] = False
+        await t.advance(310)
+        assert [(await status(t, id)).state for id in ids] == ["finished"] * count
 
 
 # a model
