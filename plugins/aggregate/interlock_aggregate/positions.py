@@ -112,6 +112,14 @@ def item_at(position: str) -> tuple[Any, str]:
     return key, _unescape(position[at + 1 :])
 
 
+def is_position(text: str) -> bool:
+    """Whether it is the position of an item that could be."""
+    try:
+        return position(*item_at(text)) == text
+    except (ValueError, IndexError, TypeError):
+        return False
+
+
 def _number_text(number: float) -> str:
     if number == 0:
         return _ZERO if str(number) != "-0.0" else NUMBER + "7fffffffffffffff"

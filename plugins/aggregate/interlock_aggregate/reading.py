@@ -11,7 +11,7 @@ from interlock_aggregate.exact import Sum, rounded, total
 from interlock_aggregate.lookup import Place
 from interlock_aggregate.node import Number
 from interlock_aggregate.nodes import size_of
-from interlock_aggregate.positions import ALL, Stretch, after, before, item_at, position, stretch
+from interlock_aggregate.positions import ALL, Stretch, after, before, is_position, item_at, position, stretch
 from interlock_aggregate.tree import Tree
 from interlock_aggregate.trees import Trees
 
@@ -291,6 +291,10 @@ async def paginate(
         return {"page": [], "cursor": NO_CURSOR, "is_done": True}
     start, stop = stretch(bounds)
     if cursor is not None:
+        if not is_position(cursor):
+            raise AppError(
+                {"code": "INVALID_CURSOR", "message": "this is no cursor of a page. Start from the first page, with cursor None"}
+            )
         start, stop = (start, cursor if stop is None else min(stop, cursor)) if order == "desc" else (max(start, cursor + "\0"), stop)
     found = await _page(Trees(ctx, name, stale=stale, fresh=fresh), namespace, Stretch(start, stop), limit + 1, order == "desc")
     is_done = len(found) <= limit

@@ -50,6 +50,8 @@ class Cron:
     tz: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.spec, str) or not isinstance(self.tz, str | None):
+            raise TypeError(f"Cron takes an expression and the name of a time zone, not {self.spec!r} and {self.tz!r}")
         times_of(self.to_fields())
 
     def to_fields(self) -> CronFields:

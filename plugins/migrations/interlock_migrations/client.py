@@ -32,6 +32,7 @@ from interlock import (
 RESUME = "resume"
 SAMPLE_MOST = 10
 BATCH_DEFAULT = 100
+BATCH_MOST = 28_000  # documents: what a batch may read
 ERROR_MOST = 2_000  # characters of what is said of a document that failed
 
 Reader = QueryCtx | ActionCtx
@@ -144,6 +145,7 @@ class Migrations:
             run.__name__ = run.__qualname__ = migrate_one.__name__
             run.__doc__, run.__module__ = migrate_one.__doc__, migrate_one.__module__
             function = self._decorate(internal=True, name=migrate_one.__name__)(run)
+            function.migrates = table  # type: ignore[attr-defined]
             return function
 
         return decorate
@@ -232,6 +234,9 @@ class Migrations:
         delay: float | timedelta | None = None,
         on_error: OnError | None = None,
     ) -> MigrationStatus:
+        for ref in refs:
+            if isinstance(ref, Function) and not hasattr(ref, "migrates"):
+                raise TypeError(f"{ref.own_name} is no migration: make one of an async def (ctx, doc) with @migrations.define(table)")
         given: dict[str, Any] = {"cursor": cursor, "dry_run": dry_run, "reset": reset}
         if batch_size is not None:
             given["batch_size"] = _size("batch_size", batch_size)
@@ -422,6 +427,6 @@ def _storable(text: str) -> str:
 
 
 def _size(what: str, size: int) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"{what} must be a whole number from 1, got {size!r}")
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= BATCH_MOST:
+        raise ValueError(f"{what} must be a whole number from 1 to {BATCH_MOST:,}, got {size!r}")
     return size

@@ -28,6 +28,7 @@ Row = dict[str, Any]
 State = Literal["unknown", "in_progress", "success", "failed", "canceled", "paused"]
 RESUME = "resume"
 BATCH = Limits(deadline=10.0, cpu=0.4, documents_read=28_000, bytes_read=14 << 20, documents_written=14_000, bytes_written=13 << 20)
+BATCH_MOST = 28_000  # documents: what a batch may read
 BATCH_SECONDS = 0.25  # what an adaptive batch is meant to take
 LARGEST_ADAPTED = 1_000
 SHARE_MOST = 0.4  # of any limit, for an adaptive batch
@@ -103,8 +104,9 @@ async def migrate(
     `cursor`: "resume", or null for the first document. `next` are the migrations of the series behind it; null keeps those that it
     has. A dry run does one batch and raises `DRY_RUN` with the status and a sample, so that nothing of it is kept.
     """
-    if batch_size is not None and batch_size < 1:
-        raise AppError({"code": "INVALID_BATCH_SIZE", "message": f"batch_size must be 1 or more, got {batch_size}"})
+    if batch_size is not None and not 1 <= batch_size <= BATCH_MOST:
+        message = f"batch_size must be from 1 to {BATCH_MOST:,}, got {batch_size}"
+        raise AppError({"code": "INVALID_BATCH_SIZE", "message": message})
     if delay is not None and not 0 <= delay < float("inf"):
         raise AppError({"code": "INVALID_DELAY", "message": f"the delay between batches must be 0 seconds or more, got {delay}"})
     if not handle.startswith("function://"):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 SECOND, MINUTE, HOUR, DAY, WEEK = 1.0, 60.0, 3_600.0, 86_400.0, 604_800.0
 SHARDS_MOST = 1_000
+LARGEST = 1e30
 HOLDERS_MOST = 8_000  # in one document: a list has at most 8,192 elements
 
 
@@ -164,8 +165,8 @@ def _check_rated(limit: TokenBucket | FixedWindow | SlidingWindow) -> None:
     _check_number("period", limit.period.total_seconds() if isinstance(limit.period, timedelta) else limit.period, 0)
     if limit.capacity is not None:
         _check_number("capacity", limit.capacity, 0)
-    if limit.max_reserved is not None and limit.max_reserved != 0:
-        _check_number("max_reserved", limit.max_reserved, 0)
+    if limit.max_reserved is not None and (isinstance(limit.max_reserved, bool) or limit.max_reserved != 0):
+        _check_number("max_reserved", limit.max_reserved, 0, "0 or above")
     if not isinstance(limit, SlidingWindow) and (
         isinstance(limit.shards, bool) or not isinstance(limit.shards, int) or not 1 <= limit.shards <= SHARDS_MOST
     ):
@@ -174,8 +175,10 @@ def _check_rated(limit: TokenBucket | FixedWindow | SlidingWindow) -> None:
         raise ValueError("a deferred limit has no shards: its callers do not meet anyway")
 
 
-def _check_number(name: str, value: Any, above: float) -> None:
+def _check_number(name: str, value: Any, above: float, range: str = "above 0") -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not above < value < math.inf:
-        raise ValueError(f"{name} must be a finite number{f' above {above:g}' if above == 0 else ''}, got {value!r}")
+        raise ValueError(f"{name} must be a finite number{f' {range}' if above == 0 else ''}, got {value!r}")
+    if abs(value) > LARGEST or 0 < abs(value) < 1 / LARGEST:
+        raise ValueError(f"{name} is too large or too small to reckon with: it must be from {1 / LARGEST:g} to {LARGEST:g}")

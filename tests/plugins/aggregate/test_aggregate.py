@@ -378,6 +378,9 @@ async def test_a_page_that_ends_with_the_last_item_says_so() -> None:
             return [[[item.key for item in page.page], page.is_done] for page in (one, two, three)] + [two.continue_cursor]
 
         assert await t.run(pages) == [[[1, 2], False], [[3, 4], True], [[], True], ""]
+        for wrong in ("garbage", "\0", "gg", "z" * 50):
+            with pytest.raises(AppError, match="INVALID_CURSOR"):
+                await t.component("aggregate").query("paginate", cursor=wrong)
 
         async def listed(ctx: MutationCtx) -> list[Any]:
             return [item.key async for item in scores.iter(ctx, order="desc", page_size=3, bounds=over(1))]

@@ -198,6 +198,9 @@ def test_schedules_are_checked_where_they_are_written() -> None:
         Cron("* * *")
     with pytest.raises(ValueError, match="no time zone"):
         Cron("* * * * *", "Mars/Olympus")
+    for fields in ((None,), (5,), ("* * * * *", 5)):
+        with pytest.raises(TypeError, match="Cron takes"):
+            Cron(*fields)  # type: ignore[arg-type]
 
 
 async def test_a_registration_is_part_of_its_transaction() -> None:

@@ -422,6 +422,10 @@ async def test_what_makes_no_sense_is_refused() -> None:
             await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.price, batch_size=0))
         with pytest.raises(AppError, match="INVALID_BATCH_SIZE"):
             await t.component("migrations").mutation("migrate", name="x", handle="function://x", batch_size=0)
+        with pytest.raises(ValueError, match="from 1 to 28,000"):
+            shop.migrations.define("items", batch_size=10**9)
+        with pytest.raises(TypeError, match="complete is no migration"):
+            await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.complete))
         with pytest.raises(AppError, match="INVALID_HANDLE"):
             await t.component("migrations").mutation("migrate", name="x", handle="x")
         await shop.fill(t, range(5))
