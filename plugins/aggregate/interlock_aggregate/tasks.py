@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from interlock import Limits, MutationCtx, PaginationOptions
+from interlock import AppError, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, PaginationOptions
 
 TaskName = Literal["attach", "verify", "repair"]
 PHASES: dict[str, tuple[str, ...]] = {"attach": ("rows",), "verify": ("trees", "rows", "items"), "repair": ("trees", "rows", "items")}
@@ -99,7 +99,7 @@ class Batch:
         page = await self._ctx.db.query(table).paginate(PaginationOptions(num_items=self._size, cursor=state["cursor"]))
         rows = []
         for doc in page.page:
-            namespace, key, summand = facts(doc)
+            namespace, key, summand = self._facts_of(doc, facts)
             rows.append({"namespace": namespace, "key": key, "id": doc["_id"], "summand": summand})
         state["rows"] += len(rows)
         state["cursor"] = page.continue_cursor
@@ -146,10 +146,21 @@ class Batch:
             held = {"key": item["key"], "id": item["id"]}
             id = await ctx.db.normalize_id(table, item["id"])
             doc = None if id is None else await ctx.db.get(id)
-            items.append(held if doc is None else {**held, "right": list(facts(doc)[:2])})
+            items.append(held if doc is None else {**held, "right": list(self._facts_of(doc, facts)[:2])})
         state["items"] += len(items)
         self._note(await ctx.run_mutation(self._mount.prune, items=items, mend=self._mend, namespace=namespace, **self._common))
         return len(items), None if page["is_done"] else page["cursor"]
+
+    def _facts_of(self, doc: Mapping[str, Any], facts: Callable[[Mapping[str, Any]], tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+        """What the app's functions make of a document. An error of theirs names it."""
+        try:
+            return facts(doc)
+        except (LimitExceeded, DeadlineExceeded):
+            raise
+        except Exception as error:
+            then = f"Change the document or the functions of the aggregate, and call {self.state['task']}(ctx) again: it goes on there"
+            message = f"document {doc['_id']}: {type(error).__name__}: {error}. {then}"
+            raise AppError({"code": "DOCUMENT_REFUSED", "message": message, "id": doc["_id"]}) from error
 
     def _note(self, differences: list[dict[str, Any]]) -> None:
         note(self.state, differences)

@@ -169,9 +169,11 @@ async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[
 def checked(position: str, operation: Mapping[str, Any]) -> Number:
     summand: Number = operation.get("summand", 0)
     if not math.isfinite(summand):
-        raise AppError({"code": "INVALID_SUM_VALUE", "message": f"a sum value is a finite number, not {summand}"})
+        message = f"the sum value of {operation['value']!r} must be a finite number, not {summand}"
+        raise AppError({"code": "INVALID_SUM_VALUE", "message": message})
     if len(position) * 4 > POSITION_BYTES and len(position.encode()) > POSITION_BYTES:
-        raise AppError({"code": "INVALID_KEY", "message": f"key and id take more than {POSITION_BYTES:,} bytes"})
+        message = f"key and id of {operation['value'][:100]!r} take more than {POSITION_BYTES:,} bytes"
+        raise AppError({"code": "INVALID_KEY", "message": message})
     return int(summand) if summand == 0 or (abs(summand) <= EXACT and summand == int(summand)) else summand
 
 

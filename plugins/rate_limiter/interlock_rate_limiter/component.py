@@ -27,7 +27,17 @@ from interlock_rate_limiter.arithmetic import (
     with_event,
 )
 from interlock_rate_limiter.deferred import FOLDED_AT_ONCE, Update, fold, pending_updates, put, sleep, workers
-from interlock_rate_limiter.limits import ConcurrencyLimit, Config, FixedWindow, Limit, SlidingWindow, TokenBucket, from_config, seconds
+from interlock_rate_limiter.limits import (
+    LARGEST,
+    ConcurrencyLimit,
+    Config,
+    FixedWindow,
+    Limit,
+    SlidingWindow,
+    TokenBucket,
+    from_config,
+    seconds,
+)
 from interlock_rate_limiter.rows import Holder, Rows, events_of, holders_of, now_of, rate_limits, state_of
 
 PURGED_AT_ONCE = 100
@@ -40,6 +50,7 @@ PLACES_MOST = 10_000
 _ids: dict[tuple[str, str | None, int], str] = {}
 """Where the row of a shard was last found. A hint, of whichever mount: what is read there has to be that row."""
 FORGOTTEN_AFTER_MS = 600_000.0
+AHEAD_MS = 86_400_000.0
 
 component = Component("rate_limiter", schema=Schema(rate_limits=rate_limits, pending_updates=pending_updates, workers=workers))
 
@@ -133,6 +144,9 @@ async def enqueue_updates(ctx: MutationCtx, updates: list[Update]) -> None:
     for update in updates:
         _limit_of(update["name"], update["config"])
         _check_count(update["name"], update.get("count", 1))
+        if not 0 <= update.get("ts", 0.0) <= ctx.now() + AHEAD_MS:
+            message = f"rate limit {update['name']!r}: ts must be a time in ms since the epoch, at most a day ahead, got {update['ts']}"
+            raise _refused("InvalidTime", message)
         if not update["config"].get("deferred"):
             raise _refused("NotDeferred", f"rate limit {update['name']!r} is not deferred: its calls take effect at once")
     await put(ctx, updates)
@@ -531,8 +545,8 @@ def _consume(ask: Ask) -> Update:
 
 
 def _check_count(name: str, count: float) -> None:
-    if not 0 <= count < math.inf:
-        raise _refused("InvalidCount", f"rate limit {name!r}: count must be 0 or more, got {count}. To give back, use refund")
+    if not 0 <= count <= LARGEST:
+        raise _refused("InvalidCount", f"rate limit {name!r}: count must be from 0 to {LARGEST:g}, got {count}. To give back, use refund")
 
 
 def _refused(code: str, message: str) -> AppError:

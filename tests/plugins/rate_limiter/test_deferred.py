@@ -164,6 +164,23 @@ async def test_modes_are_not_mixed() -> None:
         assert not await t.run(both)
 
 
+async def test_a_time_at_which_nothing_can_have_been_taken_is_refused() -> None:
+    limit = FixedWindow(5, HOUR, start=0, deferred=True)
+
+    def consumed(ts: float) -> dict[str, Any]:
+        return {"kind": "consume", "name": "x", "config": limit.to_config(), "ts": ts}
+
+    async with backend() as t:
+        mount = t.component("rate_limiter")
+        for wrong in (float("nan"), float("inf"), -1.0, 1e20):
+            with pytest.raises(AppError, match="InvalidTime"):
+                await mount.mutation("enqueue_updates", updates=[consumed(wrong)])
+        await mount.mutation("enqueue_updates", updates=[consumed(0.0)])
+        await t.finish_in_progress()
+        [row] = await rows(t)
+        assert row["value"] == 4
+
+
 async def test_callers_of_one_deferred_limit_do_not_conflict() -> None:
     runs = 0
 
