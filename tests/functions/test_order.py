@@ -109,6 +109,153 @@ async def test_what_was_started_and_not_awaited_belongs_to_the_call() -> None:
         assert await rooms.values("notes") == [1]
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("function", "operation"),
+    [
+        ("insert", "ctx.db.insert"),
+        ("patch", "ctx.db.patch"),
+        ("replace", "ctx.db.replace"),
+        ("delete", "ctx.db.delete"),
+        ("run_mutation", "ctx.run_mutation"),
+        ("run_query", "ctx.run_query"),
+        ("run_after", "ctx.scheduler.run_after"),
+        ("run_at", "ctx.scheduler.run_at"),
+        ("cancel", "ctx.scheduler.cancel"),
+        ("function_handle", "ctx.function_handle"),
+        ("returned", "ctx.db.insert"),
+        ("after_others", "ctx.db.insert"),
+        ("in_a_task", "ctx.db.insert"),
+        ("action", "ctx.run_mutation"),
+        ("action_of_action", "ctx.run_action"),
+    ],
+)
+async def test_an_await_that_was_forgotten_is_named_and_nothing_is_done(function: str, operation: str) -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+        kept: list[Any] = []
+
+        def forgetting(name: str, forget: Any) -> None:
+            @app.mutation(name=name)
+            async def forgets(ctx: MutationCtx) -> Any:
+                id = await ctx.db.insert("notes", {"n": 1})
+                return forget(ctx, id)
+
+        def leave(made: Any) -> None:
+            kept.append(made)
+
+        forgetting("insert", lambda ctx, id: leave(ctx.db.insert("notes", {"n": 2})))
+        forgetting("patch", lambda ctx, id: leave(ctx.db.patch(id, {"n": 2})))
+        forgetting("replace", lambda ctx, id: leave(ctx.db.replace(id, {"n": 2})))
+        forgetting("delete", lambda ctx, id: leave(ctx.db.delete(id)))
+        forgetting("run_mutation", lambda ctx, id: leave(ctx.run_mutation("noted")))
+        forgetting("run_query", lambda ctx, id: leave(ctx.run_query("seen")))
+        forgetting("run_after", lambda ctx, id: leave(ctx.scheduler.run_after(1, "noted")))
+        forgetting("run_at", lambda ctx, id: leave(ctx.scheduler.run_at(ctx.now(), "noted")))
+        forgetting("cancel", lambda ctx, id: leave(ctx.scheduler.cancel("none")))
+        forgetting("function_handle", lambda ctx, id: leave(ctx.function_handle("noted")))
+        forgetting("returned", lambda ctx, id: ctx.db.insert("notes", {"n": 2}))
+        forgetting("in_a_task", lambda ctx, id: leave(asyncio.ensure_future(ctx.db.insert("notes", {"n": 2}))))
+
+        @app.mutation
+        async def after_others(ctx: MutationCtx) -> None:
+            await asyncio.gather(ctx.run_mutation("noted"), ctx.run_query("seen"))
+            kept.append(ctx.db.insert("notes", {"n": 2}))
+            await ctx.run_mutation("noted")
+
+        @app.action
+        async def action(ctx: ActionCtx) -> None:
+            kept.append(ctx.run_mutation("noted"))
+
+        @app.action
+        async def action_of_action(ctx: ActionCtx) -> None:
+            kept.append(ctx.run_action("action"))
+
+        @app.mutation
+        async def noted(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 3})
+
+        @app.query
+        async def seen(ctx: QueryCtx) -> int:
+            return len(await ctx.db.query("notes").collect())
+
+        @app.mutation
+        async def catches(ctx: MutationCtx, function: str) -> str:
+            return await refusal(ctx.run_mutation(function))
+
+        return app
+
+    kind = "action" if function.startswith("action") else "mutation"
+    said = f"{function}: {operation}(…) was called and never awaited, so it was not done. Write `await` in front of it."
+    async with running(app) as rooms:
+        with pytest.raises(CallRefused) as refused:
+            await rooms.ask(kind, function, {})
+        assert str(refused.value) == said
+        if kind == "mutation":
+            assert await rooms.mutation("catches", function=function) == f"CallRefused: {said}"
+        assert await rooms.values("notes") == []
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+async def test_a_read_that_is_not_awaited_is_missed_by_nobody() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+        kept: list[Any] = []
+
+        @app.mutation
+        async def look(ctx: MutationCtx) -> str:
+            kept.append(ctx.db.query("notes").collect())
+            kept.append(ctx.db.query("notes").count())
+            kept.append(ctx.db.get("none"))
+            return "looked"
+
+        return app
+
+    async with running(app) as rooms:
+        assert await rooms.mutation("look") == "looked"
+
+
+async def test_an_operation_sees_what_was_started_before_it_and_not_what_was_started_after() -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.mutation
+        async def mixed(ctx: MutationCtx) -> list[Any]:
+            id = await ctx.db.insert("notes", {"n": 1})
+            notes = ctx.db.query("notes")
+            await notes.collect()
+            _, rows, _, first, _, count, _, gone = await asyncio.gather(
+                ctx.db.insert("notes", {"n": 2}),
+                notes.collect(),
+                ctx.db.patch(id, {"n": 5}),
+                notes.first(),
+                ctx.run_mutation("more"),
+                notes.count(),
+                ctx.db.delete(id),
+                ctx.db.get(id),
+            )
+            return [[row["n"] for row in rows], (first or {})["n"], count, gone]
+
+        @app.mutation
+        async def more(ctx: MutationCtx) -> None:
+            await ctx.db.insert("notes", {"n": 3})
+
+        @app.mutation
+        async def clear(ctx: MutationCtx) -> None:
+            for row in await ctx.db.query("notes").collect():
+                await ctx.db.delete(row["_id"])
+
+        return app
+
+    async with running(app) as rooms:
+        for _ in range(2):
+            assert await rooms.mutation("mixed") == [[1, 2], 5, 3, None]
+            await rooms.mutation("clear")
+
+
 async def test_a_cancelled_operation_gives_its_turn_on() -> None:
     @placed
     def app() -> Component:

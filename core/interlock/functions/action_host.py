@@ -63,7 +63,10 @@ class ActionHost(CallHost):
     def now(self) -> float:
         return self.execution.services.clock.now_ms()
 
-    async def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
+    def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
+        return self._effect(f"ctx.run_{kind}", lambda: self._begin_run(kind, target, args))
+
+    async def _begin_run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
         self.refuse_misuse()
         callee = await self._look_up(target)
         check_kind(self.callee, callee, kind)
@@ -75,11 +78,13 @@ class ActionHost(CallHost):
         handle = target.handle
         return (await self._read(lambda tx: self.held(tx, handle))) if handle else self.named(target)
 
-    async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
-        return await self._write(lambda tx: self._schedule(tx, when_ms, after_s, target, args))
+    def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> Awaitable[str]:
+        operation = "ctx.scheduler.run_at" if after_s is None else "ctx.scheduler.run_after"
+        return self._effect(operation, lambda: self._write(lambda tx: self._schedule(tx, when_ms, after_s, target, args)))
 
-    async def cancel(self, job_id: str) -> None:
-        await self._write(lambda tx: self._scheduling().cancel(tx, self.callee.scope.path, job_id, None))
+    def cancel(self, job_id: str) -> Awaitable[None]:
+        holder = self.callee.scope.path
+        return self._effect("ctx.scheduler.cancel", lambda: self._write(lambda tx: self._scheduling().cancel(tx, holder, job_id, None)))
 
     async def job(self, job_id: str) -> Job | None:
         return await self._read(lambda tx: self._scheduling().get(tx, self.callee.scope.path, job_id))
@@ -91,11 +96,11 @@ class ActionHost(CallHost):
         self.refuse_misuse()
         return None if self.identity_fields is None or self.callee.scope.path else copy.deepcopy(dict(self.identity_fields))
 
-    async def function_handle(self, target: Target) -> str:
-        return await self._read(lambda tx: self._make_handle(tx, target))
+    def function_handle(self, target: Target) -> Awaitable[str]:
+        return self._effect("ctx.function_handle", lambda: self._read(lambda tx: self._make_handle(tx, target)))
 
-    async def revoke_handle(self, handle: str) -> None:
-        await self._write(lambda tx: self._revoke_handle(tx, handle))
+    def revoke_handle(self, handle: str) -> Awaitable[None]:
+        return self._effect("ctx.revoke_handle", lambda: self._write(lambda tx: self._revoke_handle(tx, handle)))
 
     async def fetch(
         self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None, whole: bool

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.functions.entropy import STORE, Entropy
 from interlock.functions.log_lines import LogLines
+from interlock.sdk.host import not_awaited
 from interlock.sdk.randomness import Drawn, name_of
 
 if TYPE_CHECKING:
@@ -155,12 +156,14 @@ class Call(Payer):
         "children",
         "depth",
         "execution",
+        "first_unbegun",
         "identity_fields",
         "is_stopped",
         "ordinal",
         "parent",
         "queue",
         "state",
+        "unbegun",
         "untold",
     )
 
@@ -182,6 +185,8 @@ class Call(Payer):
         self.state = IDLE
         self.queue: deque[asyncio.Future[None]] | None = None
         self.untold: Untold | None = None  # what its triggers are still to be told
+        self.unbegun = 0  # operations with an effect that it has made and not awaited yet
+        self.first_unbegun = ""
 
     @property
     def path(self) -> str:
@@ -220,6 +225,18 @@ class Call(Payer):
                 return True
             call = call.parent
         return False
+
+    # what it has made and not awaited
+
+    def note_effect(self, name: str) -> None:
+        """It has made an operation that changes something. Whoever begins it counts it off `unbegun`."""
+        if not self.unbegun:
+            self.first_unbegun = name
+        self.unbegun += 1
+
+    def forgotten(self) -> CallRefused:
+        """The refusal of a call that has ended with an operation that nobody has awaited."""
+        return CallRefused(self.callee.label, not_awaited(self.first_unbegun))
 
     # whose turn it is
 

@@ -100,6 +100,8 @@ async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
     result: Any = None
     try:
         result = await running
+        if call.unbegun:
+            raise call.forgotten()  # not after what has begun: that one would be given no turn any more
         if call.state == BUSY:
             await call.settle()
         if call.untold is not None:
@@ -135,6 +137,8 @@ def _result(call: CallHost, result: Any) -> Any:
         call.end()
     else:
         call.state = ENDED
+    if call.unbegun:
+        raise call.forgotten()
     callee = call.callee
     return None if callee.is_trigger else callee.check_result(result)
 

@@ -76,6 +76,15 @@ class CallHost(Call):
     def log(self, level: str, text: str) -> None:
         self.execution.log.add(level, text, self.callee.scope.path, self.callee.name)
 
+    def _effect(self, name: str, operation: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        """An operation that changes something, to be awaited. What runs often says the same in its own lines."""
+        self.note_effect(name)
+        return self._begin_effect(operation)
+
+    async def _begin_effect(self, operation: Callable[[], Awaitable[T]]) -> T:
+        self.unbegun -= 1
+        return await operation()
+
     def named(self, target: Target) -> Callee:
         """The function that a name means here: an own one, or a child's."""
         scope = self.callee.scope
@@ -190,6 +199,8 @@ class TransactionHost(CallHost):
         self.state = IDLE
         self.queue = None
         self.untold = None
+        self.unbegun = 0
+        self.first_unbegun = ""
         self.tx, self.is_stale = tx, is_stale
         self.meter = execution.services.meter
         self.begun: Begun | None = None
@@ -338,7 +349,12 @@ class TransactionHost(CallHost):
 
     # writing
 
-    async def insert(self, table: str, document: Mapping[str, Any]) -> str:
+    def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
+        self.note_effect("ctx.db.insert")
+        return self._begin_insert(table, document)
+
+    async def _begin_insert(self, table: str, document: Mapping[str, Any]) -> str:
+        self.unbegun -= 1
         if self.state:
             await self.take_turn()
         self.state = BUSY
@@ -380,7 +396,12 @@ class TransactionHost(CallHost):
             else:
                 self.state = IDLE
 
-    async def patch(self, id: str, fields: Mapping[str, Any]) -> None:
+    def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+        self.note_effect("ctx.db.patch")
+        return self._begin_patch(id, fields)
+
+    async def _begin_patch(self, id: str, fields: Mapping[str, Any]) -> None:
+        self.unbegun -= 1
         if self.state:
             await self.take_turn()
         self.state = BUSY
@@ -411,8 +432,8 @@ class TransactionHost(CallHost):
         table = self._table_to_write("patch", id)
         return table.name not in self.callee.scope.triggers and self.tx.patch_at_hand(table, id, fields)
 
-    async def replace(self, id: str, document: Mapping[str, Any]) -> None:
-        await self._serve(lambda: self._replace(id, document), writes=True)
+    def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+        return self._effect("ctx.db.replace", lambda: self._serve(lambda: self._replace(id, document), writes=True))
 
     async def _replace(self, id: str, document: Mapping[str, Any]) -> None:
         table = self._table_to_write("replace", id)
@@ -481,8 +502,8 @@ class TransactionHost(CallHost):
             self.end_turn()
             raise
 
-    async def delete(self, id: str) -> None:
-        await self._serve(lambda: self._delete(id), writes=True)
+    def delete(self, id: str) -> Awaitable[None]:
+        return self._effect("ctx.db.delete", lambda: self._serve(lambda: self._delete(id), writes=True))
 
     async def _delete(self, id: str) -> None:
         table = self._table_to_write("delete", id)
@@ -535,7 +556,12 @@ class TransactionHost(CallHost):
 
     # calls
 
-    async def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
+    def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
+        self.note_effect("ctx.run_mutation" if kind == "mutation" else "ctx.run_query")
+        return self._begin_run(kind, target, args)
+
+    async def _begin_run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Any:
+        self.unbegun -= 1
         begun: Begun | None = None
         if self.state:
             if self.state == BUSY and not target.handle:
@@ -573,12 +599,19 @@ class TransactionHost(CallHost):
             return None
         return callee.scope.runner.begin(self, callee, args, target.limits)
 
-    async def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
+    def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> Awaitable[str]:
+        operation = "ctx.scheduler.run_at" if after_s is None else "ctx.scheduler.run_after"
+        return self._effect(operation, lambda: self._begin_schedule(when_ms, after_s, target, args))
+
+    async def _begin_schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
         if not self.tx.writable:
             self._refuse_write()
         return await self._serve(lambda: self._schedule(self.tx, when_ms, after_s, target, args), writes=True)
 
-    async def cancel(self, job_id: str) -> None:
+    def cancel(self, job_id: str) -> Awaitable[None]:
+        return self._effect("ctx.scheduler.cancel", lambda: self._begin_cancel(job_id))
+
+    async def _begin_cancel(self, job_id: str) -> None:
         if not self.tx.writable:
             self._refuse_write()
         at_once = self.execution.at_once
@@ -602,10 +635,13 @@ class TransactionHost(CallHost):
         self.execution.facts[USES_IDENTITY] = True
         return None if self.identity_fields is None else copy.deepcopy(dict(self.identity_fields))
 
-    async def function_handle(self, target: Target) -> str:
-        return await self._serve(lambda: self._make_handle(self.tx, target))
+    def function_handle(self, target: Target) -> Awaitable[str]:
+        return self._effect("ctx.function_handle", lambda: self._serve(lambda: self._make_handle(self.tx, target)))
 
-    async def revoke_handle(self, handle: str) -> None:
+    def revoke_handle(self, handle: str) -> Awaitable[None]:
+        return self._effect("ctx.revoke_handle", lambda: self._begin_revoke_handle(handle))
+
+    async def _begin_revoke_handle(self, handle: str) -> None:
         if not self.tx.writable:
             self._refuse_write()
         await self._serve(lambda: self._revoke_handle(self.tx, handle))

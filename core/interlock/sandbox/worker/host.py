@@ -23,8 +23,9 @@ from interlock.limits import LIMITS
 from interlock.sandbox.frames import NOTHING, OPERATIONS_MAX, TooLong
 from interlock.sandbox.worker.asked import Asked
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, as_sent, key_of
+from interlock.sandbox.worker.operation import Operation
 from interlock.sandbox.worker.row import Row
-from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
+from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target, not_awaited
 from interlock.sdk.randomness import Drawn, name_of
 from interlock.values import pack
 
@@ -77,6 +78,7 @@ class WorkerHost:
         "_written",
         "cpu",
         "cpu_max",
+        "first_unbegun",
         "function",
         "goes_on",
         "is_ended",
@@ -89,6 +91,7 @@ class WorkerHost:
         "since",
         "steps",
         "still",
+        "unbegun",
     )
 
     def __init__(
@@ -141,6 +144,8 @@ class WorkerHost:
         self._consumed: dict[int, int] | None = None
         self.goes_on = function.kind == "action"
         self.still: Any = None
+        self.unbegun = 0  # operations with an effect that it has made and not awaited yet
+        self.first_unbegun = ""
 
     # told here
 
@@ -248,6 +253,25 @@ class WorkerHost:
                 self._waiting -= 1
                 return
         self._worker.send(["drop", self.number, operation])
+
+    def _note_effect(self, name: str) -> None:
+        """It has made an operation that changes something. Whoever begins it counts it off `unbegun`."""
+        if not self.unbegun:
+            self.first_unbegun = name
+        self.unbegun += 1
+
+    def _effect(self, name: str, method: str, *args: Any) -> Awaitable[Any]:
+        """An operation that changes something, which the host does."""
+        self._note_effect(name)
+        return Operation(partial(self._begin_effect, method, *args))
+
+    def _begin_effect(self, method: str, *args: Any) -> Awaitable[Any]:
+        self.unbegun -= 1
+        return self.ask(method, *args)
+
+    def forgotten(self) -> CallRefused:
+        """The refusal of a call that has ended with an operation that nobody has awaited."""
+        return CallRefused(self.label, not_awaited(self.first_unbegun))
 
     def _done(self, value: Any) -> Awaitable[Any]:
         """An operation that is over when it begins. A future of C's: what is awaited costs no exception where it is there."""
@@ -359,20 +383,33 @@ class WorkerHost:
         used, remaining = self.ask_now("metrics")
         return Metrics(used=used, remaining=remaining)
 
+    # What only reads, and is known here, is done at once, as long as nothing is still to begin that changes something.
+
     def get(self, id: str) -> Awaitable[Document | None]:
+        row = None if self.unbegun else self._remembered_row(id)
+        return Operation(partial(self._begin_get, id)) if row is None else self._done(row.fresh())
+
+    def _begin_get(self, id: str) -> Awaitable[Document | None]:
         if not self._keeps:
             return self.ask("get", id)
-        if type(id) is str and self._is_by_itself and not self._has_written(id):
-            own = self._own.get(id)
-            row = own[1] if own is not None else self._worker.cache.row(id)
-            if row is not None:
-                if own is None:
-                    self._read[id] = row
-                self.steps.append(row.get_step(id))
-                return self._done(row.fresh())
-            if self.function.kind == "mutation":
-                return self._get_shown(id)
+        row = self._remembered_row(id)
+        if row is not None:
+            return self._done(row.fresh())
+        if type(id) is str and self.function.kind == "mutation" and self._is_by_itself and not self._has_written(id):
+            return self._get_shown(id)
         return self._get_to_remember(id)
+
+    def _remembered_row(self, id: Any) -> Row | None:
+        """What the worker knows of a document, noted as read; None where the host is to be asked."""
+        if type(id) is not str or not self._is_by_itself or self._has_written(id):
+            return None
+        own = self._own.get(id)
+        row = own[1] if own is not None else self._worker.cache.row(id)
+        if row is not None:
+            if own is None:
+                self._read[id] = row
+            self.steps.append(row.get_step(id))
+        return row
 
     async def _get_shown(self, id: str) -> Document | None:
         """A document that the worker does not remember yet.
@@ -407,9 +444,14 @@ class WorkerHost:
         return None if told is None else told[1]
 
     def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
-        return self.ask("normalize_id", table, text)
+        return Operation(partial(self.ask, "normalize_id", table, text))
 
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
+        self._note_effect("ctx.db.insert")
+        return Operation(partial(self._begin_insert, table, document))
+
+    def _begin_insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
+        self.unbegun -= 1
         document = _plain(document)
         if type(table) is str and type(document) is dict:
             cache = self._worker.cache
@@ -430,6 +472,11 @@ class WorkerHost:
         return self.ask("insert", table, document)
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+        self._note_effect("ctx.db.patch")
+        return Operation(partial(self._begin_patch, id, fields))
+
+    def _begin_patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+        self.unbegun -= 1
         cache = self._worker.cache
         if self._keeps and type(id) is str and not self._has_written(id):
             own = self._own.get(id)
@@ -455,10 +502,20 @@ class WorkerHost:
         return self.ask("patch", id, _plain(fields))
 
     def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+        self._note_effect("ctx.db.replace")
+        return Operation(partial(self._begin_replace, id, document))
+
+    def _begin_replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+        self.unbegun -= 1
         self._forget(id)
         return self.ask("replace", id, _plain(document))
 
     def delete(self, id: str) -> Awaitable[None]:
+        self._note_effect("ctx.db.delete")
+        return Operation(partial(self._begin_delete, id))
+
+    def _begin_delete(self, id: str) -> Awaitable[None]:
+        self.unbegun -= 1
         self._forget(id)
         return self.ask("delete", id)
 
@@ -469,28 +526,32 @@ class WorkerHost:
 
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
         most = NOTHING if count is None else count
-        if not self._keeps:
+        rows = None if self.unbegun else self._remembered_rows(scan, self._key(scan, most))
+        return Operation(partial(self._begin_scan, scan, most)) if rows is None else self._done([row.fresh() for row in rows])
+
+    def _begin_scan(self, scan: Scan, most: int) -> Awaitable[list[Document]]:
+        key = self._key(scan, most)
+        if key is None:
             return self.ask("scan", as_sent(scan), most)
-        try:
-            key = key_of(scan, most)
-        except (TypeError, ValueError):
-            return self.ask("scan", as_sent(scan), most)
-        rows = self._remembered(scan, key)
+        rows = self._remembered_rows(scan, key)
         return self._asked(scan, key, most) if rows is None else self._done([row.fresh() for row in rows])
 
     def first(self, scan: Scan) -> Awaitable[Document | None]:
-        if self._keeps:
-            try:
-                rows = self._remembered(scan, key_of(scan, 1))
-            except (TypeError, ValueError):
-                rows = None
-            if rows is not None:
-                return self._done(rows[0].fresh() if rows else None)
-        return _first(self.scan(scan, 1))
+        rows = None if self.unbegun else self._remembered_rows(scan, self._key(scan, 1))
+        return _first(self.scan(scan, 1)) if rows is None else self._done(rows[0].fresh() if rows else None)
 
-    def _remembered(self, scan: Scan, key: Any) -> list[Row] | None:
+    def _key(self, scan: Scan, most: int) -> Any:
+        """Under which a scan is remembered; None where it is not."""
+        if not self._keeps:
+            return None
+        try:
+            return key_of(scan, most)
+        except (TypeError, ValueError):
+            return None
+
+    def _remembered_rows(self, scan: Scan, key: Any) -> list[Row] | None:
         """What the worker knows that a scan finds, noted as read; None where the host is to be asked."""
-        if not self._is_by_itself or (self._inserted is not None and scan.table in self._inserted):
+        if key is None or not self._is_by_itself or (self._inserted is not None and scan.table in self._inserted):
             return None
         cache = self._worker.cache
         known = cache.scanned(key)
@@ -527,6 +588,9 @@ class WorkerHost:
         return self.ask("scan", as_sent(scan), most, keep=keep)
 
     def count(self, scan: Scan) -> Awaitable[int]:
+        return Operation(partial(self._begin_count, scan))
+
+    def _begin_count(self, scan: Scan) -> Awaitable[int]:
         return self.ask("count", as_sent(scan))
 
     async def open(self, scan: Scan, after: str | None, until: str | None) -> Cursor:
@@ -534,14 +598,20 @@ class WorkerHost:
         return WorkerCursor(self, number, exhausted, open_ended)
 
     def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
+        self._note_effect(f"ctx.run_{kind}")
+        return Operation(partial(self._begin_run, kind, target, args))
+
+    def _begin_run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
+        self.unbegun -= 1
         self.remember_writes()
         return self.ask("run", kind, _target(target), dict(args))
 
     def schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> Awaitable[str]:
-        return self.ask("schedule", when_ms, after_s, _target(target), dict(args))
+        name = "ctx.scheduler.run_at" if after_s is None else "ctx.scheduler.run_after"
+        return self._effect(name, "schedule", when_ms, after_s, _target(target), dict(args))
 
     def cancel(self, job_id: str) -> Awaitable[None]:
-        return self.ask("cancel", job_id)
+        return self._effect("ctx.scheduler.cancel", "cancel", job_id)
 
     async def job(self, job_id: str) -> Job | None:
         told = await self.ask("job", job_id)
@@ -551,13 +621,13 @@ class WorkerHost:
         return [Job(*told) for told in await self.ask("jobs", state)]
 
     def identity(self) -> Awaitable[Mapping[str, Any] | None]:
-        return self.ask("identity")
+        return Operation(partial(self.ask, "identity"))
 
     def function_handle(self, target: Target) -> Awaitable[str]:
-        return self.ask("function_handle", _target(target))
+        return self._effect("ctx.function_handle", "function_handle", _target(target))
 
     def revoke_handle(self, handle: str) -> Awaitable[None]:
-        return self.ask("revoke_handle", handle)
+        return self._effect("ctx.revoke_handle", "revoke_handle", handle)
 
     async def fetch(
         self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None, whole: bool

@@ -248,6 +248,8 @@ class Worker:
                 kind = type(value)
                 if known.returns_instances or kind is dict or kind not in BUILT_IN:
                     value = function.result(value)
+            if host.unbegun:
+                failed = host.forgotten()
         except Overtime as over:
             failed = DeadlineExceeded(host.label, over.what, over.seconds).with_traceback(over.__traceback__)
         except BaseException as error:
