@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.values import decode_id, encode_id, new_internal, table_of
+from interlock.values import decode_id, encode_id, ids, new_internal, table_of
 
 COUNTING = bytes(range(16)).hex()
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -140,3 +141,13 @@ def test_ids_of_one_table_are_in_the_order_of_their_milliseconds() -> None:
     numbers = random.Random(7)
     made = [encode_id(10_001, new_internal(numbers, 1_800_000_000_000 + 977 * n)) for n in range(1_000)]
     assert made == sorted(made)
+
+
+def test_ids_whose_tables_are_known_are_a_bounded_number_and_other_texts_are_not_kept() -> None:
+    text = "no id, and of any length" * 1_000
+    held = sys.getrefcount(text)
+    assert table_of(text) is None
+    assert sys.getrefcount(text) == held
+    for number in range(ids._TABLES_MAX + 10):
+        assert table_of(encode_id(10_001, number.to_bytes(16, "big"))) == 10_001
+    assert len(ids._tables) <= ids._TABLES_MAX

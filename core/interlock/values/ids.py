@@ -15,9 +15,12 @@ _PAIRS: Final = [chr(_ALPHABET[pair >> 5]) + chr(_ALPHABET[pair & 31]) for pair 
 """The text of ten bits."""
 _DIGITS: Final = b"0123456789abcdefghijklmnopqrstuv"
 _BYTES_BY_LENGTH: Final = {31: 19, 32: 20, 34: 21, 36: 22, 37: 23}
+_TABLES_MAX: Final = 65_536
+_tables: Final[dict[str, int]] = {}
+"""The table numbers of ids that were read. Not of strings that are none: those have any length."""
 
 # From our letters to those that int(…, 32) reads, and "!" for all others.
-_to_digits = bytes(_DIGITS[_ALPHABET.index(byte)] if byte in _ALPHABET else ord("!") for byte in range(256))
+_to_digits: Final = bytes(_DIGITS[_ALPHABET.index(byte)] if byte in _ALPHABET else ord("!") for byte in range(256))
 
 
 @lru_cache(maxsize=65_536)
@@ -71,9 +74,17 @@ def decode_id(text: str) -> tuple[int, bytes]:
     return table, raw[-16:]
 
 
-@lru_cache(maxsize=65_536)
 def table_of(text: str) -> int | None:
     """The table number of an id; None for a string that is none."""
+    known = _tables.get(text)
+    if known is None and (known := _read_table(text)) is not None:
+        if len(_tables) >= _TABLES_MAX:
+            _tables.clear()
+        _tables[text] = known
+    return known
+
+
+def _read_table(text: str) -> int | None:
     raw = _read(text)
     if raw is None:
         return None
