@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would double what one costs: one is made for each document of a migration
 class Change:
     """One write to a document: `old` is None for an insert, `new` for a delete."""
 

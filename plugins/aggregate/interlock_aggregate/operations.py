@@ -92,6 +92,6 @@ Operation = Insert | Delete | Replace
 
 def checked(value: Number) -> Number:
     """A sum value, which is a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise TypeError(f"a sum value must be a number, got {value!r}")
     return value

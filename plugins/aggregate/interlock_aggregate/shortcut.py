@@ -67,7 +67,7 @@ async def add(ctx: MutationCtx, position: str, value: Number, name: str, namespa
     change: Document = {"keys": "\n".join(positions)}
     sums = node["sums"]
     if sums or value_is_there:
-        numbers = sums.split(", ") if sums else ["0"] * items
+        numbers = sums.split(", ", at) if sums else ["0"] * items
         numbers.insert(at, str(value))
         change["sums"] = ", ".join(numbers)
     await db.patch(id, change)
