@@ -37,9 +37,9 @@ _RESULT = (
     "counts, and by documents that a function returns as it got them going out as they are stored."
 )
 _BELOW = (
-    "By callgrind it is 300,000 instructions through the component and 215,000 without: 111,000 are the call below, 95,000 of them the "
-    "component's function with its context and what it reads and writes, and 50,000 are what is left of the app's function. It is reached "
-    "by a cheaper call: its layer, the checks of arguments and result, and a context."
+    "By callgrind, in an embedded backend, a mutation is 272,000 instructions through the component and 224,000 without. 28,000 are the "
+    "host's part of the call below, of which nothing takes more than the checks of arguments and result, 5,000; 15,000 are what the "
+    "component's function and its face do in Python beyond the naive function. It is reached by less Python: the compiled part is flat."
 )
 _CROSSING = (
     "A call into a worker that nothing else overlaps leaves the core to another process and comes back to cold caches: a bare "
@@ -51,8 +51,8 @@ _CROSSING = (
 )
 _TREE = (
     "By CPU a scored insert is some 285 µs, a bare one 51: 218 in the loop and 70 in the thread that writes. By callgrind the loop's part"
-    " is 650,000 instructions, 203,000 of them the bare insert. The call into the aggregate, 325,000, reads 5 to 6 documents and writes "
-    "3: one leaf and two of counts, each some 60,000 with all that is done for it, of which no step takes a tenth. The leaf is a page of"
+    " is 636,000 instructions. The call into the aggregate, 270,000, reads 5 to 6 documents (46,000) and patches 3, one leaf and two of "
+    "counts (74,000); some 110,000 are its Python, and the trigger's way there is 50,000. The leaf is a page of"
     " its own in SQLite, written and copied, and half of the writing thread's time is the kernel's. A buffer above the leaves was thought"
     " through and not built: random keys over so many leaves write about one leaf for each item however long they wait, and rows that "
     "wait would break the bounds of what an operation reads. It is reached by fewer documents an insert, which the bounds of reads leave "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from interlock.errors import LimitExceeded
 from interlock.limits import LIMITS, Limits
 
@@ -38,7 +40,7 @@ def _in_force() -> Counts:
     return counts
 
 
-_IN_FORCE = _in_force()
+_IN_FORCE: Final = _in_force()
 
 
 class Budget:

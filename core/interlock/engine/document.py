@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from interlock.engine.catalog import Table
 from interlock.engine.unpacked import is_flat
@@ -12,8 +12,8 @@ from interlock.limits import LIMITS
 from interlock.values import UNSET, Mismatch, normalize, size_of
 
 Document = dict[str, Any]
-_DOCUMENT_BYTES = int(LIMITS["document_bytes"].value)
-_DOCUMENT_DEPTH = int(LIMITS["document_depth"].value)
+_DOCUMENT_BYTES: Final = int(LIMITS["document_bytes"].value)
+_DOCUMENT_DEPTH: Final = int(LIMITS["document_depth"].value)
 
 
 def inserted(table: Table, fields: Mapping[str, Any]) -> Document:

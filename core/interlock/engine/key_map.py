@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sortedcontainers import SortedList
 
-_FEW = 4
+_FEW: Final = 4
 """So few keys are compared one by one, which is less than to look for the end."""
 
 

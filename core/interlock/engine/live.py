@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from interlock.engine.interval_index import IntervalIndex
 from interlock.engine.made import Made, arrived
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from interlock.engine.engine import Engine
 
 Run = Callable[[Transaction], Awaitable[Any] | Made[Any]]
-USES_IDENTITY = "uses_identity"  # facts that a run leaves in its transaction
-USES_TIME = "uses_time"
-SIZE = "size"
+USES_IDENTITY: Final = "uses_identity"  # facts that a run leaves in its transaction
+USES_TIME: Final = "uses_time"
+SIZE: Final = "size"
 _KNOWN_BOUND_MAX = 10_000
 SNAPSHOT_NOT_KEPT = "The snapshot that was asked for is no longer kept.", "Ask for a newer one."
 _ENTRY_BYTES, _READ_BYTES = 3_072, 512

@@ -7,12 +7,12 @@ objects costs as much as to read the bytes anew.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from interlock.values import unpack
 
 _MOST = 1_024
-_LONGEST = 16_384
+_LONGEST: Final = 16_384
 
 
 class Unpacked:

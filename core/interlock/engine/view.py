@@ -6,7 +6,7 @@ Rows at hand are the newest ones, in memory or on disk; what the log knows of la
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from interlock.engine.catalog import Index, Table, id_key
 from interlock.engine.key_map import KeyMap
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Row = tuple[bytes, bytes]
 """The key of a document in an index, and the document, packed."""
-NOT_AT_HAND: Any = object()
+NOT_AT_HAND: Final[Any] = object()
 """What is given in place of something that has to be waited for."""
-_new: Any = tuple.__new__
+_new: Final[Any] = tuple.__new__
 _CHUNK = 256
 _ANY_SIZE = float("inf")
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Final
 
 from interlock.engine.catalog import Catalog, Index, Table
 from interlock.engine.read_set import ReadSet
 from interlock.storage.protocol import Commit, Interval, Write
 from interlock.values import unpack
 
-_NO_NAMES: frozenset[tuple[str, str]] = frozenset()
+_NO_NAMES: Final[frozenset[tuple[str, str]]] = frozenset()
 
 
 class LogEntry:

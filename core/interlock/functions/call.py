@@ -14,7 +14,7 @@ import random
 from collections import deque
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.functions.entropy import STORE, Entropy
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from interlock.functions.services import Services
     from interlock.functions.triggers import Untold
 
-IDLE, BUSY, ENDED = 0, 1, 2
+IDLE: Final = 0
+BUSY: Final = 1
+ENDED: Final = 2
 
 current: ContextVar[Call | None] = ContextVar("interlock_call", default=None)
 """The call whose code is running. Tasks that it starts inherit it."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from interlock.engine import Transaction
 from interlock.engine.budget import COUNTED
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from interlock.functions.scope import Callee
     from interlock.hooks import Hooks
 
-WALL = LIMITS["transaction_wall"].value
-_CPU = LIMITS["transaction_cpu"].value
-DEPTH_MAX = int(LIMITS["call_depth"].value)
-_RESULT_BYTES = int(LIMITS["result_bytes"].value)
-_FEW, _SHORT = 32, 10_000
-_FLAT = frozenset({int, float, bool, type(None)})
-_MAY_CALL: dict[Kind, frozenset[Kind]] = {
+WALL: Final = LIMITS["transaction_wall"].value
+_CPU: Final = LIMITS["transaction_cpu"].value
+DEPTH_MAX: Final = int(LIMITS["call_depth"].value)
+_RESULT_BYTES: Final = int(LIMITS["result_bytes"].value)
+_FEW: Final = 32
+_SHORT: Final = 10_000
+_FLAT: Final = frozenset({int, float, bool, type(None)})
+_MAY_CALL: Final[dict[Kind, frozenset[Kind]]] = {
     "query": frozenset({"query"}),
     "mutation": frozenset({"query", "mutation"}),
     "action": frozenset({"query", "mutation", "action"}),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from interlock.errors import DeadlineExceeded, FunctionAborted
 from interlock.functions.call import Call, Payer
 from interlock.functions.watchdog import Watchdog, free_signal
 
-_SAMPLE_SECONDS = 0.02
+_SAMPLE_SECONDS: Final = 0.02
 
 
 class Slice:

@@ -13,7 +13,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from interlock.errors import ArgumentError, FunctionNotFound, LimitExceeded, ReturnError, ValueRefused
 from interlock.limits import LIMITS, Limits
@@ -36,17 +36,17 @@ Json = dict[str, Any]
 Handler = Callable[..., Any]
 TableNumber = Callable[[str], int | None]
 
-_ARGUMENT_BYTES = int(LIMITS["argument_bytes"].value)
-_RESULT_BYTES = int(LIMITS["result_bytes"].value)
-_KEY_BYTES = int(LIMITS["nested_key"].value) + 1
+_ARGUMENT_BYTES: Final = int(LIMITS["argument_bytes"].value)
+_RESULT_BYTES: Final = int(LIMITS["result_bytes"].value)
+_KEY_BYTES: Final = int(LIMITS["nested_key"].value) + 1
 _SHARE_OF_MEMORY = 32
 _HTTP_BYTES = int(LIMITS["http_message"].value)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _ANY: Json = {"type": "any"}
-_SHORT = 100_000
-_FEW = 32
-_TINY = 1_000
+_SHORT: Final = 100_000
+_FEW: Final = 32
+_TINY: Final = 1_000
 
 
 class Callee:
@@ -207,7 +207,7 @@ def _is_unawaited(result: Any) -> bool:
     return isinstance(result, Query) or hasattr(result, "__await__")
 
 
-_CONTAINERS = frozenset({dict, list, str, bytes})
+_CONTAINERS: Final = frozenset({dict, list, str, bytes})
 
 
 def _is_small(args: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ Start at `run_triggers` and `Untold`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from interlock.engine.made import Made
 from interlock.functions.calling import DEPTH_MAX, begin_below, too_deep
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 ChangeKind = Literal["insert", "update", "delete"]
 
-_CHANGES_MAX = 1_000
-_BYTES_MAX = 4 * 1024 * 1024
+_CHANGES_MAX: Final = 1_000
+_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of what was read and written since the first change: so that a list holds little memory, and crosses to a worker in one frame."""
 
 

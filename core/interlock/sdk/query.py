@@ -8,7 +8,7 @@ looked at count as read.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, overload
 
 from interlock.errors import LimitExceeded, QueryError
 from interlock.limits import LIMITS
@@ -24,7 +24,7 @@ Predicate = Callable[[Document], Any]
 
 _CHUNK_FIRST = 16
 _CHUNK_LAST = 512
-_new: Any = tuple.__new__
+_new: Final[Any] = tuple.__new__
 _SPLIT_ITEMS = 6144
 _SPLIT_SHARE = 0.75
 

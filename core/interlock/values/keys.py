@@ -23,11 +23,11 @@ _OBJECT: Final = b"\x15"
 _END: Final = b"\x00"
 
 _INVERT = bytes(255 - byte for byte in range(256))
-_tagged_double = Struct(">Bd").pack
+_tagged_double: Final = Struct(">Bd").pack
 _double = Struct(">d")
-_ZERO = b"\x0d\x80" + bytes(7)
-_MINUS_ZERO = b"\x0d\x7f" + b"\xff" * 7
-_LATEST = b"\x0c\x7f" + b"\xff" * 7  # a placeholder sorts as the largest Int64
+_ZERO: Final = b"\x0d\x80" + bytes(7)
+_MINUS_ZERO: Final = b"\x0d\x7f" + b"\xff" * 7
+_LATEST: Final = b"\x0c\x7f" + b"\xff" * 7  # a placeholder sorts as the largest Int64
 _INT64_SIZES = {0x04: -8, 0x05: -4, 0x06: -2, 0x07: -1, 0x09: 1, 0x0A: 2, 0x0B: 4, 0x0C: 8}
 _INT64_TAGS = {size: bytes([tag]) for tag, size in _INT64_SIZES.items()}
 

@@ -24,9 +24,9 @@ _OPTIONS: Final = (
 )
 _TOGETHER: Final = 64
 _double = Struct("<d")
-_dumps = orjson.dumps
-_loads = orjson.loads
-_join = b"".join
+_dumps: Final = orjson.dumps
+_loads: Final = orjson.loads
+_join: Final = b"".join
 
 
 def pack(value: Any) -> bytes:
