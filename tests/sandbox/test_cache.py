@@ -1,14 +1,18 @@
-"""What a worker makes of a patch, field by field, is what the check of the whole document makes of it."""
+"""What a worker remembers, and for how much of it there is room; what it makes of a patch, field by field, is what the check of the whole
+document makes of it.
+"""
 
 from __future__ import annotations
 
 from random import Random
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock import UNSET, Schema, Table
+from interlock.sandbox.worker import cache as of_cache
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.row import Row
 from interlock.values import encode_id, new_internal, pack, unpack
@@ -55,3 +59,47 @@ def test_a_patch_by_its_fields_is_the_patch_by_the_whole_document(patches: list[
             for _ in range(3):
                 assert repr(list(after.fresh().items())) == repr(stored)
             row = after
+
+
+def of_size(number: int, size: int) -> tuple[str, bytes]:
+    """A document of so many bytes, about, and its id."""
+    id = encode_id(10_001, new_internal(Random(number), 1))
+    return id, pack({**STORED, "_id": id, "text": "a" * size})
+
+
+def test_a_document_of_many_kilobytes_is_remembered() -> None:
+    cache = Cache(SCHEMA, set())
+    id, packed = of_size(1, 40_000)
+    cache.keep_document("rows", id, packed, 0)
+    row = cache.row(id)
+    assert row is not None and row.packed == packed
+
+
+def test_what_is_remembered_has_its_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_cache, "_BYTES_MAX", 100_000)
+    cache = Cache(SCHEMA, set())
+    documents = [of_size(number, 30_000) for number in range(10)]
+    for number, (id, packed) in enumerate(documents):
+        cache.keep_document("rows", id, packed, 0)
+        if number > 1:
+            cache.forget(id)  # and takes no room
+    assert [cache.row(id) is not None for id, _ in documents[:2]] == [True, True]
+    for id, packed in documents[2:5]:
+        cache.keep_document("rows", id, packed, 0)
+    assert [cache.row(id) is not None for id, _ in documents[:5]] == [False, False, False, False, True]
+
+
+def test_what_a_patch_adds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_cache, "_BYTES_MAX", 50_000)
+    cache = Cache(SCHEMA, set())
+    cache.keep_document("rows", ID, pack(STORED), 0)
+    row = cache.row(ID)
+    assert row is not None
+    fields = {"text": "a" * 60_000}
+    after = cache.patched(ID, row, fields)
+    assert after is not None
+    cache.put(1, {ID: (row, after, fields)})
+    assert cache.row(ID) is after
+    other, packed = of_size(2, 10)
+    cache.keep_document("rows", other, packed, 0)
+    assert cache.row(ID) is None and cache.row(other) is not None

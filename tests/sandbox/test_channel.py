@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from interlock.sandbox.frames import encode
+from interlock.sandbox.frames import Frames, decode, encode
+from interlock.sandbox.worker import channel as of_channel
 from interlock.sandbox.worker.channel import Channel
 
 
@@ -39,3 +40,36 @@ def test_half_a_frame_behind_the_answer_is_waited_for(ends: tuple[Channel, socke
     host.sendall(half[5:])
     [(_, events)] = channel.select(0.0)
     assert channel.read(events) == [["call", 2]]
+
+
+def test_what_is_written_crosses_after_a_while_though_the_worker_goes_on(
+    ends: tuple[Channel, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, host = ends
+    host.setblocking(False)
+    now = 100.0
+    monkeypatch.setattr(of_channel, "_monotonic", lambda: now)
+    heard: list[list[list[object]]] = []
+
+    def hear() -> None:
+        frames, found = Frames(), []
+        try:
+            frames.feed(host.recv(1 << 16))
+        except BlockingIOError:
+            pass
+        while (body := frames.next()) is not None:
+            found.append(decode(body))
+        heard.append(found)
+
+    def work(frame: list[object]) -> None:
+        """Four calls in one crossing, three milliseconds each."""
+        nonlocal now
+        now += 0.003
+        channel.send(["ret", frame[1]])
+        hear()
+
+    host.sendall(b"".join([encode(["call", number]) for number in range(4)]))
+    channel.serve(work)
+    channel.flush()
+    hear()
+    assert heard == [[], [["ret", 0], ["ret", 1]], [], [["ret", 2], ["ret", 3]], []]

@@ -40,6 +40,13 @@ async def operations(app: TestBackend) -> int:
     return pool.operations
 
 
+async def calls(app: TestBackend) -> int:
+    """How many its workers were sent."""
+    pool = (await app.opened()).dispatcher.runners.pool("ledger")
+    assert pool is not None
+    return sum(process.calls_made for process in pool._processes)
+
+
 async def test_a_function_that_finds_what_it_reads_asks_the_host_for_nothing(app: TestBackend) -> None:
     assert [await bump(app) for _ in range(2)] == [1, 2]
     before = await operations(app)
@@ -364,6 +371,36 @@ async def test_who_reads_what_the_worker_has_not_seen_yet_loses_against_nobody(a
     found = await asyncio.gather(*[app.mutation(both, way=n % 2) for n in range(16)])
     assert sorted(found) == [2.0 * n for n in range(1, 17)]
     assert runs == 16
+
+
+async def test_who_has_waited_and_was_overtaken_runs_again_without_a_word_to_the_host(app: TestBackend) -> None:
+    hot, *others = [await id_of(app, name) for name in "abcdefgh"]
+    at = app.component("ledger")
+    assert await at.mutation("bump_at", id=hot) == 1
+    before = await calls(app)
+    found = await asyncio.gather(*[at.mutation("bump_both", first=hot, second=other) for other in others])
+    assert sorted(found) == [n + 1.0 for n in range(2, 9)]
+    assert await calls(app) == before + len(others)
+
+
+async def test_who_may_have_changed_its_arguments_is_given_them_anew(app: TestBackend) -> None:
+    hot, *others = [await id_of(app, name) for name in "abcdefgh"]
+    at = app.component("ledger")
+    assert await at.mutation("bump_at", id=hot) == 1
+    found = await asyncio.gather(*[at.mutation("bump_popped", ids=[hot, other]) for other in others])
+    assert sorted(found) == [n + 1.0 for n in range(2, 9)]
+
+
+async def test_what_an_outdated_run_has_left_behind_is_no_part_of_the_next_one(app: TestBackend) -> None:
+    hot, first, second = [await id_of(app, name) for name in "abc"]
+    at = app.component("ledger")
+    assert await at.mutation("bump_at", id=hot) == 1
+    before = await calls(app)
+    found = await asyncio.gather(at.mutation("bump_and_leave", id=hot, first=first, second=second), at.mutation("bump_at", id=hot))
+    assert found == [2, 2]
+    assert await calls(app) == before + 2
+    assert [await at.query("value_at", id=id) for id in (hot, first)] == [3, 0]
+    assert await at.query("errors_of_what_was_left") == ["CallRefused"]
 
 
 async def test_a_page_that_was_seen_whole_does_not_hold_a_transaction_to_its_snapshot(app: TestBackend) -> None:

@@ -495,6 +495,43 @@ async def bump_both(ctx: MutationCtx, first: str, second: str) -> float:
 
 
 @component.mutation
+async def bump_popped(ctx: MutationCtx, ids: list[str]) -> float:
+    bumped = 0.0
+    while ids:
+        bumped += await bump_at(ctx, ids.pop(0))
+    return bumped
+
+
+runs: list[asyncio.Event] = []
+left: list[asyncio.Task[None]] = []
+
+
+@component.mutation
+async def bump_and_leave(ctx: MutationCtx, id: str, first: str, second: str) -> float:
+    """What its first run leaves behind goes on while the second waits."""
+    row = await ctx.db.get(id)
+    assert row is not None
+    for before in runs:
+        before.set()
+    over = asyncio.Event()
+    runs.append(over)
+
+    async def late() -> None:
+        await over.wait()
+        await ctx.db.patch(first, {"value": 1_000})
+
+    left.append(asyncio.create_task(late()))
+    await ctx.db.get(first if len(runs) == 1 else second)
+    await ctx.db.patch(id, {"value": row["value"] + 1})
+    return float(len(runs))
+
+
+@component.query
+def errors_of_what_was_left(ctx: QueryCtx) -> list[str]:
+    return [type(task.exception()).__name__ for task in left if task.done()]
+
+
+@component.mutation
 async def bump_and_say(ctx: MutationCtx, name: str) -> float:
     ctx.log.info(f"bumping {name}")
     return await bump(ctx, name)

@@ -28,7 +28,8 @@ from interlock.values.types import LARGEST_INT
 
 _SCANS_MAX = 5_000
 _DOCUMENTS_MAX = 20_000
-_DOCUMENT_BYTES = 8 * 1024
+_DOCUMENT_BYTES = 64 * 1024
+_BYTES_MAX = 48 * 1024 * 1024
 _RECENT_MAX = 1_000
 SCAN_ROWS_MAX = 64
 _fragment, _as_text = orjson.Fragment, orjson.dumps
@@ -58,6 +59,7 @@ class Cache:
         # The scans of a table, by the first field that they are narrowed to (None: to none) and its packed value.
         self._by_field: dict[str, dict[str | None, dict[bytes, set[Any]]]] = {}
         self._documents: dict[str, tuple[str, Row, int]] = {}  # table, what it is, when it was patched last
+        self._bytes = 0  # of all of them
         self._names: dict[int, str] = {}  # of tables, as far as they were met, by the number that their ids have
         self._tables: dict[str, _Table] = {}
         for name, table in schema.declarations().items() if schema is not None and schema.strict else ():
@@ -115,8 +117,18 @@ class Cache:
             self.learn(table, id)
         if known is None:
             self._documents[id] = (table, row, 0)
+            self._bytes += len(row.packed)
         elif known[2] <= since and known[1].packed != row.packed:
             self._documents[id] = (table, row, known[2])
+            self._bytes += len(row.packed) - len(known[1].packed)
+
+    def _drop(self, id: str) -> str | None:
+        """Forget a document, if it is known: gives the name of its table."""
+        known = self._documents.pop(id, None)
+        if known is None:
+            return None
+        self._bytes -= len(known[1].packed)
+        return known[0]
 
     def learn(self, table: str, id: str) -> None:
         """This is an id of the table."""
@@ -128,7 +140,7 @@ class Cache:
                 known.number = number
 
     def _make_room(self) -> None:
-        if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX:
+        if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX or self._bytes >= _BYTES_MAX:
             self.clear()
 
     def clear(self) -> None:
@@ -136,6 +148,7 @@ class Cache:
         self._scans.clear()
         self._by_field.clear()
         self._documents.clear()
+        self._bytes = 0
 
     def patched(self, id: str, row: Row, fields: dict[Any, Any]) -> Row | None:
         """What a document becomes by a patch, if that is sure to be the host's outcome too."""
@@ -190,6 +203,7 @@ class Cache:
             table = known[0]
             changes += 1
             self._documents[id] = (table, after, changes)
+            self._bytes += len(after.packed) - len(before.packed)
             self._recent.put(id, changes)
             if not self._tables[table].indexed.isdisjoint(fields):
                 self.forget_scans(table)
@@ -202,9 +216,9 @@ class Cache:
 
     def forget(self, id: Any) -> None:
         """Somebody else writes this document."""
-        known = self._documents.pop(id, None) if type(id) is str else None
-        if known is not None:
-            self.forget_scans(known[0])
+        table = self._drop(id) if type(id) is str else None
+        if table is not None:
+            self.forget_scans(table)
 
     def correct(self, mistakes: list[Any], mistaken: int, number: int) -> None:
         """The call `mistaken` was, and runs again as call `number`: steps, each with what is right, a table and a document of it.
@@ -218,7 +232,7 @@ class Cache:
             self.doubts += 1
             before = self._patches_before.get(mistaken)
             for id in self._recent.take_above(self.changes if before is None else before):
-                self._documents.pop(id, None)
+                self._drop(id)
         for step, right in mistakes:
             if right is None:
                 self.forget_step(step)
@@ -230,16 +244,19 @@ class Cache:
             elif is_first or step[1] not in self._documents:
                 table, document = right
                 if table in self._tables:
-                    self._documents[step[1]] = (table, Row(pack(document)), self.changes)
+                    self._drop(step[1])
+                    row = Row(pack(document))
+                    self._documents[step[1]] = (table, row, self.changes)
+                    self._bytes += len(row.packed)
 
     def forget_step(self, step: list[Any]) -> None:
         """A call was mistaken when it did this: what it went by is asked for anew. Anything else that is wrong comes out the same way."""
         if step[0] == "scan":
             known = self._scans.pop(key_of(*a_told_scan(step[1])), None)
             for id in known.ids if known is not None else ():
-                self._documents.pop(id, None)
+                self._drop(id)
         else:
-            self._documents.pop(step[1], None)
+            self._drop(step[1])
 
     def forget_scans(self, table: str) -> None:
         """Any scan of the table may find something else from now on."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -15,12 +16,16 @@ from interlock.sandbox.frames import Frames, encode, read
 
 _PIECE = 1 << 18
 _HELD = 1 << 16
+_HELD_SECONDS = 0.004
+"""For so long what is written waits for more: the host does its part meanwhile, and takes who is silent for long to be spinning."""
 _read: Any = os.read
 _write: Any = os.write
+_monotonic: Any = time.monotonic
 
 
 class Channel:
-    """`fd` is non-blocking. Frames are written when the loop is about to wait, or when there is much to write: many in one crossing."""
+    """`fd` is non-blocking. Frames are written when the loop is about to wait, when there is much to write, or after a while: many in one
+    crossing."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -29,6 +34,7 @@ class Channel:
         self._frames = Frames(1 << 31)
         self._out: list[bytes] = []
         self._held = 0
+        self._until = 0.0
         self._waits_to_write = False
         self.unread: deque[list[Any]] = deque()
         """Frames that came while somebody waited for another one."""
@@ -38,7 +44,7 @@ class Channel:
         written = encode(frame, given)
         self._out.append(written)
         self._held += len(written)
-        if self._held > _HELD:
+        if self._held > _HELD or _monotonic() > self._until:
             self.flush()
 
     def flush(self) -> None:
@@ -58,6 +64,7 @@ class Channel:
                     break
                 rest = rest[written:]
             self._held = len(rest) if out else 0
+            self._until = _monotonic() + _HELD_SECONDS
         waits = bool(out)
         if waits != self._waits_to_write:
             self._waits_to_write = waits
@@ -128,6 +135,7 @@ class Channel:
             leave()
         if not data:
             leave()
+        self._until = _monotonic() + _HELD_SECONDS
         self._frames.feed(data)
 
 

@@ -42,6 +42,7 @@ class _GoOn:
                     error = thrown
             host.since = _monotonic()
             told = Told(coroutine.send(sent) if error is None else _throw(coroutine, error))
+            host = host.latest or host  # it may have started over
             if told.pending is OVER:
                 return
             host.rests()

@@ -37,6 +37,8 @@ _monotonic = time.monotonic
 _future: Any = asyncio.Future
 _LOGS_MAX = 400
 _STEPS_HELD = 4_000  # so that what is too much is refused where it is, and no frame keeps the host from others for long
+_RUNS_MAX = 8
+"""So often a call runs before the host is told that it was outdated."""
 _IDS = 0x1D5_1D5_1D5
 """What makes of a call's seed the one of the ids that it makes."""
 
@@ -59,7 +61,7 @@ class WorkerHost:
         "_doubts",
         "_generator",
         "_handed_on",
-        "_has_rested",
+        "_has_asked",
         "_ids",
         "_inserted",
         "_is_late",
@@ -70,6 +72,7 @@ class WorkerHost:
         "_own",
         "_pages",
         "_read",
+        "_runs",
         "_spent",
         "_told",
         "_transaction",
@@ -81,7 +84,9 @@ class WorkerHost:
         "first_unbegun",
         "function",
         "goes_on",
+        "has_rested",
         "is_ended",
+        "latest",
         "looked_at_time",
         "now_ms",
         "number",
@@ -116,7 +121,9 @@ class WorkerHost:
         self.cpu, self.cpu_max = 0.0, None if cpu_max < 0 else cpu_max
         self.over_at = over_at
         self.since = since  # when its code began to run that runs now
-        self._has_rested = False
+        self.has_rested = self._has_asked = False
+        self._runs = 1
+        self.latest: WorkerHost | None = None  # that of the run which came after this one
         self._spent = self._told = 0.0
         self.looked_at_time = False
         self.is_ended = False
@@ -189,10 +196,12 @@ class WorkerHost:
 
     def log(self, level: str, text: str) -> None:
         self._logs += 1
+        self._has_asked = True
         if self._logs <= _LOGS_MAX:  # beyond what the host keeps
             self._worker.send(["log", self.number, level, text])
 
     def set_page_end(self, ordinal: int, mark: str) -> None:
+        self._has_asked = True
         self._worker.send(["page", self.number, ordinal, mark])
 
     def consume(self, cursor: int, count: int) -> None:
@@ -217,6 +226,8 @@ class WorkerHost:
             refused.set_exception(self._ended())
             refused.exception()  # whoever started it may not wait for it
             return refused
+        if method != "show":
+            self._has_asked = True
         if self._consumed is not None:
             self.tell_consumed()
         number = worker.take_number()
@@ -298,7 +309,7 @@ class WorkerHost:
 
     def rests(self) -> None:
         """It waits for something."""
-        self._has_rested = True
+        self.has_rested = True
         self._spent += _monotonic() - self.since
 
     def take_steps(self) -> list[Any]:
@@ -320,7 +331,7 @@ class WorkerHost:
         if not self._own:
             return
         own, self._own = self._own, {}
-        if self._has_rested and self._is_overtaken():
+        if self.has_rested and self._is_overtaken():
             return  # another has patched what it has read: it will be run again
         self._worker.cache.put(self.number, own)
         if self.is_ended:
@@ -334,9 +345,39 @@ class WorkerHost:
     @property
     def is_outdated(self) -> bool:
         """Whether it has waited, and what it was shown before is no longer what the worker believes: it would be run again anyway."""
-        if not self._has_rested or not self.remembers or not self.steps or self.function.kind != "mutation":
+        if not self.has_rested or not self.remembers or not self.steps or self.function.kind != "mutation":
             return False
         return self._worker.cache.doubts != self._doubts or self._is_overtaken()
+
+    def start_over(self) -> WorkerHost | None:
+        """Its next run, where this one is outdated and the host would not notice: it has only been asked for documents to go on with.
+
+        What the run has left behind that goes on by itself finds a call that has ended.
+        """
+        if self._has_asked or self._waiting or self._runs >= _RUNS_MAX or not self.is_outdated:
+            return None
+        self.is_ended = True
+        worker = self._worker
+        cpu_max = NOTHING if self.cpu_max is None else self.cpu_max
+        again = WorkerHost(
+            worker,
+            self.number,
+            self.function,
+            self.now_ms,
+            self.seed,
+            self._transaction,
+            self._pages,
+            None,
+            cpu_max,
+            self.over_at,
+            True,
+            self.since,
+        )
+        again.cpu, again._spent, again._told = self.cpu, self._spent, self._told
+        again.looked_at_time = self.looked_at_time
+        again._runs = self._runs + 1
+        self.latest = again
+        return again
 
     def _is_overtaken(self) -> bool:
         """Whether the worker believes something else by now of what it has read."""
@@ -367,6 +408,7 @@ class WorkerHost:
         worker = self._worker
         if self.is_ended:
             raise self._ended()
+        self._has_asked = True
         if self._consumed is not None:
             self.tell_consumed()
         number = worker.take_number()

@@ -31,6 +31,7 @@ from interlock.sandbox.worker.loop import WorkerLoop
 from interlock.sandbox.worker.manifest import manifest_json
 from interlock.sandbox.worker.modules import ComponentFiles, NativePackages
 from interlock.sandbox.worker.output import Output
+from interlock.sandbox.worker.row import is_flat
 from interlock.sdk.component import Component
 from interlock.sdk.contexts import ActionCtx, DatabaseReader, DatabaseWriter, MutationCtx, QueryCtx
 from interlock.sdk.conversion import BUILT_IN
@@ -227,33 +228,42 @@ class Worker:
     async def _run(self, host: WorkerHost, known: _Known, ordinal: int, args: dict[str, Any]) -> None:
         value: Any = None
         failed: BaseException | None = None
-        try:
-            function = known.function
-            if not known.is_learned:
-                known.learn()
-            context = _bare(known.context)
-            context._host = host
-            if known.database is not None:
-                context.db = db = _bare(known.database)
-                db._host, db._pages = host, 0
-            if ordinal != NOTHING:
-                made = self._triggers[known.info.name][ordinal](context, told(args))
-                if _waits(made):
-                    await made
-            elif function is None:
-                raise KeyError(known.info.name)
-            else:
-                made = known.handler(context, **(function.arguments(args) if known.makes_instances else args))
-                value = await made if known.is_async and _waits(made) else made
-                kind = type(value)
-                if known.returns_instances or kind is dict or kind not in BUILT_IN:
-                    value = function.result(value)
-            if host.unbegun:
-                failed = host.forgotten()
-        except Overtime as over:
-            failed = DeadlineExceeded(host.label, over.what, over.seconds).with_traceback(over.__traceback__)
-        except BaseException as error:
-            failed = error
+        while True:
+            try:
+                function = known.function
+                if not known.is_learned:
+                    known.learn()
+                context = _bare(known.context)
+                context._host = host
+                if known.database is not None:
+                    context.db = db = _bare(known.database)
+                    db._host, db._pages = host, 0
+                if ordinal != NOTHING:
+                    made = self._triggers[known.info.name][ordinal](context, told(args))
+                    if _waits(made):
+                        await made
+                elif function is None:
+                    raise KeyError(known.info.name)
+                else:
+                    made = known.handler(context, **(function.arguments(args) if known.makes_instances else args))
+                    value = await made if known.is_async and _waits(made) else made
+                    kind = type(value)
+                    if known.returns_instances or kind is dict or kind not in BUILT_IN:
+                        value = function.result(value)
+                if host.unbegun:
+                    failed = host.forgotten()
+            except Overtime as over:
+                failed = DeadlineExceeded(host.label, over.what, over.seconds).with_traceback(over.__traceback__)
+            except BaseException as error:
+                failed = error
+            if not host.has_rested or not is_flat(args) or not (failed is None or isinstance(failed, Exception)):
+                break  # mostly; what it has made of its arguments is not known, and there is no other copy; it was told to end
+            again = host.start_over()
+            if again is None:
+                break
+            host = again
+            current.set(host)
+            value = failed = None
         self._finish(host, value, failed)
         failed = None  # its traceback holds this frame
         await OVER
