@@ -16,6 +16,7 @@ from interlock.functions.calling import DEPTH_MAX, check_kind, too_deep
 from interlock.functions.fetch.fetched import HostFetched
 from interlock.functions.host import CallHost
 from interlock.functions.scope import Callee
+from interlock.sandbox.share import Share
 from interlock.sdk.host import Cursor, Document, Job, Kind, Metrics, Scan, Target
 
 T = TypeVar("T")
@@ -62,6 +63,11 @@ class ActionHost(CallHost):
 
     def now(self) -> float:
         return self.execution.services.clock.now_ms()
+
+    @property
+    def share(self) -> Share | None:
+        """What pays for what it asks."""
+        return self.execution.services.share(self.callee.scope.path)
 
     def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
         return self._effect(f"ctx.run_{kind}", lambda: self._begin_run(kind, target, args))

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from interlock.sandbox.share import Share
+
 Source = Literal["client", "http", "scheduler", "cron", "cli", "embedded", "test"]
 OUTSIDE_PYTHON = frozenset({"client", "http", "cli"})
 
 
 class Caller:
-    """Who makes a top-level call. `admin` may call every function of every instance; `job` is the job that runs it, if one does."""
+    """Who makes a top-level call. `admin` may call every function of every instance; `job` is the job that runs it, if one does;
+    `share` is that of the mount whose action has asked for it.
+    """
 
-    __slots__ = ("admin", "identity", "job", "request_id", "source")
+    __slots__ = ("admin", "identity", "job", "request_id", "share", "source")
 
     def __init__(
         self,
@@ -21,12 +25,14 @@ class Caller:
         source: Source = "client",
         request_id: str = "",
         job: str | None = None,
+        share: Share | None = None,
     ) -> None:
         self.identity, self.admin, self.source, self.request_id, self.job = identity, admin, source, request_id, job
+        self.share = share
 
-    def called(self, identity: Mapping[str, Any] | None) -> Caller:
-        """The same with another identity."""
-        return Caller(identity, self.admin, self.source, self.request_id, self.job)
+    def called(self, identity: Mapping[str, Any] | None, share: Share | None) -> Caller:
+        """The same with another identity, at the cost of this share."""
+        return Caller(identity, self.admin, self.source, self.request_id, self.job, share)
 
     @property
     def writes_camel_case(self) -> bool:

@@ -346,12 +346,13 @@ class Dispatcher:
 
     # top-level calls
 
-    async def call_from_action(self, callee: Callee, args: Mapping[str, Any], action: Call, limits: Limits | None) -> Any:
+    async def call_from_action(self, callee: Callee, args: Mapping[str, Any], action: ActionHost, limits: Limits | None) -> Any:
         """A call that an action makes: a transaction, or an action, of its own. The identity stays within the app."""
         caller = action.execution.caller
         identity = action.identity_fields if not callee.scope.path and not action.callee.scope.path else None
-        if identity is not caller.identity:
-            caller = caller.called(identity)
+        share = action.share or caller.share
+        if identity is not caller.identity or share is not caller.share:
+            caller = caller.called(identity, share)
         log = action.execution.log
         try:
             if callee.kind == "mutation":

@@ -23,6 +23,7 @@ from interlock.sandbox.failures import cleaned
 from interlock.sandbox.frames import FrameError
 from interlock.sandbox.opened import Opened
 from interlock.sandbox.process import Process
+from interlock.sandbox.share import Share
 from interlock.sdk.host import Cursor, Host
 from interlock.values import unpack
 
@@ -86,10 +87,16 @@ class Served(Opened):
         """Whether it has used up its CPU time, as far as the clocks of both sides agree."""
         return self.cpu_max is not None and self.cpu > self.cpu_max / 2
 
-    def gives_way(self, now: float) -> bool:
-        """What an action of a component asks for does, whoever has called it: each is a transaction of its own."""
+    @property
+    def share(self) -> Share | None:
+        """An action's is its mount's, whoever has called it: each thing that it asks for is a transaction of its own. That pays with it."""
         call = self._bound
-        return isinstance(call, ActionHost) and call.execution.services.own_calls.is_busy(now)
+        return None if call is None else call.share if isinstance(call, ActionHost) else call.execution.caller.share
+
+    @property
+    def waits_its_turn(self) -> bool:
+        """Who has begun a transaction goes on: others may come to wait for it."""
+        return isinstance(self._bound, ActionHost)
 
     def note(self, frame: list[Any]) -> None:
         """Said and not asked: log lines, rows looked at, ends of pages, a look at the time."""

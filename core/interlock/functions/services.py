@@ -19,16 +19,17 @@ from interlock.functions.scheduling import Scheduling
 from interlock.functions.sealing import Seal
 from interlock.hooks import Hooks
 from interlock.limits import Limits
+from interlock.sandbox.share import Share
 
 if TYPE_CHECKING:
-    from interlock.functions.call import Call
+    from interlock.functions.action_host import ActionHost
     from interlock.functions.scope import Callee, Directory
 
 
 class TopLevel(Protocol):
     """Calls that are transactions of their own, made by an action."""
 
-    async def call_from_action(self, callee: Callee, args: Mapping[str, Any], action: Call, limits: Limits | None) -> Any: ...
+    async def call_from_action(self, callee: Callee, args: Mapping[str, Any], action: ActionHost, limits: Limits | None) -> Any: ...
 
 
 @dataclass(slots=True)
@@ -56,3 +57,11 @@ class Services:
     scheduling: Scheduling | None = None
     observers: Hooks | None = None
     log_volume: LogVolume = field(default_factory=LogVolume)
+    shares: dict[str, Share] = field(default_factory=dict)
+
+    def share(self, component_path: str) -> Share | None:
+        """That of the mount that this instance is, or is in. The app itself has none."""
+        mount = component_path.partition("/")[0]
+        if mount and mount not in self.shares:
+            self.shares[mount] = Share(self.own_calls.is_busy)
+        return self.shares.get(mount)

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from interlock.engine.waited import Waited
+from interlock.sandbox.share import Share
 
 _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
@@ -54,8 +55,14 @@ class Opened:
         """The error of an operation, if it is known."""
         return None if self._failures is None else self._failures.get(operation)
 
-    def gives_way(self, now: float) -> bool:
-        """Whether what it asks for has to wait while the app does something of its own. `now` is of the loop's clock, in seconds."""
+    @property
+    def share(self) -> Share | None:
+        """What pays for the host's time, if anything."""
+        raise NotImplementedError
+
+    @property
+    def waits_its_turn(self) -> bool:
+        """Whether what it asks for waits while that rests."""
         raise NotImplementedError
 
     def answer(self, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:

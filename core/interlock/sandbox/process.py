@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 from interlock.errors import CallRefused, DeadlineExceeded
@@ -20,6 +21,7 @@ from interlock.sandbox.frames import OPERATIONS_MAX, FrameError, decode, parts
 from interlock.sandbox.line import Line
 from interlock.sandbox.loading import Refused, load_frame, loading_failure
 from interlock.sandbox.opened import NO_TASKS, Opened
+from interlock.sandbox.share import Share, timed
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned
 
@@ -44,8 +46,10 @@ _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 _NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 64
 """How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
 _PAUSE_SECONDS = 0.01
-_AT_A_STRETCH, _STRETCH_SECONDS = 4, 0.002
-"""What actions may ask in so many seconds while the app is called for itself; then they are not heard until that time is over."""
+_CROSSING_SECONDS = 0.00006
+"""What it takes the loop, about, to hear of an operation and to send its answer, beside what is measured."""
+_STRETCH_SECONDS, _DEAF_SECONDS_MAX = 0.0001, 0.01
+"""How long operations of a mount that rests are read at a time, and the longest that nothing is heard then."""
 _OVER_CPU = 0.3
 """How many seconds of CPU time over its limit a call may be before its worker is ended from outside."""
 
@@ -82,7 +86,7 @@ class Process:
         self._parked: list[Callable[[], None]] = []  # who goes on when the frames that have come are taken
         self._late = 0
         self._held = 0
-        self._stretch, self._stretch_began = 0, 0.0
+        self._began = self._stretch = 0.0
         self._mended: asyncio.Future[None] | None = None
         self._is_behind = False
         self._account = Account(spawned)
@@ -262,16 +266,14 @@ class Process:
 
     # what it says
 
-    def _give_way(self, opened: Opened) -> None:
-        """An operation has come, one of many perhaps."""
-        now = self._loop.time()
-        if not opened.gives_way(now):
-            return
-        if now - self._stretch_began >= _STRETCH_SECONDS:
-            self._stretch, self._stretch_began = 0, now
-        self._stretch += 1
-        if self._stretch >= _AT_A_STRETCH:
-            self._line.slow_down(self._stretch_began + _STRETCH_SECONDS - now)
+    def _give_way(self, share: Share) -> None:
+        """An operation has come, one of many perhaps: to read it took time, too."""
+        took = perf_counter() - self._began
+        share.spend(took + _CROSSING_SECONDS)
+        self._stretch += took
+        if self._stretch > _STRETCH_SECONDS and share.left:
+            self._line.slow_down(min(max(10 * self._stretch, 0.001), _DEAF_SECONDS_MAX))
+            self._stretch = 0.0
 
     def _read(self, is_all: bool) -> None:
         """Some frames are taken: who has waited for them goes on."""
@@ -286,6 +288,7 @@ class Process:
         self.kill(f"it broke the protocol: {cleaned(str(error))}", None)
 
     def _take(self, body: bytes) -> None:
+        self._began = perf_counter()
         frame = decode(body)
         name = frame[0]
         if name == "ret" or name == "exc":
@@ -448,10 +451,14 @@ class Process:
             told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
             self._fail(opened, operation, CallRefused(opened.label, told))
             return
-        self._give_way(opened)
         other = self._calls.get(running) if running else None
         self._held += size
-        task = self._loop.create_task(self._serve(opened, operation, method, args, other, steps))
+        serving = self._serve(opened, operation, method, args, other, steps)
+        share = opened.share
+        if share is not None:
+            self._give_way(share)
+            serving = timed(serving, share.spend)
+        task = self._loop.create_task(serving)
         if opened.tasks is NO_TASKS:
             opened.tasks = {}
         opened.tasks[operation] = task
@@ -472,6 +479,8 @@ class Process:
             else:
                 await opened.at_once.acquire()
                 try:
+                    if opened.waits_its_turn and opened.share is not None:
+                        await opened.share.turn()
                     await self._line.wait_for_room()
                     answer = await opened.answer(operation, method, args, running, steps)
                 finally:

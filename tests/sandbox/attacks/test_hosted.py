@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.sandbox.forked import forked
 from interlock import App, ComponentCrashed, DeadlineExceeded, InterlockError, Limits, WriteConflict
 from interlock.backend import Backend
 from interlock.functions import large_writes, log_lines, replay, served, told
+from interlock.functions.action_host import ActionHost
 from interlock.functions.caller import Caller
 from interlock.functions.large_writes import LargeWrites
 from interlock.sandbox import line, opened, process
@@ -40,6 +42,7 @@ from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.digests import digest
 from interlock.sandbox.failures import make
 from interlock.sandbox.plan import Plan
+from interlock.sandbox.share import Share
 from interlock.scheduler import scheduler
 from interlock.scheduler.lane import Rounds
 
@@ -449,22 +452,60 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
     assert await most_kept(301) > 60  # the canary
 
 
+@pytest.mark.parametrize("attack", ["ask_without_end", "ask_dearly_without_end"])
 @pytest.mark.parametrize("is_busy", [True, False])
-async def test_what_actions_ask_without_end_gives_way_to_the_app(scene: Scene, is_busy: bool) -> None:
+async def test_what_actions_ask_without_end_gives_way_to_the_app(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, is_busy: bool, attack: str
+) -> None:
     """And not where nobody calls the app: the canary."""
-    pool = scene.backend.dispatcher.runners.pool("patient")
-    assert pool is not None
+    spent, begun = 0.0, [(time.monotonic(), 0.0)]
+    have_begun = asyncio.Event()
+    spend, turn = Share.spend, Share.turn
+
+    def counted(self: Share, seconds: float) -> None:
+        nonlocal spent
+        spent += seconds
+        spend(self, seconds)
+
+    async def noted(self: Share) -> None:
+        await turn(self)
+        begun.append((time.monotonic(), spent))
+        if len(begun) == 6:
+            have_begun.set()
+
+    monkeypatch.setattr(Share, "spend", counted)
+    monkeypatch.setattr(Share, "turn", noted)
     scene.backend.dispatcher.own_calls.open += is_busy  # as while a call of the app's own is open
-    attack = asyncio.ensure_future(scene.denied("ask_without_end", path="patient"))
-    await asyncio.sleep(0.2)
-    before, began = pool.operations, time.monotonic()
-    await asyncio.sleep(0.5)
-    heard, at_most = pool.operations - before, 4 * ((time.monotonic() - began) / 0.002 + 2)
-    assert heard > 0
-    assert (heard <= at_most) == is_busy
+    attacked = asyncio.ensure_future(scene.denied(attack, path="patient"))
+    await have_begun.wait()
     scene.backend.dispatcher.own_calls.open -= is_busy
-    assert "DeadlineExceeded" in await attack
-    await scene.unharmed()
+    [(first, spent_before), *_, (last, spent_after)] = begun[1:6]  # the first one had not to wait
+    if is_busy:
+        assert last - first >= 8 * (spent_after - spent_before)
+    else:
+        assert any(after - before < 8 * (later - sooner) for (before, sooner), (after, later) in pairwise(begun[1:]))
+    attacked.cancel()
+    assert await scene.vault("texts") == ["the secret"]
+
+
+async def test_an_action_pays_for_the_transactions_that_it_begins_and_nobody_for_the_apps_own(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[tuple[bool, bool]] = set()
+    share = served.Served.share.fget
+    assert share is not None
+
+    def noted(self: served.Served) -> Any:
+        found = share(self)
+        asked.add((isinstance(self._bound, ActionHost), found is not None))
+        return found
+
+    monkeypatch.setattr(served.Served, "share", property(noted))
+    assert await scene.vault("texts") == ["the secret"]
+    assert asked == {(False, False)}
+    asked.clear()
+    assert await scene.thief("ask_once")
+    assert asked == {(True, True), (False, True)}
 
 
 @pytest.mark.parametrize("is_limited", [True, False])

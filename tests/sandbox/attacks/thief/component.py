@@ -588,6 +588,24 @@ async def ask_without_end(ctx: ActionCtx) -> None:
         await asyncio.gather(*[ctx.run_query(looted) for _ in range(500)])
 
 
+@component.action
+async def ask_once(ctx: ActionCtx) -> str:
+    cursor: str = await ctx.run_query(page_of_secrets)
+    return cursor
+
+
+@component.query
+async def dear(ctx: QueryCtx, values: list[int | str | bool | None]) -> None:
+    """It takes long to check what it is given."""
+
+
+@component.action
+async def ask_dearly_without_end(ctx: ActionCtx) -> None:
+    values = [None] * 1_000
+    while True:
+        await asyncio.gather(*[ctx.run_query(dear, values=values) for _ in range(20)])
+
+
 @component.mutation
 async def fill(ctx: MutationCtx, count: int) -> None:
     for _ in range(count):
