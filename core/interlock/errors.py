@@ -233,7 +233,8 @@ class DeadlineExceeded(InterlockError):
         self.function, self.what, self.seconds = function, what, seconds
 
     def __str__(self) -> str:
-        return f"{self.function} took more than its {self.seconds:g} s of {self.what}. Do less at once, or move long work into an action."
+        remedy = "Do less at once, or split the work into functions that are scheduled."
+        return f"{self.function} took more than its {self.seconds:g} s of {self.what}. {remedy}"
 
 
 class FunctionAborted(InterlockError):
