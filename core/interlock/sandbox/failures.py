@@ -105,8 +105,10 @@ def make(told: Any, label: str, *, trusted: bool, depth: int = _CAUSES_MAX) -> E
             return error
         case ["own", str(name), list(args), _, frames] if name in _OWN and (trusted or name not in _HOSTS):
             try:
-                plain = args if trusted or name == "AppError" else [_clean(argument) for argument in args[:_ARGS_MAX]]
-                error = _OWN[name](*[_argument(argument) for argument in plain])
+                if name != "AppError":  # whose data is the author's, as it is
+                    plain = args if trusted else [_clean(argument) for argument in args[:_ARGS_MAX]]
+                    args = [_argument(argument) for argument in plain]
+                error = _OWN[name](*args)
                 str(error)
             except Exception:
                 error = _python("InterlockError", "Exception", [], f"{name} of {args!r}"[:_TEXT_MAX])
