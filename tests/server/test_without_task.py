@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.engine.faults import GatedStorage
 
 from interlock import Backend, Component, MutationCtx, QueryCtx, Schema, Table, components
+from interlock.engine.waited import Waited
 from interlock.server import serve
+from interlock.server.spare_task import SpareTask
 
 SEEN: ContextVar[str] = ContextVar("seen", default="nothing")
 KEPT: list[asyncio.Task[Any]] = []
@@ -227,6 +230,81 @@ async def test_what_crosses_and_needs_a_task_finds_one() -> None:
         plain = ["nothing"] * 2
         assert answers == [plain, plain, ["left behind"] * 2, ["failed"] * 2, ["failed"] * 2, plain]
         assert await client.call("crossed", "query", name="b") == added
+
+
+def in_turns(*turns: Callable[[], object]) -> None:
+    """Call each in a turn of a loop of its own, outside of any task."""
+    loop = asyncio.new_event_loop()
+    for before, turn in enumerate(turns):
+        later = turn
+        for _ in range(before * 3):
+            later = partial(loop.call_soon, later)
+        loop.call_soon(later)
+    loop.call_later(0.05, loop.stop)
+    loop.run_forever()
+    loop.close()
+
+
+def answer(waits: Waited[None]) -> None:
+    if not waits.done():
+        waits.set_result(None)
+    if waits.parked is not None:
+        waits.parked()
+
+
+def test_a_task_that_was_told_to_end_when_its_work_was_done_serves_nobody_else() -> None:
+    """As by a timeout that is over in the turn of the loop in which the answer comes."""
+    ended: list[str] = []
+    waits: list[Waited[None]] = []
+    spares: list[SpareTask] = []
+
+    async def work(name: str) -> None:
+        waits.append(Waited())
+        await waits[-1]
+        task = asyncio.current_task()
+        assert task is not None
+        if task.cancelling():
+            task.uncancel()
+        ended.append(name)
+
+    def begin() -> None:
+        spares.append(SpareTask())
+        spares[0].run(lambda: work("warm"))
+
+    def end_and_begin() -> None:
+        told = spares[0].run(lambda: work("first"))
+        assert told is not None
+        told.cancel()
+        answer(waits[1])
+        spares[0].run(lambda: work("second"))
+
+    in_turns(begin, lambda: answer(waits[0]), end_and_begin, lambda: answer(waits[2]), lambda: spares[0].close())
+    assert ended == ["warm", "first", "second"]
+
+
+def test_a_task_that_is_told_to_end_before_it_has_begun_tells_its_work() -> None:
+    """As by a timeout that is over when the first part of its work is."""
+    ended: list[str] = []
+    waits: list[Waited[None]] = []
+    spares: list[SpareTask] = []
+
+    async def work() -> None:
+        waits.append(Waited())
+        try:
+            await waits[0]
+        except asyncio.CancelledError:
+            ended.append("told")
+            raise
+
+    def begin() -> None:
+        spares.append(SpareTask())
+        task = spares[0].run(work)
+        assert task is not None
+        task.cancel()
+        task.add_done_callback(lambda task: ended.append(f"cancelled: {task.cancelled()}"))
+
+    in_turns(begin, lambda: answer(waits[0]), lambda: spares[0].close())
+    assert ended == ["told", "cancelled: True"]
 
 
 @pytest.mark.parametrize("trouble", ["refuse", "break_off"])

@@ -70,7 +70,7 @@ class _Spare:
         self._driven: Any = None  # as an iterator
         self._waits: Waited[Any] | None = None
         self._hand = _Hand(self, self._loop.create_future())
-        self.task: asyncio.Task[None] = asyncio.Task(self._hand.take(), loop=self._loop, name="call", context=self._context)
+        self.task: asyncio.Task[None] = asyncio.Task(_Waiting(self._hand.take()), loop=self._loop, name="call", context=self._context)
 
     def begin(self, begin: Callable[[], Rest | None]) -> asyncio.Task[None] | None:
         loop, task = self._loop, self.task
@@ -116,10 +116,10 @@ class _Spare:
     def _park(self, pending: Any) -> asyncio.Task[None] | None:
         task = self.task
         if pending is _over:
-            if self._context == self._before and not task.cancelling():
+            if self._context == self._before and not task.cancelling() and not self._hand.is_woken:
                 self._owner.take_back(self)
             else:
-                task.cancel()  # what was left in it is nobody else's business
+                task.cancel()  # what was left in it, or is on its way to it, is nobody else's business
             return None
         if type(pending) is Waited:
             self._waits = pending
@@ -142,6 +142,30 @@ class _Spare:
         return Resumed(rest, waits)
 
 
+class _Waiting(Coroutine[Any, Any, None]):
+    """A coroutine that has begun before its task has. Else that would end without a word if it is told to before its first step."""
+
+    __slots__ = ("_coroutine", "_pending")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._pending = coroutine.send(None)
+
+    def send(self, value: None, /) -> Any:
+        pending, self._pending = self._pending, None
+        return self._coroutine.send(value) if pending is None else pending
+
+    def throw(self, *raised: Any) -> Any:
+        self._pending = None
+        return self._coroutine.throw(*raised)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Any:
+        return self._coroutine.__await__()
+
+
 async def _raise(error: BaseException) -> None:
     raise error
 
@@ -155,6 +179,11 @@ class _Hand:
         self._spare: _Spare | None = spare
         self._given = given
         self._rest: Any = None
+
+    @property
+    def is_woken(self) -> bool:
+        """Whether its task goes on: it was told to end, even if whoever did has taken that back since."""
+        return self._given.done()
 
     def give(self, rest: Any) -> None:
         self._rest = rest
