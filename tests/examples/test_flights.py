@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -85,7 +86,9 @@ async def _run(test: Callable[[TestBackend], Awaitable[None]], backend: TestBack
 def loaded() -> Iterator[Loaded]:
     with asyncio.Runner() as runner:
         loaded = Loaded(runner, COUNT)
+        gc.freeze()  # to go through all that is the source's takes a second, which whoever runs then would pay for
         yield loaded
+        gc.unfreeze()
         loaded.close()
     flights.cache_clear()  # a third of a million objects, which no other file needs
 

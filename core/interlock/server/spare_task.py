@@ -16,6 +16,7 @@ from typing import Any
 from interlock.engine.resumed import Resumed
 from interlock.engine.waited import Waited
 from interlock.functions.call import current
+from interlock.server.started import Started
 
 Rest = Coroutine[Any, Any, None]
 _READY_MAX = 256
@@ -70,7 +71,7 @@ class _Spare:
         self._driven: Any = None  # as an iterator
         self._waits: Waited[Any] | None = None
         self._hand = _Hand(self, self._loop.create_future())
-        self.task: asyncio.Task[None] = asyncio.Task(_Waiting(self._hand.take()), loop=self._loop, name="call", context=self._context)
+        self.task: asyncio.Task[None] = asyncio.Task(Started(self._hand.take()), loop=self._loop, name="call", context=self._context)
 
     def begin(self, begin: Callable[[], Rest | None]) -> asyncio.Task[None] | None:
         loop, task = self._loop, self.task
@@ -140,30 +141,6 @@ class _Spare:
             return None
         waits.parked = None
         return Resumed(rest, waits)
-
-
-class _Waiting(Coroutine[Any, Any, None]):
-    """A coroutine that has begun before its task has. Else that would end without a word if it is told to before its first step."""
-
-    __slots__ = ("_coroutine", "_pending")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._coroutine = coroutine
-        self._pending = coroutine.send(None)
-
-    def send(self, value: None, /) -> Any:
-        pending, self._pending = self._pending, None
-        return self._coroutine.send(value) if pending is None else pending
-
-    def throw(self, *raised: Any) -> Any:
-        self._pending = None
-        return self._coroutine.throw(*raised)
-
-    def close(self) -> None:
-        self._coroutine.close()
-
-    def __await__(self) -> Any:
-        return self._coroutine.__await__()
 
 
 async def _raise(error: BaseException) -> None:
