@@ -72,7 +72,7 @@ class FixedWindow:
             if self.start.tzinfo is None:
                 raise ValueError(f"start takes a datetime with a time zone, got {self.start.isoformat()}")
         elif self.start is not None:
-            _check_number("start", self.start, -math.inf)
+            _check_number("start", self.start, -math.inf, "a finite number")
 
     def to_config(self) -> Config:
         """As it crosses."""
@@ -166,7 +166,7 @@ def _check_rated(limit: TokenBucket | FixedWindow | SlidingWindow) -> None:
     if limit.capacity is not None:
         _check_number("capacity", limit.capacity, 0)
     if limit.max_reserved is not None and (isinstance(limit.max_reserved, bool) or limit.max_reserved != 0):
-        _check_number("max_reserved", limit.max_reserved, 0, "0 or above")
+        _check_number("max_reserved", limit.max_reserved, 0, "0 or a finite number above it")
     if not isinstance(limit, SlidingWindow) and (
         isinstance(limit.shards, bool) or not isinstance(limit.shards, int) or not 1 <= limit.shards <= SHARDS_MOST
     ):
@@ -175,10 +175,10 @@ def _check_rated(limit: TokenBucket | FixedWindow | SlidingWindow) -> None:
         raise ValueError("a deferred limit has no shards: its callers do not meet anyway")
 
 
-def _check_number(name: str, value: Any, above: float, range: str = "above 0") -> None:
+def _check_number(name: str, value: Any, above: float, allowed: str = "a finite number above 0") -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not above < value < math.inf:
-        raise ValueError(f"{name} must be a finite number{f' {range}' if above == 0 else ''}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
     if abs(value) > LARGEST or 0 < abs(value) < 1 / LARGEST:
         raise ValueError(f"{name} is too large or too small to reckon with: it must be from {1 / LARGEST:g} to {LARGEST:g}")
