@@ -31,5 +31,11 @@ async def states(ctx: QueryCtx) -> list[str]:
     return [job.state for job in await ctx.scheduler.list() if job.args["kind"] != "tick"]
 
 
+@query
+async def ticks_due(ctx: QueryCtx) -> list[float]:
+    """When each tick that has run was due. One that is late runs in the second of the next."""
+    return [job.scheduled_time for job in await ctx.scheduler.list(state="success") if job.args["kind"] == "tick"]
+
+
 async def _as_text(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "at": str(row["at"])}
