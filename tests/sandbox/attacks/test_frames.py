@@ -1,0 +1,146 @@
+"""What a worker tells its host is not believed: its frames, what it says it has done, its results, errors and log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import pytest
+from tests.sandbox.attacks.credulous import HARM, Credulous
+from tests.sandbox.attacks.scene import Scene
+from tests.sandbox.attacks.thief import component as thief
+from tests.sandbox.attacks.thief.component import FORGED, HALF, LIES, STEPS, Lies
+
+from interlock import WriteConflict
+from interlock.functions.caller import Caller
+from interlock.sandbox.confinement import available
+from interlock.sandbox.failures import make
+
+pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
+
+UNENDED = {"random bytes"}  # its first four are a length that is allowed, and the rest never comes
+
+
+@pytest.mark.canary("test_a_host_that_believes_is_brought_down_or_led_astray_by_each_lie")
+@pytest.mark.parametrize("name", LIES)
+async def test_a_frame_that_lies_ends_the_worker_and_nothing_else(scene: Scene, name: str) -> None:
+    told = await scene.denied("lie", name=name)
+    assert re.search("ComponentCrashed: .*broke the protocol|DeadlineExceeded" if name in UNENDED else "broke the protocol", told), told
+    await scene.unharmed()
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_host_that_believes_is_brought_down_or_led_astray_by_each_lie(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary of each: the same bytes, read without a single check."""
+    sent = bytearray()
+    monkeypatch.setattr(thief, "write", sent.extend)
+    LIES[name](7)
+    assert re.search(HARM[name], Credulous(own=7).read(bytes(sent))), Credulous(own=7).read(bytes(sent))
+
+
+async def test_the_frames_of_an_honest_call_get_through(scene: Scene) -> None:
+    """The canary of the way itself: written by hand past the SDK, with the truth."""
+    assert await scene.thief("write_past_the_sdk", text="honest") == "done"
+    assert await scene.thief("looted") == ["honest"]
+    id = await scene.thief("loot_something", text="more")
+    assert await scene.thief("step", name="an honest write", id=id) == "got through"
+    assert await scene.thief("looted") == ["honest", "stolen"]  # what the SDK had done by itself before, the end by hand left out
+
+
+async def test_a_result_is_checked_whoever_wrote_the_frame(scene: Scene) -> None:
+    assert "ReturnError" in await scene.denied("answer_by_hand", value="not a number")
+    await scene.unharmed()
+    assert await scene.thief("answer_by_hand", value=7) == 7  # the canary
+
+
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
+async def test_a_call_has_one_answer(scene: Scene) -> None:
+    assert await scene.thief("answer_twice") == 1
+    await scene.unharmed()
+
+
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
+async def test_what_a_call_does_after_its_end_is_lost(scene: Scene) -> None:
+    assert await scene.thief("go_on_after_the_end") == "done"
+    with_leftovers = [await scene.thief("looted") for _ in range(3)]
+    assert with_leftovers == [[], [], []]
+    await scene.unharmed()
+
+
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
+async def test_operations_for_calls_that_are_not_open_are_lost(scene: Scene) -> None:
+    assert await scene.thief("write_for_another_call") == "done"
+    await scene.unharmed()
+
+
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
+async def test_a_query_that_is_open_beside_cannot_be_made_to_write(scene: Scene) -> None:
+    waiting = asyncio.ensure_future(scene.thief("wait", seconds=0.2))
+    await asyncio.sleep(0.05)
+    assert await scene.thief("write_for_another_call") == "done"
+    assert await waiting == "waited"
+    await scene.unharmed()
+
+
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
+@pytest.mark.parametrize("name", [name for name in STEPS if "honest" not in name])
+async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_out(scene: Scene, name: str) -> None:
+    told = await scene.denied("step", name=name, id=scene.secret)
+    assert re.match("ComponentCrashed|DeadlineExceeded|DocumentNotFound", told), told
+    await scene.unharmed()
+
+
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
+async def test_a_query_has_no_steps(scene: Scene) -> None:
+    assert "broke the protocol" in await scene.denied("step_in_a_query")
+    await scene.unharmed()
+
+
+async def test_half_a_frame_ends_at_the_deadline(scene: Scene) -> None:
+    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("half_a_frame"))
+    await scene.unharmed()
+    assert Credulous(own=7).read(HALF) == "waits for 1000000"  # the canary
+
+
+async def test_an_error_of_the_engine_cannot_be_made_up(scene: Scene) -> None:
+    told = await scene.denied("pretend_to_be_the_engine")
+    assert not told.startswith("WriteConflict")
+    believed = make(["own", "WriteConflict", ["f", "t", ["a"], "b"], "", []], "thief/f", trusted=True)
+    assert isinstance(believed, WriteConflict)  # the canary: of one who is trusted
+    await scene.unharmed()
+
+
+async def test_an_error_moves_no_cursor_and_forges_no_line(scene: Scene) -> None:
+    told = await scene.denied("fail_in_colours")
+    assert told.startswith("DocumentNotFound") and len(told) < 50_000
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told)
+    believed = make(["own", "DocumentNotFound", ["\x1b[2Jpatch", "x"], "", []], "thief/f", trusted=True)
+    assert "\x1b[2J" in str(believed)  # the canary: of one who is trusted
+    await scene.unharmed()
+
+
+async def test_operations_have_a_number_each(scene: Scene) -> None:
+    """Else one of two would go on unseen while the layer below it is dropped."""
+    assert (await scene.denied("fail_while_something_is_untold", again=1)).startswith("ValueError")  # the canary: two of two numbers
+    await scene.unharmed()
+    assert "two operations of one number" in await scene.denied("fail_while_something_is_untold", again=0)
+    await asyncio.sleep(0.1)
+    assert await scene.vault("texts") == ["the secret"]
+
+
+async def test_a_value_that_lies_about_itself_is_no_value(scene: Scene) -> None:
+    assert await scene.denied("a_value_that_is_none")
+    await scene.unharmed()
+    shown = Lies(a=object())
+    assert json.loads(json.dumps(dict(shown.items()))) == {"a": 1} != dict.items(shown)  # the canary: who goes by what it shows believes it
+
+
+async def test_what_is_printed_moves_no_cursor_and_forges_no_line(scene: Scene) -> None:
+    caller = Caller(admin=True, source="test", request_id="r")
+    answer = await scene.backend.dispatcher.call("query", "print_for_a_terminal", {}, caller=caller, component_path="thief")
+    assert len(answer.log_lines) == 2
+    moves = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]"
+    assert not [line for line in answer.log_lines if re.search(moves, line)]
+    assert all(re.search(moves, line) for line in FORGED)  # the canary
+    await scene.unharmed()

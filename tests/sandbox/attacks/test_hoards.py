@@ -1,0 +1,191 @@
+"""What the host keeps for a component, and what it builds of what it is sent, is little, however much there is of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.sandbox.attacks.scene import Scene
+from tests.sandbox.attacks.thief.component import MIB, of_many_parts
+
+from interlock.functions import log_lines, served, told
+from interlock.functions.caller import Caller
+from interlock.sandbox import line, opened, process
+from interlock.sandbox.confinement import available
+from interlock.scheduler import scheduler
+
+pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
+
+
+async def most_held(scene: Scene) -> int:
+    """How many MiB of waiting operations the host holds at most while it is attacked."""
+    attack = asyncio.ensure_future(scene.denied("hold_much", count=40, size=MIB))
+    most = 0
+    while not attack.done():
+        pool = scene.backend.dispatcher.runners.pool("thief")
+        assert pool is not None
+        most = max([most, *(worker._held for worker in pool._processes)])
+        await asyncio.sleep(0.001)
+    assert "DeadlineExceeded" in await attack
+    return most >> 20
+
+
+async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process._HELD_MAX <= 64 * MIB
+    monkeypatch.setattr(process, "_HELD_MAX", 3 * MIB)
+    assert 0 < await most_held(scene) <= 3
+    await scene.unharmed()
+    monkeypatch.setattr(process, "_HELD_MAX", 1 << 40)
+    assert await most_held(scene) > 4  # the canary
+
+
+async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened._FAILURES_MAX <= 1_024
+
+    async def most_kept(count: int) -> int:
+        pool = scene.backend.dispatcher.runners.pool("patient")
+        assert pool is not None
+        attack = asyncio.ensure_future(scene.call("patient", "fail_without_end", count=count))
+        most = 0
+        while not attack.done():
+            most = max([most, *(len(call._failures or ()) for worker in pool._processes for call in worker._calls.values())])
+            await asyncio.sleep(0)
+        assert await attack == "got through"
+        return most
+
+    monkeypatch.setattr(opened, "_FAILURES_MAX", 50)
+    assert 0 < await most_kept(300) <= 50
+    await scene.unharmed()
+    monkeypatch.setattr(opened, "_FAILURES_MAX", 1 << 40)
+    assert await most_kept(301) > 60  # the canary
+
+
+async def most_finished(scene: Scene, count: int) -> int:
+    """How many finished jobs there are at most, until this many of the thief's have run."""
+    planner = scene.backend.scheduler
+    ran: list[Any] = []
+    planner.watchers.append(ran.append)
+    await scene.thief("breed")
+    most = 0
+    while len(ran) < count:
+        await asyncio.sleep(0.001)
+        most = max(most, planner.jobs.ended["thief"])
+    planner.watchers.remove(ran.append)
+    return most
+
+
+async def test_jobs_that_have_ended_fill_no_disk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_FINISHED_MAX", 100)
+    assert 100 <= await most_finished(scene, 400) < 300
+    monkeypatch.setattr(scheduler, "_FINISHED_MAX", 1 << 40)
+    assert await most_finished(scene, 400) >= 400  # the canary
+    await scene.unharmed()
+
+
+async def test_ends_of_pages_are_kept_up_to_a_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await scene.thief("mark_pages_without_end", count=10) == "got through"
+    assert "more ends of pages than a call has" in await scene.denied("mark_pages_without_end", count=100)
+    await scene.unharmed()
+    monkeypatch.setattr(served, "_MARKS_MAX", 1 << 40)
+    assert await scene.thief("mark_pages_without_end", count=100) == "got through"  # the canary
+
+
+async def test_the_name_of_a_job_is_no_place_to_keep_things(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await scene.thief("name_a_job_without_end", size=1_000)
+    assert "broke the protocol" in await scene.denied("name_a_job_without_end", size=1_001)
+    await scene.unharmed()
+    monkeypatch.setattr(told, "LABEL_MAX", 1 << 40)
+    assert await scene.thief("name_a_job_without_end", size=100_000)  # the canary
+
+
+async def test_log_lines_by_hand_are_cut_off_too(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = Caller(admin=True, source="test", request_id="r")
+    for lines, kept in ((10, 10), (5_000, 257)):
+        answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": lines}, caller=caller, component_path="patient")
+        assert len(answer.log_lines) == kept
+        assert all(line.startswith("[ERROR] patient: ") for line in answer.log_lines[:256])
+    await scene.unharmed()
+    monkeypatch.setattr(log_lines, "_LINES", 1 << 40)
+    answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": 5_001}, caller=caller, component_path="patient")
+    assert len(answer.log_lines) == 5_001  # the canary
+
+
+@pytest.mark.parametrize("name", ["a_gigabyte", "just_too_large"])
+async def test_a_result_that_is_too_large_is_an_error(scene: Scene, name: str) -> None:
+    before = resident()
+    assert await scene.denied(name)
+    assert resident() - before < 120 << 20
+    await scene.unharmed()
+    assert len(await scene.thief("a_megabyte")) == MIB  # the canary: one that is not comes whole
+
+
+GROWN = """
+import gc, json, os, sys
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+gc.disable()
+text = sys.stdin.buffer.read()
+before = resident()
+built = json.loads(text)
+print(resident() - before)
+"""
+"""The canary: by how much a host grows that builds it. In an interpreter of its own, which has no room left from before."""
+
+
+async def test_a_frame_of_too_many_parts_is_not_built(scene: Scene) -> None:
+    before = resident()
+    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("many_parts"))
+    assert resident() - before < 120 << 20
+    await scene.unharmed()
+
+    host = await asyncio.create_subprocess_exec(sys.executable, "-c", GROWN, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    grown, _ = await host.communicate(of_many_parts(7))
+    assert int(grown) > 240 << 20  # the canary
+
+
+@pytest.mark.canary("test_a_host_that_goes_on_answering_would_be_filled_by_them")
+async def test_questions_whose_answers_nobody_reads_cost_the_host_little(scene: Scene) -> None:
+    before = resident()
+    attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient"))
+    highest, slowest = before, 0.0
+    while not attack.done():
+        began = time.monotonic()
+        assert await scene.vault("texts") == ["the secret"]
+        slowest = max(slowest, time.monotonic() - began)
+        highest = max(highest, resident())
+        await asyncio.sleep(0.005)
+    told = await attack
+    assert re.match("DeadlineExceeded|ComponentCrashed|LimitExceeded", told)
+    assert highest - before < 100 << 20, (highest - before) >> 20
+    assert slowest < 2
+    await scene.unharmed()
+
+
+async def test_a_host_that_goes_on_answering_would_be_filled_by_them(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary: the same questions, and no end of what may lie unread."""
+    pool = scene.backend.dispatcher.runners.pool("patient")
+    assert pool is not None
+
+    async def most_unread() -> int:
+        attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient"))
+        most = 0
+        while not attack.done() and most < 40 * MIB:
+            most = max([most, *(len(worker._line._out) for worker in pool._processes)])
+            await asyncio.sleep(0.001)
+        await attack
+        return most
+
+    monkeypatch.setattr(line, "_UNREAD_MAX", 1 << 40)
+    monkeypatch.setattr(process, "OPERATIONS_MAX", 1 << 40)
+    assert await most_unread() >= 16 * MIB
+    monkeypatch.undo()
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
