@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,12 @@ from interlock.errors import CallRefused, LimitExceeded
 from interlock.limits import LIMITS
 from interlock.sandbox.frames import NOTHING, OPERATIONS_MAX, TooLong
 from interlock.sandbox.worker.asked import Asked
-from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, as_sent, key_of
+from interlock.sandbox.worker.cache import as_sent, key_of
 from interlock.sandbox.worker.operation import Operation
 from interlock.sandbox.worker.row import Row
+from interlock.sandbox.worker.view import View
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target, not_awaited
 from interlock.sdk.randomness import Drawn, name_of
-from interlock.values import pack
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -58,27 +58,21 @@ class WorkerHost:
 
     __slots__ = (
         "_consumed",
-        "_doubts",
         "_generator",
-        "_handed_on",
         "_has_asked",
         "_ids",
-        "_inserted",
         "_is_late",
         "_keeps",
         "_kept_back",
         "_logs",
         "_moment",
-        "_own",
         "_pages",
-        "_read",
         "_runs",
         "_spent",
         "_told",
         "_transaction",
         "_waiting",
         "_worker",
-        "_written",
         "cpu",
         "cpu_max",
         "first_unbegun",
@@ -94,9 +88,9 @@ class WorkerHost:
         "remembers",
         "seed",
         "since",
-        "steps",
         "still",
         "unbegun",
+        "view",
     )
 
     def __init__(
@@ -136,14 +130,8 @@ class WorkerHost:
             self.remembers = not asks
             if mistakes:
                 worker.cache.correct(mistakes, mistaken, number)
-        self._doubts = worker.cache.doubts
-        self._read: dict[str, Row] = {}  # documents that it has read, as they were
-        self._handed_on: list[str] | None = None
-        self._inserted: set[str] | None = None  # tables that it has added to by itself
+        self.view = View(worker.cache)
         self._ids: random.Random | None = None
-        self._written: set[str] | None = None  # documents that the host was asked to write
-        self._own: dict[str, tuple[Row, Row, Iterable[str]]] = {}  # what it has patched by itself: before, after, fields
-        self.steps: list[Any] = []  # what it did by itself, and the host has not been told
         self._waiting = 0
         self._kept_back: deque[list[Any]] | None = None
         self._logs = 0
@@ -242,11 +230,11 @@ class WorkerHost:
                 self._kept_back = deque()
             self._kept_back.append(["op", self.number, number, method, others, list(args), [], 0])
         else:
-            steps = self.take_steps()
+            steps = self.view.take_steps()
             try:
                 worker.send(["op", self.number, number, method, others, list(args), steps, self.take_spent()], args)
             except TooLong as long:
-                self.steps = steps
+                self.view.steps = steps
                 self._waiting -= 1
                 del worker.asked[number]
                 limit = "document_bytes" if method in _WRITES else "argument_bytes"
@@ -312,42 +300,35 @@ class WorkerHost:
         self.has_rested = True
         self._spent += _monotonic() - self.since
 
-    def take_steps(self) -> list[Any]:
-        """What the host is to do before anything else of this call."""
-        steps, self.steps = self.steps, []
-        return steps
-
     @property
     def _is_by_itself(self) -> bool:
         """Nothing of it waits at the host, where operations are served in the order started, and the host is told now and then."""
         return (
-            self.remembers and not self._waiting and len(self.steps) < _STEPS_HELD and not self.is_ended and self._worker.running() is self
+            self.remembers
+            and not self._waiting
+            and len(self.view.steps) < _STEPS_HELD
+            and not self.is_ended
+            and self._worker.running() is self
         )
 
     def remember_writes(self) -> None:
         """It ends well, or hands on to another call: what it has patched is remembered from here on. Before, while it waits for
         an answer, others would run on that who commit earlier.
         """
-        if not self._own:
-            return
-        own, self._own = self._own, {}
-        if self.has_rested and self._is_overtaken():
-            return  # another has patched what it has read: it will be run again
-        self._worker.cache.put(self.number, own)
-        if self.is_ended:
-            return
-        if self._handed_on is None:
-            self._handed_on = []
-        for id, (_, after, _) in own.items():
-            self._read[id] = after
-            self._handed_on.append(id)
+        view = self.view
+        patched = view.take_patched()
+        if not patched or (self.has_rested and view.is_overtaken):
+            return  # nothing, or another has patched what it has read: it will be run again
+        self._worker.cache.put(self.number, patched)
+        if not self.is_ended:
+            view.hand_on(patched)
 
     @property
     def is_outdated(self) -> bool:
         """Whether it has waited, and what it was shown before is no longer what the worker believes: it would be run again anyway."""
-        if not self.has_rested or not self.remembers or not self.steps or self.function.kind != "mutation":
+        if not self.has_rested or not self.remembers or not self.view.steps or self.function.kind != "mutation":
             return False
-        return self._worker.cache.doubts != self._doubts or self._is_overtaken()
+        return self.view.is_outdated
 
     def start_over(self) -> WorkerHost | None:
         """Its next run, where this one is outdated and the host would not notice: it has only been asked for documents to go on with.
@@ -379,30 +360,6 @@ class WorkerHost:
         self.latest = again
         return again
 
-    def _is_overtaken(self) -> bool:
-        """Whether the worker believes something else by now of what it has read."""
-        cache = self._worker.cache
-        for id, row in self._read.items():
-            known = cache.row(id)
-            if known is not None and known is not row and known.packed != row.packed:
-                return True
-        return False
-
-    def undo(self) -> None:
-        """It has failed: what it wrote by itself never was."""
-        if self._handed_on is not None:
-            for id in self._handed_on:
-                self._worker.cache.forget(id)
-
-    def _writes(self, id: str) -> None:
-        """The host is asked to write this document."""
-        if self._written is None:
-            self._written = set()
-        self._written.add(id)
-
-    def _has_written(self, id: str) -> bool:
-        return self._written is not None and id in self._written
-
     def ask_now(self, method: str, *args: Any) -> Any:
         """The same where there is no await: the worker stands still until the answer is there."""
         worker = self._worker
@@ -412,7 +369,7 @@ class WorkerHost:
         if self._consumed is not None:
             self.tell_consumed()
         number = worker.take_number()
-        worker.send(["op", self.number, number, method, 0, list(args), self.take_steps(), self.take_spent()])
+        worker.send(["op", self.number, number, method, 0, list(args), self.view.take_steps(), self.take_spent()])
         frame = worker.channel.wait_for("res", number)
         if frame[0] == "err":
             raise worker.failure(frame[2])
@@ -437,53 +394,43 @@ class WorkerHost:
         row = self._remembered_row(id)
         if row is not None:
             return self._done(row.fresh())
-        if type(id) is str and self.function.kind == "mutation" and self._is_by_itself and not self._has_written(id):
+        if type(id) is str and self.function.kind == "mutation" and self._is_by_itself and not self.view.has_written(id):
             return self._get_shown(id)
         return self._get_to_remember(id)
 
     def _remembered_row(self, id: Any) -> Row | None:
-        """What the worker knows of a document, noted as read; None where the host is to be asked."""
-        if type(id) is not str or not self._is_by_itself or self._has_written(id):
-            return None
-        own = self._own.get(id)
-        row = own[1] if own is not None else self._worker.cache.row(id)
-        if row is not None:
-            if own is None:
-                self._read[id] = row
-            self.steps.append(row.get_step(id))
-        return row
+        """What the view knows of a document; None where the host is to be asked."""
+        return self.view.row(id) if type(id) is str and self._is_by_itself else None
 
     async def _get_shown(self, id: str) -> Document | None:
         """A document that the worker does not remember yet.
 
         What the function has done so far stays a guess: were it taken over now, the call would lose against all who commit until it ends.
         """
-        cache = self._worker.cache
-        since = cache.changes
-        steps, self.steps = self.steps, []
+        view, since = self.view, self._worker.cache.changes
+        steps, view.steps = view.steps, []
         asked = self.ask("show", id)
-        self.steps = steps
+        view.steps = steps
         told = await asked
-        if told is None or self._has_written(id) or id in self._own or not self._is_by_itself:
+        if told is None or view.has_changed(id) or not self._is_by_itself:
             return await self._get_to_remember(id)
         table, document = told
-        kept = cache.keep_document(table, id, pack(document), since)
-        row = cache.row(id) or kept
-        self._read[id] = row
-        self.steps.append(row.get_step(id))
-        return row.fresh()
+        return view.show(table, id, document, since).fresh()
 
     async def _get_to_remember(self, id: str) -> Document | None:
-        cache = self._worker.cache
-        since = -1 if self._is_late else cache.changes
+        since = self._since()
 
         def keep(told: list[Any] | None) -> None:
-            if told is not None and not self._has_written(id) and id not in self._own:
+            if told is not None:
                 table, document = told
-                self._read[id] = cache.keep_document(table, id, pack(document), since)
+                self.view.keep(table, id, document, since)
 
         told = await self.ask("get_named", id, keep=keep)
         return None if told is None else told[1]
+
+    def _since(self) -> int:
+        """How many changes the cache had seen when what is asked now was so."""
+        return -1 if self._is_late else self._worker.cache.changes
 
     def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
         return Operation(partial(self.ask, "normalize_id", table, text))
@@ -501,14 +448,8 @@ class WorkerHost:
             if self._is_by_itself and self.function.kind == "mutation":
                 if self._ids is None:
                     self._ids = Drawn(self.seed ^ _IDS)
-                made = cache.inserted(table, document, self._ids, int(self.now_ms))
-                if made is not None:
-                    id, new = made
-                    self._writes(id)
-                    if self._inserted is None:
-                        self._inserted = set()
-                    self._inserted.add(table)
-                    self.steps.append(["insert", id, new])
+                id = self.view.insert(table, document, self._ids, int(self.now_ms))
+                if id is not None:
                     return self._done(id)
             return self.ask("insert", table, document, keep=partial(cache.learn, table))
         return self.ask("insert", table, document)
@@ -519,28 +460,13 @@ class WorkerHost:
 
     def _begin_patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
         self.unbegun -= 1
-        cache = self._worker.cache
-        if self._keeps and type(id) is str and not self._has_written(id):
-            own = self._own.get(id)
-            known = own[1] if own is not None else self._read.get(id)
-            if known is None:
-                known = cache.row(id)
-            if known is not None:
-                said = dict(fields) if type(fields) is dict or isinstance(fields, Mapping) else None
-                after = None if said is None else cache.patched(id, known, said)
-                if after is not None and said is not None:
-                    if own is None:
-                        self._own[id] = (known, after, said)
-                        if id not in self._read:
-                            self._read[id] = known
-                    else:
-                        self._own[id] = (own[0], after, {*own[2], *said})
-                    if self._is_by_itself:
-                        self.steps.append(["patch", id, said])
-                        return self._worker.nothing
-                    return self.ask("patch", id, said)
-                cache.forget(id)
-            self._writes(id)
+        if self._keeps and type(id) is str:
+            said = self.view.patch(id, fields)
+            if said is not None:
+                if self._is_by_itself:
+                    self.view.steps.append(["patch", id, said])
+                    return self._worker.nothing
+                return self.ask("patch", id, said)
         return self.ask("patch", id, _plain(fields))
 
     def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
@@ -564,7 +490,7 @@ class WorkerHost:
     def _forget(self, id: Any) -> None:
         if type(id) is str:
             self._worker.cache.forget(id)
-            self._writes(id)
+            self.view.write(id)
 
     def scan(self, scan: Scan, count: int | None) -> Awaitable[list[Document]]:
         most = NOTHING if count is None else count
@@ -592,40 +518,14 @@ class WorkerHost:
             return None
 
     def _remembered_rows(self, scan: Scan, key: Any) -> list[Row] | None:
-        """What the worker knows that a scan finds, noted as read; None where the host is to be asked."""
-        if key is None or not self._is_by_itself or (self._inserted is not None and scan.table in self._inserted):
-            return None
-        cache = self._worker.cache
-        known = cache.scanned(key)
-        if known is None or (self._written is not None and not self._written.isdisjoint(known.ids)):
-            return None
-        rows, own, read = known.rows, self._own, self._read
-        if not own:
-            for place, id in enumerate(known.ids):
-                read[id] = rows[place]
-            self.steps.append(known.told())
-            return rows
-        if cache.moves(scan.table, own):
-            return None
-        rows = rows.copy()
-        for place, id in enumerate(known.ids):
-            if id in own:
-                rows[place] = own[id][1]
-            else:
-                read[id] = rows[place]
-        self.steps.append(known.told_of(rows))
-        return rows
+        """What the view knows that a scan finds; None where the host is to be asked."""
+        return self.view.rows(scan, key) if key is not None and self._is_by_itself else None
 
     def _asked(self, scan: Scan, key: Any, most: int) -> Awaitable[list[Document]]:
-        cache = self._worker.cache
-        since = -1 if self._is_late else cache.changes
+        since = self._since()
 
         def keep(found: list[Any]) -> None:
-            if len(found) <= SCAN_ROWS_MAX:
-                rows = {row["_id"]: Row(pack(row)) for row in found}
-                if (self._written is None or self._written.isdisjoint(rows)) and self._own.keys().isdisjoint(rows):
-                    self._read.update(rows)
-                    cache.keep_scan(key, scan, most, rows, since)
+            self.view.keep_rows(key, scan, most, found, since)
 
         return self.ask("scan", as_sent(scan), most, keep=keep)
 

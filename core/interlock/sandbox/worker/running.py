@@ -274,9 +274,9 @@ class Worker:
             del self._tasks[host.number]
         host.tell_consumed()
         is_outdated = host.is_outdated
-        steps, spent = host.take_steps(), host.take_spent()
+        steps, spent = host.view.take_steps(), host.take_spent()
         if is_outdated:
-            host.undo()
+            host.view.undo()
             self.send(["ret", host.number, host.looked_at_time, None, _AGAIN, spent])
             return
         if failed is None:
@@ -286,7 +286,7 @@ class Worker:
                 return
             except TooLong as long:
                 failed = _result_too_long(long.args[0])
-        host.undo()
+        host.view.undo()
         told = self._told(failed)
         length = length_of(told, DEPTH_MAX)
         if length > TEXT_MAX:

@@ -1,0 +1,185 @@
+"""The documents as one run of a call sees them: what its worker remembers, what it was shown of that, and what it has written itself.
+
+All of it is a guess. Whatever the run does by it becomes a step, which the host does again before the call counts.
+
+Start at `View.row` and `View.rows`. Knows no frame and no context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random
+from typing import Any
+
+from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, Cache
+from interlock.sandbox.worker.row import Row
+from interlock.sdk.host import Document, Scan
+from interlock.values import pack
+
+
+class View:
+    """What one run goes by. `steps` is what it did by itself, and the host has not been told."""
+
+    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_patched", "_read", "_written", "steps")
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._doubts = cache.doubts
+        self._read: dict[str, Row] = {}  # documents as it was shown them
+        self._patched: dict[str, tuple[Row, Row, Iterable[str]]] = {}  # what it has patched by itself: before, after, fields
+        self._handed_on: list[str] | None = None
+        self._inserted: set[str] | None = None  # tables that it has added to by itself
+        self._written: set[str] | None = None  # documents that the host was asked to write
+        self.steps: list[Any] = []
+
+    def take_steps(self) -> list[Any]:
+        """What the host is to do before anything else of this call."""
+        steps, self.steps = self.steps, []
+        return steps
+
+    # reading
+
+    def row(self, id: str) -> Row | None:
+        """What is known of a document, noted as read; None where the host is to be asked."""
+        if self.has_written(id):
+            return None
+        patched = self._patched.get(id)
+        row = patched[1] if patched is not None else self._cache.row(id)
+        if row is not None:
+            if patched is None:
+                self._read[id] = row
+            self.steps.append(row.get_step(id))
+        return row
+
+    def rows(self, scan: Scan, key: Any) -> list[Row] | None:
+        """What a scan is known to find, noted as read; None where the host is to be asked."""
+        if self._inserted is not None and scan.table in self._inserted:
+            return None
+        cache = self._cache
+        known = cache.scanned(key)
+        if known is None or (self._written is not None and not self._written.isdisjoint(known.ids)):
+            return None
+        rows, patched, read = known.rows, self._patched, self._read
+        if not patched:
+            for place, id in enumerate(known.ids):
+                read[id] = rows[place]
+            self.steps.append(known.told())
+            return rows
+        if cache.moves(scan.table, patched):
+            return None
+        rows = rows.copy()
+        for place, id in enumerate(known.ids):
+            if id in patched:
+                rows[place] = patched[id][1]
+            else:
+                read[id] = rows[place]
+        self.steps.append(known.told_of(rows))
+        return rows
+
+    def show(self, table: str, id: str, document: Document, since: int) -> Row:
+        """It is shown a document that the host has told of, to go on with: a step as any other."""
+        kept = self._cache.keep_document(table, id, pack(document), since)
+        row = self._cache.row(id) or kept
+        self._read[id] = row
+        self.steps.append(row.get_step(id))
+        return row
+
+    def keep(self, table: str, id: str, document: Document, since: int) -> None:
+        """The host has read a document for it."""
+        if not self.has_changed(id):
+            self._read[id] = self._cache.keep_document(table, id, pack(document), since)
+
+    def keep_rows(self, key: Any, scan: Scan, most: int, found: list[Document], since: int) -> None:
+        """The host has made a scan for it."""
+        if len(found) > SCAN_ROWS_MAX:
+            return
+        rows = {row["_id"]: Row(pack(row)) for row in found}
+        if (self._written is None or self._written.isdisjoint(rows)) and self._patched.keys().isdisjoint(rows):
+            self._read.update(rows)
+            self._cache.keep_scan(key, scan, most, rows, since)
+
+    # writing
+
+    def insert(self, table: str, document: dict[str, Any], chance: Random, ms: int) -> str | None:
+        """Add a document; its id, or None where the host is to do it."""
+        made = self._cache.inserted(table, document, chance, ms)
+        if made is None:
+            return None
+        id, new = made
+        self.write(id)
+        if self._inserted is None:
+            self._inserted = set()
+        self._inserted.add(table)
+        self.steps.append(["insert", id, new])
+        return id
+
+    def patch(self, id: str, fields: Any) -> dict[Any, Any] | None:
+        """Change a document, no step yet: the fields as they are sent, or None where only the host knows what comes of it."""
+        if self.has_written(id):
+            return None
+        patched = self._patched.get(id)
+        known = patched[1] if patched is not None else self._read.get(id)
+        if known is None:
+            known = self._cache.row(id)
+        if known is not None:
+            said = dict(fields) if type(fields) is dict or isinstance(fields, Mapping) else None
+            after = None if said is None else self._cache.patched(id, known, said)
+            if after is not None and said is not None:
+                if patched is None:
+                    self._patched[id] = (known, after, said)
+                    if id not in self._read:
+                        self._read[id] = known
+                else:
+                    self._patched[id] = (patched[0], after, {*patched[2], *said})
+                return said
+            self._cache.forget(id)
+        self.write(id)
+        return None
+
+    def write(self, id: str) -> None:
+        """The host is asked to write this document."""
+        if self._written is None:
+            self._written = set()
+        self._written.add(id)
+
+    def has_written(self, id: str) -> bool:
+        return self._written is not None and id in self._written
+
+    def has_changed(self, id: str) -> bool:
+        return self.has_written(id) or id in self._patched
+
+    # what others believe
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the worker believes something else by now of what was read."""
+        cache = self._cache
+        for id, row in self._read.items():
+            known = cache.row(id)
+            if known is not None and known is not row and known.packed != row.packed:
+                return True
+        return False
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether what it was shown is no longer what the worker believes."""
+        return self._cache.doubts != self._doubts or self.is_overtaken
+
+    def take_patched(self) -> dict[str, tuple[Row, Row, Iterable[str]]]:
+        """What it has patched since this was last asked."""
+        patched, self._patched = self._patched, {}
+        return patched
+
+    def hand_on(self, patched: Mapping[str, tuple[Row, Row, Iterable[str]]]) -> None:
+        """Others go by these patches from here on, and it reads them as they do."""
+        if self._handed_on is None:
+            self._handed_on = []
+        for id, (_, after, _) in patched.items():
+            self._read[id] = after
+            self._handed_on.append(id)
+
+    def undo(self) -> None:
+        """It has failed: what it handed on never was."""
+        if self._handed_on is not None:
+            for id in self._handed_on:
+                self._cache.forget(id)
