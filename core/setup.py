@@ -14,7 +14,7 @@ COMPILED = {
     "functions": "action_host allowance begun call caller calling deadlines dispatcher host inline meter observed reading "
     "replay running_mutation sandboxed scope served standing told triggers",
     "sandbox": "account digests frames line opened pool process",
-    "sandbox/worker": "cache channel host operation row running view",
+    "sandbox/worker": "cache channel conversation cursor fetched host operation row running view",
     "sdk": "conversion query",
     "server": "binding decoding exchange fan_out front_wire function_path http_api kept_results messages outcome "
     "shared_query spare_task subscription sync_session turns",

@@ -6,18 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interlock.sandbox.worker.host import WorkerHost
+    from interlock.sandbox.worker.conversation import Conversation
 
 
 class Asked(asyncio.Future[Any]):
     """Who gives it up is heard: the host lets go of what waits."""
 
-    __slots__ = ("host", "operation")
-    host: WorkerHost
+    __slots__ = ("call", "operation")
+    call: Conversation
     operation: int
 
     def cancel(self, msg: Any = None) -> bool:
         is_canceled = super().cancel(msg)
         if is_canceled:
-            self.host.drop(self.operation)
+            self.call.drop(self.operation)
         return is_canceled

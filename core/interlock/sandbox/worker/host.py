@@ -1,9 +1,9 @@
 """The contexts' host in a worker: whatever a function asks for becomes a frame, and the answer comes as one.
 
-What can be told here is told here: the time, randomness, the environment. The rest waits for the host, which has its own record
-of the call and believes nothing that is said about it.
+What can be told here is told here: the time, randomness, the environment, documents that the worker remembers. The rest waits for the
+host, which has its own record of the call and believes nothing that is said about it.
 
-Start at `WorkerHost.ask`.
+Start at `WorkerHost.get`.
 """
 
 from __future__ import annotations
@@ -11,31 +11,28 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from interlock.errors import CallRefused, LimitExceeded
-from interlock.limits import LIMITS
-from interlock.sandbox.frames import NOTHING, OPERATIONS_MAX, TooLong
-from interlock.sandbox.worker.asked import Asked
+from interlock.sandbox.frames import NOTHING
 from interlock.sandbox.worker.cache import as_sent, key_of
+from interlock.sandbox.worker.conversation import Conversation
+from interlock.sandbox.worker.cursor import WorkerCursor
+from interlock.sandbox.worker.fetched import WorkerFetched
 from interlock.sandbox.worker.operation import Operation
 from interlock.sandbox.worker.row import Row
 from interlock.sandbox.worker.view import View
-from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target, not_awaited
+from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn, name_of
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
 
-_WRITES = frozenset({"insert", "patch", "replace"})
 _monotonic = time.monotonic
 _future: Any = asyncio.Future
-_LOGS_MAX = 400
 _STEPS_HELD = 4_000  # so that what is too much is refused where it is, and no frame keeps the host from others for long
 _RUNS_MAX = 8
 """So often a call runs before the host is told that it was outdated."""
@@ -53,44 +50,27 @@ OVER: Any = _Over()
 _once = (OVER,)
 
 
-class WorkerHost:
-    """One call, as its context sees it. `number` is its name on the channel."""
+class WorkerHost(Conversation):
+    """One call, as its context sees it."""
 
     __slots__ = (
-        "_consumed",
         "_generator",
-        "_has_asked",
         "_ids",
         "_is_late",
         "_keeps",
-        "_kept_back",
-        "_logs",
         "_moment",
         "_pages",
         "_runs",
-        "_spent",
-        "_told",
         "_transaction",
-        "_waiting",
-        "_worker",
-        "cpu",
         "cpu_max",
-        "first_unbegun",
-        "function",
         "goes_on",
-        "has_rested",
-        "is_ended",
         "latest",
         "looked_at_time",
         "now_ms",
-        "number",
         "over_at",
         "remembers",
         "seed",
-        "since",
         "still",
-        "unbegun",
-        "view",
     )
 
     def __init__(
@@ -108,19 +88,6 @@ class WorkerHost:
         remembers: bool | list[Any] | int,
         since: float,
     ) -> None:
-        self._worker, self.number, self.function = worker, number, function
-        self.now_ms, self.seed, self._pages = now_ms, seed, pages
-        self._transaction = transaction
-        self._moment = moment  # when `now_ms` was right, for a call whose time goes on
-        self.cpu, self.cpu_max = 0.0, None if cpu_max < 0 else cpu_max
-        self.over_at = over_at
-        self.since = since  # when its code began to run that runs now
-        self.has_rested = self._has_asked = False
-        self._runs = 1
-        self.latest: WorkerHost | None = None  # that of the run which came after this one
-        self._spent = self._told = 0.0
-        self.looked_at_time = False
-        self.is_ended = False
         # Whether it may read what the worker has read before. A list: it did, and was mistaken. NOTHING: its snapshot may be old.
         self._is_late = type(remembers) is int
         self.remembers = remembers is True or self._is_late
@@ -130,17 +97,19 @@ class WorkerHost:
             self.remembers = not asks
             if mistakes:
                 worker.cache.correct(mistakes, mistaken, number)
-        self.view = View(worker.cache)
+        super().__init__(worker, number, function, View(worker.cache), since)
+        self.now_ms, self.seed, self._pages = now_ms, seed, pages
+        self._transaction = transaction
+        self._moment = moment  # when `now_ms` was right, for a call whose time goes on
+        self.cpu_max = None if cpu_max < 0 else cpu_max
+        self.over_at = over_at
+        self._runs = 1
+        self.latest: WorkerHost | None = None  # that of the run which came after this one
+        self.looked_at_time = False
         self._ids: random.Random | None = None
-        self._waiting = 0
-        self._kept_back: deque[list[Any]] | None = None
-        self._logs = 0
         self._generator: random.Random | None = None
-        self._consumed: dict[int, int] | None = None
         self.goes_on = function.kind == "action"
         self.still: Any = None
-        self.unbegun = 0  # operations with an effect that it has made and not awaited yet
-        self.first_unbegun = ""
 
     # told here
 
@@ -162,12 +131,6 @@ class WorkerHost:
         """Its result is not right for ever."""
         self.looked_at_time = True
 
-    @property
-    def label(self) -> str:
-        """Its function, as errors name it."""
-        function = self.function
-        return f"{function.component_path}/{function.name}" if function.component_path else function.name
-
     def now(self) -> float:
         if self.function.kind != "action":
             self.looked_at_time = True
@@ -180,125 +143,11 @@ class WorkerHost:
     def page_end(self, ordinal: int) -> str | None:
         return self._pages.get(str(ordinal))
 
-    # said, not asked
-
-    def log(self, level: str, text: str) -> None:
-        self._logs += 1
-        self._has_asked = True
-        if self._logs <= _LOGS_MAX:  # beyond what the host keeps
-            self._worker.send(["log", self.number, level, text])
-
-    def set_page_end(self, ordinal: int, mark: str) -> None:
-        self._has_asked = True
-        self._worker.send(["page", self.number, ordinal, mark])
-
-    def consume(self, cursor: int, count: int) -> None:
-        """Told before anything else is asked: a loop over rows is not to send a frame for each."""
-        if self._consumed is None:
-            self._consumed = {}
-        self._consumed[cursor] = self._consumed.get(cursor, 0) + count
-
-    def tell_consumed(self) -> None:
-        consumed, self._consumed = self._consumed, None
-        if consumed is not None:
-            for cursor, count in consumed.items():
-                self._worker.send(["use", self.number, cursor, count])
-
-    # asked
-
-    def ask(self, method: str, *args: Any, keep: Callable[[Any], None] | None = None) -> Awaitable[Any]:
-        """An operation of this call; its result, when the host has answered. `keep` is told it first."""
-        worker = self._worker
-        if self.is_ended:
-            refused: asyncio.Future[Any] = worker.loop.create_future()
-            refused.set_exception(self._ended())
-            refused.exception()  # whoever started it may not wait for it
-            return refused
-        if method != "show":
-            self._has_asked = True
-        if self._consumed is not None:
-            self.tell_consumed()
-        number = worker.take_number()
-        future = Asked(loop=worker.loop)
-        future.host, future.operation = self, number
-        worker.asked[number] = (future, self, keep)
-        running = worker.running()
-        others = 0 if running is self or running is None else running.number
-        self._waiting += 1
-        if self._waiting > OPERATIONS_MAX:
-            if self._kept_back is None:
-                self._kept_back = deque()
-            self._kept_back.append(["op", self.number, number, method, others, list(args), [], 0])
-        else:
-            steps = self.view.take_steps()
-            try:
-                worker.send(["op", self.number, number, method, others, list(args), steps, self.take_spent()], args)
-            except TooLong as long:
-                self.view.steps = steps
-                self._waiting -= 1
-                del worker.asked[number]
-                limit = "document_bytes" if method in _WRITES else "argument_bytes"
-                future.set_exception(LimitExceeded(limit, long.args[0], int(LIMITS[limit].value)))
-        return future
-
-    def drop(self, operation: int) -> None:
-        """Nobody waits for it any more. What has not begun is not done, and what waits is let go of."""
-        if self.is_ended:
-            return
-        for frame in self._kept_back or ():
-            if frame[2] == operation:
-                self._kept_back.remove(frame)  # type: ignore[union-attr]
-                del self._worker.asked[operation]
-                self._waiting -= 1
-                return
-        self._worker.send(["drop", self.number, operation])
-
-    def _note_effect(self, name: str) -> None:
-        """It has made an operation that changes something. Whoever begins it counts it off `unbegun`."""
-        if not self.unbegun:
-            self.first_unbegun = name
-        self.unbegun += 1
-
-    def _effect(self, name: str, method: str, *args: Any) -> Awaitable[Any]:
-        """An operation that changes something, which the host does."""
-        self._note_effect(name)
-        return Operation(partial(self._begin_effect, method, *args))
-
-    def _begin_effect(self, method: str, *args: Any) -> Awaitable[Any]:
-        self.unbegun -= 1
-        return self.ask(method, *args)
-
-    def forgotten(self) -> CallRefused:
-        """The refusal of a call that has ended with an operation that nobody has awaited."""
-        return CallRefused(self.label, not_awaited(self.first_unbegun))
-
     def _done(self, value: Any) -> Awaitable[Any]:
         """An operation that is over when it begins. A future of C's: what is awaited costs no exception where it is there."""
         future: asyncio.Future[Any] = _future(loop=self._worker.loop)
         future.set_result(value)
         return future
-
-    def answered(self) -> None:
-        """One of its operations is done."""
-        self._waiting -= 1
-        if self._kept_back and not self.is_ended:
-            frame = self._kept_back.popleft()
-            self._worker.send(frame, frame[5])
-
-    def take_spent(self) -> float:
-        """For how many seconds its code has run since this was last asked, in the middle of that."""
-        now = _monotonic()
-        self._spent += now - self.since
-        self.since = now
-        # What runs in tasks that it has made is counted by the timer alone.
-        spent = max(self._spent, self.cpu)
-        told, self._told = self._told, spent
-        return int((spent - told) * 1e6) / 1e6  # a short number, for less than `round` takes
-
-    def rests(self) -> None:
-        """It waits for something."""
-        self.has_rested = True
-        self._spent += _monotonic() - self.since
 
     @property
     def _is_by_itself(self) -> bool:
@@ -359,24 +208,6 @@ class WorkerHost:
         again._runs = self._runs + 1
         self.latest = again
         return again
-
-    def ask_now(self, method: str, *args: Any) -> Any:
-        """The same where there is no await: the worker stands still until the answer is there."""
-        worker = self._worker
-        if self.is_ended:
-            raise self._ended()
-        self._has_asked = True
-        if self._consumed is not None:
-            self.tell_consumed()
-        number = worker.take_number()
-        worker.send(["op", self.number, number, method, 0, list(args), self.view.take_steps(), self.take_spent()])
-        frame = worker.channel.wait_for("res", number)
-        if frame[0] == "err":
-            raise worker.failure(frame[2])
-        return frame[2]
-
-    def _ended(self) -> CallRefused:
-        return CallRefused(self.label, "its context was used after the call had ended. Await everything that it starts.")
 
     def metrics(self) -> Metrics:
         used, remaining = self.ask_now("metrics")
@@ -576,55 +407,6 @@ class WorkerHost:
     ) -> WorkerFetched:
         told = await self.ask("fetch", url, method, _plain(headers), _sendable(body), timeout, whole)
         return WorkerFetched(self, *told)
-
-
-class WorkerFetched:
-    """A response of the host's, as `sdk.fetch.Fetched` says."""
-
-    __slots__ = ("_first", "_host", "_is_over", "_number", "headers", "status")
-
-    def __init__(self, host: WorkerHost, number: int, status: int, headers: Mapping[str, str], first: bytes, is_over: bool) -> None:
-        self._host, self._number = host, number
-        self.status, self.headers = status, headers
-        self._first, self._is_over = first, is_over
-
-    async def piece(self) -> bytes:
-        if self._first:
-            first, self._first = self._first, b""
-            return first
-        if self._is_over:
-            return b""
-        piece: bytes
-        piece, self._is_over = await self._host.ask("fetch_piece", self._number)
-        return piece
-
-    async def close(self) -> None:
-        if not self._is_over and not self._host.is_ended:
-            self._is_over = True
-            await self._host.ask("fetch_close", self._number)
-
-
-class WorkerCursor:
-    """An open scan of the host's, as `sdk.host.Cursor` says."""
-
-    __slots__ = ("_host", "_number", "exhausted", "open_ended", "stopped")
-
-    def __init__(self, host: WorkerHost, number: int, exhausted: bool, open_ended: bool) -> None:
-        self._host, self._number = host, number
-        self.exhausted, self.open_ended = exhausted, open_ended
-        self.stopped = False
-
-    async def fetch(self, count: int) -> list[Document]:
-        rows: list[Document]
-        rows, self.exhausted, self.stopped = await self._host.ask("fetch_rows", self._number, count)
-        return rows
-
-    def consume(self, count: int) -> None:
-        self._host.consume(self._number, count)
-
-    def mark(self, back: int = 0) -> str:
-        mark: str = self._host.ask_now("mark", self._number, back)
-        return mark
 
 
 def _plain(document: Any) -> Any:

@@ -21,6 +21,7 @@ from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell, tell_wi
 from interlock.sandbox.frames import DEPTH_MAX, NOTHING, TEXT_MAX, TooLong, length_of
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
+from interlock.sandbox.worker.conversation import Conversation
 from interlock.sandbox.worker.determinism import current
 from interlock.sandbox.worker.going_on import Told, go_on
 from interlock.sandbox.worker.heap import trim
@@ -62,7 +63,7 @@ class Worker:
         self.loop = WorkerLoop(self.channel, self.take)
         self.env: dict[str, Any] = {}
         self.path = ""
-        self.asked: dict[int, tuple[asyncio.Future[Any], WorkerHost, Callable[[Any], None] | None]] = {}
+        self.asked: dict[int, tuple[asyncio.Future[Any], Conversation, Callable[[Any], None] | None]] = {}
         self.cache = Cache(None, set())
         self.nothing: asyncio.Future[None] = asyncio.Future(loop=self.loop)
         self.nothing.set_result(None)
