@@ -9,7 +9,7 @@ from typing import Any
 
 from interlock.sandbox.zygote import Exit, Spawned
 
-SECONDS_MAX = 20
+SECONDS_MAX = 100
 
 
 def receive(worker: Spawned) -> Any:

@@ -257,7 +257,7 @@ async def test_jobs_crons_and_actions(app: TestBackend) -> None:
 
 
 async def test_a_function_may_measure_itself_while_many_calls_of_it_are_open(app: TestBackend) -> None:
-    assert await asyncio.wait_for(app.component("ledger").query("measure_beside_many", count=200), 10) == 0
+    assert await asyncio.wait_for(app.component("ledger").query("measure_beside_many", count=200), 60) == 0
 
 
 async def test_a_child_is_an_instance_of_its_own(app: TestBackend) -> None:

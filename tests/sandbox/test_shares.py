@@ -52,9 +52,9 @@ async def test_cpu_time_adds_up_over_all_calls_of_an_execution() -> None:
     async with running(Limits(cpu=0.2)) as app:
 
         async def many(ctx: QueryCtx) -> int:
-            for count in range(1_000):
+            for count in range(10_000):
                 try:
-                    await ctx.run_query(spender.burn, rounds=300_000)
+                    await ctx.run_query(spender.burn, rounds=50_000)
                 except DeadlineExceeded as error:
                     assert error.what == "CPU time"
                     assert await ctx.run_query(other.echo, value=count) == count
@@ -80,12 +80,15 @@ async def test_a_worker_that_runs_for_long_lets_others_go_first_until_it_rests()
         await at.query("echo")
         [pid] = pool.pids
         usual = os.getpriority(os.PRIO_PROCESS, pid)
-        burning = asyncio.ensure_future(at.query("burn", rounds=3_000_000))
         seen = set()
-        while not burning.done():
-            seen.add(os.getpriority(os.PRIO_PROCESS, pid))
-            await asyncio.sleep(0.005)
-        await burning
+        for _ in range(20):  # it may have burned before its host has had a turn
+            burning = asyncio.ensure_future(at.query("burn", rounds=3_000_000))
+            while not burning.done():
+                seen.add(os.getpriority(os.PRIO_PROCESS, pid))
+                await asyncio.sleep(0.005)
+            await burning
+            if 19 in seen or pool.pids != [pid]:
+                break
         assert seen == {usual, 19}
         await at.query("echo", value=1)
         assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in pool.pids] == [usual]  # itself, or one in its place
@@ -118,26 +121,16 @@ async def test_one_that_does_not_let_itself_be_interrupted_is_ended() -> None:
 @pytest.mark.parametrize("how", ["python", "regex"])
 async def test_the_call_after_one_that_met_its_deadline_does_not_wait_for_it(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_GRACE_SECONDS", 30.0)  # nobody kills it in time
-    async with Backend(mounted(Limits(deadline=0.3)), data=":memory:", env={}) as backend:
-        for attempt in range(20):  # the first start of all takes longer
-            try:
-                await call(backend, "echo")
-            except DeadlineExceeded:
-                assert attempt < 19
+    async with Backend(mounted(None), data=":memory:", env={}) as backend:
+        await call(backend, "echo")
         with pytest.raises(DeadlineExceeded, match="wall time"):
-            await call(backend, "spin_in_an_action", how=how)
-        for attempt in range(20):
-            try:
-                assert await call(backend, "echo", value=how) == how
-            except DeadlineExceeded:
-                assert attempt < 19, "it waits for the one that spins"
-            else:
-                break
+            await call(backend, "spin_in_an_action", limits=Limits(deadline=0.3), how=how)
+        assert await call(backend, "echo", value=how) == how  # else it would meet its own deadline
 
 
-async def call(backend: Backend, name: str, /, **args: Any) -> Any:
+async def call(backend: Backend, name: str, /, limits: Limits | None = None, **args: Any) -> Any:
     caller = Caller(admin=True, source="test", request_id="r")
-    return (await backend.dispatcher.call(None, name, args, caller=caller, component_path="spender")).value
+    return (await backend.dispatcher.call(None, name, args, caller=caller, component_path="spender", limits=limits)).value
 
 
 async def test_memory_beyond_its_share_is_an_error_of_the_call_and_the_next_has_a_fresh_worker() -> None:

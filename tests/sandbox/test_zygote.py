@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.sandbox.spawning import ask, comes, receive, wait_exit, wait_pid
+from tests.sandbox.spawning import SECONDS_MAX, ask, comes, receive, wait_exit, wait_pid
 
 from interlock.sandbox.confinement import available
 from interlock.sandbox.plan import Plan
@@ -222,7 +222,7 @@ def test_a_worker_that_stands_ready_goes_to_its_own_plan_alone_and_only_while_it
 
 def wait_children(zygote: Zygote, count: int) -> set[int]:
     """Its children, once there are so many."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + SECONDS_MAX
     while True:
         found = set(map(int, Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children").read_text().split()))
         if len(found) == count:
@@ -231,13 +231,13 @@ def wait_children(zygote: Zygote, count: int) -> set[int]:
 
 
 def wait_state(pid: int, state: str) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + SECONDS_MAX
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
         assert time.monotonic() < until, f"never in state {state}"
 
 
 def wait_cpu(worker: object, seconds: float) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + SECONDS_MAX
     while worker.cpu_seconds() < seconds:  # type: ignore[attr-defined]
         assert time.monotonic() < until
 
@@ -269,7 +269,7 @@ def test_workers_die_with_a_zygote_that_is_killed_also_frozen_ones() -> None:
     os.kill(zygote.pid, signal.SIGKILL)
     for worker in workers:
         assert wait_exit(worker).code is None
-        assert worker.sock.recv(1) == b"" if comes(worker.sock.fileno(), 10) else False
+        assert worker.sock.recv(1) == b"" if comes(worker.sock.fileno(), SECONDS_MAX) else False
     zygote.close()
     assert not zygote.is_alive
     with pytest.raises(OSError):
@@ -318,7 +318,7 @@ def wait_gone(pid: int) -> None:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    assert comes(pidfd, 10), f"{pid} goes on"
+    assert comes(pidfd, SECONDS_MAX), f"{pid} goes on"
     os.close(pidfd)
 
 

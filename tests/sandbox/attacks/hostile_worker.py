@@ -36,8 +36,15 @@ def _run(source: str, function: str, prey: Any) -> list[str]:
         exec(compile(source, "<hostile>", "exec", dont_inherit=True), module)
         return ["returned", str(module[function](prey))[:200]]
     except BaseException as error:
-        error.__traceback__ = None  # what its frames hold: an attack may have left no memory to tell of it
+        _let_go(error)
         return ["raised", f"{type(error).__name__}: {error}"[:400]]
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Of what its frames hold: an attack may have left no memory to tell of it, nor for the traceback of the first of two errors."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _send(fd: int, message: Any) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from tests.sandbox.attacks import bombs, files, kernel, processes, sockets
 from tests.sandbox.attacks.attack import LOOT, Attack
-from tests.sandbox.spawning import comes, receive, wait_exit, wait_pid
+from tests.sandbox.spawning import SECONDS_MAX, comes, receive, wait_exit, wait_pid
 
 from interlock.sandbox.confinement import available
 from interlock.sandbox.plan import Plan
@@ -118,7 +118,7 @@ def outcome(worker: Spawned) -> str:
 def outlasts(worker: Spawned, cpu: float) -> bool:
     """Whether it has used this much of the processor, and goes on."""
     wait_pid(worker)
-    until = time.monotonic() + 20
+    until = time.monotonic() + SECONDS_MAX
     while worker.cpu_seconds() < cpu:
         worker.read_status()
         if worker.exit is not None or comes(worker.sock.fileno(), 0.02) or time.monotonic() > until:
