@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 PROGRAMS = Path(__file__).parent / "programs"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 GIVES_MEMORY_BACK = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
 """For a process whose memory is looked at: glibc would keep up to 64 MiB of what was let go."""
 

@@ -32,7 +32,8 @@ _CALLS_A_CONNECTION = 25
 
 @dataclass(frozen=True)
 class Sample:
-    """What the server held at one moment, after its house was kept. `window_s` is how far the log reaches back.
+    """What the server held at one moment, after its house was kept. `window_s` is how far the log reaches back, at
+    least and at most: from before that and from after.
 
     `code` are functions, classes and modules, `connections` objects that belong to one: what reloads and connections leave behind
     shows there long before it does in the memory.
@@ -40,13 +41,13 @@ class Sample:
 
     footprint: Footprint
     database: int
-    window_s: float
+    window_s: tuple[float, float]
     code: int
     connections: int
 
     def __str__(self) -> str:
         held = f"{self.code} functions, classes and modules, {self.connections} objects of connections"
-        return f"{self.footprint}, {held}, {self.database / 2**20:.1f} MiB on disk, {self.window_s:.1f} s of history"
+        return f"{self.footprint}, {held}, {self.database / 2**20:.1f} MiB on disk, {self.window_s[0]:.1f} s of history"
 
 
 @dataclass
@@ -102,9 +103,11 @@ async def _change(server: Server, app: Path, data: Path, chance: random.Random, 
             assert await server.call("mutation", "extra:count", mount=mount) >= 1
         told.reloads += 1
         if told.reloads % _RELOADS_A_SAMPLE == 0:
+            asked_s = time.time()
             assert await server.told("house") == "done"
+            told_s = time.time()
             alive = await server.alive()
-            told.samples.append(await asyncio.to_thread(_sample, server, data, *alive))
+            told.samples.append(await asyncio.to_thread(_sample, server, data, (asked_s, told_s), *alive))
         await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
 
 
@@ -127,12 +130,13 @@ def _write(app: Path, mounts: list[str], version: int, has_more: bool) -> None:
     )
 
 
-def _sample(server: Server, data: Path, code: int, connections: int) -> Sample:
+def _sample(server: Server, data: Path, kept_s: tuple[float, float], code: int, connections: int) -> Sample:
     size = sum(file.stat().st_size for file in data.glob("interlock.sqlite3*"))
     connection = sqlite3.connect(f"file:{data / 'interlock.sqlite3'}?mode=ro", uri=True)
     (oldest,) = connection.execute("SELECT min(first) FROM log").fetchone()
     connection.close()
-    return Sample(server.footprint, size, time.time() - oldest / 1e9, code, connections)
+    window_s = (kept_s[0] - oldest / 1e9, kept_s[1] - oldest / 1e9)
+    return Sample(server.footprint, size, window_s, code, connections)
 
 
 class _Load:

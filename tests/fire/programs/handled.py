@@ -7,7 +7,7 @@
     limit BYTES         no file may become longer: to the system, so a write fails in the middle
     alive               how many functions, classes and modules there are, and objects of connections: this is the answer
 
-Arguments: the app, and --data DIRECTORY.
+Arguments: the app, and --data DIRECTORY; --clock SECONDS, from the start on; --kept SECONDS, for ended jobs.
 """
 
 import argparse
@@ -80,10 +80,11 @@ async def main() -> None:
     parser.add_argument("app", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--clock", type=float, default=0.0)
+    parser.add_argument("--kept", type=float, default=KEPT_S)
     given = parser.parse_args()
     clock = ShiftedClock()
     clock.shift_ms = given.clock * 1000
-    scheduler._KEPT_MS, scheduler._CLEANING_PAUSE_MS = KEPT_S * 1000, 1000.0
+    scheduler._KEPT_MS, scheduler._CLEANING_PAUSE_MS = given.kept * 1000, 1000.0
     backend = Backend(given.app, data=given.data, clock=clock)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
