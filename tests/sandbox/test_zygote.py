@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -336,7 +337,9 @@ def test_a_sealed_worker_imports_from_memory_and_knows_the_time_zones(zygote: Zy
 
 
 def test_a_worker_is_confined_quickly_and_small(zygote: Zygote) -> None:
-    """The goals are 6 ms and 4 MiB with a component; this is the part before there is one. CPU time, not waiting, is compared."""
+    """The goals are 6 ms and 4 MiB with a component; this is the part before there is one. CPU time, not waiting, is compared with that
+    of an interpreter which does nothing at all: how fast a machine is, is not the question.
+    """
     receive(zygote.spawn(Plan()))
     used, own = [], []
     for _ in range(15):
@@ -347,8 +350,15 @@ def test_a_worker_is_confined_quickly_and_small(zygote: Zygote) -> None:
         with suppress(PermissionError):  # of whoever is not root, or has no CAP_SYS_PTRACE, as in a container
             own.append(private_bytes(pid))
         worker.close()
-    assert statistics.median(used) < 0.005
+    assert statistics.median(used) < statistics.median(bare_cpu_seconds() for _ in range(5)) / 3
     assert not own or statistics.median(own) < 2 << 20
+
+
+def bare_cpu_seconds() -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def private_bytes(pid: int) -> int:
