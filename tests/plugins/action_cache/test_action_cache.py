@@ -55,6 +55,11 @@ class Lab:
         self.work = work
         self.cache = ActionCache(mount, work, **options)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for the run of another."""
+        return sum(map(len, self.cache._waiting.values()))
+
 
 async def fetch(t: TestBackend, text: str = "a", *, args: dict[str, Any] | None = None, **options: Any) -> Any:
     return await t.action("fetch", args={"text": text, **(args or {})}, options=options)
@@ -234,7 +239,7 @@ async def test_those_who_miss_at_once_share_one_run() -> None:
     lab.gate = asyncio.Event()
     async with TestBackend(lab.component) as t:
         calls = [asyncio.ensure_future(fetch(t)) for _ in range(8)]
-        await asyncio.sleep(0.05)
+        await until(lambda: lab.waiting == 7)
         lab.gate.set()
         assert await asyncio.gather(*calls) == ["a 1"] * 8
         assert lab.runs["a"] == 1
@@ -273,13 +278,10 @@ async def test_a_run_that_takes_longer_than_its_lease_is_waited_for_no_longer() 
         first = asyncio.ensure_future(fetch(t))
         await until(lambda: lab.runs["a"] == 1)
         second = asyncio.ensure_future(fetch(t))
-        await asyncio.sleep(0.02)
+        await until(lambda: lab.waiting == 1)
         assert lab.runs["a"] == 1
         await t.advance(31)
-        for _ in range(200):
-            if lab.runs["a"] == 2:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: lab.runs["a"] == 2)
         lab.gate.set()
         assert await asyncio.gather(first, second) == ["a 1", "a 2"]
         assert await fetch(t) == "a 2"  # of the first, whose flight was taken over, nothing is kept
@@ -294,8 +296,7 @@ async def test_those_who_wait_for_what_cannot_be_kept_do_not_run_one_after_the_o
     lab.gate = first
     async with TestBackend(lab.component) as t:
         calls = [asyncio.ensure_future(fetch(t)) for _ in range(4)]
-        await until(lambda: lab.runs["a"] == 1)
-        await asyncio.sleep(0.05)
+        await until(lambda: lab.runs["a"] == 1 and lab.waiting == 3)
         lab.gate = others
         first.set()
         await until(lambda: lab.runs["a"] == 4)
@@ -309,7 +310,7 @@ async def test_those_who_wait_get_the_error_and_the_next_runs_it_again() -> None
     lab.gate, lab.failing = asyncio.Event(), AppError({"code": 7})
     async with TestBackend(lab.component) as t:
         calls = [asyncio.ensure_future(fetch(t)) for _ in range(4)]
-        await asyncio.sleep(0.05)
+        await until(lambda: lab.waiting == 3)
         lab.gate.set()
         errors = await asyncio.gather(*calls, return_exceptions=True)
         assert [error.data for error in errors if isinstance(error, AppError)] == [{"code": 7}] * 4
@@ -336,7 +337,7 @@ async def test_what_is_no_error_of_the_author_or_cannot_be_kept_stays_with_who_r
 
     async with TestBackend(lab.component) as t:
         calls = [asyncio.ensure_future(t.action(fetching)) for _ in range(2)]
-        await asyncio.sleep(0.03)
+        await until(lambda: lab.waiting == 1)
         lab.gate.set()
         await asyncio.gather(*calls)
         [waited] = [error for error in caught if isinstance(error, ActionFailed)]
