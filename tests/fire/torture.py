@@ -29,6 +29,7 @@ from .server import PATIENCE_S, PROGRAMS, Server
 BANK = PROGRAMS / "bank"
 ACCOUNTS, BALANCE = 12, 100
 _WINDOW = 4
+_ANSWERS_A_SECOND = 150
 
 
 @dataclass
@@ -165,7 +166,7 @@ async def torture(data: Path, *, seed: int, kills: int, clients: int = 6) -> Tor
         await _finish(data, senders, told)
     except Exception as error:
         raise AssertionError(f"seed {seed}, after {told.kills} kills: {error}") from error
-    told.answered = sum(request.has_succeeded for sender in senders for request in sender.requests)
+    told.answered = _answered(senders)
     told.resent = sum(sender.resent for sender in senders)
     return told
 
@@ -179,16 +180,26 @@ async def _open_accounts(data: Path) -> None:
 
 
 async def _load(server: Server, senders: list[Client], seconds: float, is_patient: bool, told: Torture) -> None:
-    """All clients at once, and somebody who looks whether everything adds up meanwhile; a patient kill comes after that."""
+    """All clients at once, and somebody who looks whether everything adds up meanwhile; a patient kill comes after that. A kill that
+    comes later has had more answers before it, on any machine.
+    """
+    before = _answered(senders)
     sending = [asyncio.create_task(sender.run(server.url)) for sender in senders]
     looking = asyncio.create_task(_look(server, senders, told))
     if is_patient:
         await looking
     await asyncio.sleep(seconds)
+    async with asyncio.timeout(PATIENCE_S):
+        while _answered(senders) - before < _ANSWERS_A_SECOND * seconds:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
     server.kill()
     await asyncio.gather(*sending)
     with suppress(httpx.HTTPError, json.JSONDecodeError):  # cut off by the kill
         await looking
+
+
+def _answered(senders: list[Client]) -> int:
+    return sum(request.has_succeeded for sender in senders for request in sender.requests)
 
 
 async def _look(server: Server, senders: list[Client], told: Torture) -> None:
