@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 from interlock import App, ComponentCrashed, DeadlineExceeded, Limits, MutationCtx, components
 from interlock.backend import Backend
 from interlock.functions.caller import Caller
+from interlock.sandbox import pool as pools
 from interlock.sandbox import process as processes
+from interlock.sandbox.zygote import Zygote
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -109,7 +112,7 @@ async def test_a_function_that_spins_is_answered_at_its_deadline_and_the_next_ca
     with pytest.raises(DeadlineExceeded, match=r"0\.4 s of wall time"):
         await call(real, "spin", deadline=0.4)
     assert 0.39 < time.perf_counter() - began < PATIENCE_S, "it waits until the worker is ended"
-    assert (await call(real, "facts"))["path"] == "ledger"
+    assert await call(real, "pid")
 
 
 async def test_a_function_that_spins_is_ended_by_its_cpu_time_and_those_beside_it_are_not(
@@ -133,6 +136,38 @@ async def test_a_function_that_waits_past_its_deadline_is_told_to_stop_and_the_w
     with pytest.raises(DeadlineExceeded):
         await call(real, "wait", deadline=0.4)
     assert await call(real, "pid") == before
+
+
+async def test_a_worker_that_has_had_no_turn_since_it_was_told_to_stop_stays(real: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has no time for it: it does not spin, and is not ended as one that does."""
+    monkeypatch.setattr(processes, "_PATIENCE_SECONDS", PATIENCE_S)
+    monkeypatch.setattr(processes, "_MEND_LOOKS", round(PATIENCE_S / processes._MEND_SECONDS))
+    before = await call(real, "pid")
+    waiting = asyncio.ensure_future(call(real, "wait", deadline=0.2))
+    await asyncio.sleep(0.1)
+    os.kill(before, signal.SIGSTOP)
+    with pytest.raises(DeadlineExceeded):
+        await waiting
+    await asyncio.sleep(3 * processes._GRACE_SECONDS)
+    os.kill(before, signal.SIGCONT)
+    assert await call(real, "pid") == before
+
+
+async def test_what_a_worker_takes_until_it_stands_is_no_part_of_its_import(real: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = real.dispatcher.runners.pool("ledger")
+    assert pool is not None
+    zygote = Zygote.launch()
+    os.kill(zygote.pid, signal.SIGSTOP)  # as on a machine that has no time for it
+    monkeypatch.setattr(pools, "shared", lambda: zygote)
+    monkeypatch.setattr(processes, "_LOAD_SECONDS", 0.05)
+    before = await call(real, "pid")
+    pool.let_go(pool._processes[0])
+    calling = asyncio.ensure_future(call(real, "pid"))
+    await asyncio.sleep(0.2)
+    monkeypatch.setattr(processes, "_LOAD_SECONDS", PATIENCE_S)
+    os.kill(zygote.pid, signal.SIGCONT)
+    assert await calling != before
+    zygote.close()
 
 
 async def test_one_that_does_not_stop_when_told_costs_its_worker(real: Backend) -> None:
@@ -214,8 +249,6 @@ def is_stopped(pid: int) -> bool:
 async def test_a_worker_that_has_served_enough_or_grown_too_much_makes_room_for_another(
     app: TestBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interlock.sandbox import pool as pools
-
     at = app.component("ledger")
     first = await at.mutation("pid")
     monkeypatch.setattr(pools, "_LOOK_EVERY", 2)

@@ -124,7 +124,7 @@ class Client:
         self.writer.write(head.encode() + body)
 
     async def answer(self) -> tuple[int, Any]:
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         return int(head.split()[1]), json.loads(await self.reader.readexactly(length))
 

@@ -25,7 +25,8 @@ from interlock.sandbox.plan import Plan
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned, shared
 
-_SECONDS = 10.0
+_START_SECONDS, _SECONDS = 60.0, 10.0
+"""How long it may take until a worker stands, which is no doing of the component's, and then until that is imported."""
 _BYTES_MAX = 4 * 1024 * 1024
 _KNOWN_MAX = 256
 _known: dict[str, bytes] = {}
@@ -54,7 +55,7 @@ def _ask(source: Source, plan: Plan, where: str, title: str) -> bytes:
 
 
 def _told(spawned: Spawned, request: bytes, where: str, title: str, source: Source) -> bytes:
-    until = time.monotonic() + _SECONDS
+    until, stands = time.monotonic() + _START_SECONDS, False
     frames = Frames(_BYTES_MAX)
     poll = select.poll()
     poll.register(spawned.sock, select.POLLIN | select.POLLOUT)
@@ -81,8 +82,12 @@ def _told(spawned: Spawned, request: bytes, where: str, title: str, source: Sour
                 answer = _read(body, where, title, source)
                 if answer is not None:
                     return answer
+                if not stands:
+                    until, stands = time.monotonic() + _SECONDS, True
         except FrameError as error:
             raise MountError(where, f"{title}, and its worker answered with {error}.") from None
+    if not stands:
+        raise MountError(where, f"{title}, and no worker stood ready for it within {_START_SECONDS:g} s.")
     raise MountError(where, f"{title}, and its import took longer than {_SECONDS:g} s.")
 
 

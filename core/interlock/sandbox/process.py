@@ -32,9 +32,12 @@ _HELD_MAX = 64 * 1024 * 1024
 _PART_BYTES = 32
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
-"""How long a call that is over has to stop: after its deadline, and when only its caller has lost interest."""
+"""How long a call that is over has to stop: after its deadline while it spins, and else. On a busy machine its worker has to come to hear
+of it first.
+"""
 _NOTES = frozenset({"log", "use", "page"})
-_LOAD_SECONDS = 10.0
+_START_SECONDS, _LOAD_SECONDS = 60.0, 10.0
+"""How long it may take until a worker stands, which is no doing of the component's, and then until that is imported."""
 _IDLE_SECONDS = 0.02
 _LATE_MAX = 1_000
 _TICK_SECONDS = 0.02
@@ -103,7 +106,7 @@ class Process:
         self._line = Line(spawned.sock, self._account.look, self._take, self._read, self._hung_up, self._broke)
         self._line.read()
         self._loop.add_reader(spawned.status.fileno(), self._status)
-        self._load_timer = self._loop.call_later(_LOAD_SECONDS, self._slow_to_load)
+        self._load_timer = self._loop.call_later(_START_SECONDS, self._slow_to_start)
         self._line.send(load_frame(source, path, env, manifest=False))
 
     @property
@@ -158,7 +161,7 @@ class Process:
             self._line.send(["cancel", number])
             self._leaving[number] = opened
             seconds = _GRACE_SECONDS if isinstance(error, DeadlineExceeded) else _PATIENCE_SECONDS
-            self._loop.call_later(seconds, self._grace, number)
+            self._loop.call_later(seconds, self._grace, number, self._loop.time() + _PATIENCE_SECONDS)
         try:
             while tasks:
                 _, pending = await asyncio.wait(tasks)
@@ -205,13 +208,15 @@ class Process:
         if self._mended is not None and not self._mended.done() and not self.is_stuck:
             self._mended.set_result(None)
 
-    def _grace(self, number: int) -> None:
-        if number in self._leaving and not self._is_loaded:
-            self._loop.call_later(_GRACE_SECONDS, self._grace, number)  # it has not begun; the import has a deadline of its own
+    def _grace(self, number: int, until: float) -> None:
+        if number not in self._leaving:
             return
-        opened = self._leaving.pop(number, None)
-        if opened is not None:
-            self.kill(f"{opened.label} did not stop when it was told to", opened)
+        # What has not begun waits for the import, which has a deadline of its own.
+        if not self._is_loaded or (not self._spins and self._loop.time() < until):
+            self._loop.call_later(_GRACE_SECONDS, self._grace, number, until)
+            return
+        opened = self._leaving.pop(number)
+        self.kill(f"{opened.label} did not stop when it was told to", opened)
 
     def _rest(self) -> None:
         if self._is_behind and not self._retired:
@@ -309,6 +314,8 @@ class Process:
             case ["hello", dict(layers), int()] if not self._is_greeted:
                 self.layers = layers
                 self._is_greeted = True
+                self._load_timer.cancel()
+                self._load_timer = self._loop.call_later(_LOAD_SECONDS, self._slow_to_load)
             case ["refused", str(why)] if not self._is_greeted:
                 self.refused = Refused(cleaned(why)[:1_000])
                 self._end(str(self.refused))
@@ -385,6 +392,10 @@ class Process:
         self._load_timer.cancel()
         if not self._calls:
             self._rest()
+
+    def _slow_to_start(self) -> None:
+        self.refused = Refused(f"no worker stood ready for it within {_START_SECONDS:g} s")
+        self.kill(str(self.refused), None)
 
     def _slow_to_load(self) -> None:
         self.refused = Refused(f"its import took longer than {_LOAD_SECONDS:g} s")

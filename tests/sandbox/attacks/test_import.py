@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import orjson
 import pytest
 from tests.mounting.distributions import install, write
-from tests.sandbox.forked import forked
+from tests.sandbox.forked import SECONDS_MAX, forked
 
 from interlock import App, MountError
 from interlock.mounting import build_tree
@@ -21,6 +22,7 @@ from interlock.sandbox import manifests
 from interlock.sandbox.confinement import available
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.sources import installed_files
+from interlock.sandbox.zygote import Zygote
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -109,21 +111,42 @@ async def test_an_import_that_does_not_come_to_an_end_is_refused(site: Path, mon
     put(site, f"{text}\n{HONEST}")
     with pytest.raises(MountError, match=r"its process ended|took longer than 1 s|MemoryError"):
         await mount("sandbox")
-    assert imported_here(text) == {"exit": "exit code 0", "spin": "no end", "hoard": "no end"}[how]
+    canary = imported_here(text, seconds=SECONDS_MAX if how == "exit" else 0.2)
+    assert canary == {"exit": "exit code 0", "spin": "no end", "hoard": "no end"}[how]
 
 
-def imported_here(text: str) -> str:
-    """What would become of a process that imported it: the canary."""
+def imported_here(text: str, seconds: float) -> str:
+    """What would become of a process that imported it, within so many seconds: the canary."""
 
     def importing() -> str:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         exec(text, {})
         return "imported"
 
     outcome = forked(importing)
     assert outcome.value != "imported"
     return "no end" if outcome.signal == signal.SIGALRM else "exit code 0"
+
+
+async def test_what_a_worker_takes_until_it_stands_is_no_part_of_an_import(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(site, HONEST)
+    zygote = Zygote.launch()
+    os.kill(zygote.pid, signal.SIGSTOP)  # as on a machine that has no time for it
+    monkeypatch.setattr(manifests, "shared", lambda: zygote)
+    monkeypatch.setattr(manifests, "_SECONDS", 0.05)
+
+    def go_on() -> None:
+        manifests._SECONDS = SECONDS_MAX
+        os.kill(zygote.pid, signal.SIGCONT)
+
+    later = threading.Timer(0.2, go_on)
+    later.start()
+    try:
+        await mount("sandbox")
+    finally:
+        later.join()
+        zygote.close()
 
 
 async def test_a_payload_in_the_face_does_not_run_by_mounting(site: Path, mark: Path) -> None:
