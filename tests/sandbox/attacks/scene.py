@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from interlock import ComponentCrashed, DeadlineExceeded
+from interlock import ComponentCrashed, DeadlineExceeded, Limits
 from interlock.backend import Backend
 from interlock.functions.caller import Caller
 
 DEADLINE = 1.0
+"""Of an attack that nothing else ends. All others have time to fail, and those that are honest to succeed, whatever else is running."""
+PATIENCE_S = 60.0
 
 
 class Scene:
@@ -20,9 +22,9 @@ class Scene:
         self.backend = backend
         self.secret = ""
 
-    async def call(self, path: str, name: str, /, **args: Any) -> Any:
+    async def call(self, path: str, name: str, /, limits: Limits | None = None, **args: Any) -> Any:
         caller = Caller(admin=True, source="test", request_id="r")
-        return (await self.backend.dispatcher.call(None, name, args, caller=caller, component_path=path)).value
+        return (await self.backend.dispatcher.call(None, name, args, caller=caller, component_path=path, limits=limits)).value
 
     async def thief(self, name: str, /, **args: Any) -> Any:
         return await self.call("thief", name, **args)
@@ -30,10 +32,10 @@ class Scene:
     async def vault(self, name: str, /, **args: Any) -> Any:
         return await self.call("vault", name, **args)
 
-    async def denied(self, name: str, /, path: str = "thief", **args: Any) -> str:
+    async def denied(self, name: str, /, path: str = "thief", deadline: float = PATIENCE_S, **args: Any) -> str:
         """What the thief is told; it must be an error of Interlock's or of Python's, with words."""
         with pytest.raises(Exception) as raised:
-            await self.call(path, name, **args)
+            await self.call(path, name, limits=Limits(deadline=deadline), **args)
         assert str(raised.value)
         return f"{type(raised.value).__name__}: {raised.value}"
 

@@ -20,8 +20,9 @@ import pytest
 from tests.sandbox.attacks.scene import DEADLINE, Scene
 from tests.sandbox.attacks.thief import component as thief
 from tests.sandbox.attacks.thief.component import ENDS
-from tests.sandbox.forked import forked
+from tests.sandbox.forked import SECONDS_MAX, forked
 
+from interlock.limits import LIMITS
 from interlock.sandbox.confinement import available
 from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.plan import Plan
@@ -42,7 +43,7 @@ pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {a
     ],
 )
 async def test_a_worker_that_ends_itself_ends_its_call_alone(scene: Scene, how: str) -> None:
-    assert re.match("ComponentCrashed|RecursionError|DeadlineExceeded", await scene.denied("end", how=how))
+    assert re.match("ComponentCrashed|RecursionError|DeadlineExceeded", await scene.denied("end", how=how, deadline=DEADLINE))
     await scene.unharmed()
 
 
@@ -115,7 +116,7 @@ def test_unconfined_it_would_hoard_more_than_a_worker_has_and_speak_another_abi(
 
 @pytest.mark.canary("test_unconfined_it_would_hoard_more_than_a_worker_has_and_speak_another_abi")
 async def test_memory_without_end_is_the_components_own_trouble(scene: Scene) -> None:
-    assert re.match("MemoryError|ComponentCrashed|DeadlineExceeded", await scene.denied("end", how="hoard"))
+    assert re.match("MemoryError|ComponentCrashed|DeadlineExceeded", await scene.denied("end", how="hoard", deadline=DEADLINE))
     await scene.unharmed()
 
 
@@ -123,12 +124,12 @@ async def test_memory_without_end_is_the_components_own_trouble(scene: Scene) ->
 @pytest.mark.parametrize("how", ["spin", "a regex", "wait", "refuse to stop", "a large number"])
 async def test_time_without_end_ends_at_the_deadline_and_others_are_served_meanwhile(scene: Scene, how: str) -> None:
     began = time.monotonic()
-    attack = asyncio.ensure_future(scene.denied("take_long", how=how))
+    attack = asyncio.ensure_future(scene.denied("take_long", how=how, deadline=DEADLINE))
     while not attack.done():
         assert await scene.vault("texts") == ["the secret"]
         await asyncio.sleep(0.01)
     assert re.match("DeadlineExceeded|ComponentCrashed", await attack)
-    assert time.monotonic() - began < DEADLINE + 2
+    assert time.monotonic() - began < LIMITS["transaction_wall"].value, "that is what it would have without a deadline"
     await scene.unharmed()
 
 
@@ -152,7 +153,8 @@ def test_a_host_that_calls_it_itself_would_never_have_an_answer(how: str, polite
 
     def host() -> str:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, 0.15)
+        obeys = how == "wait" and politely
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_MAX if obeys else 0.15)
         try:
             asyncio.run(called())
         except TimeoutError:
@@ -168,5 +170,5 @@ def test_a_host_that_calls_it_itself_would_never_have_an_answer(how: str, polite
 
 @pytest.mark.canary("test_in_the_process_of_its_host_it_would_stop_that_one")
 async def test_a_worker_that_stops_itself_meets_its_deadline(scene: Scene) -> None:
-    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("end", how="stop itself"))
+    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("end", how="stop itself", deadline=DEADLINE))
     await scene.unharmed()

@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.sandbox.attacks.scene import Scene
+from tests.sandbox.attacks.scene import DEADLINE, PATIENCE_S, Scene
 
 from interlock.functions import large_writes, replay, served
 from interlock.functions.action_host import ActionHost
 from interlock.functions.large_writes import LargeWrites
-from interlock.sandbox import process
+from interlock.sandbox import line, process
 from interlock.sandbox.confinement import available
 from interlock.sandbox.digests import digest
 from interlock.sandbox.share import Share
@@ -47,7 +47,7 @@ async def test_what_actions_ask_without_end_gives_way_to_the_app(
     monkeypatch.setattr(Share, "turn", noted)
     scene.backend.dispatcher.own_calls.open += is_busy  # as while a call of the app's own is open
     attacked = asyncio.ensure_future(scene.denied(attack, path="patient"))
-    await have_begun.wait()
+    await asyncio.wait_for(have_begun.wait(), PATIENCE_S)
     scene.backend.dispatcher.own_calls.open -= is_busy
     [(first, spent_before), *_, (last, spent_after)] = begun[1:6]  # the first one had not to wait
     if is_busy:
@@ -83,27 +83,41 @@ async def test_operations_that_are_dropped_without_end_are_heard_a_few_at_a_time
     scene: Scene, monkeypatch: pytest.MonkeyPatch, is_limited: bool
 ) -> None:
     """And where nobody counts them, all of them: the canary."""
-    heard = 0
-    drop = process.Process._drop
+    heard, have_been = 0, asyncio.Event()
+    began = pauses = 0.0
+    drop, slow_down = process.Process._drop, line.Line.slow_down
 
     def counted(self: process.Process, frame: list[Any]) -> None:
-        nonlocal heard
+        nonlocal heard, began
         heard += 1
+        if heard == 1:
+            began = time.monotonic()
+        if heard == 2_000:
+            have_been.set()
         drop(self, frame)
 
+    def noted(self: line.Line, seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        slow_down(self, seconds)
+
     monkeypatch.setattr(process.Process, "_drop", counted)
+    monkeypatch.setattr(line.Line, "slow_down", noted)
     if not is_limited:
         monkeypatch.setattr(process, "_NOTES_FREE", 1 << 40)
-    attack = asyncio.ensure_future(scene.denied("drop_without_end", path="patient"))
-    began = time.monotonic()
-    await asyncio.sleep(0.7)
-    at_most = 500 + 64 * ((time.monotonic() - began) / 0.01 + 2)
-    assert heard > 500
-    assert (heard <= at_most) == is_limited
+    attack = asyncio.ensure_future(scene.denied("drop_without_end", path="patient", deadline=3 * DEADLINE if is_limited else PATIENCE_S))
+    await asyncio.wait([attack, waiting := asyncio.ensure_future(have_been.wait())], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    took = time.monotonic() - began
     if is_limited:
+        assert heard > 1_000
+        assert took >= 0.01 * ((heard - 500) / 64 - 2)
+        assert pauses > 0
         assert "DeadlineExceeded" in await attack
         await scene.unharmed()
     else:
+        assert heard >= 2_000
+        assert pauses == 0
         attack.cancel()
 
 
@@ -112,14 +126,14 @@ async def test_large_transactions_without_end_are_few_while_the_app_is_called(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, rests: bool
 ) -> None:
     """And where nobody rests, one follows the other: the canary."""
-    busy: list[float] = []
+    spans: list[tuple[float, float]] = []
     have_been = asyncio.Event()
     ended = LargeWrites.ended
 
     def noted(self: LargeWrites, mount: str, began: float, written: int) -> None:
-        busy.append(asyncio.get_running_loop().time() - began)
+        spans.append((began, asyncio.get_running_loop().time()))
         ended(self, mount, began, written)
-        if len(busy) == 2:
+        if len(spans) == 4:
             have_been.set()
 
     monkeypatch.setattr(LargeWrites, "ended", noted)
@@ -129,15 +143,14 @@ async def test_large_transactions_without_end_are_few_while_the_app_is_called(
 
     async def fill() -> None:
         while True:
-            await scene.denied("fill_without_end", path="patient", count=100)
+            await scene.denied("fill_without_end", path="patient", count=100, deadline=2 * DEADLINE)
 
     attack = asyncio.ensure_future(fill())
-    began = time.monotonic()
     await have_been.wait()
-    part = sum(busy[:2]) / (time.monotonic() - began)
     scene.backend.dispatcher.own_calls.open -= 1
     attack.cancel()
-    assert (part < 0.3) == rests, f"the host was busy with them for {part:.2f} of the time"
+    have_rested = [later - end >= min(8 * (end - began), 1.9) for (began, end), (later, _) in pairwise(spans[:4])]
+    assert all(have_rested) == rests, spans
     assert await scene.vault("texts") == ["the secret"]
 
 

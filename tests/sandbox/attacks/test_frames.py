@@ -8,7 +8,7 @@ import re
 
 import pytest
 from tests.sandbox.attacks.credulous import HARM, Credulous
-from tests.sandbox.attacks.scene import Scene
+from tests.sandbox.attacks.scene import DEADLINE, PATIENCE_S, Scene
 from tests.sandbox.attacks.thief import component as thief
 from tests.sandbox.attacks.thief.component import FORGED, HALF, LIES, STEPS, Lies
 
@@ -25,7 +25,7 @@ UNENDED = {"random bytes"}  # its first four are a length that is allowed, and t
 @pytest.mark.canary("test_a_host_that_believes_is_brought_down_or_led_astray_by_each_lie")
 @pytest.mark.parametrize("name", LIES)
 async def test_a_frame_that_lies_ends_the_worker_and_nothing_else(scene: Scene, name: str) -> None:
-    told = await scene.denied("lie", name=name)
+    told = await scene.denied("lie", name=name, deadline=DEADLINE if name in UNENDED else PATIENCE_S)
     assert re.search("ComponentCrashed: .*broke the protocol|DeadlineExceeded" if name in UNENDED else "broke the protocol", told), told
     await scene.unharmed()
 
@@ -86,7 +86,7 @@ async def test_a_query_that_is_open_beside_cannot_be_made_to_write(scene: Scene)
 @pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 @pytest.mark.parametrize("name", [name for name in STEPS if "honest" not in name])
 async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_out(scene: Scene, name: str) -> None:
-    told = await scene.denied("step", name=name, id=scene.secret)
+    told = await scene.denied("step", name=name, id=scene.secret, deadline=DEADLINE)
     assert re.match("ComponentCrashed|DeadlineExceeded|DocumentNotFound", told), told
     await scene.unharmed()
 
@@ -98,7 +98,7 @@ async def test_a_query_has_no_steps(scene: Scene) -> None:
 
 
 async def test_half_a_frame_ends_at_the_deadline(scene: Scene) -> None:
-    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("half_a_frame"))
+    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("half_a_frame", deadline=DEADLINE))
     await scene.unharmed()
     assert Credulous(own=7).read(HALF) == "waits for 1000000"  # the canary
 

