@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from interlock import App, ComponentCrashed, DeadlineExceeded, Limits, MutationCtx, components
 from interlock.backend import Backend
 from interlock.functions.caller import Caller
+from interlock.sandbox import manifests
 from interlock.sandbox import pool as pools
 from interlock.sandbox import process as processes
 from interlock.sandbox.zygote import Zygote
@@ -168,6 +170,31 @@ async def test_what_a_worker_takes_until_it_stands_is_no_part_of_its_import(real
     os.kill(zygote.pid, signal.SIGCONT)
     assert await calling != before
     zygote.close()
+
+
+async def test_what_a_worker_takes_until_it_stands_is_no_part_of_the_import_that_it_tells_of(
+    ledger_installed: None, isolation: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = App()
+    made.use("ledger", isolation=isolation)
+    zygote = Zygote.launch()
+    os.kill(zygote.pid, signal.SIGSTOP)
+    monkeypatch.setattr(manifests, "shared", lambda: zygote)
+    monkeypatch.setattr(manifests, "_known", {})
+    monkeypatch.setattr(manifests, "_SECONDS", 0.05)
+
+    def go_on() -> None:
+        manifests._SECONDS = PATIENCE_S
+        os.kill(zygote.pid, signal.SIGCONT)
+
+    later = threading.Timer(0.2, go_on)
+    later.start()
+    try:
+        async with TestBackend(made, isolation=isolation) as backend:
+            assert await backend.component("ledger").mutation("pid")
+    finally:
+        later.join()
+        zygote.close()
 
 
 async def test_one_that_does_not_stop_when_told_costs_its_worker(real: Backend) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from interlock.sandbox import manifests
 from interlock.sandbox.confinement import available
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.sources import installed_files
-from interlock.sandbox.zygote import Zygote
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -127,26 +125,6 @@ def imported_here(text: str, seconds: float) -> str:
     outcome = forked(importing)
     assert outcome.value != "imported"
     return "no end" if outcome.signal == signal.SIGALRM else "exit code 0"
-
-
-async def test_what_a_worker_takes_until_it_stands_is_no_part_of_an_import(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(site, HONEST)
-    zygote = Zygote.launch()
-    os.kill(zygote.pid, signal.SIGSTOP)  # as on a machine that has no time for it
-    monkeypatch.setattr(manifests, "shared", lambda: zygote)
-    monkeypatch.setattr(manifests, "_SECONDS", 0.05)
-
-    def go_on() -> None:
-        manifests._SECONDS = SECONDS_MAX
-        os.kill(zygote.pid, signal.SIGCONT)
-
-    later = threading.Timer(0.2, go_on)
-    later.start()
-    try:
-        await mount("sandbox")
-    finally:
-        later.join()
-        zygote.close()
 
 
 async def test_a_payload_in_the_face_does_not_run_by_mounting(site: Path, mark: Path) -> None:
