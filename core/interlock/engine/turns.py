@@ -47,16 +47,17 @@ class Turns:
             turn.done.set_result(None)
 
     def before(self, turn: Turn | None) -> Iterable[Turn]:
+        """The earlier turns, the latest of them first: when that is done, most of those before it are."""
         if not self.active:
             return ()
-        return [other for other in self.active.values() if turn is None or other.number < turn.number]
+        return [other for other in reversed(self.active.values()) if turn is None or other.number < turn.number]
 
     def holding_up(self, changes: Changes, turn: Turn | None) -> Turn | None:
-        """The first earlier turn whose reservation the changes would touch."""
+        """The last earlier turn whose reservation the changes would touch."""
         return next((other for other in self.before(turn) if other.holds_up(changes)), None)
 
     def ahead_of(self, turn: Turn) -> Turn | None:
-        """The first earlier turn that reads what this one reads: running before it is done would most likely be in vain."""
+        """The last earlier turn that reads what this one reads: running before it is done would most likely be in vain."""
         return next(
             (other for other in self.before(turn) if other.reserves_all or turn.reserves_all or other.reserved.meets(turn.reserved)), None
         )
