@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
@@ -28,6 +27,7 @@ from interlock.functions.dispatcher import system_tables as function_tables
 from interlock.functions.entropy import Entropy
 from interlock.functions.fetch import Fetcher, Responder
 from interlock.functions.meter import CpuMeter
+from interlock.functions.request_ids import request_ids
 from interlock.mounting import Tree, build_tree, load_plugins
 from interlock.mounting.app_package import undone_if_refused
 from interlock.scheduler import Scheduler, check_crons
@@ -92,6 +92,7 @@ class Backend:
         self._scheduler: Scheduler | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self._asgi: ServerApp | None = None
+        self._new_request_id = request_ids()
         self._changing = asyncio.Lock()
         self._subscribers: set[asyncio.Event] = set()  # set when something may have changed, the end of the backend included
         self._ended_by: InterlockError | None = None
@@ -262,7 +263,7 @@ class Backend:
 
     async def call_any(self, name: str, args: Mapping[str, Any], component_path: str = "", *, admin: bool = False) -> Answer:
         """Call a function of any kind, as the command line does; with `admin` also an internal one or a component's."""
-        caller = Caller(admin=admin, source="cli", request_id=secrets.token_hex(8))
+        caller = Caller(admin=admin, source="cli", request_id=self._new_request_id())
         return await self.dispatcher.call(None, name, args, caller=caller, component_path=component_path)
 
     def subscribe(self, function: Any, /, **args: Any) -> AsyncIterator[Any]:
@@ -301,7 +302,7 @@ class Backend:
             live.close()
 
     def _caller(self) -> Caller:
-        return Caller(admin=True, source="embedded", request_id=secrets.token_hex(8))
+        return Caller(admin=True, source="embedded", request_id=self._new_request_id())
 
     # serving
 
@@ -324,7 +325,7 @@ class Backend:
                 if opened_here:
                     await self.close()
 
-            self._asgi = ServerApp(start, stop, clock=self.clock, mounts=mounts)
+            self._asgi = ServerApp(start, stop, clock=self.clock, mounts=mounts, new_request_id=self._new_request_id)
         return self._asgi
 
     def _server_settings(self) -> ServerSettings:

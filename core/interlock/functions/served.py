@@ -47,7 +47,7 @@ class Served(Opened):
     """One call, as its worker may speak of it."""
 
     def __init__(self, label: str, process: Process, cpu_max: float | None, remembers: Remembers) -> None:
-        super().__init__(label, cpu_max, Waited())
+        super().__init__(label, cpu_max, Waited(loop=process.loop))
         self._process = process
         self.remembers = remembers
         self._shown = self._shown_bytes = 0

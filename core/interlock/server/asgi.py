@@ -6,17 +6,16 @@ It opens its backend at lifespan start-up, or at the first request where nobody 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interlock.clock import Clock, SystemClock
+from interlock.functions.request_ids import request_ids
 from interlock.server.auth import Authenticator
 from interlock.server.http_api import HttpApi
 from interlock.server.routes import Routes
@@ -71,7 +70,7 @@ class ServerApp:
         self._clock = clock or SystemClock()
         self._mounts = dict(mounts or {})
         self._key_transport = key_transport
-        self._new_request_id = new_request_id or _request_ids()
+        self._new_request_id = new_request_id or request_ids()
         self._running: _Running | None = None
         self._starting = asyncio.Lock()
 
@@ -202,17 +201,3 @@ def _static(folder: str) -> AsgiApp:
             return super().lookup_path(path)
 
     return Starlette(routes=[Mount("/", app=Files(directory=folder, html=True))])
-
-
-def _request_ids() -> Callable[[], str]:
-    """Ids that tell requests apart; nothing depends on nobody guessing them. Most of each is made once for many."""
-    process = f"{random.Random().getrandbits(40):010x}"
-    tails = [f"{number:03x}" for number in range(4096)]
-
-    def ids() -> Iterator[str]:
-        for number in itertools.count():
-            head = f"{process}{number:03x}"
-            for tail in tails:
-                yield head + tail
-
-    return ids().__next__
