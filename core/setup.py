@@ -31,10 +31,13 @@ def modules() -> list[str]:
 if os.environ.get("INTERLOCK_COMPILE") == "1":
     from mypyc.build import mypycify
 
-    setup(
-        # Each module is an extension of its own: so they are compiled side by side.
-        ext_modules=mypycify(["--config-file=", "--strict", *modules()], opt_level="2", debug_level="0", separate=True),
-        options={"build_ext": {"parallel": os.cpu_count() or 1}},
+    # One library of all modules, whose functions call each other directly: it is half of what one for each takes in the processor's caches.
+    extensions = mypycify(
+        ["--config-file=", "--strict", *modules()], opt_level="2", debug_level="0", multi_file=True, group_name="interlock"
     )
+    if os.name == "posix":
+        for extension in extensions:
+            extension.extra_compile_args.append("-fvisibility=hidden")
+    setup(ext_modules=extensions, options={"build_ext": {"parallel": os.cpu_count() or 1}})
 else:
     setup()
