@@ -20,7 +20,7 @@ from interlock.errors import (
     ValueRefused,
 )
 from interlock.functions.caller import log_lines_of
-from interlock.functions.redaction import describe
+from interlock.functions.redaction import describe, log_failure
 from interlock.limits import LIMITS
 from interlock.sandbox.failures import OWN_FILES
 from interlock.values import dumps
@@ -256,6 +256,21 @@ async def test_errors_in_a_group_are_a_group_to_the_caller() -> None:
             "Uncaught ExceptionGroup: some (2 sub-exceptions)",
             ["fail_together", "act"],
         )
+
+
+@pytest.mark.one_isolation("inline", "nothing is called")
+def test_an_error_whose_traceback_cannot_be_printed_is_in_the_log_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = raised(SyntaxError("odd", ["no file", 1, 5, 7]))  # type: ignore[arg-type]
+    with pytest.raises((TypeError, AttributeError)):
+        traceback.format_exception(odd)
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    try:
+        log_failure(odd, "0123", "child", "wrong")
+    finally:
+        structlog.configure(**before)
+    [line] = capsys.readouterr().out.splitlines()
+    assert "SyntaxError: odd" in line and "request_id='0123'" in line and "raised (" in line
 
 
 @pytest.mark.usefixtures("both_isolations")

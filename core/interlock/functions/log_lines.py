@@ -81,10 +81,13 @@ class LogLines:
         self._events.clear()
 
 
-def quietly(write: Callable[[], object]) -> None:
-    """Write to the log. A log that cannot be written to is nobody's error: least of all the function's that was logging."""
+def quietly(write: Callable[[], object]) -> bool:
+    """Write to the log, and say whether it is written. A log that cannot be written to is nobody's error: least of all the function's
+    that was logging."""
     with suppress(Exception):
         write()
+        return True
+    return False
 
 
 def readable(text: str) -> str:

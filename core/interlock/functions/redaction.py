@@ -127,7 +127,7 @@ def log_failure(error: BaseException, request_id: str, component_path: str, func
     if component_path:
         log = log.bind(component=component_path)
     told = f"{type(error).__name__}: {said_of(error, secrets)}"
-    if secrets and _shows_any(error, tuple(secrets)):
+    shows_secret = secrets and _shows_any(error, tuple(secrets))
+    # Python cannot print the traceback of every error: an odd SyntaxError is one that has none.
+    if shows_secret or not quietly(lambda: log.error("function failed", error=told, exc_info=(type(error), error, error.__traceback__))):
         quietly(lambda: log.error("function failed", error=told, frames=frames_of(error)))
-    else:
-        quietly(lambda: log.error("function failed", error=told, exc_info=(type(error), error, error.__traceback__)))

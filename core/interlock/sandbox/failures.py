@@ -78,7 +78,7 @@ def tell(error: BaseException, frames: list[str]) -> list[Any]:
     args = [
         argument[:_TEXT_MAX] if isinstance(argument, str) else argument
         for argument in error.args[:_ARGS_MAX]
-        if isinstance(argument, str | int | float | bool | None)
+        if _is_simple(argument)
     ]
     return ["python", _said(lambda: type(error).__name__)[:200], base, args, _said(lambda: str(error)), frames]
 
@@ -109,11 +109,12 @@ def make(told: Any, label: str, *, trusted: bool, depth: int = _CAUSES_MAX) -> E
                     plain = args if trusted else [_clean(argument) for argument in args[:_ARGS_MAX]]
                     args = [_argument(argument) for argument in plain]
                 error = _OWN[name](*args)
-                str(error)
+                if name != "AppError":
+                    str(error)
             except Exception:
-                error = _python("InterlockError", "Exception", [], f"{name} of {args!r}"[:_TEXT_MAX])
+                error = _python("InterlockError", "Exception", [], _said(lambda: f"{name} of {args!r}"))
         case ["python", str(name), str(base), list(args), str(said), frames]:
-            error = _python(name, base, args, said)
+            error = _python(name, base, [argument for argument in args[:_ARGS_MAX] if _is_simple(argument)], said)
         case ["group", str(said), [_, *_] as parts, frames] if depth:
             error = ExceptionGroup(cleaned(said), [make(one, label, trusted=trusted, depth=depth - 1) for one in parts[:_ARGS_MAX]])
         case ["abort", str(raised), frames]:
@@ -192,7 +193,14 @@ def _clean(argument: Any) -> Any:
         return cleaned(argument)
     if type(argument) is list:
         return [_clean(item) for item in argument[:_ITEMS_MAX]]
-    return argument if isinstance(argument, int | float | None) else cleaned(_said(lambda: argument))
+    return argument if _is_simple(argument) else cleaned(_said(lambda: argument))
+
+
+def _is_simple(argument: Any) -> bool:
+    """Whether it can be shown whatever it is: an int without end cannot. What holds others could hide from `cleaned` in it."""
+    if isinstance(argument, int):
+        return -(2**63) <= argument < 2**63
+    return isinstance(argument, str | float | None)
 
 
 def _packable(argument: Any) -> Any:

@@ -155,6 +155,9 @@ class Line:
                 self._pump_later()
         except FrameError as error:
             self._broken(error)
+        except Exception as error:  # no check foresaw this frame: what it was about would wait for ever
+            self._loop.call_exception_handler({"message": "a frame of a worker could not be taken", "exception": error})
+            self._broken(FrameError(f"a frame that the host fails at: {type(error).__name__}"))
         self._after(not self._pumping)
         self._follow()
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import traceback
 
 import pytest
 from tests.sandbox.attacks.credulous import HARM, Credulous
 from tests.sandbox.attacks.scene import DEADLINE, PATIENCE_S, Scene
 from tests.sandbox.attacks.thief import component as thief
-from tests.sandbox.attacks.thief.component import FORGED, HALF, LIES, STEPS, Lies
+from tests.sandbox.attacks.thief.component import ENDLESS, FORGED, HALF, LIES, STEPS, UNPRINTABLE, Lies
 
-from interlock import WriteConflict
+from interlock import AppError, ComponentCrashed, DeadlineExceeded, DocumentNotFound, WriteConflict
 from interlock.functions.caller import Caller
+from interlock.sandbox import process
 from interlock.sandbox.confinement import available
 from interlock.sandbox.failures import make
 
@@ -117,6 +119,37 @@ async def test_an_error_moves_no_cursor_and_forges_no_line(scene: Scene) -> None
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", told)
     believed = make(["own", "DocumentNotFound", ["\x1b[2Jpatch", "x"], "", []], "thief/f", trusted=True)
     assert "\x1b[2J" in str(believed)  # the canary: of one who is trusted
+    await scene.unharmed()
+
+
+@pytest.mark.canary("test_an_error_without_its_arguments_looked_at_cannot_be_printed")
+@pytest.mark.parametrize("name", UNPRINTABLE)
+async def test_an_error_can_be_printed_and_is_answered_at_once(scene: Scene, name: str) -> None:
+    with pytest.raises(Exception) as raised:
+        await scene.thief("fail_with", name=name)
+    assert not isinstance(raised.value, DeadlineExceeded | ComponentCrashed)
+    if not isinstance(raised.value, AppError):  # its data is its author's, and whoever shows it looks at it
+        printed = str(raised.value) + "".join(traceback.format_exception(raised.value))
+        assert "\x1b" not in printed
+    await scene.unharmed()
+
+
+@pytest.mark.parametrize("made", [DocumentNotFound("get", ENDLESS), SyntaxError("x", ["\x1b[2J", 1, "\x1b[2J", 5])])  # type: ignore[arg-type]
+def test_an_error_without_its_arguments_looked_at_cannot_be_printed(made: Exception) -> None:
+    """The canary."""
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        str(made)
+        traceback.format_exception(made)
+
+
+async def test_a_frame_that_no_check_foresaw_ends_its_worker(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await scene.denied("fail_in_colours")).startswith("DocumentNotFound")  # the canary: else it is taken
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "make", lambda *args, **options: 1 / 0)
+        assert "broke the protocol: a frame that the host fails at: ZeroDivisionError" in await scene.denied("fail_in_colours")
+    assert [record.message.splitlines()[0] for record in caplog.records] == ["a frame of a worker could not be taken"]
     await scene.unharmed()
 
 

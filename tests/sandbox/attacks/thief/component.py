@@ -448,6 +448,22 @@ async def fail_in_colours(ctx: QueryCtx) -> None:
     await stay(5)
 
 
+@component.query
+async def fail_with(ctx: QueryCtx, name: str) -> None:
+    exc(own_number(), ["raised", 1, UNPRINTABLE[name]])
+    await stay(5)
+
+
+ENDLESS = 16**4_000
+UNPRINTABLE: dict[str, Any] = {
+    "a number without end": ["own", "DocumentNotFound", ["get", ENDLESS], "", []],
+    "one in arguments of another number": ["own", "DocumentNotFound", [{"n": ENDLESS}], "", []],
+    "one as an author's data": ["own", "AppError", [{"n": ENDLESS}], "", []],
+    "one in a list": ["python", "ValueError", "ValueError", [[ENDLESS]], "x", []],
+    "a place in code that is none": ["python", "SyntaxError", "SyntaxError", ["x", ["\x1b[2J", 1, "\x1b[2J", 5]], "x", []],
+}
+
+
 # What ends, blocks, or is too much
 
 
