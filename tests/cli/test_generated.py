@@ -117,10 +117,10 @@ def test_an_app_without_mounts_is_fine(tmp_path: Path) -> None:
 
 
 TEXT = st.text(st.sampled_from("\"'\\ \n\r\x0c\u2028\x00;#:)ab"), max_size=12) | st.text(max_size=8)
-NAMES = st.sampled_from(["class", "None", "ctx", "rest", "x): pass #", "", "ä", "mro", "a"])
+NAMES = st.sampled_from(["class", "None", "__debug__", "ctx", "rest", "x): pass #", "", "ä", "mro", "a"])
 
 
-@given(doc=TEXT, version=TEXT, names=st.lists(NAMES, unique=True), function=st.sampled_from(["class", "f"]), literal=TEXT)
+@given(doc=TEXT, version=TEXT, names=st.lists(NAMES, unique=True), function=st.sampled_from(["class", "__debug__", "f"]), literal=TEXT)
 def test_no_text_of_a_component_is_code_of_the_app(doc: str, version: str, names: list[str], function: str, literal: str) -> None:
     """What is not a stub of it is the same whatever it says of itself; and the file is one that Python reads."""
     fields = {name: {"fieldType": {"type": "literal", "value": literal}, "optional": number % 2 == 1} for number, name in enumerate(names)}
@@ -137,6 +137,7 @@ def test_no_text_of_a_component_is_code_of_the_app(doc: str, version: str, names
 
 def shape_of(text: str) -> tuple[str, list[Any], str]:
     """What stands before, in and after the part that type checkers alone see, of which the beginning is always the same."""
+    compile(text, "_generated.py", "exec")
     tree = ast.parse(text)
     [seen] = [line for line in tree.body if isinstance(line, ast.If)]
     at = tree.body.index(seen)

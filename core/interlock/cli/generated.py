@@ -52,7 +52,7 @@ def write_generated(app: Path, root: Instance) -> bool:
 
 def generated_source(root: Instance) -> str:
     """The text of the file for an app."""
-    mounts = [(name, child) for name, child in sorted(root.children.items()) if not keyword.iskeyword(name)]
+    mounts = [(name, child) for name, child in sorted(root.children.items()) if _is_name(name)]
     classes = [line for name, child in mounts for line in _class(name, child)]
     attributes = [f"        {name}: {_class_name(name)}" for name, _ in mounts] or ["        pass"]
     lines = [*classes, "", "    class Components:", '        """What app.py mounts."""', "", *attributes]
@@ -61,7 +61,7 @@ def generated_source(root: Instance) -> str:
 
 def _class(mount: str, instance: Instance) -> Iterator[str]:
     """The functions of one mount as stubs, and the class that holds them."""
-    public = [function for name, function in sorted(instance.functions.items()) if not function.internal and not keyword.iskeyword(name)]
+    public = [function for name, function in sorted(instance.functions.items()) if not function.internal and _is_name(name)]
     for function in public:
         yield ""
         yield f"    @{function.kind}"
@@ -91,7 +91,12 @@ def _parameters(function: FunctionDeclaration) -> str:
 
 
 def _is_parameter(name: str) -> bool:
-    return name.isidentifier() and not keyword.iskeyword(name) and name not in ("ctx", "rest")
+    return name.isidentifier() and _is_name(name) and name not in ("ctx", "rest")
+
+
+def _is_name(identifier: str) -> bool:
+    """Whether Python lets something be called so."""
+    return not keyword.iskeyword(identifier) and identifier != "__debug__"
 
 
 def _annotation(validator: dict[str, Any]) -> str:
