@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ def trace_a_neighbour(prey: Any) -> Any:
 def see_whether_the_host_lives(prey: Any) -> Any:
     os.kill(prey["host"], 0)
     return LOOT
+
+
+@attack("Invalid argument")
+def watch_the_host_work(prey: Any) -> Any:
+    """The CPU clock of a process: clock_getcpuclockid(3). Whoever may read it knows when a neighbour is called, too."""
+    return LOOT if time.clock_gettime_ns((~prey["host"] << 3) | 2) > 0 else None
+
+
+@attack("Invalid argument")
+def look_for_processes_by_their_clocks(prey: Any) -> Any:
+    return LOOT if time.clock_getres((~prey["host"] << 3) | 2) > 0 else None
+
+
+@attack("Invalid argument")
+def wait_until_the_host_has_worked(prey: Any) -> Any:
+    return LOOT if call(230, (~prey["host"] << 3) | 2, 0, buffer(16), 0) == 0 else None  # clock_nanosleep
 
 
 @attack()

@@ -45,7 +45,7 @@ def refused(number: int) -> int:
     return bpf.ERRNO | number
 
 
-CONDITIONAL = "read write futex madvise tgkill mprotect mmap open openat fcntl ioctl clone clone3 openat2"
+CONDITIONAL = "clock_gettime clock_getres clock_nanosleep read write futex madvise tgkill mprotect mmap open openat fcntl ioctl clone clone3 openat2"
 NOT_ON_AARCH64 = {"open", "stat", "lstat", "access", "poll", "time"}
 """Older calls that it never had: the library makes others of the list of them (`openat`, `newfstatat`, `faccessat`, `ppoll`, a clock)."""
 HEADERS = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "asm-generic/unistd.h"}
@@ -120,6 +120,9 @@ def test_arguments_are_looked_at_whole(machine: str) -> None:
     assert asks("futex", 0, 6) == asks("futex", 0, 11 | 128) == refused(errno.ENOSYS)
     assert asks("madvise", 0, 4096, 4) == ALLOWED
     assert asks("madvise", 0, 4096, 12) == refused(errno.EINVAL)
+    for name in ("clock_gettime", "clock_getres", "clock_nanosleep"):
+        assert [asks(name, clock) for clock in range(12)] == [ALLOWED] * 12
+        assert asks(name, ~1 << 3 | 2) == asks(name, (~1 << 3 | 2) & 0xFFFFFFFF) == refused(errno.EINVAL)  # of process 1
     assert asks("clone", PTHREAD) == asks("openat") == asks("fcntl") == asks("ioctl") == refused(errno.EPERM)
     assert asks("clone3") == asks("openat2") == refused(errno.ENOSYS)
 

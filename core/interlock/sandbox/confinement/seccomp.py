@@ -4,6 +4,7 @@ Sealed: some thirty harmless calls; read and write on the channel alone. What is
 - every call that takes a path, stat and access too (Landlock does not see those), and `newfstatat`, which can hide a path;
 - `fcntl` and `ioctl`: F_SETOWN and O_ASYNC send signals to others by way of the kernel;
 - `sendmsg` (passes descriptors), `socket`, `clone` in every form (processes and threads), `prctl`, `prlimit`, `kill`;
+- clocks of other processes: they would tell which there are, and when each of them works;
 - futexes with priority inheritance, and advice that merges memory with other processes.
 
 With files ("fsread"): reading by path, mapping of native code from files, and threads as pthread_create makes them. Not the calls
@@ -29,7 +30,8 @@ CHANNEL = 3
 
 _MEMORY = "brk munmap mremap"
 _SIGNALS = "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall"
-_CLOCKS = "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrusage setitimer"
+_CLOCKS = "nanosleep gettimeofday time times getrusage setitimer"
+_BY_CLOCK = ("clock_gettime", "clock_getres", "clock_nanosleep")
 _OWN = "getpid gettid getrandom sched_yield exit exit_group"
 _CHANNEL = "poll ppoll close fstat lseek"
 ALWAYS = tuple(f"{_MEMORY} {_SIGNALS} {_CLOCKS} {_OWN} {_CHANNEL}".split())
@@ -47,6 +49,7 @@ _FIONREAD, _FIONBIO, _O_ASYNC = 0x541B, 0x5421, 0x2000
 _ADVICE = (0, 1, 2, 3, 4, 8, 14, 15)
 # WAIT, WAKE, CMP_REQUEUE, WAIT_BITSET, WAKE_BITSET; PRIVATE and CLOCK_REALTIME may be added
 _FUTEX, _FUTEX_MASK = (0, 1, 4, 9, 10), 0xFFFFFFFF ^ (128 | 256)
+_OF_A_PROCESS = 0x80000000  # the bit of a clock that names a process or thread, or a descriptor: clock_getcpuclockid(3)
 _X32 = 0x40000000
 _SET_MODE_FILTER = 1
 _PID_PLACE = 0x7FFFFFFF  # stands for the worker's own pid until it has one
@@ -66,6 +69,8 @@ def program(*, sealed: bool, machine: str = MACHINE) -> bytes:
     for name in (*ALWAYS, *(() if sealed else WITH_FILES)):
         if name in numbers:
             filter.allow(numbers[name])
+    for name in _BY_CLOCK:
+        filter.allow_where(numbers[name], [[Where(0, 0, _OF_A_PROCESS)]], errno.EINVAL)
     filter.allow_where(numbers["futex"], [[Where(1, operation, _FUTEX_MASK)] for operation in _FUTEX], errno.ENOSYS)
     filter.allow_where(numbers["madvise"], [[Where(2, advice)] for advice in _ADVICE], errno.EINVAL)
     filter.allow_where(numbers["tgkill"], [[Where(0, _PID_PLACE)]], errno.EPERM)
