@@ -184,7 +184,7 @@ async def test_what_is_too_large_is_refused_on_either_side(app: TestBackend, whe
     assert await app.component("ledger").query("echo", value=1) == 1
 
 
-_ODD = ["uuid", "member", "member of str", "date", "moment", "dataclass", "below", "bytes", "surrogate"]
+_ODD = ["uuid", "member", "member of str", "date", "moment", "dataclass", "below", "bytes", "surrogate", "surrogate key"]
 _FINE = ["member", "member of str", "bytes"]
 _WHERE = ["error", "argument", "job", "document", "index"]
 

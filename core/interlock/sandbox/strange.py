@@ -45,8 +45,8 @@ def described(value: Any, depth: int) -> Any:
     if depth > _DEPTH_MAX:
         return {"$strange": ["deep"]}
     if kind is dict:
-        if all([type(name) is str and name[:1] != "$" for name in value]):
-            return {_text_key(name): described(item, depth + 1) for name, item in value.items()}
+        if all([type(name) is str and name[:1] != "$" and _is_text(name) for name in value]):
+            return {name: described(item, depth + 1) for name, item in value.items()}
         return {"$strange": ["dict", [[described(name, depth + 1), described(item, depth + 1)] for name, item in value.items()]]}
     if kind is list:
         return [described(item, depth + 1) for item in value]
@@ -127,10 +127,6 @@ def _hashable(value: Any) -> Any:
     except TypeError:
         return repr(value)
     return value
-
-
-def _text_key(name: str) -> str:
-    return name if _is_text(name) else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_text(value: str) -> bool:

@@ -140,6 +140,7 @@ def _odd(ctx: QueryCtx, what: str) -> Any:
         "below": OrderedDict(a=uuid.UUID(int=1)),
         "bytes": [bytearray(b"x"), memoryview(b"y")],
         "surrogate": ["\ud800"],
+        "surrogate key": [{"\ud800": 1}],
     }[what]
 
 
