@@ -12,8 +12,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from interlock.cli.console import print_error
 from interlock.cli.exits import Exit
 from interlock.cli.main import app as command_line
+from interlock.errors import AppError
 from interlock.hooks import Hooks, hookimpl
 from interlock.limits import LIMITS
 
@@ -46,6 +48,12 @@ def test_the_page_about_the_command_line_knows_every_command_and_exit_code() -> 
         assert f"| {exit.value} | {exit.says} |" in page
     for command in COMMANDS:
         assert f"| `interlock {command}" in page
+
+
+def test_what_an_error_says_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A component may have said it."""
+    print_error(AppError("\x1b]0;owned\x07 \u202e\nnext"))
+    assert capsys.readouterr().err == "error: \\x1b]0;owned\\x07 \\u202e\nnext\n"
 
 
 def test_help_imports_nothing_that_serves() -> None:

@@ -83,6 +83,7 @@ def test_a_distribution_that_excludes_this_interlock_is_refused(tmp_path: Path) 
         ("interlock", False),
         ("interlock<2", False),
         ("no requirement at all !!", False),
+        ("interlock>=9 ; python_version ~= 'abc'", False),
     ],
 )
 def test_only_requirements_on_interlock_that_apply_here_exclude(requirement: str, excluded: bool) -> None:
@@ -106,6 +107,22 @@ def test_a_distribution_with_broken_metadata_disturbs_no_other(tmp_path: Path) -
     (tmp_path / "nameless-1.dist-info").mkdir()
     (tmp_path / "nameless-1.dist-info" / "entry_points.txt").write_text("[interlock.components]\nother = y:component\n")
     assert list(discover([str(tmp_path)])) == ["other", "tally"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("entry_points.txt", b"[interlock.components]\nnothing but a name\n"),
+        ("entry_points.txt", b"\xff\xfe[interlock.components]\nodd = x:component\n"),
+        ("METADATA", b"\xff\xfe"),
+        ("direct_url.json", b"[" * 100_000),
+    ],
+)
+def test_files_that_no_installer_writes_disturb_no_other(tmp_path: Path, file: str, content: bytes) -> None:
+    install(tmp_path, "interlock-tally", components={"tally": "x:component"})
+    install(tmp_path, "interlock-odd", "1", components={"odd": "y:component"})
+    (tmp_path / "interlock_odd-1.dist-info" / file).write_bytes(content)
+    assert list(discover([str(tmp_path)])) == ["tally"]
 
 
 def test_what_a_package_says_of_itself_is_one_short_line(tmp_path: Path) -> None:

@@ -228,6 +228,14 @@ def test_what_is_printed_of_a_manifest_does_nothing_in_a_terminal() -> None:
     assert (manifest.version, manifest.children[0].where) == ("1[2J2", "1[2J2")
 
 
+def test_no_name_in_a_refusal_does_anything_to_a_terminal() -> None:
+    data = told()
+    data["\x1b[2J\u202e"] = 1
+    with pytest.raises(MountError) as refusal:
+        manifest_from_json(data, where=WHERE)
+    assert str(refusal.value).replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize("field", sorted(Manifest.__dataclass_fields__))
 def test_a_manifest_without_a_field_is_refused(field: str) -> None:
     data = told()

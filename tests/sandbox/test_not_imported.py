@@ -15,7 +15,7 @@ from interlock.mounting import build_tree, manifest_of
 from interlock.mounting.manifest_reader import manifest_from_json
 from interlock.sandbox.manifests import manifest_bytes
 from interlock.sandbox.plan import Plan
-from interlock.sandbox.sources import Source
+from interlock.sandbox.sources import Source, installed_files
 
 from .installed import install_ledger
 
@@ -118,11 +118,15 @@ def test_a_manifest_is_asked_for_once_for_the_same_files(ledger_installed: None,
     assert asked == []
 
 
+@pytest.mark.parametrize("required", ["!!", "nothing ; os_name ~= 'abc'", "nothing-of-that-name"])
+def test_what_cannot_be_required_is_left_out(required: str) -> None:
+    place = "interlock_sharded_counter.component:component"
+    assert installed_files(place, [required], where="here").key == installed_files(place, (), where="here").key
+
+
 @pytest.mark.parametrize("plugin", ["sharded_counter", "aggregate", "workpool", "migrations"])
 def test_a_worker_says_of_a_component_what_its_own_process_would(plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
-
-    from interlock.sandbox.sources import installed_files
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     place = f"interlock_{plugin}.component:component"

@@ -14,7 +14,9 @@ import typer
 
 from interlock.cli.exits import Exit
 from interlock.errors import AppError, InterlockError, MountError, SchemaError, StorageUnavailable
+from interlock.sandbox.failures import cleaned
 
+_CHARS_MAX = 100_000
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts, and errors, as JSON.")]
 
 
@@ -48,7 +50,8 @@ def print_error(error: InterlockError, as_json: bool = False) -> None:
     if as_json:
         typer.echo(json.dumps({"error": _facts_of(error)}, ensure_ascii=False), err=True)
     else:
-        typer.echo(typer.style("error: ", fg="red", bold=True) + str(error), err=True)
+        # What a component or its package says may be in it.
+        typer.echo(typer.style("error: ", fg="red", bold=True) + cleaned(str(error), _CHARS_MAX), err=True)
 
 
 def _facts_of(error: InterlockError) -> dict[str, Any]:

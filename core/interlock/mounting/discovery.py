@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from interlock.errors import MountError
 
@@ -45,26 +45,26 @@ def discover(path: Sequence[str] | None = None, group: str = COMPONENTS) -> dict
     found: dict[str, list[Plugin]] = defaultdict(list)
     seen: set[str] = set()
     for distribution in metadata.distributions() if path is None else metadata.distributions(path=list(path)):
-        entry_points = [point for point in distribution.entry_points if point.group == group]
-        if not entry_points:
+        try:
+            plugins = _plugins_of(distribution, group)
+        except Exception:  # its files are not what an installer writes: it offers nothing, and is nobody else's trouble
             continue
-        name = _fact(distribution, "Name", "a package without a name")
         # The first on the path is what an import finds; a second copy further on (a source tree beside its install) is never run.
-        if canonicalize_name(name) in seen:
+        if not plugins or canonicalize_name(plugins[0].distribution) in seen:
             continue
-        seen.add(canonicalize_name(name))
-        for point in {point.name: point for point in entry_points}.values():
-            found[point.name].append(
-                Plugin(
-                    name=point.name,
-                    distribution=name,
-                    version=_fact(distribution, "Version", "0"),
-                    requires=tuple(distribution.requires or ()),
-                    entry_point=point,
-                    cache_key=_cache_key(distribution),
-                )
-            )
+        seen.add(canonicalize_name(plugins[0].distribution))
+        for plugin in plugins:
+            found[plugin.name].append(plugin)
     return {name: tuple(plugins) for name, plugins in sorted(found.items())}
+
+
+def _plugins_of(distribution: metadata.Distribution, group: str) -> list[Plugin]:
+    points = {point.name: point for point in distribution.entry_points if point.group == group}
+    if not points:
+        return []
+    name, version = _fact(distribution, "Name", "a package without a name"), _fact(distribution, "Version", "0")
+    requires, key = tuple(distribution.requires or ()), _cache_key(distribution)
+    return [Plugin(point.name, name, version, requires, point, key) for point in points.values()]
 
 
 def find_plugin(name: str, installed: Mapping[str, Sequence[Plugin]], *, where: str, interlock: str | None = None) -> Plugin:
@@ -104,11 +104,11 @@ def excluding_requirements(requires: Iterable[str], version: str) -> Iterator[st
         try:
             requirement = Requirement(text)
             running = Version(version)
-        except (InvalidRequirement, InvalidVersion):
-            continue
-        if canonicalize_name(requirement.name) != "interlock":
-            continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            if canonicalize_name(requirement.name) != "interlock":
+                continue
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+                continue
+        except ValueError:  # no requirement, or one that compares what cannot be compared
             continue
         if not requirement.specifier.contains(running, prereleases=True):
             yield f"interlock{requirement.specifier}"

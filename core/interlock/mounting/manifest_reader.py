@@ -317,7 +317,7 @@ def _validator(data: object, path: str) -> Json:
 def _object(data: object, path: str, names: str) -> dict[str, Any]:
     expected = names.split()
     if not isinstance(data, dict) or data.keys() != set(expected):
-        got = ", ".join(map(str, data))[:200] if isinstance(data, dict) else _shown(data)
+        got = ", ".join(map(_shown, data))[:200] if isinstance(data, dict) else _shown(data)
         raise _Refused(path, f"must be an object of exactly {', '.join(expected)}, not of {got or 'nothing'}")
     return data
 

@@ -75,11 +75,7 @@ def tell(error: BaseException, frames: list[str]) -> list[Any]:
         return ["abort", _said(lambda: repr(error)), frames]
     base = next((kind.__name__ for kind in type(error).__mro__ if _BUILT_IN.get(kind.__name__) is kind), "Exception")
     # As much of a text as is shown of it: a longer one would take the memory of the worker that is told.
-    args = [
-        argument[:_TEXT_MAX] if isinstance(argument, str) else argument
-        for argument in error.args[:_ARGS_MAX]
-        if _is_simple(argument)
-    ]
+    args = [argument[:_TEXT_MAX] if isinstance(argument, str) else argument for argument in error.args[:_ARGS_MAX] if _is_simple(argument)]
     return ["python", _said(lambda: type(error).__name__)[:200], base, args, _said(lambda: str(error)), frames]
 
 

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from interlock.errors import MountError
@@ -153,12 +153,12 @@ def _required(requires: Iterable[str]) -> list[str]:
     while waiting:
         try:
             requirement = Requirement(waiting.pop())
-        except InvalidRequirement:
-            continue
-        name = canonicalize_name(requirement.name)
-        if name in _PRELOADED or name in found:
-            continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": "component"}):
+            name = canonicalize_name(requirement.name)
+            if name in _PRELOADED or name in found:
+                continue
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": "component"}):
+                continue
+        except ValueError:  # no requirement, or one that compares what cannot be compared
             continue
         found[name] = None
         try:

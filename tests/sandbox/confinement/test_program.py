@@ -45,7 +45,9 @@ def refused(number: int) -> int:
     return bpf.ERRNO | number
 
 
-CONDITIONAL = "clock_gettime clock_getres clock_nanosleep read write futex madvise tgkill mprotect mmap open openat fcntl ioctl clone clone3 openat2"
+CONDITIONAL = (
+    "clock_gettime clock_getres clock_nanosleep read write futex madvise tgkill mprotect mmap open openat fcntl ioctl clone clone3 openat2"
+)
 NOT_ON_AARCH64 = {"open", "stat", "lstat", "access", "poll", "time"}
 """Older calls that it never had: the library makes others of the list of them (`openat`, `newfstatat`, `faccessat`, `ppoll`, a clock)."""
 HEADERS = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "asm-generic/unistd.h"}
