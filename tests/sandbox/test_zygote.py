@@ -54,6 +54,7 @@ def test_a_worker_has_nothing_of_the_host(zygote: Zygote) -> None:
     assert ask(worker, "(dict(os.environ))") == {}
     assert ask(worker, "(__import__('sys').argv)") == [""]
     assert ask(worker, "(__import__('sys').path)") == []
+    assert ask(worker, "(__import__('platform').node())") == ""
     assert [number for number in range(32) if "Bad file" not in str(ask(worker, f"(os.lseek({number}, 0, 1))"))] == [0, 1, 2, 3]
     worker.close()
 
