@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def test_a_module_that_site_imports_does_not_run(planted: Path, mark: Path, name
     start_zygote(planted)
     assert not mark.exists()
     start_plainly("-c", f"import {name}", PYTHONPATH=str(planted))
+    assert mark.exists()
+
+
+def test_what_was_installed_beside_the_interpreter_does_not_run(planted: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pip puts it: an interpreter runs it at each of its starts."""
+    venv.create(planted, symlinks=True)
+    [site] = planted.glob("lib/python*/site-packages")
+    (site / "hostile.pth").write_text(f"import os; {payload(mark)}\n")
+    monkeypatch.setattr(sys, "executable", str(planted / "bin" / "python"))
+    start_zygote(planted)
+    assert not mark.exists()
+    start_plainly("-c", "pass")
     assert mark.exists()
 
 
