@@ -16,8 +16,8 @@ COMPILED = {
     "sandbox": "account digests frames line opened pool process",
     "sandbox/worker": "cache channel conversation cursor fetched host operation row running view",
     "sdk": "conversion query",
-    "server": "binding decoding exchange fan_out front_wire function_path http_api kept_results messages outcome "
-    "shared_query spare_task subscription sync_session turns",
+    "server": "binding decoding exchange fan_out front_wire function_path held http_api kept_results messages outcome outgoing "
+    "refusals shared shared_query spare_task subscription sync_session turns",
     "storage": "batch commit log_body",
     "values": "checker ids keys normal pack wire",
 }

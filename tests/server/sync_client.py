@@ -9,7 +9,8 @@ from typing import Any
 from interlock.clock import Clock
 from interlock.server.client_version import ClientVersion
 from interlock.server.messages import decode_ts
-from interlock.server.sync_session import Shared, SyncSession
+from interlock.server.shared import Shared
+from interlock.server.sync_session import SyncSession
 
 NPM = ClientVersion("npm", (1, 48, 0))
 PYTHON = ClientVersion("python", (0, 8, 1))

@@ -15,7 +15,7 @@ from interlock import Backend
 from interlock.server import ServerSettings
 from interlock.server.auth import Authenticator
 from interlock.server.binding import DispatcherService
-from interlock.server.sync_session import Shared
+from interlock.server.shared import Shared
 from interlock.server.turns import Turns
 from interlock.testing.virtual_clock import VirtualClock
 

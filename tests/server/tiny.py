@@ -28,7 +28,7 @@ from interlock.server.service import (
     Source,
     Standing,
 )
-from interlock.server.sync_session import Shared
+from interlock.server.shared import Shared
 from interlock.server.turns import Turns
 from interlock.values import dumps
 

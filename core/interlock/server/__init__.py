@@ -5,7 +5,7 @@ through `service.Service` and knows nothing of functions, tables and transaction
 
     asgi.py           the ASGI application; start here
     socket.py         a WebSocket, bound to …
-    sync_session.py   … the protocol of one connection, which knows no transport
+    sync_session.py   … the protocol of one connection, which knows no transport: what comes in; outgoing.py: what goes out
     subscription.py   one query of it; fan_out.py: one message for many of them
     messages.py       the sync messages as types and bytes
     decoding.py       other texts from outside; target.py, function_path.py, client_version.py

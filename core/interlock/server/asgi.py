@@ -21,8 +21,8 @@ from interlock.server.http_api import HttpApi
 from interlock.server.routes import Routes
 from interlock.server.routes import answers as is_route
 from interlock.server.service import ServerSettings, Service
+from interlock.server.shared import Shared
 from interlock.server.socket import SyncSockets
-from interlock.server.sync_session import Shared
 from interlock.server.turns import Turns
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from interlock.server.decoding import BadJson, read_arguments, read_json
 from interlock.server.function_path import BadFunctionPath, from_url, read_component, read_function
 from interlock.server.messages import decode_ts, encode_ts
 from interlock.server.service import ANONYMOUS, Answer, Credentials, Failure, Kind, SnapshotGone, Standing
+from interlock.server.shared import Shared
 from interlock.server.spare_task import SpareTask
-from interlock.server.sync_session import Shared
 from interlock.values import loads, to_json
 
 log = logging.getLogger("interlock.server")

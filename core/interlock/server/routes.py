@@ -15,7 +15,7 @@ from interlock.errors import Unauthenticated
 from interlock.server.auth import ProviderUnreachable, read_authorization
 from interlock.server.http_api import JSON, TEXT, Receive, Scope, Send
 from interlock.server.service import ANONYMOUS, Credentials, Failure
-from interlock.server.sync_session import Shared
+from interlock.server.shared import Shared
 from interlock.values import loads, to_json
 
 log = logging.getLogger("interlock.server")

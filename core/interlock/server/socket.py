@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from interlock.server.client_version import UNKNOWN_CLIENT, ClientVersion, from_header, from_url_segment
-from interlock.server.sync_session import Shared, SyncSession
+from interlock.server.shared import Shared
+from interlock.server.sync_session import SyncSession
 from interlock.server.wire import AsgiWire, Wire
 
 Scope = MutableMapping[str, Any]
