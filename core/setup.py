@@ -15,7 +15,7 @@ COMPILED = {
     "replay running_mutation sandboxed scope served standing told triggers",
     "sandbox": "account digests frames line opened pool process",
     "sandbox/worker": "cache channel conversation cursor fetched host operation row running view",
-    "sdk": "conversion query",
+    "sdk": "conversion query tally",
     "server": "binding decoding exchange fan_out front_wire function_path held http_api kept_results messages outcome outgoing "
     "refusals shared shared_query spare_task subscription sync_session turns",
     "storage": "batch commit log_body",

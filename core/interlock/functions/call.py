@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.functions.entropy import STORE, Entropy
 from interlock.functions.log_lines import LogLines
-from interlock.sdk.host import not_awaited
 from interlock.sdk.randomness import Drawn, name_of
+from interlock.sdk.tally import Tally
 
 if TYPE_CHECKING:
     from interlock.functions.caller import Caller
@@ -138,14 +138,14 @@ class Share:
         self.is_open = False
 
 
-class Payer:
-    """Whose time is counted: seconds of CPU used and allowed, when (ms) and after how many seconds it is stopped. None: not at all."""
+class Payer(Tally):
+    """Whose time is counted; when (ms, None: never) and after how many seconds it is stopped."""
 
-    __slots__ = ("cpu", "cpu_max", "deadline_ms", "wall_max")
+    __slots__ = ("deadline_ms", "wall_max")
 
     def __init__(self) -> None:
-        self.cpu = self.wall_max = 0.0
-        self.cpu_max: float | None = None
+        super().__init__()
+        self.wall_max = 0.0
         self.deadline_ms: float | None = None
 
 
@@ -158,14 +158,12 @@ class Call(Payer):
         "children",
         "depth",
         "execution",
-        "first_unbegun",
         "identity_fields",
         "is_stopped",
         "ordinal",
         "parent",
         "queue",
         "state",
-        "unbegun",
         "untold",
     )
 
@@ -187,14 +185,16 @@ class Call(Payer):
         self.state = IDLE
         self.queue: deque[asyncio.Future[None]] | None = None
         self.untold: Untold | None = None  # what its triggers are still to be told
-        self.unbegun = 0  # operations with an effect that it has made and not awaited yet
-        self.first_unbegun = ""
+
+    @property
+    def label(self) -> str:
+        return self.callee.label
 
     @property
     def path(self) -> str:
         """The way from the top-level function to this call, the same in every run of the same code: journals are kept under it."""
         parent = self.parent
-        return "" if parent is None or not self.is_nested else f"{parent.path}/{self.ordinal}:{self.callee.label}"
+        return "" if parent is None or not self.is_nested else f"{parent.path}/{self.ordinal}:{self.label}"
 
     @property
     def is_nested(self) -> bool:
@@ -207,7 +207,7 @@ class Call(Payer):
         names = []
         call: Call | None = self
         while call is not None:
-            names.append(call.callee.label)
+            names.append(call.label)
             call = call.parent
         return " → ".join(reversed(names))
 
@@ -227,18 +227,6 @@ class Call(Payer):
                 return True
             call = call.parent
         return False
-
-    # what it has made and not awaited
-
-    def note_effect(self, name: str) -> None:
-        """It has made an operation that changes something. Whoever begins it counts it off `unbegun`."""
-        if not self.unbegun:
-            self.first_unbegun = name
-        self.unbegun += 1
-
-    def forgotten(self) -> CallRefused:
-        """The refusal of a call that has ended with an operation that nobody has awaited."""
-        return CallRefused(self.callee.label, not_awaited(self.first_unbegun))
 
     # whose turn it is
 
@@ -273,12 +261,12 @@ class Call(Payer):
     def refuse_misuse(self) -> None:
         """A context that is used after its call, or by a call that it waits for, would never be served."""
         if self.state == ENDED:
-            raise CallRefused(self.callee.label, "its context was used after the call had ended. Await everything that it starts.")
+            raise CallRefused(self.label, "its context was used after the call had ended. Await everything that it starts.")
         running = current.get()
         if running is not None and running is not self and running.was_called_by(self):
             raise CallRefused(
-                self.callee.label,
-                f"its context was used by {running.callee.label}, which it is waiting for ({running.chain}): both would wait forever. "
+                self.label,
+                f"its context was used by {running.label}, which it is waiting for ({running.chain}): both would wait forever. "
                 "Use the context that the function itself was given.",
             )
 
@@ -298,7 +286,7 @@ class Call(Payer):
 
             def refuse() -> None:
                 if not turn.done():
-                    turn.set_exception(DeadlineExceeded(self.callee.label, "wall time", seconds))
+                    turn.set_exception(DeadlineExceeded(self.label, "wall time", seconds))
 
             timer = self.execution.services.clock.call_at(when_ms, refuse)
         try:
@@ -323,5 +311,5 @@ class Call(Payer):
         queue, self.queue = self.queue, None
         for turn in queue or ():
             if not turn.done():
-                turn.set_exception(CallRefused(self.callee.label, "the call ended before this operation had its turn."))
+                turn.set_exception(CallRefused(self.label, "the call ended before this operation had its turn."))
                 turn.exception()  # whoever started it may be gone

@@ -177,8 +177,3 @@ class Host(Protocol):
         self, url: str, *, method: str, headers: Mapping[str, str] | None, body: bytes | str | None, timeout: float | None, whole: bool
     ) -> Awaitable[Fetched]:
         """Send a request. With `whole` the body is wanted at once: then it is short, and all of it is there within `timeout`."""
-
-
-def not_awaited(operation: str) -> str:
-    """Why a call is refused that has forgotten an `await`."""
-    return f"{operation}(…) was called and never awaited, so it was not done. Write `await` in front of it."

@@ -21,7 +21,8 @@ from interlock.sandbox.frames import OPERATIONS_MAX, TooLong
 from interlock.sandbox.worker.asked import Asked
 from interlock.sandbox.worker.operation import Operation
 from interlock.sandbox.worker.view import View
-from interlock.sdk.host import FunctionInfo, not_awaited
+from interlock.sdk.host import FunctionInfo
+from interlock.sdk.tally import Tally
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -31,7 +32,7 @@ _LOGS_MAX = 400
 _monotonic = time.monotonic
 
 
-class Conversation:
+class Conversation(Tally):
     """`number` is the name of the call on the channel. What is done by its `view` alone goes to the host as steps."""
 
     __slots__ = (
@@ -43,31 +44,26 @@ class Conversation:
         "_told",
         "_waiting",
         "_worker",
-        "cpu",
-        "first_unbegun",
         "function",
         "has_rested",
         "is_ended",
         "number",
         "since",
-        "unbegun",
         "view",
     )
 
     def __init__(self, worker: Worker, number: int, function: FunctionInfo, view: View, since: float) -> None:
+        super().__init__()
         self._worker, self.number, self.function, self.view = worker, number, function, view
         self.since = since  # when its code began to run that runs now
-        self.cpu = self._spent = self._told = 0.0
+        self._spent = self._told = 0.0
         self.has_rested = self._has_asked = self.is_ended = False
         self._waiting = self._logs = 0
         self._kept_back: deque[list[Any]] | None = None
         self._consumed: dict[int, int] | None = None
-        self.unbegun = 0  # operations with an effect that it has made and not awaited yet
-        self.first_unbegun = ""
 
     @property
     def label(self) -> str:
-        """Its function, as errors name it."""
         function = self.function
         return f"{function.component_path}/{function.name}" if function.component_path else function.name
 
@@ -147,24 +143,14 @@ class Conversation:
 
     # asked, once it is awaited
 
-    def _note_effect(self, name: str) -> None:
-        """It has made an operation that changes something. Whoever begins it counts it off `unbegun`."""
-        if not self.unbegun:
-            self.first_unbegun = name
-        self.unbegun += 1
-
     def _effect(self, name: str, method: str, *args: Any) -> Awaitable[Any]:
         """An operation that changes something, which the host does."""
-        self._note_effect(name)
+        self.note_effect(name)
         return Operation(partial(self._begin_effect, method, *args))
 
     def _begin_effect(self, method: str, *args: Any) -> Awaitable[Any]:
         self.unbegun -= 1
         return self.ask(method, *args)
-
-    def forgotten(self) -> CallRefused:
-        """The refusal of a call that has ended with an operation that nobody has awaited."""
-        return CallRefused(self.label, not_awaited(self.first_unbegun))
 
     # said
 

@@ -62,7 +62,6 @@ class WorkerHost(Conversation):
         "_pages",
         "_runs",
         "_transaction",
-        "cpu_max",
         "goes_on",
         "latest",
         "looked_at_time",
@@ -267,7 +266,7 @@ class WorkerHost(Conversation):
         return Operation(partial(self.ask, "normalize_id", table, text))
 
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
-        self._note_effect("ctx.db.insert")
+        self.note_effect("ctx.db.insert")
         return Operation(partial(self._begin_insert, table, document))
 
     def _begin_insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
@@ -286,7 +285,7 @@ class WorkerHost(Conversation):
         return self.ask("insert", table, document)
 
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
-        self._note_effect("ctx.db.patch")
+        self.note_effect("ctx.db.patch")
         return Operation(partial(self._begin_patch, id, fields))
 
     def _begin_patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
@@ -301,7 +300,7 @@ class WorkerHost(Conversation):
         return self.ask("patch", id, _plain(fields))
 
     def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
-        self._note_effect("ctx.db.replace")
+        self.note_effect("ctx.db.replace")
         return Operation(partial(self._begin_replace, id, document))
 
     def _begin_replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
@@ -310,7 +309,7 @@ class WorkerHost(Conversation):
         return self.ask("replace", id, _plain(document))
 
     def delete(self, id: str) -> Awaitable[None]:
-        self._note_effect("ctx.db.delete")
+        self.note_effect("ctx.db.delete")
         return Operation(partial(self._begin_delete, id))
 
     def _begin_delete(self, id: str) -> Awaitable[None]:
@@ -371,7 +370,7 @@ class WorkerHost(Conversation):
         return WorkerCursor(self, number, exhausted, open_ended)
 
     def run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
-        self._note_effect(f"ctx.run_{kind}")
+        self.note_effect(f"ctx.run_{kind}")
         return Operation(partial(self._begin_run, kind, target, args))
 
     def _begin_run(self, kind: Kind, target: Target, args: Mapping[str, Any]) -> Awaitable[Any]:
