@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 from uuid import UUID
@@ -79,6 +80,92 @@ async def test_who_looks_at_a_clock_has_looked_at_the_time(app: TestBackend) -> 
 async def test_sleeping_is_refused_with_what_to_do_instead(app: TestBackend, how: str, called: str) -> None:
     with pytest.raises(PermissionDenied, match=rf"ledger/sleep calls {called}.*ctx\.scheduler\.run_after"):
         await app.component("ledger").mutation("sleep", how=how)
+
+
+_WAITS = [
+    "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire(timeout=0.001)",
+    "import threading; threading.Event().wait()",
+    "import queue; queue.SimpleQueue().get(timeout=0.001)",
+    "import select; select.select([], [], [], 0.001)",
+    "import select; select.poll().poll(1)",
+    "import selectors; selectors.PollSelector().select(0.001)",
+    "import asyncio; asyncio.get_running_loop().call_later(0.001, print)",
+    "import asyncio; loop = asyncio.get_running_loop(); loop.call_at(loop.time() + 0.001, print)",
+]
+
+
+@pytest.mark.parametrize("code", _WAITS)
+async def test_what_waits_is_refused_with_what_to_do_instead(app: TestBackend, code: str) -> None:
+    with pytest.raises(PermissionDenied, match=r"ledger/attempt calls .*ctx\.scheduler\.run_after"):
+        await app.component("ledger").query("attempt", code=code)
+
+
+_DOES_NOT_WAIT = {
+    "import threading; lock = threading.Lock(); lock.acquire(); return lock.acquire(False), lock.acquire(timeout=0), lock.locked()": (
+        "(False, False, True)"
+    ),
+    "import threading\nwith threading.Lock() as one, threading.RLock() as two: return one, two": "(True, True)",
+    "import threading; lock = threading.Lock(); return lock.acquire(timeout=1), lock.release(), lock.acquire_lock()": "(True, None, True)",
+    "import queue; made = queue.SimpleQueue(); made.put(1); return made.get(timeout=1), queue.Queue().empty()": "(1, True)",
+    "import asyncio; loop = asyncio.get_running_loop(); done = loop.create_future(); loop.call_later(0, done.set_result, 1)\n"
+    "return await done": "1",
+    "import asyncio\nasync with asyncio.timeout(9), asyncio.TaskGroup() as group: made = group.create_task(asyncio.sleep(0, 1))\n"
+    "return made.result(), await asyncio.wait_for(asyncio.sleep(0, 2), 9)": "(1, 2)",
+    "import asyncio; at = asyncio.timeout_at(asyncio.get_running_loop().time() + 9)\nasync with at: return at.expired()": "False",
+}
+
+
+@pytest.mark.parametrize("code", _DOES_NOT_WAIT)
+async def test_what_does_not_wait_goes_on_as_everywhere(app: TestBackend, code: str) -> None:
+    assert await app.component("ledger").query("attempt", code=code) == _DOES_NOT_WAIT[code]
+
+
+async def test_a_timeout_of_asyncio_ends_a_wait_by_either_clock_of_the_loop(app: TestBackend) -> None:
+    for timeout in ("timeout(0.001)", "timeout_at(asyncio.get_running_loop().time() + 0.001)", "timeout_at(0)"):
+        code = f"import asyncio\ntry:\n  async with asyncio.{timeout}: await asyncio.Event().wait()\nexcept TimeoutError: return 'late'"
+        assert await app.component("ledger").query("attempt", code=code) == "late"
+
+
+async def test_the_clock_of_the_loop_shows_the_time_of_the_transaction(app: TestBackend) -> None:
+    code = "import asyncio; return asyncio.get_running_loop().time()"
+    assert float(await app.component("ledger").query("attempt", code=code)) == pytest.approx(app.now() / 1000, abs=0.001)
+    await app.advance(20)
+    assert float(await app.component("ledger").query("attempt", code=code)) == pytest.approx(app.now() / 1000, abs=0.001)
+
+
+async def test_generators_of_cs_own_draw_from_the_seed_too(ledger_installed: None, isolation: Isolation) -> None:
+    code = (
+        "import _random; made = _random.Random(); drawn = made.random(); made.seed(); "
+        "return drawn, made.random(), _random.Random(5).random()"
+    )
+    shown = []
+    for seed in (1, 1, 2):
+        made = App()
+        made.use("ledger")
+        async with TestBackend(made, isolation=isolation, seed=seed) as backend:
+            shown.append(await backend.component("ledger").query("attempt", code=code))
+    first, again, other = shown
+    assert first == again != other
+    assert first.endswith(f"{random.Random(5).random()})") and other.endswith(f"{random.Random(5).random()})")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import threading; lock = threading.Lock(); lock.acquire(); return lock.acquire(timeout=0.001)", "False"),
+        ("import queue\ntry: queue.SimpleQueue().get(timeout=0.001)\nexcept queue.Empty: return 'empty'", "empty"),
+        ("import select; return select.poll().poll(1)", "[]"),
+        (
+            "import asyncio; loop = asyncio.get_running_loop(); done = loop.create_future(); began = loop.time(); "
+            "loop.call_later(0.001, done.set_result, 1); loop.call_at(began + 9, print); return await done, loop.time() > began",
+            "(1, True)",
+        ),
+        ("import _random; return _random.Random().random() == _random.Random().random()", "False"),
+    ],
+)
+async def test_an_action_may_wait(app: TestBackend, code: str, expected: str) -> None:
+    assert await app.component("ledger").action("attempt_in_action", code=code) == expected
 
 
 async def test_an_action_has_the_time_of_the_machine(app: TestBackend) -> None:

@@ -239,13 +239,22 @@ async def measure_beside_many(ctx: QueryCtx, count: int) -> float:
     return measured
 
 
-@component.query
-async def attempt(ctx: QueryCtx, code: str) -> str:
-    """Runs what it is given, with `await` in it or not."""
-    lines = "\n".join([f"    {line}" for line in code.split("; ")])
+async def _attempt(code: str) -> str:
+    """Runs what it is given, with `await` in it or not; `; ` ends a line too."""
+    lines = "\n".join([f"    {line}" for line in code.replace("; ", "\n").split("\n")])
     made: dict[str, Any] = {}
     exec(f"async def attempted():\n{lines}\n", made)
     return str(await made["attempted"]())
+
+
+@component.query
+async def attempt(ctx: QueryCtx, code: str) -> str:
+    return await _attempt(code)
+
+
+@component.action
+async def attempt_in_action(ctx: ActionCtx, code: str) -> str:
+    return await _attempt(code)
 
 
 @component.query

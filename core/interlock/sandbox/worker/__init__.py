@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from interlock.sandbox.confinement.seccomp import CHANNEL
-from interlock.sandbox.worker import determinism
+from interlock.sandbox.worker import determinism, waiting
 from interlock.sandbox.worker.rehearsal import rehearse
 from interlock.sandbox.worker.running import Worker
 
@@ -21,6 +21,7 @@ _made: list[Worker] = []
 def prepare() -> None:
     """What is done once in the zygote, for every worker that is forked from it."""
     determinism.install()
+    waiting.install()
     rehearse()
     worker = Worker(CHANNEL)
     worker.interruption.listen()

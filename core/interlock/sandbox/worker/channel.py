@@ -21,6 +21,8 @@ _HELD_SECONDS = 0.004
 _read: Any = os.read
 _write: Any = os.write
 _monotonic: Any = time.monotonic
+_wait: Any = type(select.poll()).poll
+"""To be had here alone once `waiting` has refused it to functions: a worker waits for its host while one of them runs."""
 
 
 class Channel:
@@ -76,7 +78,8 @@ class Channel:
             self.flush()
         if self.unread:
             return [(self._fd, 0)]
-        return self._poll.poll(None if timeout is None else max(0.0, timeout * 1000.0))
+        ready: list[tuple[int, int]] = _wait(self._poll, None if timeout is None else max(0.0, timeout * 1000.0))
+        return ready
 
     def serve(self, take: Callable[[list[Any]], None]) -> None:
         """Wait until there is something to read, and hand on what has come."""
@@ -87,7 +90,7 @@ class Channel:
                 for frame in self.read(events):
                     take(frame)
             return
-        self._poll.poll()
+        _wait(self._poll)
         self._take()
         frames = self._frames
         while (body := frames.next()) is not None:
@@ -121,7 +124,7 @@ class Channel:
                     self.unread.append(frame)
             if found is not None:
                 return found
-            self._poll.poll()
+            _wait(self._poll)
             if self._waits_to_write:
                 self.flush()
             self._take()

@@ -9,9 +9,8 @@ Start at `install`; `current` says which call it is whose code runs.
 
 from __future__ import annotations
 
+import _random
 import _tracemalloc
-import asyncio
-import asyncio.tasks
 import contextvars
 import ctypes
 import datetime
@@ -19,13 +18,10 @@ import gc
 import os
 import random
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
-
-from interlock.errors import PermissionDenied
 
 try:
     import resource
@@ -38,7 +34,6 @@ _OF_RANDOM = (
     "paretovariate randbytes randint random randrange sample seed setstate shuffle triangular uniform vonmisesvariate weibullvariate"
 )
 _NODE = 0x02_00_00_00_00_01  # "locally administered": no machine has it
-_REMEDY = "Nothing waits in a query or mutation: plan what comes later, ctx.scheduler.run_after(seconds, ref), or sleep in an action."
 
 
 class Frozen(Protocol):
@@ -91,7 +86,7 @@ current: contextvars.ContextVar[Any] = contextvars.ContextVar("interlock_running
 _call_of = current.get
 
 
-def _still() -> Still | None:
+def shown() -> Still | None:
     """What is shown to the code that runs; None where it is told the truth."""
     call: Frozen | None = _call_of()
     if call is None or call.goes_on:
@@ -110,7 +105,6 @@ def install() -> None:
     _patch_clocks()
     _patch_dates()
     _patch_randomness()
-    _patch_waiting()
     _patch_usage()
 
 
@@ -129,7 +123,7 @@ def _patch_clocks() -> None:
 
 def _clock(real: Callable[..., Any], *, in_ns: bool) -> Callable[..., Any]:
     def clock(*args: Any) -> Any:
-        still = _still()
+        still = shown()
         if still is None:
             return real(*args)
         return int(still.now * 1e9) if in_ns else still.now
@@ -147,7 +141,6 @@ def _of_now(real: Callable[[float], Any], now: Callable[[], float]) -> Callable[
 
 
 def _patch_dates() -> None:
-    """In the classes themselves: pydantic and others hold references to them, and compare by identity."""
     now_seconds = time.time
 
     def now(cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
@@ -160,17 +153,21 @@ def _patch_dates() -> None:
         return cls.fromtimestamp(now_seconds())
 
     for kind, methods in ((datetime.datetime, (now, utcnow, today)), (datetime.date, (today,))):
-        [attributes] = gc.get_referents(kind.__dict__)
-        for method in methods:
-            attributes[method.__name__] = classmethod(method)
-        ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+        replace_methods(kind, {method.__name__: classmethod(method) for method in methods})
+
+
+def replace_methods(kind: type, methods: Mapping[str, Any]) -> None:
+    """In a class of C's itself: others hold references to it, and compare by identity."""
+    [attributes] = gc.get_referents(kind.__dict__)
+    attributes.update(methods)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
 
 
 def _patch_randomness() -> None:
     real_urandom = os.urandom
 
     def urandom(size: int, /) -> bytes:
-        still = _still()
+        still = shown()
         return real_urandom(size) if still is None else still.generator.randbytes(size)
 
     os.urandom = urandom
@@ -179,19 +176,20 @@ def _patch_randomness() -> None:
     if real_getrandom is not None:
 
         def getrandom(size: int, flags: int = 0) -> bytes:
-            still = _still()
+            still = shown()
             return bytes(real_getrandom(size, flags)) if still is None else still.generator.randbytes(size)
 
         os.getrandom = getrandom
-    real_seed = random.Random.seed
+    generators: Any = _random.Random  # what `random.Random` is made of, and may be used by itself
+    real_seed = generators.seed
 
-    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
-        still = _still()
+    def seed(self: Any, a: Any = None, /) -> None:
+        still = shown()
         if a is None and still is not None and type(self) is not _Seeded:
             a = still.generator.getrandbits(128)
-        real_seed(self, a, version)
+        real_seed(self, a)
 
-    random.Random.seed = seed  # type: ignore[method-assign]
+    generators.seed = generators.__init__ = seed
     for name in _OF_RANDOM.split():
         shared = getattr(random, name, None)
         if shared is not None:
@@ -201,7 +199,7 @@ def _patch_randomness() -> None:
     real_uuid1 = uuid.uuid1
 
     def uuid1(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
-        still = _still()
+        still = shown()
         if still is None:
             return real_uuid1(node, clock_seq)
         module: Any = uuid  # what it remembers there is of whoever was called before
@@ -216,33 +214,11 @@ def _patch_randomness() -> None:
 
 def _of_the_call(name: str, shared: Callable[..., Any]) -> Callable[..., Any]:
     def draw(*args: Any, **kwargs: Any) -> Any:
-        still = _still()
+        still = shown()
         return shared(*args, **kwargs) if still is None else getattr(still.generator, name)(*args, **kwargs)
 
     draw.__name__ = name
     return draw
-
-
-def _patch_waiting() -> None:
-    real_sleep, real_wait, real_condition = time.sleep, asyncio.sleep, threading.Condition.wait
-
-    def sleep(seconds: float, /) -> None:
-        _refuse_waiting("time.sleep")
-        real_sleep(seconds)
-
-    async def wait(delay: float, result: Any = None) -> Any:
-        if delay > 0:
-            _refuse_waiting("asyncio.sleep")
-        return await real_wait(delay, result)
-
-    def wait_for_notice(self: threading.Condition, timeout: float | None = None) -> bool:
-        if timeout is not None and timeout > 0:  # as events and queues do
-            _refuse_waiting("a wait with a timeout of threading")
-        return real_condition(self, timeout)
-
-    threading.Condition.wait = wait_for_notice  # type: ignore[method-assign]
-    time.sleep = sleep  # type: ignore[assignment]
-    asyncio.sleep = asyncio.tasks.sleep = wait
 
 
 def _patch_usage() -> None:
@@ -267,13 +243,7 @@ def _patch_usage() -> None:
 
 def _used(real: Callable[..., Any], nothing: Callable[[], Any]) -> Callable[..., Any]:
     def used(*args: Any) -> Any:
-        return real(*args) if _still() is None else nothing()
+        return real(*args) if shown() is None else nothing()
 
     used.__name__ = real.__name__
     return used
-
-
-def _refuse_waiting(what: str) -> None:
-    still = _still()
-    if still is not None:
-        raise PermissionDenied(f"{still.label} calls {what}", _REMEDY)

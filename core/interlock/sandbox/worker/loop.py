@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NoReturn
 
 from interlock.sandbox.refusals import RefusedInSandbox, refuse_network, refuse_program, refuse_thread
 from interlock.sandbox.worker.channel import Channel
+from interlock.sandbox.worker.determinism import shown
+from interlock.sandbox.worker.waiting import refuse_waiting
 
 _monotonic = time.monotonic
 
 
 class WorkerLoop(asyncio.BaseEventLoop):
-    """No sockets, no threads, no signals. Its clock is the real one, also where functions are shown one that stands still."""
+    """No sockets, no threads, no signals. It runs by the real clock; functions of queries and mutations are shown one that stands still."""
 
     def __init__(self, channel: Channel, take: Callable[[list[Any]], None]) -> None:
         super().__init__()
@@ -73,7 +77,28 @@ class WorkerLoop(asyncio.BaseEventLoop):
         refuse_program()
 
     def time(self) -> float:
-        return _monotonic()
+        still = shown()
+        return _monotonic() if still is None else still.now
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        if delay > 0 and not _is_asyncio(sys._getframe(1)):
+            refuse_waiting("loop.call_later")
+        return super().call_later(delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        still = shown()
+        if still is not None:  # `when` is of the time that it is shown
+            delay = when - still.now
+            if delay > 0 and not _is_asyncio(sys._getframe(1)):
+                refuse_waiting("loop.call_at")
+            when = _monotonic() + delay
+        return super().call_at(when, callback, *args, context=context)
+
+
+def _is_asyncio(frame: FrameType) -> bool:
+    """Whether code of asyncio runs there, as that of `asyncio.timeout`."""
+    name = frame.f_globals.get("__name__")
+    return type(name) is str and name.startswith("asyncio.")
 
 
 async def _awaited(future: asyncio.Future[Any]) -> Any:
