@@ -13,7 +13,7 @@ COMPILED = {
     "unpacked view write_log write_set",
     "functions": "action_host allowance begun call caller calling deadlines dispatcher host inline meter observed reading "
     "replay running_mutation sandboxed scope served standing told triggers",
-    "sandbox": "account digests frames line opened pool process",
+    "sandbox": "account digests frames line long_values opened pool process",
     "sandbox/worker": "cache channel conversation cursor fetched host operation row running view",
     "sdk": "conversion query tally",
     "server": "binding decoding exchange fan_out front_wire function_path held http_api kept_results messages outcome outgoing "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from tests.mounting.distributions import install
 
-from interlock import App, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, QueryCtx, components
+from interlock import App, ComponentCrashed, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, QueryCtx, components
 from interlock.backend import Backend
 from interlock.functions.caller import Caller
 from interlock.sandbox import pool as pools
@@ -141,6 +142,40 @@ async def test_memory_beyond_its_share_is_an_error_of_the_call_and_the_next_has_
             await at.mutation("keep", mib=80)
         assert await at.mutation("keep", mib=30) == 1
         assert await app.component("other").mutation("keep", mib=50) == 1
+
+
+async def test_what_is_long_crosses_also_where_there_is_little_memory() -> None:
+    """orjson would take sixteen times as much."""
+    async with running(Limits(memory=64 << 20)) as app:
+        at = app.component("spender")
+        for mib in (4, 12):
+            assert len(await at.query("repeat", text="x" * 1_024, count=mib << 10)) == mib << 20
+            assert len(await at.query("repeat", text="x" * (mib << 20), count=1)) == mib << 20
+
+
+@pytest.mark.parametrize(("length", "count"), [(1 << 20, 8), (12 << 20, 0)])
+async def test_whose_worker_finds_no_memory_for_a_result_or_an_argument_is_told_so(length: int, count: int) -> None:
+    async with running(Limits(memory=16 << 20)) as app:
+        at = app.component("spender")
+        for _ in range(2):
+            with pytest.raises((ComponentCrashed, MemoryError), match=r"memory.* used up\. Hold less at once, or mount it with .*memory=…"):
+                await at.query("repeat", text="x" * length, count=count)
+        assert await at.query("echo", value=1) == 1
+
+
+async def test_a_worker_that_ends_otherwise_is_not_said_to_lack_memory() -> None:
+    async with running(Limits(memory=64 << 20)) as app:
+        with pytest.raises(ComponentCrashed, match="it was ended by SIGSEGV"):
+            await app.component("spender").mutation("fall", number=int(signal.SIGSEGV))
+
+
+async def test_documents_that_are_too_long_are_refused_as_inline_wherever_they_come_from() -> None:
+    async with running(None) as app:
+        at = app.component("spender")
+        await at.mutation("put_texts", lengths=[1])  # from here on its worker makes ids by itself
+        for lengths, limit in (([1, 49 << 20], "document_bytes"), ([60_000] * 900, "bytes_written")):
+            with pytest.raises(LimitExceeded, match=limit):
+                await at.mutation("put_texts", lengths=lengths)
 
 
 async def test_a_worker_that_grows_is_replaced_before_it_meets_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:

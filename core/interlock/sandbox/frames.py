@@ -18,9 +18,9 @@ import orjson
 
 from interlock.errors import InterlockError
 from interlock.limits import MIB
-from interlock.sandbox.strange import KNOWN, described, has_odd_key, undescribed
-from interlock.values import UNSET, pack, pack_for_now, unpack
-from interlock.values.types import plain
+from interlock.sandbox.long_values import LONG, length_of, load_long, pack_long
+from interlock.sandbox.strange import described, has_odd_key, undescribed
+from interlock.values import pack_for_now, unpack, with_tokens
 
 FRAME_MAX = 48 * MIB
 """Above what any limit lets through: a value of 16 MiB whose bytes are written in base64, and its neighbours."""
@@ -51,53 +51,34 @@ class FrameError(Exception):
 
 
 def encode(frame: list[Any], given: Any = None) -> bytes:
-    """A frame as it is sent. Any object may lie in it; `given` is the part of it that an author has made. Raises TooLong."""
+    """A frame as it is sent. Any object may lie in it; `given` is the part of it that an author has made.
+
+    Raises TooLong, and MemoryError where it is longer than there is memory for.
+    """
     try:
         long = 0 if given is None else length_of(given, DEPTH_MAX)
         if long > TEXT_MAX:
-            raise TooLong(long)  # orjson asks for eight times as much memory, and ends the process where there is not so much
-        body = pack_for_now(frame) if long >= 0 else pack(_described(frame))
-        # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
-        if 36 in body and body.find(b'"$') >= 0 and has_odd_key(frame):
-            body = pack(_described(frame))
+            raise TooLong(long)
+        if long < 0:
+            body: bytes | bytearray = _pack_described(frame)
+        else:
+            body = pack_for_now(frame) if long <= LONG else pack_long(frame, DEPTH_MAX + 1)
+            # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
+            if 36 in body and body.find(b'"$') >= 0 and has_odd_key(frame):
+                body = _pack_described(frame)
     except (TypeError, ValueError, InterlockError, RecursionError):
-        body = pack(_described(frame))
+        body = _pack_described(frame)
     return _header.pack(len(body)) + body
+
+
+def _pack_described(frame: list[Any]) -> bytearray:
+    return pack_long(_described(frame), 2 * DEPTH_MAX)
 
 
 def _described(frame: list[Any]) -> list[Any]:
     """Its steps hold values alone, some of them written already."""
     steps = _STEPS.get(frame[0], -1)
     return [item if place == steps else described(item, 1) for place, item in enumerate(frame)]
-
-
-def length_of(value: Any, room: int) -> int:
-    """How many characters and bytes the texts in it have; -1 where an object lies in it, `room` deep at most, that is no value of
-    Interlock. Some of those orjson would write all the same: a UUID, a member of an Enum.
-    """
-    kind = type(value)
-    if kind is dict:
-        value = value.values()
-    elif kind is not list and kind is not tuple:
-        if kind is str or kind is bytes:
-            return len(value)
-        if kind in KNOWN:
-            return 0
-        exact = plain(value)
-        return -1 if exact is UNSET else length_of(exact, room)
-    if room == 0:
-        return -1
-    length = 0
-    for item in value:
-        kind = type(item)
-        if kind is str:
-            length += len(item)
-        elif kind is not float and kind is not int and item is not None:
-            below = length_of(item, room - 1)
-            if below < 0:
-                return -1
-            length += below
-    return length
 
 
 def decode(body: bytes) -> list[Any]:
@@ -127,9 +108,18 @@ def decode(body: bytes) -> list[Any]:
 
 
 def read(body: bytes) -> list[Any]:
-    """The same of a body that an honest side wrote."""
+    """The same of a body that an honest side wrote. Raises MemoryError."""
+    if len(body) > LONG:
+        return _read_long(body)
     frame: list[Any] = undescribed(orjson.loads(body), 0) if _is_strange(body) else unpack(body)
     return frame
+
+
+def _read_long(body: bytes) -> list[Any]:
+    frame: list[Any] = load_long(body)
+    if _is_strange(body):
+        return undescribed(frame, 0)  # type: ignore[no-any-return]
+    return with_tokens(frame) if body.find(b'{"$') >= 0 else frame
 
 
 def _is_strange(body: bytes) -> bool:

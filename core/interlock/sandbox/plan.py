@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+NO_MEMORY = 71
+"""The exit code of a worker that finds no memory for what it is sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

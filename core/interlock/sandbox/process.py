@@ -572,7 +572,7 @@ class Process:
         """Tell the open calls, and give back what is left of it."""
         spawned = self._spawned
         if self._why is None and spawned.exit is not None:
-            self._why = str(spawned.exit)
+            self._why = spawned.end
         why = self._why or "its process ended"
         is_alone = len(self._calls) == 1
         for opened in list(self._calls.values()):

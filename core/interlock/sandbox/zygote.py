@@ -23,7 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from interlock.errors import MountError
-from interlock.sandbox.plan import Plan
+from interlock.limits import MIB
+from interlock.sandbox.plan import NO_MEMORY, Plan
 
 _STATUS_MAX = 4096
 _SEND_SECONDS = 5.0
@@ -38,6 +39,9 @@ _PRELOADED = (
 _KEPT = ("interlock.sdk.schedule", "croniter", "dateutil", "six")
 _WORKER = "interlock.sandbox.worker"
 _NICEST = 19
+_SHORT_OF_MEMORY = (NO_MEMORY, -signal.SIGSEGV, -signal.SIGABRT)
+"""How a worker ends that is given no memory: native code does not always notice."""
+_NEARLY_ALL = 0.7
 # As `python -I`, but with a hash seed: the order of a set of strings is the same in every worker.
 _FLAGS = ("-s", "-P", "-S")
 
@@ -72,7 +76,7 @@ class Spawned:
         self._pidfd: int | None = None
         self._pid_there: int | None = None  # the number by which the zygote knows it
         self._killed = False
-        self._resident_at_start = 0
+        self._resident_at_start = self._taken_at_start = 0
         self._nice = 0  # before it was put behind
         self._unread = b""
 
@@ -104,7 +108,7 @@ class Spawned:
             # Also where nobody hears of its end any more: a loop may be closed before.
             self._close_pidfd = weakref.finalize(self, os.close, self._pidfd)
         self.pid = self._pid_there if self._pidfd is None else _pid_behind(self._pidfd)
-        self._resident_at_start = self._resident()
+        self._resident_at_start, self._taken_at_start = self._resident()
         if self._killed:
             self._signal(signal.SIGKILL)
 
@@ -167,16 +171,29 @@ class Spawned:
 
     def memory(self) -> int:
         """Bytes of memory that it has taken since it was forked, read from outside; 0 where that cannot be read."""
-        return max(0, self._resident() - self._resident_at_start)
+        return max(0, self._resident()[0] - self._resident_at_start)
 
-    def _resident(self) -> int:
+    def _resident(self) -> tuple[int, int]:
+        """Bytes of memory: its own, and with what it shares."""
         if self.pid is None or self.exit is not None:
-            return 0
+            return 0, 0
         try:
             _, resident, shared, *_ = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()
         except OSError:
-            return 0
-        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+            return 0, 0
+        page = os.sysconf("SC_PAGE_SIZE")
+        return (int(resident) - int(shared)) * page, int(resident) * page
+
+    @property
+    def end(self) -> str:
+        """Why it has ended, once it has."""
+        exit, memory = self.exit or Exit(None), self.plan.memory
+        if memory is None or exit.code not in _SHORT_OF_MEMORY:
+            return str(exit)
+        taken = exit.memory_max - self._taken_at_start
+        if exit.code != NO_MEMORY and not taken > memory * _NEARLY_ALL:
+            return str(exit)
+        return f"its memory, {memory / MIB:g} MiB, was used up. Hold less at once, or mount it with a larger limits=Limits(memory=…)"
 
     def close(self) -> None:
         """Kill it, and give back its descriptors."""

@@ -13,7 +13,7 @@ from interlock.values.comparison import fits_unchanged, is_subset
 from interlock.values.ids import decode_id, encode_id, new_internal, table_of
 from interlock.values.keys import after_values, decode_key, encode_key, encode_keys
 from interlock.values.normal import normalize
-from interlock.values.pack import COMMIT_TS_TOKEN, fill_commit_ts, pack, pack_for_now, size_of, unpack, unpack_all
+from interlock.values.pack import COMMIT_TS_TOKEN, fill_commit_ts, pack, pack_for_now, size_of, unpack, unpack_all, with_tokens
 from interlock.values.refusal import Mismatch
 from interlock.values.types import LARGEST_INT, UNSET, CommitTimestamp, Id, Int64, Unset, is_identifier, is_key
 from interlock.values.validators import (
@@ -70,4 +70,5 @@ __all__ = [
     "union_of",
     "unpack",
     "unpack_all",
+    "with_tokens",
 ]

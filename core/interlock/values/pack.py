@@ -104,7 +104,7 @@ def unpack(packed: bytes) -> Any:
     value = _loads(packed)
     # Most bytes hold no "$" at all, which is sooner seen.
     # `find`: with bytes on its left, `in` first tries them as a number, and that costs an exception.
-    return _with_tokens(value) if 36 in packed and packed.find(b'{"$') >= 0 else value
+    return with_tokens(value) if 36 in packed and packed.find(b'{"$') >= 0 else value
 
 
 def unpack_all(packed: list[bytes]) -> list[Any]:
@@ -115,11 +115,11 @@ def unpack_all(packed: list[bytes]) -> list[Any]:
     for at in range(0, len(packed), _TOGETHER):
         text = b"[" + b",".join(packed[at : at + _TOGETHER]) + b"]"
         some = _loads(text)
-        values += _with_tokens(some) if 36 in text and text.find(b'{"$') >= 0 else some
+        values += with_tokens(some) if 36 in text and text.find(b'{"$') >= 0 else some
     return values
 
 
-def _with_tokens(value: Any) -> Any:
+def with_tokens(value: Any) -> Any:
     """Replaces tokens by what they stand for, in place where it can."""
     kind = type(value)
     if kind is dict:
@@ -130,12 +130,12 @@ def _with_tokens(value: Any) -> Any:
         for name, item in value.items():
             kind = type(item)
             if kind is dict or kind is list:
-                value[name] = _with_tokens(item)
+                value[name] = with_tokens(item)
     elif kind is list:
         for place, item in enumerate(value):
             kind = type(item)
             if kind is dict or kind is list:
-                value[place] = _with_tokens(item)
+                value[place] = with_tokens(item)
     return value
 
 

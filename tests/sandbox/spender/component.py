@@ -6,13 +6,31 @@ from typing import Any
 
 from interlock import ActionCtx, Component, MutationCtx, QueryCtx, Schema, Table
 
-component = Component("spender", schema=Schema(rows=Table({"n": int}).index("by_n", "n")))
+component = Component("spender", schema=Schema(rows=Table({"n": int}).index("by_n", "n"), texts=Table({"text": str})))
 hoard: list[bytearray] = []
 
 
 @component.query
 async def echo(ctx: QueryCtx, value: Any = None) -> Any:
     return value
+
+
+@component.query
+async def repeat(ctx: QueryCtx, text: str, count: int) -> str:
+    return text * count
+
+
+@component.mutation
+async def put_texts(ctx: MutationCtx, lengths: list[int]) -> None:
+    for length in lengths:
+        await ctx.db.insert("texts", {"text": "x" * length})
+
+
+@component.mutation
+async def fall(ctx: MutationCtx, number: int) -> None:
+    import signal
+
+    signal.raise_signal(signal.Signals(number))
 
 
 @component.mutation

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from interlock.sandbox.confinement.seccomp import CHANNEL
+from interlock.sandbox.plan import NO_MEMORY
 from interlock.sandbox.worker import determinism, waiting
 from interlock.sandbox.worker.rehearsal import rehearse
 from interlock.sandbox.worker.running import Worker
@@ -33,5 +34,7 @@ def main(fd: int, layers: Mapping[str, Any]) -> NoReturn:
     try:
         assert fd == CHANNEL
         _made.pop().run(layers)
+    except MemoryError:
+        os._exit(NO_MEMORY)
     finally:
         os._exit(70)

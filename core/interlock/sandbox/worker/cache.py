@@ -18,7 +18,8 @@ import orjson
 
 from interlock.errors import InterlockError
 from interlock.sandbox.digests import digest
-from interlock.sandbox.frames import SCAN_KEY_MAX, length_of
+from interlock.sandbox.frames import SCAN_KEY_MAX
+from interlock.sandbox.long_values import length_of
 from interlock.sandbox.worker.row import Row, is_flat
 from interlock.sdk.host import Bounds, Scan
 from interlock.sdk.schema import Schema

@@ -34,7 +34,7 @@ class Channel:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._frames = Frames(1 << 31)
-        self._out: list[bytes] = []
+        self._out: list[Any] = []  # bytes, or what is left of some: compiled code would look for bytes alone
         self._held = 0
         self._until = 0.0
         self._waits_to_write = False
@@ -42,8 +42,10 @@ class Channel:
         """Frames that came while somebody waited for another one."""
 
     def send(self, frame: list[Any], given: Any = None) -> None:
-        """`given` is what the author has made of it. Raises TooLong, and sends nothing."""
+        """`given` is what the author has made of it. Raises TooLong or MemoryError, and sends nothing."""
         written = encode(frame, given)
+        if len(written) > _HELD:
+            self.flush()  # by itself: to put it behind another would take as much memory again
         self._out.append(written)
         self._held += len(written)
         if self._held > _HELD or _monotonic() > self._until:
@@ -52,8 +54,10 @@ class Channel:
     def flush(self) -> None:
         out = self._out
         if out:
-            rest = out[0] if len(out) == 1 else b"".join(out)
+            rest: Any = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
+            if len(rest) > _PIECE:
+                rest = memoryview(rest)
             while True:
                 try:
                     written: int = _write(self._fd, rest if len(rest) <= _PIECE else rest[:_PIECE])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
 
 _WRITES = frozenset({"insert", "patch", "replace"})
-_LOGS_MAX = 400
+_LOGS_MAX, _LOG_CHARS_MAX = 400, int(LIMITS["log_line_bytes"].value) + 1
 _monotonic = time.monotonic
 
 
@@ -73,10 +73,10 @@ class Conversation(Tally):
         """An operation of this call; its result, when the host has answered. `keep` is told it first."""
         worker = self._worker
         if self.is_ended:
-            refused: asyncio.Future[Any] = worker.loop.create_future()
-            refused.set_exception(self._ended())
-            refused.exception()  # whoever started it may not wait for it
-            return refused
+            ended: asyncio.Future[Any] = worker.loop.create_future()
+            ended.set_exception(self._ended())
+            ended.exception()  # whoever started it may not wait for it
+            return ended
         if method != "show":
             self._has_asked = True
         if self._consumed is not None:
@@ -96,12 +96,11 @@ class Conversation(Tally):
             steps = self.view.take_steps()
             try:
                 worker.send(["op", self.number, number, method, others, list(args), steps, self.take_spent()], args)
-            except TooLong as long:
+            except (TooLong, MemoryError) as refused:
                 self.view.steps = steps
                 self._waiting -= 1
                 del worker.asked[number]
-                limit = "document_bytes" if method in _WRITES else "argument_bytes"
-                future.set_exception(LimitExceeded(limit, long.args[0], int(LIMITS[limit].value)))
+                future.set_exception(_too_long(method, refused.args[0]) if isinstance(refused, TooLong) else refused)
         return future
 
     def ask_now(self, method: str, *args: Any) -> Any:
@@ -158,7 +157,7 @@ class Conversation(Tally):
         self._logs += 1
         self._has_asked = True
         if self._logs <= _LOGS_MAX:  # beyond what the host keeps
-            self._worker.send(["log", self.number, level, text])
+            self._worker.send(["log", self.number, level, text[:_LOG_CHARS_MAX]])
 
     def set_page_end(self, ordinal: int, mark: str) -> None:
         self._has_asked = True
@@ -192,3 +191,8 @@ class Conversation(Tally):
         """It waits for something."""
         self.has_rested = True
         self._spent += _monotonic() - self.since
+
+
+def _too_long(method: str, length: int) -> LimitExceeded:
+    limit = "document_bytes" if method in _WRITES else "argument_bytes"
+    return LimitExceeded(limit, length, int(LIMITS[limit].value))

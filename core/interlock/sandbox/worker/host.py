@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _monotonic = time.monotonic
 _future: Any = asyncio.Future
-_STEPS_HELD = 4_000  # so that what is too much is refused where it is, and no frame keeps the host from others for long
+# So that what is too much is refused where it is, and no frame keeps the host from others for long. The second: characters written.
+_STEPS_HELD, _LENGTH_HELD = 4_000, 1 << 20
 _RUNS_MAX = 8
 """So often a call runs before the host is told that it was outdated."""
 _IDS = 0x1D5_1D5_1D5
@@ -155,6 +156,7 @@ class WorkerHost(Conversation):
             self.remembers
             and not self._waiting
             and len(self.view.steps) < _STEPS_HELD
+            and self.view.length < _LENGTH_HELD
             and not self.is_ended
             and self._worker.running() is self
         )

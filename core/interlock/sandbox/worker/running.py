@@ -18,7 +18,8 @@ from typing import Any
 from interlock.errors import DeadlineExceeded, LimitExceeded
 from interlock.limits import LIMITS
 from interlock.sandbox.failures import OWN_FILES, frames_of, make, tell, tell_with_causes
-from interlock.sandbox.frames import DEPTH_MAX, NOTHING, TEXT_MAX, TooLong, length_of
+from interlock.sandbox.frames import DEPTH_MAX, NOTHING, TEXT_MAX, TooLong
+from interlock.sandbox.long_values import length_of
 from interlock.sandbox.worker.cache import Cache
 from interlock.sandbox.worker.channel import Channel, leave
 from interlock.sandbox.worker.conversation import Conversation
@@ -287,6 +288,8 @@ class Worker:
                 return
             except TooLong as long:
                 failed = _result_too_long(long.args[0])
+            except MemoryError as error:
+                failed = error
         host.view.undo()
         told = self._told(failed)
         length = length_of(told, DEPTH_MAX)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any
 
+from interlock.sandbox.frames import DEPTH_MAX
+from interlock.sandbox.long_values import LONG, length_of
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, Cache
 from interlock.sandbox.worker.row import Row
 from interlock.sdk.host import Document, Scan
@@ -18,9 +20,9 @@ from interlock.values import pack
 
 
 class View:
-    """What one run goes by. `steps` is what it did by itself, and the host has not been told."""
+    """What one run goes by. `steps` is what it did by itself, and the host has not been told; `length` are characters that it wrote so."""
 
-    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_patched", "_read", "_written", "steps")
+    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_patched", "_read", "_written", "length", "steps")
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -31,10 +33,12 @@ class View:
         self._inserted: set[str] | None = None  # tables that it has added to by itself
         self._written: set[str] | None = None  # documents that the host was asked to write
         self.steps: list[Any] = []
+        self.length = 0
 
     def take_steps(self) -> list[Any]:
         """What the host is to do before anything else of this call."""
         steps, self.steps = self.steps, []
+        self.length = 0
         return steps
 
     # reading
@@ -102,7 +106,8 @@ class View:
 
     def insert(self, table: str, document: dict[str, Any], chance: Random, ms: int) -> str | None:
         """Add a document; its id, or None where the host is to do it."""
-        made = self._cache.inserted(table, document, chance, ms)
+        length = length_of(document, DEPTH_MAX)
+        made = None if length > LONG else self._cache.inserted(table, document, chance, ms)
         if made is None:
             return None
         id, new = made
@@ -111,6 +116,7 @@ class View:
             self._inserted = set()
         self._inserted.add(table)
         self.steps.append(["insert", id, new])
+        self.length += length
         return id
 
     def patch(self, id: str, fields: Any) -> dict[Any, Any] | None:
@@ -123,8 +129,10 @@ class View:
             known = self._cache.row(id)
         if known is not None:
             said = dict(fields) if type(fields) is dict or isinstance(fields, Mapping) else None
-            after = None if said is None else self._cache.patched(id, known, said)
+            length = 0 if said is None else length_of(said, DEPTH_MAX)
+            after = None if said is None or length > LONG else self._cache.patched(id, known, said)
             if after is not None and said is not None:
+                self.length += length
                 if patched is None:
                     self._patched[id] = (known, after, said)
                     if id not in self._read:
