@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.placed import placed
 
 from interlock import (
@@ -21,9 +22,10 @@ from interlock import (
     Schema,
     Table,
     WrongFunctionKind,
+    reference,
 )
 
-from .rooms import running
+from .rooms import gated, running
 
 pytestmark = pytest.mark.usefixtures("both_isolations")
 
@@ -144,6 +146,45 @@ async def test_a_plain_function_is_called_like_any_other() -> None:
         assert await rooms.query("double", n=4) == 8
         answer = await rooms.ask("action", "work", {"n": 5})
         assert (answer.value, answer.log_lines) == (10, ["[INFO] at work"])
+
+
+async def test_what_an_action_logged_before_it_was_cancelled_is_kept(both_isolations: str) -> None:
+    @placed
+    def app() -> Component:
+        app = component()
+
+        @app.action
+        async def hang(ctx: ActionCtx, handle: str, said: str = "") -> None:
+            ctx.log.info("before")
+            await ctx.run_query(reference(handle), said=said)
+            await asyncio.get_running_loop().create_future()
+
+        @app.action
+        async def let_go(ctx: ActionCtx, handle: str) -> None:
+            hanging = asyncio.create_task(ctx.run_action("hang", handle=handle))  # type: ignore[arg-type]
+            await ctx.run_query(reference(handle))
+            hanging.cancel()
+            await asyncio.wait([hanging])
+            ctx.log.info("after")
+
+        return app
+
+    async with gated(app) as (rooms, gate):
+        with capture_logs() as published:
+            calling = asyncio.ensure_future(rooms.ask("action", "let_go", {"handle": gate.handle}, "app"))
+            await gate.arrived(times=2)
+            gate.opened.set()
+            lines = (await calling).log_lines
+            assert "[INFO] app: after" in lines
+            if both_isolations == "inline":  # what a worker has cancelled ends in its own time
+                assert lines == ["[INFO] app: before", "[INFO] app: after"]
+            gate.opened.clear()
+            hanging = asyncio.ensure_future(rooms.action("hang", "app", handle=gate.handle, said="again"))
+            await gate.arrived()
+            hanging.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await hanging
+        assert sorted([line["event"] for line in published]) == ["after", "before", "before"]
 
 
 @pytest.mark.one_isolation("inline", "a worker has one thread")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from interlock import App, ComponentCrashed, DeadlineExceeded, Limits, MutationCtx, components
 from interlock.backend import Backend
@@ -195,6 +196,21 @@ async def test_what_a_worker_takes_until_it_stands_is_no_part_of_the_import_that
     finally:
         later.join()
         zygote.close()
+
+
+async def test_what_an_action_logs_when_it_is_told_to_stop_is_in_the_servers_log(real: Backend, patience: None) -> None:
+    for deadline in (0.4, None):
+        with capture_logs() as published:
+            waiting = asyncio.ensure_future(call(real, "wait", deadline))
+            if deadline is None:
+                await asyncio.sleep(0.05)
+                waiting.cancel()
+            with pytest.raises((DeadlineExceeded, asyncio.CancelledError)):
+                await waiting
+            async with asyncio.timeout(PATIENCE_S):
+                while not published:  # noqa: ASYNC110 - its caller has been answered before
+                    await asyncio.sleep(0.01)
+        assert [(line["event"], line["component"], line["function"]) for line in published] == [("cancelled", "ledger", "wait")]
 
 
 async def test_one_that_does_not_stop_when_told_costs_its_worker(real: Backend) -> None:

@@ -364,7 +364,7 @@ class Dispatcher:
             if callee.scope is not action.callee.scope:
                 raise plain(error) from error
             raise
-        except Exception as error:
+        except BaseException as error:
             log.extend(log_lines_of(error))
             raise
         log.extend(answer.log_lines)
@@ -501,10 +501,9 @@ class Dispatcher:
             raised = error
         await call.close_fetched()
         if raised is not None:
-            if isinstance(raised, Exception):
-                if watched is not None:
-                    watched.finish(raised)
-                keep_log_lines(raised, execution.finish_log())
+            if isinstance(raised, Exception) and watched is not None:
+                watched.finish(raised)
+            keep_log_lines(raised, execution.finish_log())
             try:
                 raise raised
             finally:

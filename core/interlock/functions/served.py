@@ -125,6 +125,13 @@ class Served(Opened):
             case _:
                 raise FrameError(f"a note {frame[0]!r} that is none")
 
+    def note_at_end(self, frame: list[Any]) -> None:
+        """An action logs how it ends: for the server's log alone, since its caller has been answered. Of a transaction nothing stands."""
+        call = self._bound
+        if frame[0] == "log" and isinstance(call, ActionHost):
+            self.note(frame)
+            call.execution.finish_log()
+
     def take_over(self, steps: list[Any]) -> Awaitable[None] | None:
         """Do what the function did by itself; gives what is to be waited for, if anything. Raises Stale where it was mistaken."""
         remembers = self.remembers

@@ -76,3 +76,7 @@ class Opened:
     def note(self, frame: list[Any]) -> None:
         """Something that needs no answer: a log line, rows that were looked at, the end of a page."""
         raise NotImplementedError
+
+    def note_at_end(self, frame: list[Any]) -> None:
+        """The same of a call that is over, and whose function has not ended yet."""
+        raise NotImplementedError

@@ -331,12 +331,17 @@ class Process:
         """A call says something that needs no answer."""
         if len(frame) < 2 or type(frame[1]) is not int:
             raise FrameError("a note of no call")
-        opened = self._calls.get(frame[1])
-        if opened is None or opened.end.done():
+        opened = self._calls.get(frame[1]) or self._leaving.get(frame[1])
+        if opened is None or opened.has_answered:
             self._count_late()
             return
         self._count_note(opened)
-        opened.note([frame[0], *frame[2:]])
+        note = [frame[0], *frame[2:]]
+        if opened.end.done():
+            self._count_late()
+            opened.note_at_end(note)
+        else:
+            opened.note(note)
 
     def _count_note(self, opened: Opened) -> None:
         opened.notes += 1
