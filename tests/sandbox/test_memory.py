@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from interlock import App, AppError, InterlockError, MutationCtx, PaginationOptions, SchemaError, components
 from interlock.functions.caller import Caller
+from interlock.sandbox.process import Process
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -135,6 +136,26 @@ async def test_many_at_once_are_over_a_mistake_after_one_round(app: TestBackend)
     before = await operations(app)
     assert sorted(await asyncio.gather(*[bump(app) for _ in range(16)])) == list(range(117, 133))
     assert await operations(app) == before
+
+
+async def test_a_call_that_is_cancelled_as_its_mistaken_answer_comes_does_not_begin_anew(
+    app: TestBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [await bump(app) for _ in range(2)] == [1, 2]
+    await set_value(app, 100)
+    take_end = Process._take_end
+
+    def taken(self: Process, frame: list[Any], is_well: bool) -> None:
+        take_end(self, frame, is_well)
+        monkeypatch.setattr(Process, "_take_end", take_end)
+        bumping.cancel()
+
+    monkeypatch.setattr(Process, "_take_end", taken)
+    bumping = asyncio.ensure_future(bump(app))
+    with pytest.raises(asyncio.CancelledError):
+        await bumping
+    assert await app.component("ledger").query("value", name="a") == 100
+    assert await bump(app) == 101
 
 
 async def test_a_phantom_in_a_remembered_range_is_seen(app: TestBackend) -> None:

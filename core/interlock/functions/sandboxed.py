@@ -221,7 +221,8 @@ class SandboxRunner:
                 await process.fail_call(served, failed)
             except BaseException as raised:
                 failed = raised
-        if served.steps:  # before its result counts, or its error
+        # Before its result counts, or its error. Whoever is cancelled is not held up by a mistake, which would begin it anew.
+        if served.steps and (failed is None or isinstance(failed, Exception)):
             try:
                 taking = served.take_over(served.steps)
                 if taking is not None:
