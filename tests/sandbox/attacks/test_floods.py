@@ -131,7 +131,8 @@ async def test_large_transactions_without_end_are_few_while_the_app_is_called(
     ended = LargeWrites.ended
 
     def noted(self: LargeWrites, mount: str, began: float, written: int) -> None:
-        spans.append((began, asyncio.get_running_loop().time()))
+        if written == 100:  # and not cut short by the deadline
+            spans.append((began, asyncio.get_running_loop().time()))
         ended(self, mount, began, written)
         if len(spans) == 4:
             have_been.set()
