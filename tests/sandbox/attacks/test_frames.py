@@ -18,6 +18,7 @@ from interlock.functions.caller import Caller
 from interlock.sandbox import process
 from interlock.sandbox.confinement import available
 from interlock.sandbox.failures import make
+from interlock.values.ids import decode_id, encode_id
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
 
@@ -91,6 +92,14 @@ async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_
     told = await scene.denied("step", name=name, id=scene.secret, deadline=DEADLINE)
     assert re.match("ComponentCrashed|DeadlineExceeded|DocumentNotFound", told), told
     await scene.unharmed()
+
+
+async def test_no_document_is_put_in_the_place_of_one_that_is_there(scene: Scene) -> None:
+    own = await scene.thief("loot_something", text="first")
+    assert re.match("ComponentCrashed|DeadlineExceeded", await scene.denied("put_in_the_place_of", id=own))
+    assert (await scene.thief("read_by_id", id=own))["text"] == "first"
+    free = encode_id(decode_id(own)[0], bytes(16))
+    assert await scene.thief("put_in_the_place_of", id=free) == "got through"  # the canary
 
 
 @pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
@@ -172,7 +181,7 @@ async def test_a_value_that_lies_about_itself_is_no_value(scene: Scene) -> None:
 async def test_what_is_printed_moves_no_cursor_and_forges_no_line(scene: Scene) -> None:
     caller = Caller(admin=True, source="test", request_id="r")
     answer = await scene.backend.dispatcher.call("query", "print_for_a_terminal", {}, caller=caller, component_path="thief")
-    assert len(answer.log_lines) == 2
+    assert len(answer.log_lines) == 3
     moves = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]"
     assert not [line for line in answer.log_lines if re.search(moves, line)]
     assert all(re.search(moves, line) for line in FORGED)  # the canary

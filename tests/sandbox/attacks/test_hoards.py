@@ -98,6 +98,16 @@ async def test_ends_of_pages_are_kept_up_to_a_size(scene: Scene, monkeypatch: py
     assert await scene.thief("mark_pages_without_end", count=100) == "got through"  # the canary
 
 
+async def test_scans_are_open_up_to_a_number(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served._CURSORS_MAX <= 10_000
+    monkeypatch.setattr(served, "_CURSORS_MAX", 20)
+    assert await scene.thief("open_without_end", count=20) == "got through"
+    assert "more than 20 open scans" in await scene.denied("open_without_end", count=21)
+    await scene.unharmed()
+    monkeypatch.setattr(served, "_CURSORS_MAX", 1 << 40)
+    assert await scene.thief("open_without_end", count=22) == "got through"  # the canary
+
+
 async def test_the_name_of_a_job_is_no_place_to_keep_things(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await scene.thief("name_a_job_without_end", size=1_000)
     assert "broke the protocol" in await scene.denied("name_a_job_without_end", size=1_001)

@@ -135,6 +135,17 @@ async def test_a_payload_in_the_face_does_not_run_by_mounting(site: Path, mark: 
     assert ran(mark)  # the canary
 
 
+def test_a_link_in_a_package_brings_nothing_of_what_it_leads_to(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key.txt").write_text("the secret")
+    install(site, "interlock-linked", files={"interlock_linked/component.py": HONEST, "interlock_linked/own.txt": "its own"})
+    (site / "interlock_linked" / "key.txt").symlink_to(tmp_path / "secret" / "key.txt")
+    (site / "interlock_linked" / "folder").symlink_to(tmp_path / "secret")
+    assert (site / "interlock_linked" / "folder" / "key.txt").read_text() == "the secret"  # the canary
+    files = installed_files("interlock_linked.component:component", (), where="here").files
+    assert sorted(files) == ["interlock_linked/__init__.py", "interlock_linked/component.py", "interlock_linked/own.txt"]
+
+
 @pytest.mark.canary("test_a_payload_in_the_face_does_not_run_by_mounting")
 def test_a_payload_in_the_face_does_not_run_by_checking(site: Path, mark: Path, tmp_path: Path) -> None:
     put(site, HONEST, face=payload(mark))

@@ -307,6 +307,14 @@ async def step(ctx: MutationCtx, name: str, id: str) -> str:
     return "got through"
 
 
+@component.mutation
+async def put_in_the_place_of(ctx: MutationCtx, id: str) -> str:
+    """A document that it has already."""
+    ret(own_number(), "got through", [["insert", id, {"text": "another"}]])
+    await stay(5)
+    return "got through"
+
+
 @component.query
 async def step_in_a_query(ctx: QueryCtx) -> str:
     ret(own_number(), "got through", [["patch", "x", {}]])
@@ -410,6 +418,13 @@ async def echo(ctx: QueryCtx, text: str) -> int:
 async def mark_pages_without_end(ctx: QueryCtx, count: int) -> str:
     for number in range(count):
         frame("page", own_number(), number, "x" * 99_000)
+    return "got through"
+
+
+@component.query
+async def open_without_end(ctx: QueryCtx, count: int) -> str:
+    for _ in range(count):
+        await ask(ctx, "open", ["loot", "by_creation_time", [], None, False], None, None)
     return "got through"
 
 
@@ -589,6 +604,7 @@ FORGED = ("\x1b[2J\x1b]0;owned\x07 2026-01-01 ERROR all is lost\u202e", "\x1b[31
 async def print_for_a_terminal(ctx: QueryCtx) -> None:
     print(FORGED[0])
     ctx.log.error(FORGED[1])
+    frame("log", own_number(), "ERROR", FORGED[0])  # past what the SDK does to a line
 
 
 @component.mutation
