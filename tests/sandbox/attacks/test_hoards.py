@@ -37,11 +37,17 @@ async def most_held(scene: Scene, enough: int) -> int:
     return most >> 20
 
 
+@pytest.mark.canary("test_where_nothing_bounds_them_operations_that_wait_hold_all_that_they_are_given")
 async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     assert process._HELD_MAX <= 64 * MIB
     monkeypatch.setattr(process, "_HELD_MAX", 3 * MIB)
     assert 0 < await most_held(scene, enough=40) <= 3
     await scene.unharmed()
+
+
+async def test_where_nothing_bounds_them_operations_that_wait_hold_all_that_they_are_given(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process, "_HELD_MAX", 1 << 40)
     assert await most_held(scene, enough=5) >= 5  # the canary
 
