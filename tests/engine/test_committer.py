@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from interlock.engine import Engine, Interval, Transaction
-from interlock.engine.turns import Turn, Turns
+from interlock.engine.turns import Turns
 from interlock.engine.view import SnapshotGone
 from interlock.errors import StorageUnavailable, WriteConflict
 from interlock.storage.protocol import NothingWritten, OutcomeUnknown
@@ -71,22 +70,16 @@ async def test_mutations_that_pause_lose_a_few_times_and_then_take_turns() -> No
         assert not engine.committer.turns.active
 
 
-async def test_whoever_waits_for_a_turn_is_not_woken_by_the_end_of_each_turn_before_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    looks = Counter[int]()
-    ahead_of = Turns.ahead_of
-
-    def counted(turns: Turns, turn: Turn) -> Turn | None:
-        looks[turn.number] += 1
-        return ahead_of(turns, turn)
-
-    monkeypatch.setattr(Turns, "ahead_of", counted)
-    async with open_engine() as engine:
-        await engine.mutate(adds("a", 0), label="add")
-        await asyncio.gather(*(engine.mutate(adds("a", pauses=3), label="add") for _ in range(64)))
-        assert await value_of(engine, "a") == 64
-        assert len(looks) > 50 and max(looks.values()) <= 4
+async def test_whoever_waits_for_a_turn_waits_for_the_last_one_before_it_and_is_not_woken_by_each() -> None:
+    turns = Turns()
+    first, second, third = (turns.take(label) for label in ("first", "second", "third"))
+    for turn in (first, second, third):
+        turn.reserves_all = True
+    assert turns.ahead_of(third) is second and turns.ahead_of(second) is first and turns.ahead_of(first) is None
+    turns.end(second)
+    assert turns.ahead_of(third) is first
+    turns.end(first)
+    assert turns.ahead_of(third) is None
 
 
 async def test_a_turn_holds_up_only_who_touches_what_it_reserved() -> None:
