@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 def request_ids() -> Callable[[], str]:
     """Ids that tell requests apart; nothing depends on nobody guessing them. Most of each is made once for many."""
     process = f"{random.Random().getrandbits(40):010x}"
-    tails = [f"{number:03x}" for number in range(4096)]
 
     def ids() -> Iterator[str]:
+        tails = [f"{number:03x}" for number in range(4096)]  # a backend that is asked for nothing has none
         for number in itertools.count():
             head = f"{process}{number:03x}"
             for tail in tails:
