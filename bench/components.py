@@ -1,14 +1,10 @@
-"""`python -m bench.components KIND inline|sandbox`: what the components do in an embedded backend. Prints figures as JSON.
-
-What waits for no disk is counted by the processor time of this process and its workers: other work on the machine hardly disturbs that.
-"""
+"""`python -m bench.components KIND inline|sandbox`: what the components do in an embedded backend. Prints figures as JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
-import os
 import sys
 import tempfile
 import time
@@ -25,11 +21,11 @@ ITEMS, SMALL, LARGE, SCORES = 10_000, 1_000, 1_000_000, 300_000
 Isolation = Literal["inline", "sandbox"]
 
 
-async def rate(operation: Callable[[], Awaitable[object]], of: int = 1, callers: int = 1, *, by_cpu: bool = True) -> float:
-    """How often a second it is done, `of` at a time, by so many at once: a second of processor time, or of waiting as well."""
-    clock = cpu_seconds if by_cpu else time.perf_counter
+async def rate(operation: Callable[[], Awaitable[object]], of: int = 1, callers: int = 1) -> float:
+    """How often a second it is done, `of` at a time, by so many at once."""
     await operation()
-    end = time.perf_counter() + SECONDS
+    begun = time.perf_counter()
+    end = begun + SECONDS
 
     async def caller() -> int:
         done = 0
@@ -38,22 +34,8 @@ async def rate(operation: Callable[[], Awaitable[object]], of: int = 1, callers:
             done += of
         return done
 
-    begun = clock()
     done = await asyncio.gather(*[caller() for _ in range(callers)])
-    return sum(done) / (clock() - begun)
-
-
-def cpu_seconds() -> float:
-    """The processor time of this process, and of the workers below it where there is a /proc."""
-    used = {os.getpid(): 0.0}
-    for stat in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda path: int(path.parent.name)):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        if int(fields[1]) in used:
-            used[int(stat.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return time.process_time() + sum(used.values())
+    return sum(done) / (time.perf_counter() - begun)
 
 
 async def fill(backend: Backend, items: int, *, scored: bool = False) -> None:
@@ -98,8 +80,8 @@ async def through_a_trigger(isolation: Isolation) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as data:
         async with Backend(APP, data=data, isolation=isolation) as backend:
             await fill(backend, SCORES, scored=True)
-            bare = await rate(lambda: backend.mutation("items:add_bare"), callers=CALLERS, by_cpu=False)
-            scored = await rate(lambda: backend.mutation("items:add_scored"), callers=CALLERS, by_cpu=False)
+            bare = await rate(lambda: backend.mutation("items:add_bare"), callers=CALLERS)
+            scored = await rate(lambda: backend.mutation("items:add_scored"), callers=CALLERS)
             documents, counted, attempts = await backend.mutation("items:totals")
             assert counted == SCORES + documents
     return {"bare/s": bare, "scored/s": scored, "run again": attempts / documents - 1}
@@ -111,7 +93,7 @@ async def rate_limiter(isolation: Isolation) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         for name, data in (("memory/s", ":memory:"), ("durable/s", folder)):
             async with Backend(APP, data=data, isolation=isolation) as backend:
-                figures[name] = await rate(partial(backend.mutation, "limits:use"), callers=CALLERS, by_cpu=data == ":memory:")
+                figures[name] = await rate(partial(backend.mutation, "limits:use"), callers=CALLERS)
     return figures
 
 

@@ -1,4 +1,4 @@
-"""Contestants that are programs of their own, which print their figures as JSON in their last line."""
+"""Contestants that are programs of their own, each with all cores to itself. They print their figures as JSON in their last line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 
 from bench.rows import Figures, Run
-from bench.servers import HERE, Missing, Servers, on_load_core
+from bench.servers import HERE, Missing, Servers, printed
 
 SANDBOXED = "Interlock, sandboxed"
 ORIGINALS = HERE / "peers" / "originals"
@@ -37,5 +37,5 @@ def original(kind: str) -> Run:
 
 def figures_of(command: list[str]) -> Figures:
     """What it prints."""
-    figures: Figures = json.loads(on_load_core(command).splitlines()[-1])
+    figures: Figures = json.loads(printed(command).splitlines()[-1])
     return figures

@@ -1,4 +1,4 @@
-"""Starting and ending the servers that are measured, each on the same core.
+"""Starting and ending the servers that are measured, each on the same core, or on all.
 
 Start at `Servers.get`. What each of them takes to be started is in `START`.
 """
@@ -35,6 +35,8 @@ POCKETBASE = "PocketBase"
 POSTGRES = "Postgres, no HTTP"
 REDIS = "Redis, no HTTP"
 BARE = "the bare server"
+FREE = "Interlock, on all cores"
+"""As it is started without a core named, its workers wherever the system puts them."""
 
 
 class Missing(Exception):
@@ -129,7 +131,12 @@ class Servers:
 
 def on_load_core(command: list[str], given: str = "") -> str:
     """What a program prints that runs on the core that no server has. Raises RuntimeError with what it complains about."""
-    done = subprocess.run(command, input=given.encode(), capture_output=True, cwd=HERE.parent, preexec_fn=pinned(LOAD_CORE))
+    return printed(command, given, core=LOAD_CORE)
+
+
+def printed(command: list[str], given: str = "", *, core: int | None = None) -> str:
+    """The same on this core, or on all of them."""
+    done = subprocess.run(command, input=given.encode(), capture_output=True, cwd=HERE.parent, preexec_fn=pinned(core))
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.decode()[-1500:]}")
     return done.stdout.decode()
@@ -137,17 +144,22 @@ def on_load_core(command: list[str], given: str = "") -> str:
 
 @contextmanager
 def running(
-    name: str, command: list[str], data: Path, is_ready: Callable[[int], bool], *, user: int | None = None, poll_s: float = 0.05
+    name: str,
+    command: list[str],
+    data: Path,
+    is_ready: Callable[[int], bool],
+    *,
+    user: int | None = None,
+    poll_s: float = 0.05,
+    core: int | None = SERVER_CORE,
 ) -> Iterator[Server]:
-    """Run a command on the core of the servers until the block ends. "{port}" and "{data}" in it are filled in."""
+    """Run a command on the core of the servers, or on all, until the block ends. "{port}" and "{data}" in it are filled in."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [part.replace("{port}", str(port)).replace("{data}", str(data)) for part in command]
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=said, preexec_fn=pinned(SERVER_CORE), user=user
-        )
+        process = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=said, preexec_fn=pinned(core), user=user)
         try:
             deadline = time.monotonic() + 60
             while not is_ready(port):
@@ -165,9 +177,9 @@ def running(
                 process.wait()
 
 
-def pinned(core: int) -> Callable[[], None] | None:
-    """What keeps a new process on one core, where there is a way."""
-    return (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
+def pinned(core: int | None) -> Callable[[], None] | None:
+    """What keeps a new process on one core, where there is a way; none for one that may have all."""
+    return (lambda: os.sched_setaffinity(0, {core})) if core is not None and hasattr(os, "sched_setaffinity") else None
 
 
 @contextmanager
@@ -192,12 +204,12 @@ def answers(path: str, port: int) -> bool:
 
 
 @contextmanager
-def interlock(data: Path | None = None, poll_s: float = 0.05, app: str = "app") -> Iterator[Server]:
+def interlock(data: Path | None = None, poll_s: float = 0.05, app: str = "app", *, core: int | None = SERVER_CORE) -> Iterator[Server]:
     """An app of the benchmarks, as `interlock serve` serves it, by default on new data."""
     with ExitStack() as stack:
         data = data or stack.enter_context(new_data())
         command = [sys.executable, "-m", "interlock.cli", "serve", str(HERE / app), "--data", "{data}", "--port", "{port}"]
-        yield stack.enter_context(running(INTERLOCK, command, data, partial(answers, "/version"), poll_s=poll_s))
+        yield stack.enter_context(running(INTERLOCK, command, data, partial(answers, "/version"), poll_s=poll_s, core=core))
 
 
 @contextmanager
@@ -254,6 +266,7 @@ def _redis() -> AbstractContextManager[Server]:
 
 START: dict[str, Callable[[], AbstractContextManager[Server]]] = {
     INTERLOCK: interlock,
+    FREE: partial(interlock, core=None),
     STARLETTE: partial(_module, STARLETTE, "starlette_sqlite", "/empty"),
     FASTAPI: _fastapi,
     POCKETBASE: _pocketbase,

@@ -21,11 +21,11 @@ def interlock_body(function: str, **args: object) -> str:
     return json.dumps({"path": function, "args": args}, separators=(",", ":"))
 
 
-def calls(kind: str, bodies: Sequence[str], callers: int, *, total: Callable[[Server], float] | None = None) -> Run:
+def calls(kind: str, bodies: Sequence[str], callers: int, *, total: Callable[[Server], float] | None = None, of: str = INTERLOCK) -> Run:
     """Calls of Interlock's functions. `total` is what has to have grown by one with every answer."""
 
     def run(servers: Servers, seconds: float) -> Figures:
-        server = servers.get(INTERLOCK)
+        server = servers.get(of)
         before = total(server) if total is not None else 0.0
         report = server.load(f"/api/{kind}", bodies, callers, seconds, expected='"success"')
         lost = report.answers - (total(server) - before) if total is not None else 0.0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from bench.rows import Figures, Row, Run, Work
-from bench.servers import INTERLOCK, Server, Servers, interlock, on_load_core
+from bench.servers import FREE, INTERLOCK, Server, Servers, interlock, on_load_core
 from bench.work.http import calls, figures, interlock_body
 
 INLINE = "Interlock, inline"
@@ -40,7 +40,7 @@ def total(is_sealed: bool, names: int) -> Callable[[Server], float]:
 def add(is_sealed: bool, names: int, callers: int) -> Run:
     function = "counters:add_sealed" if is_sealed else "counters:add_sharded"
     bodies = [interlock_body(function, name=f"c{n}") for n in range(names)]
-    return calls("mutation", bodies, callers, total=total(is_sealed, names))
+    return calls("mutation", bodies, callers, total=total(is_sealed, names), of=FREE)
 
 
 def sharded_counter(names: int, callers: int) -> Work:

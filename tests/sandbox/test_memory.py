@@ -145,8 +145,8 @@ async def test_a_call_that_is_cancelled_as_its_mistaken_answer_comes_does_not_be
     await set_value(app, 100)
     take_end = Process._take_end
 
-    def taken(self: Process, frame: list[Any], is_well: bool) -> None:
-        take_end(self, frame, is_well)
+    def taken(self: Process, frame: list[Any], is_well: bool, length: int) -> None:
+        take_end(self, frame, is_well, length)
         monkeypatch.setattr(Process, "_take_end", take_end)
         bumping.cancel()
 

@@ -64,6 +64,19 @@ def replay(call: TransactionHost, steps: list[Any]) -> Awaitable[None] | None:
     return None
 
 
+def replays(call: TransactionHost, steps: list[Any]) -> bool:
+    """Do these steps of a function that only reads, if it would be shown the same now and nothing has to be waited for; else nothing."""
+    tx = call.tx
+    tx.catch_up()
+    tx.begin_guess()
+    is_right = False
+    try:
+        is_right = _at_hand(call, steps) == len(steps)
+    finally:
+        tx.end_guess(is_right=is_right)
+    return is_right
+
+
 def _at_hand(call: TransactionHost, steps: list[Any]) -> int:
     """Do them as far as nothing has to be waited for and the function was right. Gives how many are done."""
     if call.state != IDLE or call.untold is not None:

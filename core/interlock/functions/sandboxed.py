@@ -21,6 +21,7 @@ from interlock.functions.begun import BegunCall
 from interlock.functions.call import BUSY, Execution, drawn
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
+from interlock.functions.kept_answers import KeptAnswers
 from interlock.functions.replay import Stale
 from interlock.functions.scope import Callee
 from interlock.functions.served import Remembers, Served
@@ -49,12 +50,21 @@ class SandboxRunner:
         share = None if instance.limits is None else instance.limits.calls_open
         self._open_max = _OPEN_MAX if share is None else min(share, _OPEN_MAX)
         self._asking = 0
+        self._answers = KeptAnswers()
 
     def start(self, call: CallHost) -> Made[Any] | Awaitable[Any]:
-        return self._local.start(call) if call.callee.handler is not None else self._cross(call)
+        if call.callee.handler is not None:
+            return self._local.start(call)
+        key = None
+        if isinstance(call, TransactionHost):
+            key = self._answers.key_of(call)
+            answer = None if key is None else self._answers.find(call, key)
+            if answer is not None:
+                return Made(answer[0])
+        return self._cross(call, key)
 
-    async def _cross(self, call: CallHost) -> Any:
-        """Run it there, again where its worker was mistaken or was lost under it."""
+    async def _cross(self, call: CallHost, key: bytes | None) -> Any:
+        """Run it there, again where its worker was mistaken or was lost under it. What comes out is kept under the key, if there is one."""
         pool = self.pool
         if pool.calls_open >= self._open_max:
             raise LimitExceeded("calls_open", pool.calls_open + 1, self._open_max)
@@ -70,7 +80,7 @@ class SandboxRunner:
             while True:
                 mark = tx.begin_layer() if tx is not None and writes else None
                 try:
-                    value = await self._attempt(call, alone=losses > 0, remembers=remembers)
+                    value = await self._attempt(call, key, alone=losses > 0, remembers=remembers)
                     if call.state == BUSY:
                         await call.settle()
                         call.end_turn()  # the caller settles what has been started since
@@ -180,7 +190,7 @@ class SandboxRunner:
             NOTHING if remembers is None else remembers,
         ]
 
-    async def _attempt(self, call: CallHost, *, alone: bool, remembers: Remembers) -> Any:
+    async def _attempt(self, call: CallHost, key: bytes | None, *, alone: bool, remembers: Remembers) -> Any:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
@@ -246,6 +256,8 @@ class SandboxRunner:
         if over is not None:
             raise over
         self.pool.succeeded()
+        if key is not None:
+            self._answers.keep(key, served, value)
         return value
 
     def _seen(self, failed: BaseException, process: Process, served: Served, callee: Callee) -> BaseException:

@@ -23,13 +23,14 @@ class Opened:
     """A call by its `number` on the channel. Who runs it says how its operations are answered (`answer`) and its notes are taken.
 
     `end` is its result as the worker sends it, or its error. `steps` are what the function did by itself since it last asked for
-    something, and what is to be done before its end counts. `cpu` are the CPU seconds that it has used so far.
+    something, and what is to be done before its end counts; `looked_at` are bits of what it has looked at besides (frames.TIME, …), and
+    `length` is that of the frame which said so. `cpu` are the CPU seconds that it has used so far.
     """
 
     def __init__(self, label: str, cpu_max: float | None, end: Waited[Any]) -> None:
         self.label, self.cpu_max, self.end = label, cpu_max, end
         self.cpu = self.share_at = 0.0
-        self.number = self.notes = self.operations = 0
+        self.number = self.notes = self.operations = self.looked_at = self.length = 0
         self.has_answered = False
         self.steps: list[Any] = []
         self.tasks = NO_TASKS  # most calls ask for nothing

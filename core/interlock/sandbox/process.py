@@ -17,7 +17,7 @@ from typing import Any
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.sandbox.account import Account
 from interlock.sandbox.failures import add_frames, cleaned, make, tell
-from interlock.sandbox.frames import OPERATIONS_MAX, FrameError, decode, parts
+from interlock.sandbox.frames import OPERATIONS_MAX, TIME, FrameError, decode, parts
 from interlock.sandbox.line import Line
 from interlock.sandbox.loading import Refused, load_frame, loading_failure
 from interlock.sandbox.opened import NO_TASKS, Opened
@@ -297,7 +297,7 @@ class Process:
         frame = decode(body)
         name = frame[0]
         if name == "ret" or name == "exc":
-            self._take_end(frame, name == "ret")
+            self._take_end(frame, name == "ret", len(body))
             return
         if name == "op":
             self._operation(frame, len(body) + _PART_BYTES * parts(body))
@@ -363,13 +363,13 @@ class Process:
             case _:
                 raise FrameError("an operation to drop that is none")
 
-    def _take_end(self, frame: list[Any], is_well: bool) -> None:
-        """A call says that it is over: what came out, what the host is to do before that counts, for how long it ran."""
+    def _take_end(self, frame: list[Any], is_well: bool, length: int) -> None:
+        """A call says that it is over: what came out, what it looked at, what the host is to do before that counts, for how long it ran."""
         count = len(frame)
         if not 5 <= count <= 6:
             raise FrameError("an end of a call that is none")
-        number, has_looked, told, steps = frame[1], frame[2], frame[3], frame[4]
-        if type(number) is not int or type(has_looked) is not bool or type(steps) is not list:
+        number, looked_at, told, steps = frame[1], frame[2], frame[3], frame[4]
+        if type(number) is not int or type(looked_at) is not int or type(steps) is not list:
             raise FrameError("an end of a call that is none")
         opened = self._ended(number)
         if opened is None:
@@ -378,9 +378,11 @@ class Process:
             raise FrameError("an error that is none")
         if count == 6:
             self._account.claim(opened, frame[5])
-        if has_looked:
-            opened.note(["looked"])
-        opened.steps = steps
+        if looked_at:
+            opened.looked_at = looked_at
+            if looked_at & TIME:
+                opened.note(["looked"])
+        opened.steps, opened.length = steps, length
         if is_well:
             end = opened.end
             end.set_result(told)

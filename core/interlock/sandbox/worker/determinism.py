@@ -51,6 +51,8 @@ class Frozen(Protocol):
 
     def look_at_time(self) -> None: ...
 
+    def look_at_seed(self) -> None: ...
+
 
 class Still:
     """What one call is shown."""
@@ -76,6 +78,7 @@ class Still:
     @property
     def generator(self) -> random.Random:
         """Another one than the context's, so that who draws there is not disturbed by a library that draws here."""
+        self._call.look_at_seed()
         if self._generator is None:
             self._generator = _Seeded(self._call.seed ^ 0x5DEECE66D)
         return self._generator

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from interlock.sandbox.frames import NOTHING
+from interlock.sandbox.frames import ENV, NOTHING, SEED, TIME
 from interlock.sandbox.worker.cache import as_sent, key_of
 from interlock.sandbox.worker.conversation import Conversation
 from interlock.sandbox.worker.cursor import WorkerCursor
@@ -65,7 +65,7 @@ class WorkerHost(Conversation):
         "_transaction",
         "goes_on",
         "latest",
-        "looked_at_time",
+        "looked_at",
         "now_ms",
         "over_at",
         "remembers",
@@ -105,7 +105,7 @@ class WorkerHost(Conversation):
         self.over_at = over_at
         self._runs = 1
         self.latest: WorkerHost | None = None  # that of the run which came after this one
-        self.looked_at_time = False
+        self.looked_at = 0  # TIME, SEED, ENV
         self._ids: random.Random | None = None
         self._generator: random.Random | None = None
         self.goes_on = function.kind == "action"
@@ -115,25 +115,32 @@ class WorkerHost(Conversation):
 
     @property
     def env(self) -> Mapping[str, Any]:
+        self.looked_at |= ENV
         return self._worker.env
 
     @property
     def transaction(self) -> str:
+        self.looked_at |= SEED
         return name_of(self._transaction)
 
     @property
     def random(self) -> random.Random:
+        self.looked_at |= SEED
         if self._generator is None:
             self._generator = Drawn(self.seed)
         return self._generator
 
     def look_at_time(self) -> None:
         """Its result is not right for ever."""
-        self.looked_at_time = True
+        self.looked_at |= TIME
+
+    def look_at_seed(self) -> None:
+        """Another call would have another result."""
+        self.looked_at |= SEED
 
     def now(self) -> float:
         if self.function.kind != "action":
-            self.looked_at_time = True
+            self.looked_at |= TIME
             return self.now_ms
         return self.now_ms if self._moment is None else self.now_ms + (_monotonic() - self._moment) * 1000.0
 
@@ -205,7 +212,7 @@ class WorkerHost(Conversation):
             self.since,
         )
         again.cpu, again._spent, again._told = self.cpu, self._spent, self._told
-        again.looked_at_time = self.looked_at_time
+        again.looked_at = self.looked_at
         again._runs = self._runs + 1
         self.latest = again
         return again

@@ -279,12 +279,12 @@ class Worker:
         steps, spent = host.view.take_steps(), host.take_spent()
         if is_outdated:
             host.view.undo()
-            self.send(["ret", host.number, host.looked_at_time, None, _AGAIN, spent])
+            self.send(["ret", host.number, host.looked_at, None, _AGAIN, spent])
             return
         if failed is None:
             host.remember_writes()
             try:
-                self.send(["ret", host.number, host.looked_at_time, value, steps, spent], value)
+                self.send(["ret", host.number, host.looked_at, value, steps, spent], value)
                 return
             except TooLong as long:
                 failed = _result_too_long(long.args[0])
@@ -301,14 +301,14 @@ class Worker:
                 # The host has the error itself, and knows where it was before it came here: it goes on as it came. Where it was an
                 # operation of another call, or is long forgotten, it is made anew.
                 again = tell(failed, [])
-                self.send(["exc", host.number, host.looked_at_time, ["op", number, frames_of(failed, counted), again], steps, spent], again)
+                self.send(["exc", host.number, host.looked_at, ["op", number, frames_of(failed, counted), again], steps, spent], again)
                 return
         reference = self.take_number()
         if len(self._raised) > _RAISED_MAX:
             self._raised.clear()
         if isinstance(failed, Exception):
             self._raised[reference] = failed  # of anything else the host makes an error of its own
-        self.send(["exc", host.number, host.looked_at_time, ["raised", reference, told], steps, spent], told)
+        self.send(["exc", host.number, host.looked_at, ["raised", reference, told], steps, spent], told)
 
 
 def _result_too_long(length: int) -> LimitExceeded:

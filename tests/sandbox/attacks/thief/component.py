@@ -60,11 +60,11 @@ def op(call: int | str, operation: int, method: str, args: list[Any], steps: Any
 
 
 def ret(call: int, value: Any, steps: Any = ()) -> None:
-    frame("ret", call, False, value, list(steps))
+    frame("ret", call, 0, value, list(steps))
 
 
 def exc(call: int, told: list[Any]) -> None:
-    frame("exc", call, False, told, [])
+    frame("exc", call, 0, told, [])
 
 
 def own_number() -> int:
@@ -216,14 +216,14 @@ LIES: dict[str, Any] = {
     "a target that is none": lambda n: op(n, 900, "run", ["query", ["a", "b"], {}]),
     "limits that are none": lambda n: op(n, 900, "run", ["query", ["looted", "", "", False, {"x": 1}, None, False], {}]),
     "a number that is a string": lambda n: op(str(n), 900, "get", ["x"]),
-    "a number without end": lambda n: raw(b'["ret",' + b"9" * 100_000 + b",false,1]"),
+    "a number without end": lambda n: raw(b'["ret",' + b"9" * 100_000 + b",0,1]"),
     "an operation to drop that is none": lambda n: frame("drop", n, ["x"]),
     "a frame that is not JSON": lambda n: raw(b"hello"),
     "a frame that is no list": lambda n: raw(b'{"t":"op"}'),
     "an empty frame": lambda n: raw(b""),
     "an empty list": lambda n: raw(b"[]"),
     "a name that there is not": lambda n: frame("sudo", n),
-    "bytes that are no text": lambda n: raw(b'["ret",1,false,"\xff\xfe"]'),
+    "bytes that are no text": lambda n: raw(b'["ret",1,0,"\xff\xfe"]'),
     "depth without end": lambda n: raw(b"[" * 500_000 + b"]" * 500_000),
     "a length of two gigabytes": lambda n: write(struct.pack(">I", (1 << 31) - 1)),
     "a length of four gigabytes": lambda n: write(b"\xff\xff\xff\xff" + b"x" * 1000),
@@ -363,7 +363,7 @@ async def answer_and_go_on(ctx: MutationCtx) -> int:
     held: list[bytes] = []
     for parts in (
         ["op", own_number(), 900, "insert", 0, ["loot", {"text": "before the answer"}], []],
-        ["ret", own_number(), False, 1, []],
+        ["ret", own_number(), 0, 1, []],
         ["op", own_number(), 901, "insert", 0, ["loot", {"text": "after the answer"}], []],
     ):
         held.append(encode(parts))
@@ -569,7 +569,7 @@ async def just_too_large(ctx: QueryCtx) -> str:
 
 
 def of_many_parts(call: int) -> bytes:
-    return b'["ret",%d,false,[' % call + b"[]," * 6_000_000 + b"[]]]"
+    return b'["ret",%d,0,[' % call + b"[]," * 6_000_000 + b"[]]]"
 
 
 @component.query
