@@ -23,6 +23,16 @@ _STEPS_MAX, _LENGTH_MAX, _ARGS_MAX = 64, 8_192, 500
 """The most that one of them may have been shown, its frame and its arguments be long."""
 _SIZE = 200
 
+
+def key_of(call: TransactionHost) -> bytes | None:
+    """What calls of one instance have in common that are alike; None for one of which nothing is to be kept."""
+    callee, args = call.callee, call.args
+    if call.execution.journal or call.begun is not None or call.state != IDLE or callee.is_trigger:
+        return None
+    packed = b"" if not args else pack_for_now(args)
+    return None if len(packed) > _ARGS_MAX else b"%b %b" % (callee.name.encode(), packed)
+
+
 Answer = tuple[Any, list[Any]]
 """A value as the worker sent it, and the steps that led there."""
 
@@ -33,15 +43,6 @@ class KeptAnswers:
     def __init__(self) -> None:
         self._answers: dict[bytes, Answer] = {}
         self._bytes = 0
-
-    def key_of(self, call: TransactionHost) -> bytes | None:
-        """What tells alike calls of queries; None for one that is not kept."""
-        execution, callee = call.execution, call.callee
-        if execution.journal or call.begun is not None or call.state != IDLE or callee.kind != "query":
-            return None
-        args = call.args
-        packed = b"" if not args else pack_for_now(args)
-        return None if len(packed) > _ARGS_MAX else b"%b %b" % (callee.name.encode(), packed)
 
     def find(self, call: TransactionHost, key: bytes) -> Answer | None:
         """The answer to this call, which depends on all that it has been shown from now on; None where there is none that holds."""

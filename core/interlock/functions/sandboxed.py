@@ -19,9 +19,10 @@ from interlock.errors import ComponentCrashed, DeadlineExceeded, InterlockError,
 from interlock.functions.allowance import charge, cpu_left, lowered, over_at
 from interlock.functions.begun import BegunCall
 from interlock.functions.call import BUSY, Execution, drawn
+from interlock.functions.foreseen import CPU_MAX, ForeseenCall, Foresight, foreseen_seed
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
-from interlock.functions.kept_answers import KeptAnswers
+from interlock.functions.kept_answers import KeptAnswers, key_of
 from interlock.functions.replay import Stale
 from interlock.functions.scope import Callee
 from interlock.functions.served import Remembers, Served
@@ -50,21 +51,21 @@ class SandboxRunner:
         share = None if instance.limits is None else instance.limits.calls_open
         self._open_max = _OPEN_MAX if share is None else min(share, _OPEN_MAX)
         self._asking = 0
-        self._answers = KeptAnswers()
+        self._answers, self._foresight = KeptAnswers(), Foresight()
 
     def start(self, call: CallHost) -> Made[Any] | Awaitable[Any]:
         if call.callee.handler is not None:
             return self._local.start(call)
         key = None
         if isinstance(call, TransactionHost):
-            key = self._answers.key_of(call)
-            answer = None if key is None else self._answers.find(call, key)
+            key = key_of(call)
+            answer = None if key is None or call.callee.kind != "query" else self._answers.find(call, key)
             if answer is not None:
                 return Made(answer[0])
         return self._cross(call, key)
 
     async def _cross(self, call: CallHost, key: bytes | None) -> Any:
-        """Run it there, again where its worker was mistaken or was lost under it. What comes out is kept under the key, if there is one."""
+        """Run it there, again where its worker was mistaken or was lost under it. With a key, others may profit from it."""
         pool = self.pool
         if pool.calls_open >= self._open_max:
             raise LimitExceeded("calls_open", pool.calls_open + 1, self._open_max)
@@ -144,7 +145,8 @@ class SandboxRunner:
                 return None
             remembers = self._remembers(caller.tx)
             served = Served(callee.label, process, lowered(self._cpu_left(caller), limits), remembers)
-            frame = self._frame(callee, checked, execution, served, None, over_at(caller), remembers)
+            seed = drawn(execution.services.entropy)
+            frame = self._frame(callee, checked, execution, seed, served, None, over_at(caller), remembers)
             process.begin(served, frame)
         except (InterlockError, OSError, Unhealthy, Lost):
             return None
@@ -167,6 +169,7 @@ class SandboxRunner:
         callee: Callee,
         args: dict[str, Any],
         execution: Execution,
+        seed: int,
         served: Served,
         call: CallHost | None,
         over_ms: float | None,
@@ -182,7 +185,7 @@ class SandboxRunner:
             args,
             call.now() if call is not None and is_action else execution.now_ms,
             is_action and isinstance(services.clock, SystemClock),
-            drawn(services.entropy),
+            seed,
             execution.number,
             _pages_of(call) if call is not None and execution.journal else {},
             NOTHING if served.cpu_max is None else served.cpu_max,
@@ -194,13 +197,23 @@ class SandboxRunner:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
-        begun = None
+        begun = foreseen = tx = None
         if isinstance(call, TransactionHost):
+            tx = call.tx
             begun, call.begun = call.begun, None
+            if key is not None and callee.kind == "mutation" and remembers is True and not alone:
+                foreseen = self._foresight.take(key)
         if isinstance(begun, BegunCall) and begun.serves(remembers):
             begun.take()
             process, served = begun.process, begun.served
+        elif foreseen is not None and foreseen.draws_alike(execution):
+            process, served = foreseen.process, foreseen.served
+            if foreseen.is_over and not foreseen.is_ready:
+                raise Stale([])  # it runs again, as if nothing had been foreseen
+            served.is_ahead = False
         else:
+            foreseen = None
+            seed = drawn(services.entropy)
             env = self._env() if self._has_env else {}
             try:
                 process = self.pool.alone(env) if alone else self.pool.process(env, facts.get(self._key))
@@ -213,7 +226,7 @@ class SandboxRunner:
             if self._has_env and process.env != env:
                 process.set_env(env)
             served = Served(callee.label, process, cpu_left(call), remembers)
-            process.begin(served, self._frame(callee, call.args, execution, served, call, over_at(call), remembers))
+            process.begin(served, self._frame(callee, call.args, execution, seed, served, call, over_at(call), remembers))
         served.bind(call)
         timer = None
         if call.deadline_ms is not None:
@@ -231,6 +244,8 @@ class SandboxRunner:
                 await process.fail_call(served, failed)
             except BaseException as raised:
                 failed = raised
+        if foreseen is not None and not foreseen.is_ready and (failed is None or isinstance(failed, Exception)):
+            failed = Stale([])
         # Before its result counts, or its error. Whoever is cancelled is not held up by a mistake, which would begin it anew.
         if served.steps and (failed is None or isinstance(failed, Exception)):
             try:
@@ -256,9 +271,28 @@ class SandboxRunner:
         if over is not None:
             raise over
         self.pool.succeeded()
-        if key is not None:
+        if foreseen is not None:
+            process.tell_taken(served)
+        if key is not None and callee.kind == "query":
             self._answers.keep(key, served, value)
+        elif (
+            tx is not None
+            and key is not None
+            and not alone
+            and self.pool.size == 1
+            and self._foresight.expects(key, served, services.entropy)
+        ):
+            self._foresight.plan(tx, process, partial(self._begin_ahead, call, process, key))
         return value
+
+    def _begin_ahead(self, call: CallHost, process: Process, key: bytes) -> ForeseenCall:
+        """Send off the call that is expected after this one."""
+        callee, execution = call.callee, call.execution
+        seed = foreseen_seed(execution.services.entropy)
+        served = Served(callee.label, process, CPU_MAX, True)
+        served.is_ahead = True
+        process.begin(served, self._frame(callee, call.args, execution, seed, served, None, None, True))
+        return ForeseenCall(key, seed, process, served)
 
     def _seen(self, failed: BaseException, process: Process, served: Served, callee: Callee) -> BaseException:
         """What an error of a call is to its caller, and what it means for the worker."""

@@ -28,8 +28,10 @@ OPERATIONS_MAX = 1_000
 """How many operations of one call may wait for their answers. An honest worker keeps the others to itself until then."""
 NOTHING = -1
 """What the frames of every call say for None: JSON's null asks `pack` to look for numbers that JSON has not."""
-TIME, SEED, ENV = 1, 2, 4
-"""What a call has looked at that another call with the same arguments would find otherwise: bits of what its end says."""
+TIME, SEED, ENV, CALL = 1, 2, 4, 8
+"""What a call has looked at that another call with the same arguments would find otherwise, CALL its name and when it was made: bits of
+what its end says.
+"""
 TEXT_MAX = 16 * MIB
 """Characters of what a call may say at once: its result, or what it gives to another call."""
 DEPTH_MAX = 200

@@ -83,7 +83,7 @@ class Process:
         self.loop = self._loop = asyncio.get_running_loop()
         self._spawned, self._path, self._on_end, self._on_stuck = spawned, path, on_end, on_stuck
         self._calls: dict[int, Opened] = {}
-        self._numbers = 0
+        self._numbers = self._taken = 0
         self._frozen = False
         self._leaving: dict[int, Opened] = {}
         self._parked: list[Callable[[], None]] = []  # who goes on when the frames that have come are taken
@@ -142,12 +142,24 @@ class Process:
             self._spawned.cont()
         if self._ticking is None and opened.cpu_max is not None:
             self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
-        self._line.send(["call", number, *frame])
+        if self._taken:
+            self._line.send(["taken", self._taken])
+            self._taken = 0
+        self._line.send(["ahead" if opened.is_ahead else "call", number, *frame])
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs in it, as far as is known."""
+        return not self._calls and not self._leaving and not self.is_over
+
+    def tell_taken(self, opened: Opened) -> None:
+        """What ran ahead was made by somebody, and counts. The worker hears of it before it is sent another call."""
+        self._taken = opened.number
 
     def close_call(self, opened: Opened) -> None:
         """It has ended well."""
-        self._calls.pop(opened.number, None)
-        self._account.end(opened)
+        if self._calls.pop(opened.number, None) is not None:
+            self._account.end(opened)
         if not self._calls:
             self._rest()
 
@@ -259,7 +271,10 @@ class Process:
             [opened] = running
             limit = opened.cpu_max
             if limit is not None and self._account.so_far(opened) + spent > limit + _OVER_CPU:
-                opened.end.set_exception(DeadlineExceeded(opened.label, "CPU time", limit))
+                if opened.is_ahead:
+                    self.give_up(opened)
+                else:
+                    opened.end.set_exception(DeadlineExceeded(opened.label, "CPU time", limit))
         elif limits and spent > max(limits) + _OVER_CPU:
             self.kill("one of its calls used up its CPU time", None)
             return
@@ -336,6 +351,8 @@ class Process:
             self._count_late()
             return
         self._count_note(opened)
+        if opened.is_ahead and not opened.end.done():
+            self.give_up(opened)
         note = [frame[0], *frame[2:]]
         if opened.end.done():
             self._count_late()
@@ -390,6 +407,9 @@ class Process:
                 self._parked.append(end.parked)
         else:
             opened.end.set_exception(self._failure(opened, told))
+        if opened.is_ahead:
+            self.close_call(opened)
+            opened.end.exception()  # nobody may ever ask
 
     def _loaded(self) -> None:
         if self._is_loaded:
@@ -456,6 +476,9 @@ class Process:
         if opened is None or opened.end.done():
             self._count_late()
             self._line.send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
+            return
+        if opened.is_ahead:
+            self.give_up(opened)
             return
         self.operations += 1
         opened.operations += 1
@@ -586,3 +609,5 @@ class Process:
             if not opened.end.done():
                 lost = Lost(why, is_culprit=is_alone if self._culprit is None else opened is self._culprit)
                 opened.end.set_exception(self.refused or lost)
+                if opened.is_ahead:
+                    opened.end.exception()

@@ -372,6 +372,17 @@ async def drawn(ctx: QueryCtx) -> Any:
     return [ctx.random.random(), str(ctx.uuid4())]
 
 
+@component.mutation
+async def told_time_above(ctx: MutationCtx, name: str, most: float) -> float:
+    value = await bump(ctx, name)
+    return value if value <= most else ctx.now()
+
+
+@component.mutation
+async def draw_one(ctx: MutationCtx) -> float:
+    return ctx.random.random()
+
+
 child = Component("child", schema=Schema(marks=Table({"n": float})))
 
 

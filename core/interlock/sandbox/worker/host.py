@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from interlock.sandbox.frames import ENV, NOTHING, SEED, TIME
+from interlock.sandbox.frames import CALL, ENV, NOTHING, SEED, TIME
 from interlock.sandbox.worker.cache import as_sent, key_of
 from interlock.sandbox.worker.conversation import Conversation
 from interlock.sandbox.worker.cursor import WorkerCursor
@@ -64,6 +64,7 @@ class WorkerHost(Conversation):
         "_runs",
         "_transaction",
         "goes_on",
+        "is_ahead",
         "latest",
         "looked_at",
         "now_ms",
@@ -105,7 +106,8 @@ class WorkerHost(Conversation):
         self.over_at = over_at
         self._runs = 1
         self.latest: WorkerHost | None = None  # that of the run which came after this one
-        self.looked_at = 0  # TIME, SEED, ENV
+        self.looked_at = 0  # TIME, SEED, ENV, CALL
+        self.is_ahead = False  # nobody has made it yet
         self._ids: random.Random | None = None
         self._generator: random.Random | None = None
         self.goes_on = function.kind == "action"
@@ -120,7 +122,7 @@ class WorkerHost(Conversation):
 
     @property
     def transaction(self) -> str:
-        self.looked_at |= SEED
+        self.looked_at |= CALL
         return name_of(self._transaction)
 
     @property
@@ -172,6 +174,8 @@ class WorkerHost(Conversation):
         """It ends well, or hands on to another call: what it has patched is remembered from here on. Before, while it waits for
         an answer, others would run on that who commit earlier.
         """
+        if self.is_ahead:
+            return  # it may be that nobody will
         view = self.view
         patched = view.take_patched()
         if not patched or (self.has_rested and view.is_overtaken):
@@ -287,6 +291,7 @@ class WorkerHost(Conversation):
             if self._is_by_itself and self.function.kind == "mutation":
                 if self._ids is None:
                     self._ids = Drawn(self.seed ^ _IDS)
+                    self.looked_at |= CALL  # ids begin with the time
                 id = self.view.insert(table, document, self._ids, int(self.now_ms))
                 if id is not None:
                     return self._done(id)

@@ -72,6 +72,7 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._begins: contextvars.Context | None = None  # that of the call that runs and has not waited yet
         self._lent: LentTask | None = None
+        self._ahead: WorkerHost | None = None  # the newest call that ran before anybody made it
         self._functions: dict[str, Function[..., Any]] = {}
         self._known: dict[str, _Known] = {}
         self._triggers: dict[str, list[Callable[..., Any]]] = {}
@@ -105,8 +106,10 @@ class Worker:
 
     def take(self, frame: list[Any]) -> None:
         name = frame[0]
-        if name == "call":
+        if name == "call" or name == "ahead":
             self._call(frame)
+        elif name == "taken":
+            self._taken(frame[1])
         elif name == "res":
             self._answer(frame[1], frame[2], None)
         elif name == "err":
@@ -199,6 +202,7 @@ class Worker:
         over_at = now + over_ms / 1000.0 - _time() if over_ms >= 0 else None
         moment = now if is_real else None
         host = WorkerHost(self, number, known.info, now_ms, seed, transaction, pages, moment, cpu_max, over_at, remembers, now)
+        host.is_ahead = frame[0] == "ahead"
         if self._failed is not None:
             self._finish(host, None, self._failed)
             return
@@ -221,6 +225,13 @@ class Worker:
         rest = go_on(host, running, Told(pending))
         lent, self._lent = self._lent, None
         self._tasks[number] = self.loop.create_task(rest, context=context) if lent is None else lent.give(rest)
+
+    def _taken(self, number: int) -> None:
+        """Somebody has made the call that ran ahead: it is as if it had run now."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.number == number:
+            ahead.is_ahead = False
+            ahead.remember_writes()
 
     def _lend_task(self) -> asyncio.Task[None] | None:
         if self._lent is None and self._begins is not None:
@@ -283,6 +294,8 @@ class Worker:
             return
         if failed is None:
             host.remember_writes()
+            if host.is_ahead:
+                self._ahead = host
             try:
                 self.send(["ret", host.number, host.looked_at, value, steps, spent], value)
                 return
