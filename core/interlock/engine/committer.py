@@ -73,7 +73,6 @@ class Committer:
         self._storage, self._log, self._catalog, self._clock = storage, log, catalog, clock
         self.turns = Turns()
         self.on_durable: list[Callable[[Sequence[LogEntry]], None]] = []
-        self.afterwards: list[Callable[[], None]] = []  # called once, when the callers of the next batch have been answered
         self.on_fatal: Callable[[InterlockError], None] | None = None
         self.unavailable: StorageUnavailable | None = None
         self.fatal: InterlockError | None = None
@@ -251,10 +250,6 @@ class Committer:
         for listener in self.on_durable:
             listener(batch)
         log.trim()
-        if self.afterwards:
-            afterwards, self.afterwards = self.afterwards, []
-            for go_on in afterwards:
-                asyncio.get_running_loop().call_soon(go_on)
 
     def _sealed(self, entry: LogEntry) -> None:
         """The commit timestamp is known: put the sealed versions where the placeholders stand."""

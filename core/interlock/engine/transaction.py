@@ -88,10 +88,6 @@ class Transaction:
         view.move(log.validated)
         return True
 
-    def when_answered(self, go_on: Callable[[], None]) -> None:
-        """Have it called some time after the next commits are on disk and their callers have been answered: nobody waits for it."""
-        self._engine.committer.afterwards.append(go_on)
-
     def begin_guess(self) -> None:
         """What is read from here on may turn out to be read for nobody."""
         self._guess_ids, self._guess_intervals = [], []

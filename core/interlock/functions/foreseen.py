@@ -1,9 +1,10 @@
 """A mutation that somebody calls again and again, alone and with the same arguments: its worker has run the next call before it is made.
 
 Between two calls of one caller a worker has nothing to do; to wake it, to wait until it has run and to come back with cold caches is
-most of what a lone call takes. So when a call has been answered like the one before it, the worker is sent the next one, with its seed.
-When that is made, the host does its log (`replay`) as it does those of all calls, and nobody waits for the worker. What is not made leaves
-no trace, nor does what has come to depend on the time, on the transaction's name, or on something that the host would have to be asked.
+most of what a lone call takes. So when a call has ended like the one before it, the worker is sent the next one, and runs it while that is
+written to disk. When it is made, the host does its log (`replay`) as it does those of all calls, and nobody waits for the worker. What is
+not made leaves no trace, nor does what has come to depend on the time, on the transaction's name, or on something that the host would have
+to be asked.
 
 Start at `Foresight.take`.
 """
@@ -11,9 +12,7 @@ Start at `Foresight.take`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
-from interlock.engine import Transaction
 from interlock.functions.call import Execution, drawn
 from interlock.functions.entropy import Entropy
 from interlock.functions.served import Served
@@ -64,7 +63,7 @@ class ForeseenCall:
             self.process.give_up(self.served)
 
 
-def foreseen_seed(entropy: random.Random) -> int:
+def _next_drawn(entropy: random.Random) -> int:
     """What the next call will draw, where that can be told; where it cannot, any will do."""
     if type(entropy) is Entropy:
         return drawn(entropy)  # type: ignore[no-any-return]
@@ -75,12 +74,11 @@ def foreseen_seed(entropy: random.Random) -> int:
 
 
 class Foresight:
-    """The next call of one instance, if it is foreseen."""
+    """The next call of one instance, if it is foreseen. `around` are the bytes around its seed as it is sent, once they were written."""
 
     def __init__(self) -> None:
+        self.around: tuple[bytes, bytes] | None = None
         self._last: bytes | None = None
-        self._plan: tuple[Process, Callable[[], ForeseenCall]] | None = None
-        self._is_awaited = False
         self._next: ForeseenCall | None = None
 
     def take(self, key: bytes) -> ForeseenCall | None:
@@ -91,23 +89,19 @@ class Foresight:
         foreseen.give_up()
         return None
 
-    def expects(self, key: bytes, served: Served, entropy: random.Random) -> bool:
-        """A mutation has ended well: whether the same comes once more, as far as can be seen, and may be run ahead. Then `plan` it."""
+    def expects(self, key: bytes, process: Process, served: Served, entropy: random.Random) -> bool:
+        """A mutation has ended well: whether the same comes once more, as far as can be seen, and may be run ahead."""
         last, self._last = self._last, key
-        self._plan = None
-        if last != key or served.looked_at & ~SEED or served.operations or served.notes:
+        if last != key:
+            self.around = None
+            return False
+        if served.looked_at & ~SEED or served.operations or served.notes or self._next is not None or not process.is_free:
             return False
         return served.cpu < _CHEAP or type(entropy) is not Entropy  # what is to be reproduced does not hang on the time that it took
 
-    def plan(self, tx: Transaction, process: Process, begin: Callable[[], ForeseenCall]) -> None:
-        """Have it run when the call before it has been answered, if its worker has nothing else to do by then."""
-        self._plan = process, begin
-        if not self._is_awaited:
-            self._is_awaited = True
-            tx.when_answered(self._begin)
-
-    def _begin(self) -> None:
-        self._is_awaited = False
-        plan, self._plan = self._plan, None
-        if plan is not None and self._next is None and plan[0].is_idle and not plan[0].is_retired:
-            self._next = plan[1]()
+    def foresee(self, key: bytes, process: Process, served: Served, entropy: random.Random) -> None:
+        """Have the next one run."""
+        assert self.around is not None, "it was written"
+        seed = _next_drawn(entropy)
+        self._next = ForeseenCall(key, seed, process, served)
+        process.begin_ahead(served, self.around, seed)

@@ -19,7 +19,7 @@ from interlock.errors import ComponentCrashed, DeadlineExceeded, InterlockError,
 from interlock.functions.allowance import charge, cpu_left, lowered, over_at
 from interlock.functions.begun import BegunCall
 from interlock.functions.call import BUSY, Execution, drawn
-from interlock.functions.foreseen import CPU_MAX, ForeseenCall, Foresight, foreseen_seed
+from interlock.functions.foreseen import CPU_MAX, Foresight
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.kept_answers import KeptAnswers, key_of
@@ -28,13 +28,15 @@ from interlock.functions.scope import Callee
 from interlock.functions.served import Remembers, Served
 from interlock.limits import LIMITS, Limits
 from interlock.mounting import Instance
-from interlock.sandbox.frames import NOTHING, FrameError
+from interlock.sandbox.frames import NOTHING, FrameError, encode_around
 from interlock.sandbox.loading import Refused
 from interlock.sandbox.pool import Pool, Unhealthy
 from interlock.sandbox.process import Lost, Process
 
 _OPEN_MAX = int(LIMITS["calls_open"].value)
 _LOSSES_MAX = 3
+_SEED_AT = 8
+"""The place of the seed in the frame of a call."""
 _ASKING_QUERIES = 32
 """So many queries ask for everything after one that was shown what is newer than its snapshot: there will be more of them."""
 _MISTAKES_MAX = 8
@@ -280,19 +282,14 @@ class SandboxRunner:
             and key is not None
             and not alone
             and self.pool.size == 1
-            and self._foresight.expects(key, served, services.entropy)
+            and self._foresight.expects(key, process, served, services.entropy)
         ):
-            self._foresight.plan(tx, process, partial(self._begin_ahead, call, process, key))
+            expected = Served(callee.label, process, CPU_MAX, True)
+            if self._foresight.around is None:
+                frame = self._frame(callee, call.args, execution, 0, expected, None, None, True)
+                self._foresight.around = encode_around(["ahead", 0, *frame], _SEED_AT)
+            self._foresight.foresee(key, process, expected, services.entropy)
         return value
-
-    def _begin_ahead(self, call: CallHost, process: Process, key: bytes) -> ForeseenCall:
-        """Send off the call that is expected after this one."""
-        callee, execution = call.callee, call.execution
-        seed = foreseen_seed(execution.services.entropy)
-        served = Served(callee.label, process, CPU_MAX, True)
-        served.is_ahead = True
-        process.begin(served, self._frame(callee, call.args, execution, seed, served, None, None, True))
-        return ForeseenCall(key, seed, process, served)
 
     def _seen(self, failed: BaseException, process: Process, served: Served, callee: Callee) -> BaseException:
         """What an error of a call is to its caller, and what it means for the worker."""

@@ -75,6 +75,19 @@ def encode(frame: list[Any], given: Any = None) -> bytes:
     return _header.pack(len(body)) + body
 
 
+def encode_around(frame: list[Any], place: int) -> tuple[bytes, bytes]:
+    """What stands in such a frame before the item at this place, and after it. For one that is sent again and again with another item
+    there, and another number in the second place: `again`.
+    """
+    return encode(frame[2:place])[5:-1], encode(frame[place + 1 :])[5:-1]
+
+
+def again(name: bytes, number: int, around: tuple[bytes, bytes], item: int) -> bytes:
+    """One more of these frames, as it is sent."""
+    body = b'["%b",%d,%b,%d,%b]' % (name, number, around[0], item, around[1])
+    return _header.pack(len(body)) + body
+
+
 def _pack_described(frame: list[Any]) -> bytearray:
     return pack_long(_described(frame), 2 * DEPTH_MAX)
 

@@ -69,6 +69,12 @@ class Line:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
+    def send_at_once(self, data: bytes) -> None:
+        """Encoded frames, with all that was to be sent before them: the other side is to go on while the host does something else."""
+        if not self._is_over:
+            self._out += data
+            self._flush()
+
     @property
     def is_written(self) -> bool:
         """Whether all is on its way."""

@@ -17,7 +17,7 @@ from typing import Any
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.sandbox.account import Account
 from interlock.sandbox.failures import add_frames, cleaned, make, tell
-from interlock.sandbox.frames import OPERATIONS_MAX, TIME, FrameError, decode, parts
+from interlock.sandbox.frames import OPERATIONS_MAX, TIME, FrameError, again, decode, encode, parts
 from interlock.sandbox.line import Line
 from interlock.sandbox.loading import Refused, load_frame, loading_failure
 from interlock.sandbox.opened import NO_TASKS, Opened
@@ -130,6 +130,21 @@ class Process:
 
     def begin(self, opened: Opened, frame: list[Any]) -> None:
         """Send a call: `frame` is all of it after its number. Whoever has waited for its `end` closes it, or fails it. Raises Lost."""
+        number = self._open(opened)
+        if self._taken:
+            self._line.send(["taken", self._taken])
+            self._taken = 0
+        self._line.send(["call", number, *frame])
+
+    def begin_ahead(self, opened: Opened, around: tuple[bytes, bytes], seed: int) -> None:
+        """Send a call that nobody has made yet, at once: all of its frame but its number is around the seed. Raises Lost."""
+        number = self._open(opened)
+        opened.is_ahead = True
+        taken = encode(["taken", self._taken]) if self._taken else b""
+        self._taken = 0
+        self._line.send_at_once(taken + again(b"ahead", number, around, seed))
+
+    def _open(self, opened: Opened) -> int:
         if self.is_over:
             raise Lost(self._why or "it has ended", is_culprit=False)
         self._numbers += 1
@@ -142,15 +157,12 @@ class Process:
             self._spawned.cont()
         if self._ticking is None and opened.cpu_max is not None:
             self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
-        if self._taken:
-            self._line.send(["taken", self._taken])
-            self._taken = 0
-        self._line.send(["ahead" if opened.is_ahead else "call", number, *frame])
+        return number
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing runs in it, as far as is known."""
-        return not self._calls and not self._leaving and not self.is_over
+    def is_free(self) -> bool:
+        """Whether nothing runs in it, as far as is known, and another call may come."""
+        return not self._calls and not self._leaving and not self._retired and not self.is_over
 
     def tell_taken(self, opened: Opened) -> None:
         """What ran ahead was made by somebody, and counts. The worker hears of it before it is sent another call."""
