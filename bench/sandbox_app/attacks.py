@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sys
+from itertools import count, islice
 from typing import Any
 
 from interlock import ActionCtx, Component, MutationCtx, QueryCtx
@@ -18,8 +19,8 @@ def worker() -> Any:
 
 
 @hostile.query
-async def nothing(ctx: QueryCtx) -> None:
-    """An honest call."""
+async def nothing(ctx: QueryCtx, n: int) -> None:
+    """An honest call. With another number each time nobody has answered it before."""
 
 
 @hostile.action
@@ -54,8 +55,9 @@ async def logs(ctx: ActionCtx) -> None:
 @hostile.action
 async def frames(ctx: ActionCtx) -> None:
     """Operations without end, and never so many at once that the worker would be ended for it."""
+    numbers = count()
     while True:
-        await asyncio.gather(*[ctx.run_query(nothing) for _ in range(500)])
+        await asyncio.gather(*[ctx.run_query(nothing, n=n) for n in islice(numbers, 500)])
 
 
 @hostile.mutation

@@ -27,5 +27,5 @@ modelled = Component("modelled", schema=Schema(customers=Table(Customer), orders
 
 
 @modelled.query
-async def nothing(ctx: QueryCtx, order: Order | None = None) -> None:
+async def nothing(ctx: QueryCtx, n: int, order: Order | None = None) -> None:
     """A call and its answer."""

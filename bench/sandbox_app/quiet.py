@@ -6,7 +6,7 @@ quiet = Component("quiet")
 
 
 @quiet.query
-async def nothing(ctx: QueryCtx) -> None:
+async def nothing(ctx: QueryCtx, n: int) -> None:
     """A call and its answer."""
 
 
