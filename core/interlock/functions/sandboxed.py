@@ -199,9 +199,8 @@ class SandboxRunner:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
-        begun = foreseen = tx = None
+        begun = foreseen = None
         if isinstance(call, TransactionHost):
-            tx = call.tx
             begun, call.begun = call.begun, None
             if key is not None and callee.kind == "mutation" and remembers is True and not alone:
                 foreseen = self._foresight.take(key)
@@ -277,19 +276,21 @@ class SandboxRunner:
             process.tell_taken(served)
         if key is not None and callee.kind == "query":
             self._answers.keep(key, served, value)
-        elif (
-            tx is not None
-            and key is not None
-            and not alone
-            and self.pool.size == 1
-            and self._foresight.expects(key, process, served, services.entropy)
-        ):
-            expected = Served(callee.label, process, CPU_MAX, True)
-            if self._foresight.around is None:
-                frame = self._frame(callee, call.args, execution, 0, expected, None, None, True)
-                self._foresight.around = encode_around(["ahead", 0, *frame], _SEED_AT)
-            self._foresight.foresee(key, process, expected, services.entropy)
+        elif key is not None and not alone:
+            self._look_ahead(call, key, process, served)
         return value
+
+    def _look_ahead(self, call: CallHost, key: bytes, process: Process, served: Served) -> None:
+        """A mutation has ended well: have the one run that is expected after it, if one is."""
+        foresight, entropy = self._foresight, call.execution.services.entropy
+        if self.pool.size > 1 or self.pool.is_due(process) or not foresight.expects(key, process, served, entropy):
+            return
+        callee = call.callee
+        expected = Served(callee.label, process, CPU_MAX, True)
+        if foresight.around is None:
+            frame = self._frame(callee, call.args, call.execution, 0, expected, None, None, True)
+            foresight.around = encode_around(["ahead", 0, *frame], _SEED_AT)
+        foresight.foresee(key, process, expected, entropy)
 
     def _seen(self, failed: BaseException, process: Process, served: Served, callee: Callee) -> BaseException:
         """What an error of a call is to its caller, and what it means for the worker."""

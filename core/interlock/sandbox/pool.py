@@ -44,7 +44,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         if self.size == 1 and self._processes:  # mostly
             only = self._processes[-1]
-            if not only.is_over and not only.is_retired and only.loop is loop and only.calls_made % _LOOK_EVERY != _LOOK_EVERY - 1:
+            if not only.is_over and not only.is_retired and only.loop is loop and not self.is_due(only):
                 return only
         live = [one for one in self._processes if not one.is_over and not one.is_retired and one.loop is loop]
         if len(live) < self.size:
@@ -59,10 +59,14 @@ class Pool:
             return made
         self._next += 1
         chosen = live[self._next % len(live)] if len(live) > 1 else live[0]
-        if chosen.calls_made % _LOOK_EVERY == _LOOK_EVERY - 1 and self._is_worn(chosen):
+        if self.is_due(chosen) and self._is_worn(chosen):
             self.let_go(chosen)
             return self.process(env)
         return chosen
+
+    def is_due(self, process: Process) -> bool:
+        """Whether it is to be looked at, before another call, if it has grown too much or served enough."""
+        return process.calls_made % _LOOK_EVERY == _LOOK_EVERY - 1
 
     async def mended(self, process: Process, env: Mapping[str, Any]) -> Process:
         """The worker itself, when it has stopped to run a call that is over; or another one, where that takes too long."""
