@@ -19,14 +19,16 @@ from interlock.engine import transaction
 _HEAD = """<!-- Made by `make bench`. -->
 # Performance
 
-Interlock against what people would build without it: the same work, measured in the same run, one after the other, on the same core.
+Interlock against what people would build without it: the same work, measured in the same run, one after the other. Servers share one
+core, and are loaded from another. Libraries, ours and others, have all cores to themselves, and so have the servers whose components are
+compared inline and sandboxed: a sandbox is a process.
 Every answer that is counted was checked, and was given after its data was on disk. PocketBase alone does not sync before it answers.
 
 `make bench` measures all of it anew and makes this page; `bench/` holds every line of the work and of the peers. **Trust the ratios.**
 They are medians of {rounds} rounds in which everybody has a turn of {seconds:g} s; the single numbers change with the machine, and
 with what else it does.
 
-Measured on {date}: {cpu}, {cores} cores (one for the server, one for the load), CPython {python}, SQLite {sqlite}, {system}.
+Measured on {date}: {cpu}, {cores} cores, CPython {python}, SQLite {sqlite}, {system}.
 Interlock's core is {core}.
 When it ended, {load:.1f} programs wanted to run at once: above {cores}, others were in the way, and times and rates say little.
 {reached} of {rows} goals are reached.
