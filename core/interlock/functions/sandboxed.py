@@ -245,7 +245,7 @@ class SandboxRunner:
                 await process.fail_call(served, failed)
             except BaseException as raised:
                 failed = raised
-        if foreseen is not None and not foreseen.is_ready and (failed is None or isinstance(failed, Exception)):
+        if foreseen is not None and not foreseen.is_ready and not call.is_stopped and (failed is None or isinstance(failed, Exception)):
             failed = Stale([])
         # Before its result counts, or its error. Whoever is cancelled is not held up by a mistake, which would begin it anew.
         if served.steps and (failed is None or isinstance(failed, Exception)):
