@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any, cast
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interlock import App, MutationCtx, components
+from interlock.engine.waited import Waited
 from interlock.functions.foreseen import ForeseenCall, Foresight
 from interlock.functions.sandboxed import SandboxRunner
+from interlock.sandbox.process import Lost
 from interlock.testing import TestBackend
 
 from .test_memory import bump, calls, id_of, operations, set_value
@@ -161,6 +164,25 @@ async def test_the_same_seed_draws_the_same_whether_or_not_it_has_run(ledger_ins
     assert found[0] == found[1] == found[2]
 
 
+async def test_the_same_seed_draws_the_same_where_what_has_run_is_lost(ledger_installed: None) -> None:
+    """Its worker ends, or stops it for the time that it takes: that is another in each run."""
+    found = []
+    for lost in (False, True):
+        made = App()
+        made.use("ledger")
+        async with TestBackend(made, isolation="process", seed=7) as app:
+            drawn = []
+            for _ in range(8):
+                drawn.append(await app.component("ledger").mutation("draw_one"))
+                ahead = await foreseen(app)
+                if ahead is not None and lost:
+                    ahead.process.kill("a test wants it", None)
+                    ahead.served.end = Waited(loop=asyncio.get_running_loop())
+                    ahead.served.end.set_exception(Lost("a test wants it", is_culprit=True))
+            found.append(drawn)
+    assert found[0] == found[1]
+
+
 async def test_one_that_still_runs_is_waited_for(app: TestBackend) -> None:
     await known(app)
     for expected in range(4, 12):
@@ -193,6 +215,28 @@ async def test_it_ends_with_its_worker_and_nobody_is_hurt(app: TestBackend) -> N
     for process in [*pool._processes]:
         process.kill("a test wants it", None)
     assert [await bump(app) for _ in range(3)] == [4, 5, 6]
+
+
+@pytest.mark.parametrize("over", [True, False])
+async def test_who_makes_it_may_be_cancelled_at_any_time(app: TestBackend, over: bool) -> None:
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    await known(app)
+    at, total = app.component("ledger"), 3
+    for steps in range(16):
+        await foreseen(app, over=over)
+        bumped = asyncio.ensure_future(bump(app))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        bumped.cancel()
+        [result] = await asyncio.gather(bumped, return_exceptions=True)
+        value = await at.query("value", name="a")  # what is being committed then is committed
+        assert value == result or (isinstance(result, asyncio.CancelledError) and value in (total, total + 1))
+        assert [await bump(app) for _ in range(3)] == [value + 1, value + 2, value + 3]
+        total = value + 3
+    gc.collect()
+    await asyncio.sleep(0)
+    assert unheard == []
 
 
 async def test_many_at_once_are_not_run_ahead(app: TestBackend) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from interlock import App, MutationCtx, components
 from interlock.functions import kept_answers
+from interlock.functions.sandboxed import SandboxRunner
 from interlock.testing import TestBackend
+from interlock.values import Int64
 
 from .test_memory import bump, calls, set_value
 
@@ -144,10 +148,28 @@ async def test_each_caller_is_given_an_answer_of_his_own(app: TestBackend) -> No
 
 async def test_arguments_of_other_types_are_other_calls(app: TestBackend) -> None:
     async def ask(ctx: MutationCtx) -> Any:
-        return [await ctx.run_query(ledger.echo, value=value) for value in (1.0, "1", None, True, b"1", [1.0])]
+        return repr([await ctx.run_query(ledger.echo, value=value) for value in values])
 
+    values = [
+        1,
+        "1",
+        None,
+        True,
+        b"1",
+        [1],
+        Int64(1),
+        [Int64(1)],
+        0,
+        -0.0,
+        math.nan,
+        math.inf,
+        [math.nan],
+        [None],
+        {"a": None},
+        {"a": math.nan},
+    ]
     for _ in range(3):
-        assert await app.mutation(ask) == [1.0, "1", None, True, b"1", [1.0]]
+        assert await app.mutation(ask) == repr(values)
 
 
 async def test_no_more_is_kept_than_there_is_room_for(app: TestBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +185,15 @@ async def test_no_more_is_kept_than_there_is_room_for(app: TestBackend, monkeypa
     for _ in range(3):
         assert await app.mutation(ask) == [float(n) for n in range(10)]
     assert (await crossings(app, app.mutation(ask)))[1] == 0
+
+
+async def test_what_is_kept_is_counted_as_the_memory_that_it_takes(app: TestBackend) -> None:
+    """Lists without anything in them are short as they cross."""
+    runner = (await app.opened()).dispatcher.directory.scopes["ledger"].runner
+    assert isinstance(runner, SandboxRunner)
+    found = await app.component("ledger").query("echo", value=[[] for _ in range(150)])
+    assert len(runner._answers._answers) == 1
+    assert runner._answers._bytes > sum(map(sys.getsizeof, found))
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ from interlock.functions.call import Execution, drawn
 from interlock.functions.entropy import Entropy
 from interlock.functions.served import Served
 from interlock.sandbox.frames import SEED
-from interlock.sandbox.process import Process
+from interlock.sandbox.process import AHEAD_BYTES_MAX, Process
 
 CPU_MAX = 0.02
 """CPU seconds that a call may take ahead."""
@@ -96,6 +96,8 @@ class Foresight:
             self.around = None
             return False
         if served.looked_at & ~SEED or served.operations or served.notes or self._next is not None or not process.is_free:
+            return False
+        if served.length > AHEAD_BYTES_MAX:
             return False
         return served.cpu < _CHEAP or type(entropy) is not Entropy  # what is to be reproduced does not hang on the time that it took
 

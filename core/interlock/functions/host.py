@@ -520,8 +520,7 @@ class TransactionHost(CallHost):
 
     def _table_to_write(self, operation: str, id: str) -> Table:
         tx = self.tx
-        if not tx.writable:
-            self._refuse_write()
+        self._check_writes()
         number = table_of(id) if type(id) is str else self._number_of(id)
         table = tx.table_of(number) if number is not None else None
         if table is None or table.component != self.callee.scope.path or table.name[:1] == "_":
@@ -530,8 +529,7 @@ class TransactionHost(CallHost):
 
     def _writer(self, table: str) -> Transaction:
         tx = self.tx
-        if not tx.writable:
-            self._refuse_write()
+        self._check_writes()
         if table[:1] == "_":
             raise SchemaError(table, "", "", "tables whose names begin with _ are the system's, and not written through ctx.db")
         return tx
@@ -550,7 +548,10 @@ class TransactionHost(CallHost):
         call.ordinal = self.children
         return call
 
-    def _refuse_write(self) -> None:
+    def _check_writes(self) -> None:
+        """Refuse a query, also one within a mutation's transaction."""
+        if self.tx.writable and self.callee.kind != "query":
+            return
         stale = "its caller asked for the stale snapshot, which cannot be written to."
         raise CallRefused(self.callee.label, stale if self.is_stale else "a query writes nothing. Make it a mutation.")
 
@@ -604,16 +605,14 @@ class TransactionHost(CallHost):
         return self._effect(operation, lambda: self._begin_schedule(when_ms, after_s, target, args))
 
     async def _begin_schedule(self, when_ms: float | None, after_s: float | None, target: Target, args: Mapping[str, Any]) -> str:
-        if not self.tx.writable:
-            self._refuse_write()
+        self._check_writes()
         return await self._serve(lambda: self._schedule(self.tx, when_ms, after_s, target, args), writes=True)
 
     def cancel(self, job_id: str) -> Awaitable[None]:
         return self._effect("ctx.scheduler.cancel", lambda: self._begin_cancel(job_id))
 
     async def _begin_cancel(self, job_id: str) -> None:
-        if not self.tx.writable:
-            self._refuse_write()
+        self._check_writes()
         at_once = self.execution.at_once
         if at_once and isinstance(job_id, str) and (job := at_once.get(job_id)) is not None and job.plan.holder == self.callee.scope.path:
             del at_once[job_id]
@@ -642,8 +641,7 @@ class TransactionHost(CallHost):
         return self._effect("ctx.revoke_handle", lambda: self._begin_revoke_handle(handle))
 
     async def _begin_revoke_handle(self, handle: str) -> None:
-        if not self.tx.writable:
-            self._refuse_write()
+        self._check_writes()
         await self._serve(lambda: self._revoke_handle(self.tx, handle))
 
     async def fetch(

@@ -18,9 +18,9 @@ from interlock.functions.served import Served
 from interlock.values import pack_for_now
 
 _ANSWERS_MAX, _BYTES_MAX = 4_096, 1 << 20
-"""How many of one instance are kept, and how many bytes they may have crossed in, about. Then it begins anew."""
-_STEPS_MAX, _LENGTH_MAX, _ARGS_MAX = 64, 8_192, 500
-"""The most that one of them may have been shown, its frame and its arguments be long."""
+"""How many of one instance are kept, and how many bytes of memory they may take, about. Then it begins anew."""
+_STEPS_MAX, _LENGTH_MAX, _ARGS_MAX = 64, 32_768, 500
+"""The most that one of them may have been shown, its frame take of memory, and its arguments be long."""
 _SIZE = 200
 
 

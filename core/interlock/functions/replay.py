@@ -33,12 +33,12 @@ class Stale(Exception):
 
     `mistakes` are the steps that went wrong, each with its table's name and what is right, a document or rows, where that is told; none
     where the worker has noticed by itself. `number` is that of the run. Where the host refuses something, the function is to meet that
-    itself: then it `asks` for everything.
+    itself: then it `asks` for everything. `seed` is that of the next run, where it is not to be drawn.
     """
 
-    def __init__(self, mistakes: list[list[Any]], *, asks: bool = False) -> None:
+    def __init__(self, mistakes: list[list[Any]], *, asks: bool = False, seed: int | None = None) -> None:
         super().__init__(mistakes)
-        self.mistakes, self.asks = mistakes, asks
+        self.mistakes, self.asks, self.seed = mistakes, asks, seed
         self.number = 0
 
 

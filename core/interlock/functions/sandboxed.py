@@ -75,6 +75,7 @@ class SandboxRunner:
         tx = call.tx if isinstance(call, TransactionHost) else None
         writes = tx is not None and tx.writable and call.callee.kind == "mutation"
         losses = mistakes = 0
+        seed: int | None = None
         used = None if tx is None else tx.budget.reads()
         lines = call.execution.lines
         remembers: Remembers = False if tx is None else self._remembers(tx)
@@ -83,7 +84,7 @@ class SandboxRunner:
             while True:
                 mark = tx.begin_layer() if tx is not None and writes else None
                 try:
-                    value = await self._attempt(call, key, alone=losses > 0, remembers=remembers)
+                    value = await self._attempt(call, key, alone=losses > 0, remembers=remembers, seed=seed)
                     if call.state == BUSY:
                         await call.settle()
                         call.end_turn()  # the caller settles what has been started since
@@ -93,7 +94,7 @@ class SandboxRunner:
                     return value
                 except Stale as stale:
                     self._undo(call, mark, used)
-                    mark = None
+                    mark, seed = None, stale.seed
                     if call.execution.lines > lines:
                         call.execution.log.forget_since(lines)
                     if tx is not None and (tx.writable or tx.catch_up()):
@@ -195,7 +196,7 @@ class SandboxRunner:
             NOTHING if remembers is None else remembers,
         ]
 
-    async def _attempt(self, call: CallHost, key: bytes | None, *, alone: bool, remembers: Remembers) -> Any:
+    async def _attempt(self, call: CallHost, key: bytes | None, *, alone: bool, remembers: Remembers, seed: int | None) -> Any:
         callee, execution = call.callee, call.execution
         services = execution.services
         facts = execution.facts
@@ -210,11 +211,12 @@ class SandboxRunner:
         elif foreseen is not None and foreseen.draws_alike(execution):
             process, served = foreseen.process, foreseen.served
             if foreseen.is_over and not foreseen.is_ready:
-                raise Stale([])  # it runs again, as if nothing had been foreseen
+                raise Stale([], seed=foreseen.seed)  # it runs again, as if nothing had been foreseen
             served.is_ahead = False
         else:
             foreseen = None
-            seed = drawn(services.entropy)
+            if seed is None:
+                seed = drawn(services.entropy)
             env = self._env() if self._has_env else {}
             try:
                 process = self.pool.alone(env) if alone else self.pool.process(env, facts.get(self._key))
@@ -245,8 +247,9 @@ class SandboxRunner:
                 await process.fail_call(served, failed)
             except BaseException as raised:
                 failed = raised
-        if foreseen is not None and not foreseen.is_ready and not call.is_stopped and (failed is None or isinstance(failed, Exception)):
-            failed = Stale([])
+        is_late = call.is_stopped and isinstance(failed, DeadlineExceeded)
+        if foreseen is not None and not foreseen.is_ready and not is_late and (failed is None or isinstance(failed, Exception)):
+            failed = Stale([], seed=foreseen.seed)
         # Before its result counts, or its error. Whoever is cancelled is not held up by a mistake, which would begin it anew.
         if served.steps and (failed is None or isinstance(failed, Exception)):
             try:

@@ -24,8 +24,8 @@ class Opened:
 
     `end` is its result as the worker sends it, or its error. `steps` are what the function did by itself since it last asked for
     something, and what is to be done before its end counts; `looked_at` are bits of what it has looked at besides (frames.TIME, …), and
-    `length` is that of the frame which said so. `cpu` are the CPU seconds that it has used so far. Who sends it off before anybody has made
-    it says that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
+    `length` is how many bytes of memory the frame takes which said so, about. `cpu` are the CPU seconds that it has used so far. Who sends
+    it off before anybody has made it says that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
     """
 
     def __init__(self, label: str, cpu_max: float | None, end: Waited[Any]) -> None:

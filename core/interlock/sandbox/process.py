@@ -53,6 +53,10 @@ _CROSSING_SECONDS = 0.00006
 """What it takes the loop, about, to hear of an operation and to send its answer, beside what is measured."""
 _STRETCH_SECONDS, _DEAF_SECONDS_MAX = 0.0001, 0.01
 """How long operations of a mount that rests are read at a time, and the longest that nothing is heard then."""
+AHEAD_BYTES_MAX = 256 * 1024
+"""Bytes of memory, about, that the end of a call may take which nobody has made: it is held until somebody does."""
+_AHEAD_SECONDS = 1.0
+"""How long such a call may stand open."""
 _OVER_CPU = 0.3
 """How many seconds of CPU time over its limit a call may be before its worker is ended from outside."""
 
@@ -89,6 +93,8 @@ class Process:
         self._parked: list[Callable[[], None]] = []  # who goes on when the frames that have come are taken
         self._late = 0
         self._held = 0
+        self._ran_ahead: list[Opened] = []  # and are to be closed when their time is counted
+        self._ahead_until = 0.0
         self._began = self._stretch = 0.0
         self._mended: asyncio.Future[None] | None = None
         self._is_behind = False
@@ -140,6 +146,7 @@ class Process:
         """Send a call that nobody has made yet, at once: all of its frame but its number is around the seed. Raises Lost."""
         number = self._open(opened)
         opened.is_ahead = True
+        self._ahead_until = self._loop.time() + _AHEAD_SECONDS
         taken = encode(["taken", self._taken]) if self._taken else b""
         self._taken = 0
         self._line.send_at_once(taken + again(b"ahead", number, around, seed))
@@ -277,6 +284,10 @@ class Process:
         spent = self._account.silent if self._is_loaded else 0.0
         if spent > _BEHIND_SECONDS and not self._is_behind:
             self._is_behind = self._spawned.stand_behind()
+        if self._loop.time() > self._ahead_until:
+            for opened in self._calls.values():
+                if opened.is_ahead and not opened.end.done():
+                    self.give_up(opened)
         running = [opened for opened in self._calls.values() if not opened.end.done() and not opened.tasks]
         limits = [opened.cpu_max for opened in running if opened.cpu_max is not None]
         if len(running) == 1:
@@ -311,6 +322,10 @@ class Process:
         """Some frames are taken: who has waited for them goes on."""
         if is_all:
             self._account.divide(len(self._calls))  # those that have just ended are among them
+            if self._ran_ahead:
+                ended, self._ran_ahead = self._ran_ahead, []
+                for opened in ended:
+                    self.close_call(opened)
         if self._parked:
             parked, self._parked = self._parked, []
             for go_on in parked:
@@ -324,7 +339,7 @@ class Process:
         frame = decode(body)
         name = frame[0]
         if name == "ret" or name == "exc":
-            self._take_end(frame, name == "ret", len(body))
+            self._take_end(frame, name == "ret", len(body) + _PART_BYTES * parts(body))
             return
         if name == "op":
             self._operation(frame, len(body) + _PART_BYTES * parts(body))
@@ -407,6 +422,9 @@ class Process:
             raise FrameError("an error that is none")
         if count == 6:
             self._account.claim(opened, frame[5])
+        if opened.is_ahead and length > AHEAD_BYTES_MAX:
+            self.give_up(opened)
+            return
         if looked_at:
             opened.looked_at = looked_at
             if looked_at & TIME:
@@ -420,7 +438,7 @@ class Process:
         else:
             opened.end.set_exception(self._failure(opened, told))
         if opened.is_ahead:
-            self.close_call(opened)
+            self._ran_ahead.append(opened)
             opened.end.exception()  # nobody may ever ask
 
     def _loaded(self) -> None:

@@ -32,10 +32,12 @@ class Scene:
     async def vault(self, name: str, /, **args: Any) -> Any:
         return await self.call("vault", name, **args)
 
-    async def denied(self, name: str, /, path: str = "thief", deadline: float = PATIENCE_S, **args: Any) -> str:
+    async def denied(
+        self, name: str, /, path: str = "thief", deadline: float = PATIENCE_S, limits: Limits | None = None, **args: Any
+    ) -> str:
         """What the thief is told; it must be an error of Interlock's or of Python's, with words."""
         with pytest.raises(Exception) as raised:
-            await self.call(path, name, limits=Limits(deadline=deadline), **args)
+            await self.call(path, name, limits=limits or Limits(deadline=deadline), **args)
         assert str(raised.value)
         return f"{type(raised.value).__name__}: {raised.value}"
 

@@ -108,6 +108,19 @@ async def test_a_query_has_no_steps(scene: Scene) -> None:
     await scene.unharmed()
 
 
+@pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
+@pytest.mark.parametrize("how", ["step", "write", "schedule"])
+async def test_a_query_within_a_mutation_writes_nothing(scene: Scene, how: str) -> None:
+    id = await scene.thief("loot_something", text="first")
+    told = await scene.denied("have_a_query_write", how=how, id=id)
+    assert re.search("broke the protocol|a query writes nothing", told), told
+    pool = scene.backend.dispatcher.runners.pool("thief")
+    assert pool is not None
+    pool.succeeded()  # its next worker is not waited for
+    assert await scene.thief("looted") == ["first"]
+    assert await scene.thief("list_jobs") == []
+
+
 async def test_half_a_frame_ends_at_the_deadline(scene: Scene) -> None:
     assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("half_a_frame", deadline=DEADLINE))
     await scene.unharmed()

@@ -666,3 +666,71 @@ async def drop_without_end(ctx: ActionCtx) -> None:
     while True:
         write(frames)
         await asyncio.sleep(0)
+
+
+# Calls that are run ahead
+
+
+def is_ahead() -> bool:
+    """Whether nobody has made this call yet."""
+    return bool(sys.modules["interlock.sandbox.worker.running"].Worker.running().is_ahead)
+
+
+def spend(seconds: float) -> None:
+    """Time of a processor, on a clock that does not stand still, and whoever interrupts."""
+    clock = unpatched(time.process_time)
+    until = clock() + seconds
+    while True:
+        try:
+            while clock() < until:
+                pass
+            return
+        except BaseException:
+            continue
+
+
+AHEAD: dict[str, Any] = {
+    "nothing": lambda n: None,
+    "answers twice": lambda n: [ret(n, "made"), ret(n, "again"), exc(n, ["raised", 1, ["own", "AppError", ["x"], "", []]])],
+    "goes on after its end": lambda n: [ret(n, "made"), op(n, 900, "insert", ["loot", {"text": "ahead"}]), frame("log", n, "INFO", "x")],
+    "asks for something": lambda n: [op(n, 900, "insert", ["loot", {"text": "ahead"}]), frame("drop", n, 900), ret(n, "asked")],
+    "says something": lambda n: [frame("log", n, "INFO", "x"), ret(n, "said")],
+    "writes where it may not": lambda n: ret(n, "wrote", [["patch", "x", {"text": "ahead"}]]),
+    "looked at what there is not": lambda n: frame("ret", n, -(1 << 62), "looked", [], 0),
+    "fails": lambda n: exc(n, ["raised", 1, ["own", "AppError", ["x"], "", []]]),
+    "ends its worker": lambda n: os._exit(3),
+    "hangs up": lambda n: os.close(CHANNEL),
+    "breaks the protocol": lambda n: frame("sudo", n),
+    "answers much": lambda n: raw(b'["ret",%d,0,[' % n + b"[]," * 100_000 + b"[]],[],0]"),
+    "takes time": lambda n: [spend(0.1), frame("ret", n, 0, "took", [], 0)],
+}
+"""What a call does while nobody has made it. Where somebody has, it does nothing."""
+
+
+@component.mutation
+async def do_ahead(ctx: MutationCtx, name: str) -> str:
+    if is_ahead():
+        AHEAD[name](own_number())
+    return "made"
+
+
+@component.mutation
+async def wait_ahead(ctx: MutationCtx) -> str:
+    if is_ahead():
+        await asyncio.get_running_loop().create_future()
+    return "made"
+
+
+@component.query
+async def write_in_a_query(ctx: QueryCtx, how: str, id: str = "") -> str:
+    """By hand: as a step, or as an operation."""
+    if how == "step":
+        ret(own_number(), "got through", [["patch", id, {"text": "stolen"}]])
+    else:
+        await ask(ctx, *OF_ANOTHER_KIND[how])
+    return "got through"
+
+
+@component.mutation
+async def have_a_query_write(ctx: MutationCtx, how: str, id: str = "") -> str:
+    return await ctx.run_query(write_in_a_query, how=how, id=id)
