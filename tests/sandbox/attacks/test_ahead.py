@@ -68,7 +68,8 @@ async def test_a_call_that_is_run_ahead_is_taken(scene: Scene) -> None:
     assert worker.calls_made == before + 1  # the one after it
 
 
-async def test_the_time_that_it_says_it_has_not_taken_is_paid_by_who_makes_it(scene: Scene) -> None:
+async def test_the_time_that_it_says_it_has_not_taken_is_paid_by_who_makes_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_AHEAD_SECONDS", PATIENCE_S)  # it stands behind everybody else, and the machine may be busy
     assert (await run_ahead(scene, "takes time")).served.cpu > 0.05
     told = await scene.denied("do_ahead", name="takes time", limits=Limits(cpu=0.05))
     assert "0.05 s of CPU time" in told
