@@ -44,10 +44,10 @@ _BELOW = (
 _CROSSING = (
     "A call into a worker that nothing else overlaps leaves the core to another process and comes back to cold caches: a bare "
     "crossing is 90 µs, the host's own part of the call takes 130 µs after it where it takes 60 in a row, and the worker has 150 µs "
-    "of CPU of its own, of which the component and the SDK's queries are the most (decision 0016, by callgrind and /proc). A worker "
-    "on the other core, heap in huge pages and a core that never halts were tried: no difference; host and worker that both spin for the "
-    "next word bring 0.41 ms to 0.25, at the price of a core. At 64 callers 17 to 31 calls cross at a time, and the host does 28,000 "
-    "instructions more than inline. It is reached by less code in the worker, where an `add` takes 100,000."
+    "of CPU of its own (decision 0016, by callgrind and /proc). One that is repeated alone is run ahead (decision 0029); what is left "
+    "then are a frame sent and one read between two calls. At 64 callers the worker has another core, and the host does 28,000 "
+    "instructions more than inline, on state that others have driven out of its caches meanwhile. It is reached by fewer objects for "
+    "a call that waits."
 )
 _TREE = (
     "By CPU a scored insert is some 285 µs, a bare one 51: 218 in the loop and 70 in the thread that writes. By callgrind the loop's part"
