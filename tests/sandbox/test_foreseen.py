@@ -20,7 +20,7 @@ from interlock.testing import TestBackend
 from .test_memory import bump, calls, id_of, operations, set_value
 
 ledger = components.ledger
-_LOOKS_MAX = 1_000_000
+_LOOKS_MAX = 10_000_000
 
 
 async def foresight(app: TestBackend) -> Foresight:

@@ -702,7 +702,7 @@ AHEAD: dict[str, Any] = {
     "hangs up": lambda n: os.close(CHANNEL),
     "breaks the protocol": lambda n: frame("sudo", n),
     "answers much": lambda n: raw(b'["ret",%d,0,[' % n + b"[]," * 100_000 + b"[]],[],0]"),
-    "takes time": lambda n: [spend(0.1), frame("ret", n, 0, "took", [], 0)],
+    "takes time": lambda n: [spend(0.03), frame("ret", n, 0, "took", [], 0)],
 }
 """What a call does while nobody has made it. Where somebody has, it does nothing."""
 
