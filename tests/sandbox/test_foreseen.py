@@ -76,6 +76,15 @@ async def test_another_call_comes_instead_and_the_foreseen_one_is_forgotten(app:
     assert await app.component("ledger").query("value", name="a") == 4
 
 
+async def test_its_writes_are_not_remembered_before_it_is_made(app: TestBackend) -> None:
+    """Another call would run on them, and once more without."""
+    id = await id_of(app)
+    await known(app)
+    before = await calls(app)
+    assert await app.component("ledger").mutation("bump_at", id=id) == 4
+    assert await calls(app) == before + 1
+
+
 async def test_it_counts_only_where_it_would_be_shown_the_same(app: TestBackend) -> None:
     await known(app)
     await set_value(app, 100)

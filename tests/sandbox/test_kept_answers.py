@@ -23,7 +23,7 @@ ledger = components.ledger
 PAGE = {"numItems": 2, "cursor": None}
 
 
-async def value(app: TestBackend, name: str = "a", **more: Any) -> Any:
+async def value(app: TestBackend, name: str = "a") -> Any:
     """Within a mutation, where no query cache answers."""
 
     async def ask(ctx: MutationCtx) -> Any:
@@ -194,6 +194,17 @@ async def test_what_is_kept_is_counted_as_the_memory_that_it_takes(app: TestBack
     found = await app.component("ledger").query("echo", value=[[] for _ in range(150)])
     assert len(runner._answers._answers) == 1
     assert runner._answers._bytes > sum(map(sys.getsizeof, found))
+
+
+async def test_what_no_longer_holds_takes_no_room(app: TestBackend) -> None:
+    runner = (await app.opened()).dispatcher.directory.scopes["ledger"].runner
+    assert isinstance(runner, SandboxRunner)
+    await known(app)
+    before = runner._answers._bytes
+    for n in range(2, 20):
+        await set_value(app, n)
+        assert [await value(app) for _ in range(3)] == [n] * 3
+    assert before <= runner._answers._bytes < 2 * before
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -33,8 +33,8 @@ def key_of(call: TransactionHost) -> bytes | None:
     return None if len(packed) > _ARGS_MAX else b"%b %b" % (callee.name.encode(), packed)
 
 
-Answer = tuple[Any, list[Any]]
-"""A value as the worker sent it, and the steps that led there."""
+Answer = tuple[Any, list[Any], int]
+"""A value as the worker sent it, the steps that led there, and how many bytes that takes, about."""
 
 
 class KeptAnswers:
@@ -53,7 +53,7 @@ class KeptAnswers:
         if replays(call, answer[1]):
             return answer
         call.tx.budget.give_back(used)
-        del self._answers[key]
+        self._forget(key)
         return None
 
     def keep(self, key: bytes, served: Served, value: Any) -> None:
@@ -61,8 +61,15 @@ class KeptAnswers:
         length = served.length
         if served.looked_at or served.operations or served.notes or length > _LENGTH_MAX or len(served.steps) > _STEPS_MAX:
             return
+        self._forget(key)
         if len(self._answers) >= _ANSWERS_MAX or self._bytes > _BYTES_MAX:
             self._answers.clear()
             self._bytes = 0
-        self._answers[key] = (value, served.steps)
-        self._bytes += length + len(key) + _SIZE
+        size = length + len(key) + _SIZE
+        self._answers[key] = (value, served.steps, size)
+        self._bytes += size
+
+    def _forget(self, key: bytes) -> None:
+        answer = self._answers.pop(key, None)
+        if answer is not None:
+            self._bytes -= answer[2]
