@@ -14,6 +14,7 @@ from interlock import App, MutationCtx, components
 from interlock.engine.waited import Waited
 from interlock.functions.foreseen import ForeseenCall, Foresight
 from interlock.functions.sandboxed import SandboxRunner
+from interlock.sandbox import process
 from interlock.sandbox.process import Lost
 from interlock.testing import TestBackend
 
@@ -147,6 +148,21 @@ async def test_what_comes_to_ask_for_something_is_given_up(app: TestBackend) -> 
     assert [await at.mutation("bump_at", id=id) for _ in range(4)] == [11, 12, 13, 14]
 
 
+@pytest.mark.parametrize("how", ["side by side", "standing still", "in the log"])
+async def test_what_is_given_up_again_and_again_costs_no_worker(app: TestBackend, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says all that it has to say before it hears of that."""
+    monkeypatch.setattr(process, "_LATE_MAX", 30)
+    pool = (await app.opened()).dispatcher.runners.pool("ledger")
+    assert pool is not None
+    given_up = 0
+    for expected in range(1, 25):
+        assert await app.component("ledger").mutation("bump_and_ask", name="a", how=how) == expected
+        ahead = await foreseen(app)
+        given_up += ahead is not None and not ahead.is_ready
+    assert given_up == 6
+    assert pool.spawned == 1
+
+
 async def test_draws_are_those_of_a_call_and_never_the_same(app: TestBackend) -> None:
     async def drawn(ctx: MutationCtx) -> Any:
         return await ctx.run_mutation(ledger.draw_one)
@@ -221,8 +237,8 @@ async def test_it_ends_with_its_worker_and_nobody_is_hurt(app: TestBackend) -> N
     await known(app)
     pool = (await app.opened()).dispatcher.runners.pool("ledger")
     assert pool is not None
-    for process in [*pool._processes]:
-        process.kill("a test wants it", None)
+    for worker in [*pool._processes]:
+        worker.kill("a test wants it", None)
     assert [await bump(app) for _ in range(3)] == [4, 5, 6]
 
 

@@ -91,7 +91,7 @@ class Process:
         self._frozen = False
         self._leaving: dict[int, Opened] = {}
         self._parked: list[Callable[[], None]] = []  # who goes on when the frames that have come are taken
-        self._late = 0
+        self._late = self._stopped = 0  # what came for calls that have ended; calls that were told to stop
         self._held = 0
         self._ran_ahead: list[Opened] = []  # and are to be closed when their time is counted
         self._ahead_until = 0.0
@@ -190,6 +190,7 @@ class Process:
         if not opened.has_answered and not self.is_over:
             number = opened.number
             self._line.send(["cancel", number])
+            self._stopped += 1
             self._leaving[number] = opened
             seconds = _GRACE_SECONDS if isinstance(error, DeadlineExceeded) else _PATIENCE_SECONDS
             self._loop.call_later(seconds, self._grace, number, self._loop.time() + _PATIENCE_SECONDS)
@@ -351,6 +352,8 @@ class Process:
             self._drop(frame)
             return
         match frame:
+            case ["gone", int(number)] if number not in self._calls and number not in self._leaving and self._stopped:
+                self._stopped -= 1  # its end was on its way
             case ["gone", int(number)]:
                 self._ended(number)
             case ["hello", dict(layers), int()] if not self._is_greeted:
@@ -382,7 +385,7 @@ class Process:
             self.give_up(opened)
         note = [frame[0], *frame[2:]]
         if opened.end.done():
-            self._count_late()
+            self._count_late(opened)
             opened.note_at_end(note)
         else:
             opened.note(note)
@@ -399,7 +402,7 @@ class Process:
                 opened = self._calls.get(number)
                 if opened is None or opened.end.done():
                     if number not in self._leaving:
-                        self._count_late()
+                        self._count_late(opened)
                     return
                 self._count_note(opened)
                 if (task := opened.tasks.get(operation)) is not None:
@@ -473,8 +476,12 @@ class Process:
         opened.has_answered = True
         return None if opened.end.done() else opened
 
-    def _count_late(self) -> None:
-        """What comes for a call that has ended: some of it was on its way, more is a flood."""
+    def _count_late(self, opened: Opened | None = None) -> None:
+        """What comes for a call that has ended: some of it was on its way, more is a flood. One that ran ahead and was given up does not
+        know of it yet, and says what it would say anyway.
+        """
+        if opened is not None and opened.is_ahead:
+            return
         self._late += 1
         if self._late > _LATE_MAX:
             raise FrameError("too much for calls that are not open")
@@ -503,12 +510,14 @@ class Process:
         if type(args) is not list or type(steps) is not list:
             raise FrameError("an operation that is none")
         opened = self._calls.get(number)
+        ahead = opened or self._leaving.get(number)
+        if ahead is not None and ahead.is_ahead:
+            self._count_note(ahead)
+            if not ahead.end.done():
+                self.give_up(ahead)
         if opened is None or opened.end.done():
-            self._count_late()
-            self._line.send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])
-            return
-        if opened.is_ahead:
-            self.give_up(opened)
+            self._count_late(ahead)
+            self._line.send(["err", operation, ["own", "CallRefused", ["", "its call has ended."], "", []]])  # it may stand still for that
             return
         self.operations += 1
         opened.operations += 1

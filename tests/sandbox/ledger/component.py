@@ -559,6 +559,21 @@ async def bump_and_say(ctx: MutationCtx, name: str) -> float:
 
 
 @component.mutation
+async def bump_and_ask(ctx: MutationCtx, name: str, how: str) -> float:
+    """Every fourth time for more than it needs."""
+    value = await bump(ctx, name)
+    if value % 4 == 0:
+        if how == "side by side":
+            await asyncio.gather(*[ctx.db.normalize_id("counts", name) for _ in range(20)])
+        elif how == "standing still":
+            ctx.metrics()
+        else:
+            for _ in range(20):
+                ctx.log.info(f"bumping {name}")
+    return value
+
+
+@component.mutation
 async def bump_at(ctx: MutationCtx, id: str) -> float:
     row = await ctx.db.get(id)
     assert row is not None
