@@ -230,13 +230,13 @@ class SandboxRunner:
                 process.set_env(env)
             served = Served(callee.label, process, cpu_left(call), remembers)
             process.begin(served, self._frame(callee, call.args, execution, seed, served, call, over_at(call), remembers))
-        served.bind(call)
         timer = None
         if call.deadline_ms is not None:
             timer = services.clock.call_at(call.deadline_ms, partial(self._expire, process, served, call))
         value: Any = None
         failed: BaseException | None = None
         try:
+            served.bind(call)
             value = await served.end
         except BaseException as raised:
             failed = raised

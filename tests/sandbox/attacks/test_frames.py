@@ -13,7 +13,7 @@ from tests.sandbox.attacks.scene import DEADLINE, PATIENCE_S, Scene
 from tests.sandbox.attacks.thief import component as thief
 from tests.sandbox.attacks.thief.component import ENDLESS, FORGED, HALF, LIES, STEPS, UNPRINTABLE, Lies
 
-from interlock import AppError, ComponentCrashed, DeadlineExceeded, DocumentNotFound, WriteConflict
+from interlock import AppError, ComponentCrashed, DeadlineExceeded, DocumentNotFound, MutationCtx, WriteConflict, components
 from interlock.functions.caller import Caller
 from interlock.sandbox import process
 from interlock.sandbox.confinement import available
@@ -106,6 +106,24 @@ async def test_no_document_is_put_in_the_place_of_one_that_is_there(scene: Scene
 async def test_a_query_has_no_steps(scene: Scene) -> None:
     assert "broke the protocol" in await scene.denied("step_in_a_query")
     await scene.unharmed()
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_a_call_that_lies_before_its_turn_ends_as_one_that_lies_later(scene: Scene, count: int) -> None:
+    """It was sent off with what was gathered before it. The canary is what may be said: a hundred times would be too much."""
+    waited: list[object] = []
+
+    async def gathered(ctx: MutationCtx) -> None:
+        asked = ctx.run_query(components.thief.wait, seconds=0.2), ctx.run_query(components.thief.mark_pages_without_end, count=count)
+        waited.extend(await asyncio.gather(*asked, return_exceptions=True))
+
+    await scene.backend.dispatcher.run(gathered, caller=Caller(source="test"))
+    assert waited[0] == "waited"
+    assert waited[1] == "got through" if count == 1 else "broke the protocol" in str(waited[1]), waited
+    await scene.unharmed()
+    pool = scene.backend.dispatcher.runners.pool("thief")
+    assert pool is not None
+    assert [process.is_free for process in pool._processes] == [True]
 
 
 @pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
