@@ -46,7 +46,7 @@ _BEHIND_SECONDS = 0.01
 _SPINS_SECONDS = 0.005
 _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 """How often it is looked whether a worker has stopped to run a call that is over, while a new one waits for it."""
-_NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 64
+_NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 8
 """How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
 _PAUSE_SECONDS = 0.01
 _CROSSING_SECONDS = 0.00006
@@ -283,8 +283,8 @@ class Process:
             return
         # Since it last said anything. To load a component has a deadline of its own.
         spent = self._account.silent if self._is_loaded else 0.0
-        if spent > _BEHIND_SECONDS and not self._is_behind:
-            self._is_behind = self._spawned.stand_behind()
+        if spent > _BEHIND_SECONDS:
+            self._stand_behind()
         if self._loop.time() > self._ahead_until:
             for opened in self._calls.values():
                 if opened.is_ahead and not opened.end.done():
@@ -303,6 +303,11 @@ class Process:
             self.kill("one of its calls used up its CPU time", None)
             return
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _stand_behind(self) -> None:
+        """Every other process goes first, until this one rests."""
+        if not self._is_behind:
+            self._is_behind = self._spawned.stand_behind()
 
     def set_env(self, env: Mapping[str, Any]) -> None:
         self.env = dict(env)
@@ -394,6 +399,7 @@ class Process:
         opened.notes += 1
         if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
             self._line.slow_down(_PAUSE_SECONDS)
+            self._stand_behind()  # it would go on saying it, whether anybody hears it or not
 
     def _drop(self, frame: list[Any]) -> None:
         """A call no longer waits for one of its operations. Those of one that is being ended are let go of anyway."""

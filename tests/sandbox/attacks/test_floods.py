@@ -17,6 +17,7 @@ from interlock.sandbox import line, process
 from interlock.sandbox.confinement import available
 from interlock.sandbox.digests import digest
 from interlock.sandbox.share import Share
+from interlock.sandbox.zygote import Spawned
 from interlock.scheduler.lane import Rounds
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
@@ -85,7 +86,8 @@ async def test_operations_that_are_dropped_without_end_are_heard_a_few_at_a_time
     """And where nobody counts them, all of them: the canary."""
     heard, have_been = 0, asyncio.Event()
     began = pauses = 0.0
-    drop, slow_down = process.Process._drop, line.Line.slow_down
+    stood_behind: list[int | None] = []
+    drop, slow_down, stand_behind = process.Process._drop, line.Line.slow_down, Spawned.stand_behind
 
     def counted(self: process.Process, frame: list[Any]) -> None:
         nonlocal heard, began
@@ -101,8 +103,14 @@ async def test_operations_that_are_dropped_without_end_are_heard_a_few_at_a_time
         pauses += 1
         slow_down(self, seconds)
 
+    def stood(self: Spawned) -> bool:
+        stood_behind.append(self.pid)
+        return stand_behind(self)
+
     monkeypatch.setattr(process.Process, "_drop", counted)
     monkeypatch.setattr(line.Line, "slow_down", noted)
+    monkeypatch.setattr(Spawned, "stand_behind", stood)
+    monkeypatch.setattr(process, "_BEHIND_SECONDS", PATIENCE_S)  # not for what it does in silence
     if not is_limited:
         monkeypatch.setattr(process, "_NOTES_FREE", 1 << 40)
     attack = asyncio.ensure_future(scene.denied("drop_without_end", path="patient", deadline=3 * DEADLINE if is_limited else PATIENCE_S))
@@ -110,14 +118,16 @@ async def test_operations_that_are_dropped_without_end_are_heard_a_few_at_a_time
     waiting.cancel()
     took = time.monotonic() - began
     if is_limited:
-        assert heard > 1_000
-        assert took >= 0.01 * ((heard - 500) / 64 - 2)
+        assert heard > 600
+        assert took >= 0.01 * ((heard - 500) / process._NOTES_A_PAUSE - 2)
         assert pauses > 0
+        assert len(stood_behind) == 1
         assert "DeadlineExceeded" in await attack
         await scene.unharmed()
     else:
         assert heard >= 2_000
         assert pauses == 0
+        assert not stood_behind
         attack.cancel()
 
 
