@@ -24,6 +24,7 @@ from interlock import (
     Range,
     Schema,
     Table,
+    ValueRefused,
 )
 from interlock.engine import Interval
 from interlock.engine.catalog import Index
@@ -201,6 +202,48 @@ async def test_normalize_id_knows_the_tables_of_the_instance() -> None:
         assert await rooms.on_the_spot(lambda ctx: ctx.db.normalize_id("notes", id)) == id
         for table, text in (("nothing", id), ("notes", "x"), ("notes", id.upper()), ("_jobs", id)):
             assert await rooms.on_the_spot(lambda ctx, table=table, text=text: ctx.db.normalize_id(table, text)) is None
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_many_documents_come_in_the_order_of_their_ids_and_each_is_a_copy() -> None:
+    async def look(ctx: MutationCtx) -> None:
+        first, second = [await ctx.db.insert("notes", {"n": n, "tag": "x"}) for n in (1, 2)]
+        gone = await ctx.db.insert("notes", {"n": 3, "tag": "x"})
+        await ctx.db.delete(gone)
+        found = await ctx.db.get_many([second, "no id", first, gone, second])
+        assert [row and row["n"] for row in found] == [2, None, 1, None, 2]
+        assert found[0] is not None
+        found[0]["n"] = 9
+        assert [row and row["n"] for row in await ctx.db.get_many(iter([second, first]))] == [2, 1]
+        assert found[4] == await ctx.db.get(second)
+        assert await ctx.db.get_many([]) == []
+        with pytest.raises(ValueRefused, match="must be a list of ids"):
+            await ctx.db.get_many(first)
+        with pytest.raises(ValueRefused, match="must be the id of a document"):
+            await ctx.db.get_many([first, 5])  # type: ignore[list-item]
+
+    async with running(notes) as rooms:
+        await rooms.on_the_spot(look)
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_many_documents_count_as_each_of_them() -> None:
+    async with running(notes) as rooms:
+        await rooms.mutation("fill", count=10)
+        ids = [row["_id"] for row in await rooms.on_the_spot(lambda ctx: ctx.db.query("notes").collect())]
+
+        async def used(ctx: MutationCtx) -> dict[str, float]:
+            await ctx.db.get_many(ids)
+            return dict(ctx.metrics().used)
+
+        async def used_by_each(ctx: MutationCtx) -> dict[str, float]:
+            for id in ids:
+                await ctx.db.get(id)
+            return dict(ctx.metrics().used)
+
+        assert await rooms.on_the_spot(used) == await rooms.on_the_spot(used_by_each)
+        with pytest.raises(LimitExceeded, match="documents_read"):
+            await rooms.on_the_spot(lambda ctx: ctx.db.get_many(["no id"] * 100_000))
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

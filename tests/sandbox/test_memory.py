@@ -56,6 +56,25 @@ async def test_a_function_that_finds_what_it_reads_asks_the_host_for_nothing(app
     assert await app.component("ledger").query("value", name="a") == 22
 
 
+async def test_many_documents_cross_together_and_are_remembered(app: TestBackend) -> None:
+    async def fill(ctx: MutationCtx) -> list[str]:
+        return [await ctx.db.insert("counts", {"name": f"n{n}", "value": n}) for n in range(200)]
+
+    ids = await app.run(fill, component="ledger")
+    assert [await bump(app) for _ in range(2)] == [1, 2]
+    at, wanted = app.component("ledger"), [*reversed(ids), "no id", ids[3]]
+    expected = [*reversed(range(200)), None, 3]
+    before = await operations(app)
+    assert await at.mutation("values_at", ids=ids[:50]) == list(range(50))
+    assert await operations(app) == before + 1
+    assert await at.mutation("values_at", ids=wanted) == expected  # what is not there has to be asked for once more
+    assert await operations(app) == before + 3
+    assert await at.mutation("values_at", ids=wanted[:200]) == expected[:200]
+    assert await operations(app) == before + 3
+    await set_value(app, 7, "n5")
+    assert await at.mutation("values_at", ids=ids[:7]) == [0, 1, 2, 3, 4, 7, 6]
+
+
 async def test_a_query_of_its_own_finds_what_was_read_before_and_sees_what_others_wrote_since(app: TestBackend) -> None:
     at, id = app.component("ledger"), await id_of(app)
     assert [await at.query("value_at", id=id) for _ in range(2)] == [0, 0]

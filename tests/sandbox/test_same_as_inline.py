@@ -67,7 +67,7 @@ def programs() -> Component:
         if name == "insert":
             ids.append(await ctx.db.insert(*given))
             return ids[-1]
-        if name in ("get", "patch", "replace", "delete"):
+        if name in ("get", "get_many", "patch", "replace", "delete"):
             return await getattr(ctx.db, name)(*given)
         if name == "normalize_id":
             return await ctx.db.normalize_id(*given)
@@ -213,6 +213,7 @@ _reads = st.one_of(
     _queries(),
     _queries(),
     st.tuples(st.just("get"), st.one_of(_ids, _ids, _values)),
+    st.tuples(st.just("get_many"), st.one_of(st.lists(st.one_of(_ids, _ids, _values), max_size=4), _values)),
     st.tuples(st.just("normalize_id"), st.sampled_from(["typed", "loose", "none"]), st.one_of(_ids, _values)),
     st.tuples(st.just("return"), _values),
     st.sampled_from([("now",), ("drawn",), ("used",), ("jobs", None), ("jobs", "pending"), ("jobs", "odd")]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -87,6 +87,9 @@ class FakeHost:
 
     async def get(self, id: str) -> Document | None:
         return next((dict(row) for rows in self.tables.values() for row in rows if row["_id"] == id), None)
+
+    async def get_many(self, ids: Sequence[str]) -> list[Document | None]:
+        return [await self.get(id) for id in ids]
 
     async def normalize_id(self, table: str, text: str) -> str | None:
         return text if text.startswith(table) else None

@@ -36,6 +36,7 @@ def context(kind: Kind, **settings: Any) -> Any:
 
 THERE: list[tuple[str, str]] = [
     ("db.get", "qm"),
+    ("db.get_many", "qm"),
     ("db.query", "qm"),
     ("db.normalize_id", "qm"),
     ("db.insert", "m"),

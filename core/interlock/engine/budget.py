@@ -72,6 +72,11 @@ class Budget:
         self.used.documents_read += documents - 1
         self.read(size)
 
+    def allow_reads(self, ids: int) -> None:
+        """Raise LimitExceeded for more ids than documents may be read: to look for those that are not there takes time, too."""
+        if ids > self.maximum.documents_read:
+            raise LimitExceeded("documents_read", ids, self.maximum.documents_read)
+
     def read_interval(self) -> None:
         """One more range of an index, or one more id."""
         used, maximum = self.used, self.maximum

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -142,6 +142,9 @@ class ActionHost(CallHost):
         raise self._no_database()
 
     async def get(self, id: str) -> Document | None:
+        raise self._no_database()
+
+    async def get_many(self, ids: Sequence[str]) -> list[Document | None]:
         raise self._no_database()
 
     async def normalize_id(self, table: str, text: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -261,6 +261,19 @@ class TransactionHost(CallHost):
                 self.end_turn()
             else:
                 self.state = IDLE
+
+    async def get_many(self, ids: Sequence[str]) -> list[Document | None]:
+        return await self._serve(lambda: self._get_many(ids))
+
+    async def _get_many(self, ids: Sequence[str]) -> list[Document | None]:
+        tx = self.tx
+        tx.budget.allow_reads(len(ids))
+        found: list[Document | None] = []
+        for id in ids:
+            table = self.table_of(id)
+            document: Any = None if table is None else tx.get_at_hand(table, id)
+            found.append(await tx.get(table, id) if table is not None and document is NOT_AT_HAND else document)
+        return found
 
     async def scan(self, scan: Scan, count: int | None) -> list[Document]:
         if self.state:

@@ -17,7 +17,7 @@ from interlock.functions.call import current
 from interlock.functions.fetch.fetched import HostFetched
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.replay import Stale, replay
-from interlock.functions.told import a_name, a_scan, a_target, an_object, how_many, job_as_told, some
+from interlock.functions.told import a_name, a_scan, a_target, an_object, how_many, job_as_told, some, some_ids
 from interlock.limits import LIMITS
 from interlock.sandbox.failures import cleaned
 from interlock.sandbox.frames import FrameError
@@ -193,34 +193,44 @@ class Served(Opened):
         [id] = some(args, 1)
         return await self._host.get(id)
 
+    async def _get_many(self, args: list[Any]) -> Any:
+        return await self._host.get_many(some_ids(args))
+
     async def _get_named(self, args: list[Any]) -> Any:
-        """A document that the worker will remember, with the name of its table, which an id does not tell."""
-        [id] = some(args, 1)
-        document = await self._host.get(id)
-        if document is None or not isinstance(self.call, TransactionHost):
-            return None
-        table = self.call.table_of(id)
-        return None if table is None else [table.name, document]
+        """Documents that the worker will remember, each with the name of its table, which an id does not tell."""
+        ids, call = some_ids(args), self.call
+        found = await self._host.get_many(ids)
+        named: list[Any] = []
+        for id, document in zip(ids, found, strict=True):
+            table = call.table_of(id) if document is not None and isinstance(call, TransactionHost) else None
+            named.append(None if table is None else [table.name, document])
+        return named
 
     async def _show(self, args: list[Any]) -> Any:
-        """A document as it is by now, for a function to go on with as if the worker had remembered it: what it depends on is read later."""
-        [id] = some(args, 1)
-        call = self.call
+        """Documents as they are by now, for a function to go on with as if the worker had remembered them: what it depends on is read
+        later.
+        """
+        ids, call = some_ids(args), self.call
         if not isinstance(call, TransactionHost) or not call.tx.writable:
             raise FrameError("a look at what is newest, outside a mutation")
         call.refuse_misuse()
-        table = call.table_of(id)
-        packed = None if table is None else await call.tx.newest_packed(table, id)
-        if table is None or packed is None:
-            return None
+        call.tx.budget.allow_reads(len(ids))
         most = call.tx.budget.maximum
-        self._shown += 1
-        self._shown_bytes += len(packed)
-        if self._shown > most.documents_read:
-            raise LimitExceeded("documents_read", self._shown, most.documents_read)
-        if self._shown_bytes > most.bytes_read:
-            raise LimitExceeded("bytes_read", self._shown_bytes, most.bytes_read)
-        return [table.name, unpack(packed)]
+        shown: list[Any] = []
+        for id in ids:
+            table = call.table_of(id)
+            packed = None if table is None else await call.tx.newest_packed(table, id)
+            if table is None or packed is None:
+                shown.append(None)
+                continue
+            self._shown += 1
+            self._shown_bytes += len(packed)
+            if self._shown > most.documents_read:
+                raise LimitExceeded("documents_read", self._shown, most.documents_read)
+            if self._shown_bytes > most.bytes_read:
+                raise LimitExceeded("bytes_read", self._shown_bytes, most.bytes_read)
+            shown.append([table.name, unpack(packed)])
+        return shown
 
     async def _normalize_id(self, args: list[Any]) -> Any:
         table, text = some(args, 2)
@@ -368,6 +378,7 @@ class Served(Opened):
 
 _OPERATIONS: dict[str, Callable[[Served, list[Any]], Awaitable[Any]]] = {
     "get": Served._get,
+    "get_many": Served._get_many,
     "get_named": Served._get_named,
     "show": Served._show,
     "normalize_id": Served._normalize_id,

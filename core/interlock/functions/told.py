@@ -22,6 +22,14 @@ def some(args: list[Any], count: int) -> list[Any]:
     return args
 
 
+def some_ids(args: list[Any]) -> list[Any]:
+    """The only argument: what are to be ids."""
+    [ids] = some(args, 1)
+    if type(ids) is not list:
+        raise FrameError("ids that are in no list")
+    return ids
+
+
 def a_name(value: Any) -> str:
     if type(value) is not str:
         raise TypeError(f"a name is a string, not {type(value).__name__}")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, NoReturn, TypeVar
 from uuid import UUID
 
-from interlock.errors import ContextError, QueryError, ScheduleError, SchemaError
+from interlock.errors import ContextError, QueryError, ScheduleError, SchemaError, ValueRefused
 from interlock.sdk.auth import Identity
 from interlock.sdk.conversion import lower_arguments
 from interlock.sdk.fetch import Fetch
@@ -87,6 +87,12 @@ class DatabaseReader:
     def get(self, id: str) -> Awaitable[Document | None]:
         """The document of this id, or None."""
         return self._host.get(id)
+
+    def get_many(self, ids: Iterable[str]) -> Awaitable[list[Document | None]]:
+        """The documents of these ids in their order, None for each that is not there. In a sandbox they cross together."""
+        if isinstance(ids, str | bytes):
+            raise ValueRefused("ids", "must be a list of ids. For a single one there is ctx.db.get(id).")
+        return self._host.get_many(list(ids))
 
     def query(self, table: str) -> Query:
         """Begin a read of a table: `.index(…)`, `.order(…)`, `.filter(…)`, then what to give back."""

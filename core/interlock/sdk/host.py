@@ -7,7 +7,7 @@ query builder, pagination and the contexts are written once, and behave the same
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -140,6 +140,7 @@ class Host(Protocol):
 
     # database
     def get(self, id: str) -> Awaitable[Document | None]: ...
+    def get_many(self, ids: Sequence[str]) -> Awaitable[list[Document | None]]: ...
     def normalize_id(self, table: str, text: str) -> Awaitable[str | None]: ...
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]: ...
     def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]: ...

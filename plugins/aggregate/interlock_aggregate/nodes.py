@@ -6,7 +6,8 @@ in `totals`. A lazy root names those of its children, its *lanes*, too: whoever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from interlock import AppError, MutationCtx, QueryCtx
@@ -85,8 +86,28 @@ class Nodes:
         named = self._lane_totals[i] if i < len(self._lane_totals) else ""
         return named == lane.totals_id and not lane.is_out_of_date
 
+    async def read_ways(self, positions: Collection[str]) -> None:
+        """Read the nodes on the ways to these positions, a level at a time: in a sandbox each level crosses together.
+
+        Not what they count: that is what others change meanwhile.
+        """
+        level: list[tuple[Node, Collection[str]]] = [(self.root, positions)]
+        while level:
+            below: dict[str, list[str]] = {}
+            for node, wanted in level:
+                if not node.is_leaf:
+                    keys, children = node.fixed_keys, node.children
+                    for position in wanted:
+                        below.setdefault(children[bisect_right(keys, position)], []).append(position)
+            unread = [id for id in below if id not in self._read]
+            for id, document in zip(unread, await self._db.get_many(unread), strict=True):
+                self._keep(id, document)
+            level = [(self._read[id], wanted) for id, wanted in below.items()]
+
     async def _fetch(self, id: str) -> Node:
-        document = self._seen.get(id) or await self._db.get(id)
+        return self._keep(id, self._seen.get(id) or await self._db.get(id))
+
+    def _keep(self, id: str, document: Mapping[str, Any] | None) -> Node:
         if document is None:
             raise gone(id)
         found = self._read[id] = Node(id, document)

@@ -22,21 +22,21 @@ from interlock_aggregate.nodes import divider, fewest, total_of
 class Tree(Lookup):
     """One tree, for the length of a call."""
 
-    async def put(self, position: str, value: Number, *, replace: bool) -> bool:
-        """Add an item. False, and nothing else, if the position is taken and not to be replaced."""
+    async def put(self, position: str, value: Number, *, replace: bool) -> Sum | None:
+        """Add an item. Gives the sum of one that is there already; that gets the new one if it is to be replaced."""
         path, leaf = await self._descend(position)
         keys = leaf.keys
         i = bisect_left(keys, position)
         if i < len(keys) and keys[i] == position:
-            if not replace:
-                return False
-            self._give(path, leaf, i, value)
-            return True
+            held = leaf.sum_at(i)
+            if replace:
+                self._give(path, leaf, i, value)
+            return held
         leaf.add_item(i, position, value)
         self._count(path, 1, value)
         if len(keys) > self.max_leaf_size:
             await self._split(path, leaf, is_appended=i == len(keys) - 1)
-        return True
+        return None
 
     async def change(self, position: str, value: Number) -> bool:
         """Give an item another sum. False if there is none."""

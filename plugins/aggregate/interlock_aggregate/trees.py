@@ -6,7 +6,7 @@ Start at `Trees.of` for reading and at `perform` for writing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -59,6 +59,15 @@ class Trees:
             if is_queued and not self._stale:
                 await self._meet_queue(namespace)
         return list(opened.values())
+
+    async def read_ways(self, places: Iterable[tuple[Any, str]]) -> None:
+        """Read what is needed of the trees to get to many positions, each in its namespace, in few crossings."""
+        wanted: dict[str, tuple[Any, list[str]]] = {}
+        for namespace, place in places:
+            wanted.setdefault(key_text(namespace), (namespace, []))[1].append(place)
+        for namespace, positions in wanted.values():
+            for tree in await self.of(namespace):
+                await tree.read_ways(positions)
 
     async def for_item(self, namespace: Any, id: str, position: str) -> Tree:
         """The tree that holds an item, or else the one that it belongs to."""
@@ -122,6 +131,15 @@ def new_tree(ctx: QueryCtx, name: str, namespace: Any, shard: int = 0, like: Tre
     return Tree(ctx, {"name": name, "namespace": namespace, "shard": shard, "queued": False, **options, **empty})
 
 
+def places(operation: Mapping[str, Any]) -> list[tuple[Any, str]]:
+    """Where it looks: namespaces and positions."""
+    id, namespace = operation["value"], operation.get("namespace")
+    here = (namespace, position(operation["key"], id))
+    if "new_key" not in operation:
+        return [here]
+    return [here, (operation.get("new_namespace", namespace), position(operation["new_key"], id))]
+
+
 async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
     """Do one write. One that raises has changed nothing that is saved: whoever catches it opens the trees anew, or `undoes` it."""
     kind, id = operation["kind"], operation["value"]
@@ -142,16 +160,16 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
                 await _put(opened, namespace, here, operation, operation["key"], replace=True)
                 return
             tree = await opened.find(namespace, id, here)
-            if tree is None or not await tree.change(here, checked(here, operation)):
+            if tree is None or not await tree.change(here, checked(here, id, operation.get("summand", 0))):
                 raise _missing(operation)
             return
-        summand = checked(there, operation)
+        summand = checked(there, id, operation.get("summand", 0))
         tree = await opened.find(namespace, id, here)
         held = None if tree is None else await tree.take(here)
         if held is None and strict:
             raise _missing(operation)
         other = await opened.for_item(target, id, there)
-        if not await other.put(there, summand, replace=not strict):
+        if await other.put(there, summand, replace=not strict) is not None and strict:
             assert tree is not None, "it was strict"
             assert held is not None, "it was strict"
             await tree.put(here, held, replace=False)  # as if nothing had been done
@@ -159,20 +177,20 @@ async def perform(opened: Trees, operation: Mapping[str, Any]) -> None:
 
 
 async def _put(opened: Trees, namespace: Any, position: str, operation: Mapping[str, Any], key: Any, *, replace: bool) -> None:
-    summand = checked(position, operation)
     id = operation["value"]
+    summand = checked(position, id, operation.get("summand", 0))
     tree = await opened.for_item(namespace, id, position)
-    if not await tree.put(position, summand, replace=replace):
+    if await tree.put(position, summand, replace=replace) is not None and not replace:
         raise _exists(key, id)
 
 
-def checked(position: str, operation: Mapping[str, Any]) -> Number:
-    summand: Number = operation.get("summand", 0)
+def checked(position: str, id: str, summand: Number) -> Number:
+    """The sum of an item as it is kept. Refuses what no item can have."""
     if not math.isfinite(summand):
-        message = f"the sum value of {operation['value']!r} must be a finite number, not {summand}"
+        message = f"the sum value of {id!r} must be a finite number, not {summand}"
         raise AppError({"code": "INVALID_SUM_VALUE", "message": message})
     if len(position) * 4 > POSITION_BYTES and len(position.encode()) > POSITION_BYTES:
-        message = f"key and id of {operation['value'][:100]!r} take more than {POSITION_BYTES:,} bytes"
+        message = f"key and id of {id[:100]!r} take more than {POSITION_BYTES:,} bytes"
         raise AppError({"code": "INVALID_KEY", "message": message})
     return int(summand) if summand == 0 or (abs(summand) <= EXACT and summand == int(summand)) else summand
 

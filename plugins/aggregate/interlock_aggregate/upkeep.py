@@ -15,7 +15,7 @@ from interlock_aggregate.node import Node, Number
 from interlock_aggregate.positions import item_at, key_text, position
 from interlock_aggregate.tasks import note
 from interlock_aggregate.tree import Tree
-from interlock_aggregate.trees import Trees, perform
+from interlock_aggregate.trees import Trees, checked, perform
 
 EVERY_LEAF = 1_000_000
 
@@ -101,16 +101,19 @@ async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, task: Task, nam
     kept = await _row_of(ctx, task["task"], name)
     opened = Trees(ctx, name, stale=True, shards=shards)
     differences: list[Difference] = []
-    for row in rows:
-        here = position(row["key"], row["id"])
-        tree = await opened.find(row["namespace"], row["id"], here)
-        held = None if tree is None else await tree.get(here)
-        if held is None or held != row["summand"]:
+    places = [position(row["key"], row["id"]) for row in rows]
+    await opened.read_ways(zip([row["namespace"] for row in rows], places, strict=True))
+    for row, here in zip(rows, places, strict=True):
+        namespace, id, summand = row["namespace"], row["id"], row["summand"]
+        if mend:
+            tree = await opened.for_item(namespace, id, here)
+            held = await tree.put(here, checked(here, id, summand), replace=True)
+        else:
+            found = await opened.find(namespace, id, here)
+            held = None if found is None else await found.get(here)
+        if held is None or held != summand:
             kind: Literal["missing", "wrong"] = "missing" if held is None else "wrong"
-            differences.append({"kind": kind, "id": row["id"], "key": row["key"], "namespace": row["namespace"]})
-            if mend:
-                operation = {"kind": "insert_if_does_not_exist", "key": row["key"], "value": row["id"], "summand": row["summand"]}
-                await perform(opened, {**operation, "namespace": row["namespace"]})
+            differences.append({"kind": kind, "id": id, "key": row["key"], "namespace": namespace})
     if mend:
         await opened.save(ctx)
     state: Any = task

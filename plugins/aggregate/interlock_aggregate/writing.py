@@ -9,7 +9,7 @@ from interlock import UNSET, AppError, MutationCtx
 from interlock_aggregate.node import Number
 from interlock_aggregate.positions import position
 from interlock_aggregate.shortcut import Seen, add
-from interlock_aggregate.trees import Trees, checked, perform
+from interlock_aggregate.trees import Trees, checked, perform, places
 
 
 class Operation(TypedDict):
@@ -28,6 +28,8 @@ async def _write(ctx: MutationCtx, name: str, shards: int, operations: Sequence[
     if shards < 1:
         raise AppError({"code": "INVALID_OPTIONS", "message": f"shards must be 1 or more, got {shards}"})
     opened = Trees(ctx, name, shards=shards, seen=seen)
+    if len(operations) > 1:
+        await opened.read_ways([place for operation in operations for place in places(operation)])
     for operation in operations:
         await perform(opened, operation)
     await opened.save(ctx)
@@ -41,7 +43,7 @@ async def insert(
     seen = Seen()
     if shards == 1:
         here = position(key, value)
-        if await add(ctx, here, checked(here, operation), name, namespace, seen):
+        if await add(ctx, here, checked(here, value, summand), name, namespace, seen):
             return
     await _write(ctx, name, shards, [operation], seen)
 

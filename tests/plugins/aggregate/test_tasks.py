@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from interlock import AppError, Component, MutationCtx, components
+from interlock.functions.host import TransactionHost
 from interlock.testing import TestBackend
 from interlock_aggregate import DirectAggregate, Item, KeyMissing, Progress, TableAggregate
 
@@ -96,6 +98,36 @@ async def test_a_function_whose_trigger_raises_leaves_nothing() -> None:
             await t.run(change)
         assert (await t.run(lambda ctx: ctx.db.get(id)))["points"] == 5
         assert await t.run(lambda ctx: scores.count(ctx, namespace="chess")) == 0
+
+
+@pytest.mark.one_isolation("inline", "it is counted what the engine is asked, which is the same in a sandbox")
+async def test_many_items_are_come_to_by_reading_a_level_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    singly, together = 0, []
+    get, get_many = TransactionHost.get, TransactionHost.get_many
+
+    async def counted(self: TransactionHost, id: str) -> Any:
+        nonlocal singly
+        singly += 1
+        return await get(self, id)
+
+    async def counted_many(self: TransactionHost, ids: Sequence[str]) -> Any:
+        together.append(len(ids))
+        return await get_many(self, ids)
+
+    chance = Random(1)
+    items = [Item(chance.randrange(1_000), f"id{n}", 1) for n in range(2_000)]
+    async with TestBackend(board()) as t:
+        for first in range(0, 2_000, 200):
+            await t.run(partial(behind.insert_many, items=items[first : first + 200]))
+        monkeypatch.setattr(TransactionHost, "get", counted)
+        monkeypatch.setattr(TransactionHost, "get_many", counted_many)
+        await t.run(partial(behind.insert_many, items=[Item(item.key, f"{item.id} too", 1) for item in items[:100]]))
+        monkeypatch.undo()
+        assert len(together) <= 3  # levels
+        assert sum(together) > 40  # leaves
+        assert singly < 15  # what inner nodes count
+        assert await t.run(partial(behind.count)) == 2_100
+        await t.component("aggregate").query("validate")
 
 
 async def test_one_call_follows_all_that_a_function_writes() -> None:

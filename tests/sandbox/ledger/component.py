@@ -583,6 +583,11 @@ async def bump_at(ctx: MutationCtx, id: str) -> float:
     return float(again["value"])
 
 
+@component.mutation
+async def values_at(ctx: MutationCtx, ids: list[str]) -> list[float | None]:
+    return [row and row["value"] for row in await ctx.db.get_many(ids)]
+
+
 @component.query
 async def value_at(ctx: QueryCtx, id: str) -> float | None:
     row = await ctx.db.get(id)

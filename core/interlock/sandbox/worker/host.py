@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -237,39 +237,59 @@ class WorkerHost(Conversation):
         row = self._remembered_row(id)
         if row is not None:
             return self._done(row.fresh())
-        if type(id) is str and self.function.kind == "mutation" and self._is_by_itself and not self.view.has_written(id):
-            return self._get_shown(id)
-        return self._get_to_remember(id)
+        return self._get_unknown(id)
+
+    def get_many(self, ids: Sequence[str]) -> Awaitable[list[Document | None]]:
+        return Operation(partial(self._begin_get_many, ids))
+
+    def _begin_get_many(self, ids: Sequence[str]) -> Awaitable[list[Document | None]]:
+        if not self._keeps:
+            return self.ask("get_many", ids)
+        rows = [self._remembered_row(id) for id in ids]
+        return self._get_rest(ids, rows) if None in rows else self._done([row.fresh() for row in rows if row is not None])
+
+    async def _get_rest(self, ids: Sequence[str], rows: list[Row | None]) -> list[Document | None]:
+        found = iter(await self._get_unknown_many([id for id, row in zip(ids, rows, strict=True) if row is None]))
+        return [next(found) if row is None else row.fresh() for row in rows]
+
+    async def _get_unknown(self, id: str) -> Document | None:
+        [found] = await self._get_unknown_many([id])
+        return found
+
+    async def _get_unknown_many(self, ids: Sequence[str]) -> list[Document | None]:
+        view, is_guessing = self.view, self.function.kind == "mutation" and self._is_by_itself
+        if is_guessing and all([type(id) is str and not view.has_written(id) for id in ids]):
+            return await self._get_shown(ids)
+        return await self._get_to_remember(ids)
 
     def _remembered_row(self, id: Any) -> Row | None:
         """What the view knows of a document; None where the host is to be asked."""
         return self.view.row(id) if type(id) is str and self._is_by_itself else None
 
-    async def _get_shown(self, id: str) -> Document | None:
-        """A document that the worker does not remember yet.
+    async def _get_shown(self, ids: Sequence[str]) -> list[Document | None]:
+        """Documents that the worker does not remember yet.
 
         What the function has done so far stays a guess: were it taken over now, the call would lose against all who commit until it ends.
         """
         view, since = self.view, self._worker.cache.changes
         steps, view.steps = view.steps, []
-        asked = self.ask("show", id)
+        asked = self.ask("show", ids)
         view.steps = steps
         told = await asked
-        if told is None or view.has_changed(id) or not self._is_by_itself:
-            return await self._get_to_remember(id)
-        table, document = told
-        return view.show(table, id, document, since).fresh()
+        if None in told or not self._is_by_itself or any([view.has_changed(id) for id in ids]):
+            return await self._get_to_remember(ids)
+        return [view.show(table, id, document, since).fresh() for id, (table, document) in zip(ids, told, strict=True)]
 
-    async def _get_to_remember(self, id: str) -> Document | None:
+    async def _get_to_remember(self, ids: Sequence[str]) -> list[Document | None]:
         since = self._since()
 
-        def keep(told: list[Any] | None) -> None:
-            if told is not None:
-                table, document = told
-                self.view.keep(table, id, document, since)
+        def keep(told: list[list[Any] | None]) -> None:
+            for id, named in zip(ids, told, strict=True):
+                if named is not None:
+                    self.view.keep(named[0], id, named[1], since)
 
-        told = await self.ask("get_named", id, keep=keep)
-        return None if told is None else told[1]
+        told = await self.ask("get_named", ids, keep=keep)
+        return [None if named is None else named[1] for named in told]
 
     def _since(self) -> int:
         """How many changes the cache had seen when what is asked now was so."""
