@@ -19,7 +19,7 @@ from interlock.errors import ComponentCrashed, DeadlineExceeded, InterlockError,
 from interlock.functions.allowance import charge, cpu_left, lowered, over_at
 from interlock.functions.begun import BegunCall
 from interlock.functions.call import BUSY, Execution, drawn
-from interlock.functions.foreseen import CPU_MAX, Foresight
+from interlock.functions.foreseen import CPU_MAX, ForeseenCall, Foresight
 from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.kept_answers import KeptAnswers, key_of
@@ -41,6 +41,15 @@ _ASKING_QUERIES = 32
 """So many queries ask for everything after one that was shown what is newer than its snapshot: there will be more of them."""
 _MISTAKES_MAX = 8
 """So often a call may be mistaken in what its worker remembers, until it asks for everything."""
+
+
+class _Run:
+    """One attempt at a call, in its worker."""
+
+    __slots__ = ("foreseen", "process", "served")
+
+    def __init__(self, process: Process, served: Served, foreseen: ForeseenCall | None = None) -> None:
+        self.process, self.served, self.foreseen = process, served, foreseen
 
 
 class SandboxRunner:
@@ -197,39 +206,15 @@ class SandboxRunner:
         ]
 
     async def _attempt(self, call: CallHost, key: bytes | None, *, alone: bool, remembers: Remembers, seed: int | None) -> Any:
-        callee, execution = call.callee, call.execution
-        services = execution.services
-        facts = execution.facts
-        begun = foreseen = None
-        if isinstance(call, TransactionHost):
-            begun, call.begun = call.begun, None
-            if key is not None and callee.kind == "mutation" and remembers is True and not alone:
-                foreseen = self._foresight.take(key)
-        if isinstance(begun, BegunCall) and begun.serves(remembers):
-            begun.take()
-            process, served = begun.process, begun.served
-        elif foreseen is not None and foreseen.draws_alike(execution):
-            process, served = foreseen.process, foreseen.served
-            if foreseen.is_over and not foreseen.is_ready:
-                raise Stale([], seed=foreseen.seed)  # it runs again, as if nothing had been foreseen
-            served.is_ahead = False
-        else:
-            foreseen = None
-            if seed is None:
-                seed = drawn(services.entropy)
-            env = self._env() if self._has_env else {}
-            try:
-                process = self.pool.alone(env) if alone else self.pool.process(env, facts.get(self._key))
-                if process.is_stuck:
-                    process = await self.pool.mended(process, env)
-            except (OSError, Unhealthy) as error:
-                raise ComponentCrashed(self._instance.path, callee.name, f"no worker can be made: {error}") from None
-            if alone or self.pool.size > 1:
-                facts[self._key] = process
-            if self._has_env and process.env != env:
-                process.set_env(env)
-            served = Served(callee.label, process, cpu_left(call), remembers)
-            process.begin(served, self._frame(callee, call.args, execution, seed, served, call, over_at(call), remembers))
+        callee, services = call.callee, call.execution.services
+        run = self._under_way(call, None if alone else key, remembers)
+        if run is None:
+            seed = drawn(services.entropy) if seed is None else seed
+            process = self._worker(call, alone=alone)
+            if process.is_stuck:
+                process = await self._mended(call, process)
+            run = self._sent(call, process, remembers, seed, alone=alone)
+        process, served, foreseen = run.process, run.served, run.foreseen
         timer = None
         if call.deadline_ms is not None:
             timer = services.clock.call_at(call.deadline_ms, partial(self._expire, process, served, call))
@@ -282,6 +267,55 @@ class SandboxRunner:
         elif key is not None and not alone:
             self._look_ahead(call, key, process, served)
         return value
+
+    def _under_way(self, call: CallHost, key: bytes | None, remembers: Remembers) -> _Run | None:
+        """A run that was sent off before the call's turn, or foreseen. Raises Stale where what was foreseen is over, and of no use."""
+        if not isinstance(call, TransactionHost):
+            return None
+        begun, call.begun = call.begun, None
+        foreseen = None
+        if key is not None and call.callee.kind == "mutation" and remembers is True:
+            foreseen = self._foresight.take(key)
+        if isinstance(begun, BegunCall) and begun.serves(remembers):
+            if foreseen is not None:
+                foreseen.give_up()
+            begun.take()
+            return _Run(begun.process, begun.served)
+        if foreseen is None or not foreseen.draws_alike(call.execution):
+            return None
+        if foreseen.is_over and not foreseen.is_ready:
+            raise Stale([], seed=foreseen.seed)  # it runs again, as if nothing had been foreseen
+        foreseen.served.is_ahead = False
+        return _Run(foreseen.process, foreseen.served, foreseen)
+
+    def _worker(self, call: CallHost, *, alone: bool) -> Process:
+        """The worker that is to run it. Raises ComponentCrashed where none can be made."""
+        env, facts = self._env() if self._has_env else {}, call.execution.facts
+        try:
+            return self.pool.alone(env) if alone else self.pool.process(env, facts.get(self._key))
+        except (OSError, Unhealthy) as error:
+            raise self._unmade(call, error) from None
+
+    async def _mended(self, call: CallHost, process: Process) -> Process:
+        """One that is stuck, when it has stopped what it ran, or another."""
+        try:
+            return await self.pool.mended(process, self._env() if self._has_env else {})
+        except (OSError, Unhealthy) as error:
+            raise self._unmade(call, error) from None
+
+    def _unmade(self, call: CallHost, error: Exception) -> ComponentCrashed:
+        return ComponentCrashed(self._instance.path, call.callee.name, f"no worker can be made: {error}")
+
+    def _sent(self, call: CallHost, process: Process, remembers: Remembers, seed: int, *, alone: bool) -> _Run:
+        """A new run of the call."""
+        execution = call.execution
+        if alone or self.pool.size > 1:
+            execution.facts[self._key] = process
+        if self._has_env and process.env != (env := self._env()):
+            process.set_env(env)
+        served = Served(call.callee.label, process, cpu_left(call), remembers)
+        process.begin(served, self._frame(call.callee, call.args, execution, seed, served, call, over_at(call), remembers))
+        return _Run(process, served)
 
     def _look_ahead(self, call: CallHost, key: bytes, process: Process, served: Served) -> None:
         """A mutation has ended well: have the one run that is expected after it, if one is."""
