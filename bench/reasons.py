@@ -112,7 +112,13 @@ REASONS = [
     Reason("behind a trigger", ("bare insert",), _TREE),
     Reason("aggregate of 10,000", ("sandboxed : inline",), _CROSSING),
     Reason("aggregate of 10,000", ("the original",), _TREE),
-    Reason("over 336,776 flights", ("attaching",), _SPOKEN_FOR),
+    Reason(
+        "over 336,776 flights",
+        ("attaching",),
+        "The loop and the worker take turns: what the host does for a batch, reading rows, checking what the worker has done and writing "
+        "it, is as much as the worker's own part, and neither overlaps (decision 0016). Those who write beside it get more done meanwhile. "
+        "It is reached by batches of which the next is read while the last is in the worker.",
+    ),
     Reason("over 336,776 flights", ("with its trigger, sandboxed",), _CROSSING),
     Reason("flights", ("with its trigger",), _TRIGGERED),
     Reason(
