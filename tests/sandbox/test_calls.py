@@ -260,6 +260,22 @@ async def test_a_function_may_measure_itself_while_many_calls_of_it_are_open(app
     assert await asyncio.wait_for(app.component("ledger").query("measure_beside_many", count=200), 60) == 0
 
 
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+async def test_what_is_gathered_measures_itself_in_its_turn(app: TestBackend, kind: str) -> None:
+    """A page measures what it has read, and its worker stands still for that: before its turn it would wait for what has to run first."""
+    for n in range(3):
+        await app.component("ledger").mutation("write", n=n)
+
+    async def side_by_side(ctx: Any) -> Any:
+        asked = [ctx.run_query(ledger.notes), *[ctx.run_query(ledger.page, options={"numItems": 2, "cursor": None}) for _ in range(2)]]
+        return [*await asyncio.gather(*asked), ctx.metrics().used["documents_read"]]
+
+    notes, first, second, read = await asyncio.wait_for(getattr(app, kind)(side_by_side), 60)
+    assert notes == ["insert"] * 3
+    assert first["page"] == second["page"] == [0, 1]
+    assert read == 7
+
+
 async def test_a_child_is_an_instance_of_its_own(app: TestBackend) -> None:
     assert [await app.component("ledger").mutation("mark_below", n=n) for n in range(2)] == [1, 2]
     assert len(await app.run(lambda ctx: ctx.db.query("marks").collect(), component="ledger/child")) == 2

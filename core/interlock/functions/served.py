@@ -22,7 +22,7 @@ from interlock.limits import LIMITS
 from interlock.sandbox.failures import cleaned
 from interlock.sandbox.frames import FrameError
 from interlock.sandbox.opened import Opened
-from interlock.sandbox.process import Process
+from interlock.sandbox.process import STANDING, Process
 from interlock.sandbox.share import Share
 from interlock.sdk.host import Cursor, Host
 from interlock.values import unpack
@@ -152,6 +152,8 @@ class Served(Opened):
     async def answer(self, number: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> Any:
         """One operation."""
         if self._bound is None:
+            if method in STANDING:  # the worker may have to run first what comes before its turn
+                raise self._run_again(Stale([]))
             if self._turn is None:
                 self._turn = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._turn)
@@ -164,8 +166,7 @@ class Served(Opened):
                 if taking is not None:
                     await taking
             except Stale as stale:
-                self._process.expire(self, stale)
-                raise CallRefused(self.label, "it runs again.") from None
+                raise self._run_again(stale) from None
             finally:
                 self._taking_over.set_result(None)
                 self._taking_over = None
@@ -186,6 +187,11 @@ class Served(Opened):
             return await operation(self, args)
         finally:
             self._begun.discard(number)
+
+    def _run_again(self, stale: Stale) -> CallRefused:
+        """End this run; gives what its operations are told."""
+        self._process.expire(self, stale)
+        return CallRefused(self.label, "it runs again.")
 
     # operations, by name on the channel
 

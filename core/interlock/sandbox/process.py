@@ -25,7 +25,7 @@ from interlock.sandbox.share import Share, timed
 from interlock.sandbox.sources import Source
 from interlock.sandbox.zygote import Spawned
 
-_STANDING = frozenset({"metrics"})
+STANDING = frozenset({"metrics"})
 """What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
 _HELD_MAX = 64 * 1024 * 1024
 """Bytes of memory, about, that operations of one worker may hold while they wait for their turn."""
@@ -560,7 +560,7 @@ class Process:
     async def _serve(self, opened: Opened, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> None:
         answer: Any = None
         try:
-            if method in _STANDING:
+            if method in STANDING:
                 answer = await opened.answer(operation, method, args, running, steps)
             else:
                 await opened.at_once.acquire()
