@@ -160,3 +160,10 @@ async def test_calls_that_repeat_do_the_same_inline_and_sandboxed(plan: list[Any
 async def test_the_same_seed_does_the_same_whatever_has_run_by_then(plan: list[Any], waits: list[Wait]) -> None:
     first, second = [await outcomes(plan, "process", wait=wait, seed=7) for wait in waits]
     assert first == second
+
+
+async def test_what_is_made_while_it_runs_draws_what_it_would_have_drawn_otherwise() -> None:
+    """It comes to call itself, which a call that nobody has made yet may not."""
+    plan = [("again", ("mutation", "draw_and", {"name": "a", "how": "call-handle"}), 12)]
+    found = [await outcomes(plan, "process", wait=wait, seed=7) for wait in (True, False, None)]
+    assert found[0] == found[1] == found[2]

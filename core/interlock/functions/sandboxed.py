@@ -285,7 +285,7 @@ class SandboxRunner:
             return None
         if foreseen.is_over and not foreseen.is_ready:
             raise Stale([], seed=foreseen.seed)  # it runs again, as if nothing had been foreseen
-        foreseen.served.is_ahead = False
+        foreseen.served.is_ahead, foreseen.served.was_ahead = False, True
         return _Run(foreseen.process, foreseen.served, foreseen)
 
     def _worker(self, call: CallHost, *, alone: bool) -> Process:

@@ -52,6 +52,7 @@ class Served(Opened):
         self.remembers = remembers
         self._shown = self._shown_bytes = 0
         self.refused: Exception | None = None
+        self.was_ahead = False  # it ran already when somebody made it
         self._bound: CallHost | None = None
         self._turn: asyncio.Future[None] | None = None
         self._said: list[list[Any]] | None = None
@@ -157,6 +158,8 @@ class Served(Opened):
             if self._turn is None:
                 self._turn = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._turn)
+        if self.was_ahead:  # as where it had asked before that: when it was made is not to make a difference
+            raise self._run_again(Stale([]))
         if self._taking_over is not None:
             await self._taking_over
         if steps:
