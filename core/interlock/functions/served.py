@@ -34,6 +34,8 @@ _MARKS_MAX = 4 * 1024 * 1024
 """Characters of all ends of pages that one call may tell."""
 _LOG_CHARS_MAX = int(LIMITS["log_line_bytes"].value) + 1
 """Of a log line: one more than fits, so that it is cut as any other."""
+_SHOWN_A_TURN = 256
+"""How many documents are looked for until the loop does something else."""
 _SAID_MAX = 1_000
 """How much of what a call says before its turn is kept."""
 
@@ -223,19 +225,21 @@ class Served(Opened):
         if not isinstance(call, TransactionHost) or not call.tx.writable:
             raise FrameError("a look at what is newest, outside a mutation")
         call.refuse_misuse()
-        call.tx.budget.allow_reads(len(ids))
         most = call.tx.budget.maximum
+        self._shown += len(ids)  # also those that are not there: to look for them takes as long
+        if self._shown > most.documents_read:
+            raise LimitExceeded("documents_read", self._shown, most.documents_read)
         shown: list[Any] = []
-        for id in ids:
+        for place, id in enumerate(ids, 1):
+            if place % _SHOWN_A_TURN == 0:
+                await asyncio.sleep(0)
+                call.refuse_misuse()
             table = call.table_of(id)
             packed = None if table is None else await call.tx.newest_packed(table, id)
             if table is None or packed is None:
                 shown.append(None)
                 continue
-            self._shown += 1
             self._shown_bytes += len(packed)
-            if self._shown > most.documents_read:
-                raise LimitExceeded("documents_read", self._shown, most.documents_read)
             if self._shown_bytes > most.bytes_read:
                 raise LimitExceeded("bytes_read", self._shown_bytes, most.bytes_read)
             shown.append([table.name, unpack(packed)])

@@ -131,6 +131,13 @@ async def test_operations_that_are_dropped_without_end_are_heard_a_few_at_a_time
         attack.cancel()
 
 
+@pytest.mark.parametrize("ids", [100_000, 10_000])
+async def test_documents_that_are_not_there_are_looked_for_as_often_as_others_may_be_read(scene: Scene, ids: int) -> None:
+    assert "Limit documents_read exceeded" in await scene.denied("look_for_nothing", ids=ids, times=100_000 // ids)
+    await scene.unharmed()
+    assert await scene.thief("look_for_nothing", ids=1_000, times=2) == 2_000  # the canary
+
+
 @pytest.mark.parametrize("rests", [True, False])
 async def test_large_transactions_without_end_are_few_while_the_app_is_called(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, rests: bool

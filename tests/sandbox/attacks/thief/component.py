@@ -76,6 +76,14 @@ async def ask(ctx: Any, method: str, *args: Any) -> Any:
     return await ctx._host.ask(method, *args)
 
 
+@component.mutation
+async def look_for_nothing(ctx: MutationCtx, ids: int, times: int) -> int:
+    """Look for documents that are not there, so many in one breath."""
+    id = await ctx.db.insert("loot", {"text": "gone"})
+    await ctx.db.delete(id)
+    return sum([len(await ask(ctx, "show", [id] * ids)) for _ in range(times)])
+
+
 # What belongs to others
 
 
