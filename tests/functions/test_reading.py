@@ -219,8 +219,25 @@ async def test_many_documents_come_in_the_order_of_their_ids_and_each_is_a_copy(
         assert await ctx.db.get_many([]) == []
         with pytest.raises(ValueRefused, match="must be a list of ids"):
             await ctx.db.get_many(first)
-        with pytest.raises(ValueRefused, match="must be the id of a document"):
-            await ctx.db.get_many([first, 5])  # type: ignore[list-item]
+
+    async with running(notes) as rooms:
+        await rooms.on_the_spot(look)
+
+
+@pytest.mark.usefixtures("both_isolations")
+async def test_an_id_that_is_no_string_is_refused_with_words() -> None:
+    async def look(ctx: MutationCtx) -> None:
+        there, odd = await ctx.db.insert("notes", {"n": 1, "tag": "x"}), 5
+        for misused in (
+            lambda: ctx.db.get(odd),
+            lambda: ctx.db.get_many([there, odd]),
+            lambda: ctx.db.patch(odd, {}),
+            lambda: ctx.db.replace(odd, {}),
+            lambda: ctx.db.delete(odd),
+        ):
+            with pytest.raises(ValueRefused, match="must be the id of a document, a string; got int"):
+                await misused()
+        assert await ctx.db.normalize_id("notes", odd) is None
 
     async with running(notes) as rooms:
         await rooms.on_the_spot(look)

@@ -242,7 +242,7 @@ class TransactionHost(CallHost):
 
     # reading
 
-    async def get(self, id: str) -> Document | None:
+    async def get(self, id: Any) -> Document | None:
         if self.state:
             await self.take_turn()
         self.state = BUSY
@@ -262,10 +262,10 @@ class TransactionHost(CallHost):
             else:
                 self.state = IDLE
 
-    async def get_many(self, ids: Sequence[str]) -> list[Document | None]:
+    async def get_many(self, ids: Sequence[Any]) -> list[Document | None]:
         return await self._serve(lambda: self._get_many(ids))
 
-    async def _get_many(self, ids: Sequence[str]) -> list[Document | None]:
+    async def _get_many(self, ids: Sequence[Any]) -> list[Document | None]:
         tx = self.tx
         tx.budget.allow_reads(len(ids))
         found: list[Document | None] = []
@@ -326,10 +326,10 @@ class TransactionHost(CallHost):
         cursor = None if index is None or interval is None else self.tx.cursor(index, interval, scan.descending)
         return ScanCursor(self.tx, cursor, pages, after, until, self._serve)
 
-    async def normalize_id(self, table: str, text: str) -> str | None:
+    async def normalize_id(self, table: str, text: Any) -> str | None:
         return await self._serve(lambda: self._normalize_id(table, text))
 
-    async def _normalize_id(self, table: str, text: str) -> str | None:
+    async def _normalize_id(self, table: str, text: Any) -> str | None:
         number = table_of(text) if isinstance(text, str) else None
         if number is None or table[:1] == "_":
             return None
@@ -346,7 +346,7 @@ class TransactionHost(CallHost):
             execution.pages = {}
         execution.pages[f"{self.path}|{ordinal}"] = mark
 
-    def table_of(self, id: str) -> Table | None:
+    def table_of(self, id: Any) -> Table | None:
         """The table of an id, if it is one of this instance's: the documents of others are not there."""
         number = table_of(id) if type(id) is str else self._number_of(id)
         if number is None:
@@ -409,11 +409,11 @@ class TransactionHost(CallHost):
             else:
                 self.state = IDLE
 
-    def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+    def patch(self, id: Any, fields: Mapping[str, Any]) -> Awaitable[None]:
         self.note_effect("ctx.db.patch")
         return self._begin_patch(id, fields)
 
-    async def _begin_patch(self, id: str, fields: Mapping[str, Any]) -> None:
+    async def _begin_patch(self, id: Any, fields: Mapping[str, Any]) -> None:
         self.unbegun -= 1
         if self.state:
             await self.take_turn()
@@ -440,15 +440,15 @@ class TransactionHost(CallHost):
             else:
                 self.state = IDLE
 
-    def patch_at_hand(self, id: str, fields: Mapping[str, Any]) -> bool:
+    def patch_at_hand(self, id: Any, fields: Mapping[str, Any]) -> bool:
         """`patch` by a call that nothing is open of, where nothing has to be waited for. False otherwise, and nothing is done."""
         table = self._table_to_write("patch", id)
         return table.name not in self.callee.scope.triggers and self.tx.patch_at_hand(table, id, fields)
 
-    def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+    def replace(self, id: Any, document: Mapping[str, Any]) -> Awaitable[None]:
         return self._effect("ctx.db.replace", lambda: self._serve(lambda: self._replace(id, document), writes=True))
 
-    async def _replace(self, id: str, document: Mapping[str, Any]) -> None:
+    async def _replace(self, id: Any, document: Mapping[str, Any]) -> None:
         table = self._table_to_write("replace", id)
         tx = self.tx
         triggers = self.callee.scope.triggers.get(table.name)
@@ -515,10 +515,10 @@ class TransactionHost(CallHost):
             self.end_turn()
             raise
 
-    def delete(self, id: str) -> Awaitable[None]:
+    def delete(self, id: Any) -> Awaitable[None]:
         return self._effect("ctx.db.delete", lambda: self._serve(lambda: self._delete(id), writes=True))
 
-    async def _delete(self, id: str) -> None:
+    async def _delete(self, id: Any) -> None:
         table = self._table_to_write("delete", id)
         tx = self.tx
         triggers = self.callee.scope.triggers.get(table.name)
@@ -531,7 +531,7 @@ class TransactionHost(CallHost):
 
         await self._write(table.name, triggers, "delete", write)
 
-    def _table_to_write(self, operation: str, id: str) -> Table:
+    def _table_to_write(self, operation: str, id: Any) -> Table:
         tx = self.tx
         self._check_writes()
         number = table_of(id) if type(id) is str else self._number_of(id)

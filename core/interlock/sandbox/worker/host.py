@@ -227,11 +227,11 @@ class WorkerHost(Conversation):
 
     # What only reads, and is known here, is done at once, as long as nothing is still to begin that changes something.
 
-    def get(self, id: str) -> Awaitable[Document | None]:
+    def get(self, id: Any) -> Awaitable[Document | None]:
         row = None if self.unbegun else self._remembered_row(id)
         return Operation(partial(self._begin_get, id)) if row is None else self._done(row.fresh())
 
-    def _begin_get(self, id: str) -> Awaitable[Document | None]:
+    def _begin_get(self, id: Any) -> Awaitable[Document | None]:
         if not self._keeps:
             return self.ask("get", id)
         row = self._remembered_row(id)
@@ -239,24 +239,24 @@ class WorkerHost(Conversation):
             return self._done(row.fresh())
         return self._get_unknown(id)
 
-    def get_many(self, ids: Sequence[str]) -> Awaitable[list[Document | None]]:
+    def get_many(self, ids: Sequence[Any]) -> Awaitable[list[Document | None]]:
         return Operation(partial(self._begin_get_many, ids))
 
-    def _begin_get_many(self, ids: Sequence[str]) -> Awaitable[list[Document | None]]:
+    def _begin_get_many(self, ids: Sequence[Any]) -> Awaitable[list[Document | None]]:
         if not self._keeps:
             return self.ask("get_many", ids)
         rows = [self._remembered_row(id) for id in ids]
         return self._get_rest(ids, rows) if None in rows else self._done([row.fresh() for row in rows if row is not None])
 
-    async def _get_rest(self, ids: Sequence[str], rows: list[Row | None]) -> list[Document | None]:
+    async def _get_rest(self, ids: Sequence[Any], rows: list[Row | None]) -> list[Document | None]:
         found = iter(await self._get_unknown_many([id for id, row in zip(ids, rows, strict=True) if row is None]))
         return [next(found) if row is None else row.fresh() for row in rows]
 
-    async def _get_unknown(self, id: str) -> Document | None:
+    async def _get_unknown(self, id: Any) -> Document | None:
         [found] = await self._get_unknown_many([id])
         return found
 
-    async def _get_unknown_many(self, ids: Sequence[str]) -> list[Document | None]:
+    async def _get_unknown_many(self, ids: Sequence[Any]) -> list[Document | None]:
         view, is_guessing = self.view, self.function.kind == "mutation" and self._is_by_itself
         if is_guessing and all([type(id) is str and not view.has_written(id) for id in ids]):
             return await self._get_shown(ids)
@@ -266,7 +266,7 @@ class WorkerHost(Conversation):
         """What the view knows of a document; None where the host is to be asked."""
         return self.view.row(id) if type(id) is str and self._is_by_itself else None
 
-    async def _get_shown(self, ids: Sequence[str]) -> list[Document | None]:
+    async def _get_shown(self, ids: Sequence[Any]) -> list[Document | None]:
         """Documents that the worker does not remember yet.
 
         What the function has done so far stays a guess: were it taken over now, the call would lose against all who commit until it ends.
@@ -280,7 +280,7 @@ class WorkerHost(Conversation):
             return await self._get_to_remember(ids)
         return [view.show(table, id, document, since).fresh() for id, (table, document) in zip(ids, told, strict=True)]
 
-    async def _get_to_remember(self, ids: Sequence[str]) -> list[Document | None]:
+    async def _get_to_remember(self, ids: Sequence[Any]) -> list[Document | None]:
         since = self._since()
 
         def keep(told: list[list[Any] | None]) -> None:
@@ -295,7 +295,7 @@ class WorkerHost(Conversation):
         """How many changes the cache had seen when what is asked now was so."""
         return -1 if self._is_late else self._worker.cache.changes
 
-    def normalize_id(self, table: str, text: str) -> Awaitable[str | None]:
+    def normalize_id(self, table: str, text: Any) -> Awaitable[str | None]:
         return Operation(partial(self.ask, "normalize_id", table, text))
 
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
@@ -318,11 +318,11 @@ class WorkerHost(Conversation):
             return self.ask("insert", table, document, keep=partial(cache.learn, table))
         return self.ask("insert", table, document)
 
-    def patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+    def patch(self, id: Any, fields: Mapping[str, Any]) -> Awaitable[None]:
         self.note_effect("ctx.db.patch")
         return Operation(partial(self._begin_patch, id, fields))
 
-    def _begin_patch(self, id: str, fields: Mapping[str, Any]) -> Awaitable[None]:
+    def _begin_patch(self, id: Any, fields: Mapping[str, Any]) -> Awaitable[None]:
         self.unbegun -= 1
         if self._keeps and type(id) is str:
             said = self.view.patch(id, fields)
@@ -333,20 +333,20 @@ class WorkerHost(Conversation):
                 return self.ask("patch", id, said)
         return self.ask("patch", id, _plain(fields))
 
-    def replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+    def replace(self, id: Any, document: Mapping[str, Any]) -> Awaitable[None]:
         self.note_effect("ctx.db.replace")
         return Operation(partial(self._begin_replace, id, document))
 
-    def _begin_replace(self, id: str, document: Mapping[str, Any]) -> Awaitable[None]:
+    def _begin_replace(self, id: Any, document: Mapping[str, Any]) -> Awaitable[None]:
         self.unbegun -= 1
         self._forget(id)
         return self.ask("replace", id, _plain(document))
 
-    def delete(self, id: str) -> Awaitable[None]:
+    def delete(self, id: Any) -> Awaitable[None]:
         self.note_effect("ctx.db.delete")
         return Operation(partial(self._begin_delete, id))
 
-    def _begin_delete(self, id: str) -> Awaitable[None]:
+    def _begin_delete(self, id: Any) -> Awaitable[None]:
         self.unbegun -= 1
         self._forget(id)
         return self.ask("delete", id)
