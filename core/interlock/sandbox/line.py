@@ -24,7 +24,8 @@ _UNREAD_MAX = 4 * 1024 * 1024
 
 class Line:
     """`before` is called when something has come, `take` with the body of each frame, `after` behind some of them, with whether that was
-    all that came; `lost` when the other end is gone, `broken` with what is wrong with a frame.
+    all that came; `lost` when the other end is gone, `broken` with what is wrong with a frame,
+    `resumed` when a pause is over.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class Line:
         after: Callable[[bool], None],
         lost: Callable[[], None],
         broken: Callable[[FrameError], None],
+        resumed: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock, self._before, self._take, self._after, self._lost, self._broken = sock, before, take, after, lost, broken
+        self._resumed = resumed
         self._frames = Frames()
         self._out = bytearray()
         self._waits_to_write = self._is_reading = self._pumping = self._flushing = False
@@ -171,12 +174,15 @@ class Line:
         self._pumping = True
         self._loop.call_soon(self._pump)
 
-    def slow_down(self, seconds: float) -> None:
-        """More is said than the host's time is for: hear nothing of it for so long."""
-        if self._pause is None:
-            self._pause = self._loop.call_later(seconds, self._go_on)
+    def slow_down(self, seconds: float) -> bool:
+        """More is said than the host's time is for: hear nothing of it for so long. False if there is a pause already."""
+        if self._pause is not None:
+            return False
+        self._pause = self._loop.call_later(seconds, self._go_on)
+        return True
 
     def _go_on(self) -> None:
         self._pause = None
         if not self._is_over:
+            self._resumed()
             self._pump()

@@ -88,7 +88,7 @@ class Process:
         self._spawned, self._path, self._on_end, self._on_stuck = spawned, path, on_end, on_stuck
         self._calls: dict[int, Opened] = {}
         self._numbers = self._taken = 0
-        self._frozen = False
+        self._frozen = self._is_held_up = False  # it is stopped: as long as nobody calls it, as long as it is not heard
         self._leaving: dict[int, Opened] = {}
         self._parked: list[Callable[[], None]] = []  # who goes on when the frames that have come are taken
         self._late = self._stopped = 0  # what came for calls that have ended; calls that were told to stop
@@ -109,7 +109,7 @@ class Process:
         self.layers: dict[str, Any] = {}
         self.refused: Exception | None = None
         self._is_greeted = self._is_loaded = False
-        self._line = Line(spawned.sock, self._account.look, self._take, self._read, self._hung_up, self._broke)
+        self._line = Line(spawned.sock, self._account.look, self._take, self._read, self._hung_up, self._broke, self._go_on)
         self._line.read()
         self._loop.add_reader(spawned.status.fileno(), self._status)
         self._load_timer = self._loop.call_later(_START_SECONDS, self._slow_to_start)
@@ -283,8 +283,8 @@ class Process:
             return
         # Since it last said anything. To load a component has a deadline of its own.
         spent = self._account.silent if self._is_loaded else 0.0
-        if spent > _BEHIND_SECONDS:
-            self._stand_behind()
+        if spent > _BEHIND_SECONDS and not self._is_behind:
+            self._is_behind = self._spawned.stand_behind()
         if self._loop.time() > self._ahead_until:
             for opened in self._calls.values():
                 if opened.is_ahead and not opened.end.done():
@@ -303,11 +303,6 @@ class Process:
             self.kill("one of its calls used up its CPU time", None)
             return
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
-
-    def _stand_behind(self) -> None:
-        """Every other process goes first, until this one rests."""
-        if not self._is_behind:
-            self._is_behind = self._spawned.stand_behind()
 
     def set_env(self, env: Mapping[str, Any]) -> None:
         self.env = dict(env)
@@ -336,6 +331,13 @@ class Process:
             parked, self._parked = self._parked, []
             for go_on in parked:
                 go_on()
+
+    def _go_on(self) -> None:
+        """It is heard again."""
+        if self._is_held_up:
+            self._is_held_up = False
+            if not self._frozen:
+                self._spawned.cont()
 
     def _broke(self, error: FrameError) -> None:
         self.kill(f"it broke the protocol: {cleaned(str(error))}", None)
@@ -397,9 +399,10 @@ class Process:
 
     def _count_note(self, opened: Opened) -> None:
         opened.notes += 1
-        if opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations and opened.notes % _NOTES_A_PAUSE == 0:
-            self._line.slow_down(_PAUSE_SECONDS)
-            self._stand_behind()  # it would go on saying it, whether anybody hears it or not
+        is_too_much = opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations
+        if is_too_much and opened.notes % _NOTES_A_PAUSE == 0 and self._line.slow_down(_PAUSE_SECONDS):
+            self._is_held_up = True
+            self._spawned.stop()  # it would go on saying it, into a full socket
 
     def _drop(self, frame: list[Any]) -> None:
         """A call no longer waits for one of its operations. Those of one that is being ended are let go of anyway."""
