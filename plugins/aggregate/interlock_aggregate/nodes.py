@@ -100,8 +100,9 @@ class Nodes:
                     for position in wanted:
                         below.setdefault(children[bisect_right(keys, position)], []).append(position)
             unread = [id for id in below if id not in self._read]
-            for id, document in zip(unread, await self._db.get_many(unread), strict=True):
-                self._keep(id, document)
+            if unread:
+                for id, document in zip(unread, await self._db.get_many(unread), strict=True):
+                    self._keep(id, document)
             level = [(self._read[id], wanted) for id, wanted in below.items()]
 
     async def _fetch(self, id: str) -> Node:

@@ -123,7 +123,8 @@ async def test_many_items_are_come_to_by_reading_a_level_at_a_time(monkeypatch: 
         monkeypatch.setattr(TransactionHost, "get_many", counted_many)
         await t.run(partial(behind.insert_many, items=[Item(item.key, f"{item.id} too", 1) for item in items[:100]]))
         monkeypatch.undo()
-        assert len(together) <= 3  # levels
+        assert 1 <= len(together) <= 2  # levels below the root
+        assert 0 not in together
         assert sum(together) > 40  # leaves
         assert singly < 15  # what inner nodes count
         assert await t.run(partial(behind.count)) == 2_100
