@@ -92,6 +92,23 @@ def test_two_workers_share_no_globals(zygote: Zygote) -> None:
         worker.close()
 
 
+def test_a_worker_that_stands_ready_is_warm_and_one_that_is_waited_for_is_not(zygote: Zygote) -> None:
+    first = zygote.spawn(Plan())
+    receive(first)
+    zygote.stand_ready(Plan())
+    ready = zygote._spare
+    assert ready is not None
+    wait_pid(ready)
+    zygote.stand_ready(Plan())
+    second = zygote.spawn(Plan())
+    assert second is ready
+    receive(second)
+    assert ask(first, "(len(warmed))") == 0
+    assert ask(second, "(warmed == [os.getpid()])") is True
+    for worker in (first, second):
+        worker.close()
+
+
 def test_an_end_is_told_apart(zygote: Zygote) -> None:
     ended, killed, crashed = (zygote.spawn(Plan()) for _ in range(3))
     for worker in (ended, killed, crashed):
@@ -188,6 +205,7 @@ def test_the_next_worker_stands_ready_confined_and_is_used_once() -> None:
     zygote = Zygote.launch(worker=WORKER, path=[str(ROOT)])
     try:
         first = zygote.spawn(Plan(name="first"))
+        zygote.stand_ready(Plan(name="first"))
         receive(first)
         [ready] = wait_children(zygote, 2) - {wait_pid(first)}
         wait_state(zygote.pid, "S")  # it has told of that one
@@ -207,7 +225,9 @@ def test_a_worker_that_stands_ready_goes_to_its_own_plan_alone_and_only_while_it
     zygote = Zygote.launch(worker=WORKER, path=[str(ROOT)])
     try:
         large = zygote.spawn(Plan(memory=512 << 20))
+        zygote.stand_ready(Plan(memory=512 << 20))
         small = zygote.spawn(Plan(memory=64 << 20))  # the one that is ready may have more
+        zygote.stand_ready(Plan(memory=64 << 20))
         assert "64 MiB" in receive(small)[1]["rlimits"]
         assert ask(small, "(len(bytearray(200 << 20)))").startswith("MemoryError")
         free = zygote.spawn(Plan(isolation="process"))

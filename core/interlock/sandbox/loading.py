@@ -21,6 +21,7 @@ def load_frame(source: Source, path: str, env: Mapping[str, Any], *, manifest: b
         "module": source.module,
         "object": source.name,
         "files": dict(source.files),
+        "code": {} if manifest else dict(source.code),
         "native": dict(source.native),
         "env": dict(env),
         "manifest": manifest,

@@ -3,16 +3,22 @@
 The answer is bytes that a component has written: whoever asks looks at every part of it. It is kept by what the files hold, so a
 component that has not changed is not asked again, by this process or the next.
 
+With it comes what the component's modules compile to, which takes most of the time of loading them. This process never reads that: it
+is handed on to workers of the same files. The worker that it comes from knows nothing but these: no env, no arguments.
+
 Start at `manifest_bytes`. It is synchronous: it is needed before anything runs.
 """
 
 from __future__ import annotations
 
+import base64
+import importlib.util
 import os
 import select
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -27,26 +33,43 @@ from interlock.sandbox.zygote import Spawned, shared
 
 _START_SECONDS, _SECONDS = 60.0, 10.0
 """How long it may take until a worker stands, which is no doing of the component's, and then until that is imported."""
-_BYTES_MAX = 4 * 1024 * 1024
+_BYTES_MAX = 7 * 1024 * 1024
 _KNOWN_MAX = 256
-_known: dict[str, bytes] = {}
+_known: dict[str, _Known] = {}
+_PYTHON = f"{sys.implementation.cache_tag}-{importlib.util.MAGIC_NUMBER.hex()}"
 
 
 def manifest_bytes(source: Source, plan: Plan, *, where: str, title: str, version: str) -> bytes:
-    """The JSON that the component's worker answers. `title` names the mount in errors, `version` says who asks. Raises MountError."""
-    key = f"{source.key}-{version}-{sys.version_info[0]}{sys.version_info[1]}"
+    """The JSON that the component's worker answers. `title` names the mount in errors, `version` says who asks. Raises MountError.
+
+    From then on the source has its `code`.
+    """
+    key = f"{source.key}-{version}-{_PYTHON}"
     known = _known.get(key)
     if known is None:
-        known = _read_kept(key) or _ask(source, plan, where, title)
+        known = _read_kept(key)
+        if known is None:
+            known = _ask(source, plan, where, title)
+            _keep(key, known)
         if len(_known) >= _KNOWN_MAX:
             _known.clear()
         _known[key] = known
-        _keep(key, known)
-    return known
+    source.code.update(known.code)
+    return known.manifest
 
 
-def _ask(source: Source, plan: Plan, where: str, title: str) -> bytes:
-    spawned = shared().spawn(plan)
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a worker has told: its manifest as JSON, and what its files compile to."""
+
+    manifest: bytes
+    code: dict[str, bytes]
+
+
+def _ask(source: Source, plan: Plan, where: str, title: str) -> _Known:
+    zygote = shared()
+    spawned = zygote.spawn(plan)
+    zygote.stand_ready(plan)
     try:
         return _told(spawned, encode(load_frame(source, "", {}, manifest=True)), where, title, source)
     finally:
@@ -54,7 +77,7 @@ def _ask(source: Source, plan: Plan, where: str, title: str) -> bytes:
         spawned.close()
 
 
-def _told(spawned: Spawned, request: bytes, where: str, title: str, source: Source) -> bytes:
+def _told(spawned: Spawned, request: bytes, where: str, title: str, source: Source) -> _Known:
     until, stands = time.monotonic() + _START_SECONDS, False
     frames = Frames(_BYTES_MAX)
     poll = select.poll()
@@ -91,14 +114,14 @@ def _told(spawned: Spawned, request: bytes, where: str, title: str, source: Sour
     raise MountError(where, f"{title}, and its import took longer than {_SECONDS:g} s.")
 
 
-def _read(body: bytes, where: str, title: str, source: Source) -> bytes | None:
+def _read(body: bytes, where: str, title: str, source: Source) -> _Known | None:
     frame = decode(body)
     if frame[0] == "refused":  # it comes first, before the component is there to say it
         raise MountError(where, f"{title}, and no process can be confined here: {cleaned(str(frame[1:]))[:1_000]}.", _WAYS_ROUND)
     if frame[0] == "hello":
         return None
-    if frame[0] == "loaded" and len(frame) == 2 and isinstance(frame[1], dict):
-        return orjson.dumps(frame[1])
+    if frame[0] == "loaded" and len(frame) == 3 and isinstance(frame[1], dict) and _is_code(frame[2]):
+        return _Known(orjson.dumps(frame[1]), frame[2])
     if frame[0] == "failed":
         error = loading_failure(frame[1:])
         if isinstance(error, MountError):
@@ -110,6 +133,10 @@ def _read(body: bytes, where: str, title: str, source: Source) -> bytes | None:
     raise FrameError("something else than a manifest")
 
 
+def _is_code(told: object) -> bool:
+    return isinstance(told, dict) and all(isinstance(code, bytes) for code in told.values())
+
+
 _MENDING = "Mend that if the component is yours; else take another version of it, or take this line out."
 _WAYS_ROUND = 'Write isolation="process" (a process of its own, not confined) or isolation="inline" where you trust the component.'
 
@@ -119,19 +146,20 @@ def _folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "interlock" / "manifests"
 
 
-def _read_kept(key: str) -> bytes | None:
-    with suppress(OSError, RuntimeError):
-        kept = (_folder() / key).read_bytes()
-        with suppress(ValueError):
-            if isinstance(orjson.loads(kept), dict):
-                return kept
+def _read_kept(key: str) -> _Known | None:
+    with suppress(OSError, RuntimeError, ValueError):
+        match orjson.loads((_folder() / key).read_bytes()):
+            case {"manifest": dict(manifest), "code": dict(code)}:
+                read = {path: base64.b64decode(str(written), validate=True) for path, written in code.items()}
+                return _Known(orjson.dumps(manifest), read)
     return None
 
 
-def _keep(key: str, manifest: bytes) -> None:
+def _keep(key: str, known: _Known) -> None:
     with suppress(OSError, RuntimeError):
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = folder / f".{key}.{os.getpid()}"
-        unfinished.write_bytes(manifest)
+        code = {path: base64.b64encode(written).decode() for path, written in known.code.items()}
+        unfinished.write_bytes(orjson.dumps({"manifest": orjson.Fragment(known.manifest), "code": code}))
         unfinished.replace(folder / key)

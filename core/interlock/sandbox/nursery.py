@@ -58,7 +58,8 @@ Worker = Callable[[int, Layers], object]
 
 
 def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterable[str]) -> NoReturn:
-    """Serve the host at the other end of `control` until it is gone. `worker_module` has `main(fd, layers)`, and may have `prepare()`.
+    """Serve the host at the other end of `control` until it is gone. `worker_module` has `main(fd, layers)`, and may have `prepare()`,
+    which is called here, and `warm()`, which is called in each worker that is forked before it is needed.
 
     `preload` is imported here, `kept` is for workers to import.
     """
@@ -81,7 +82,7 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
         prepare()
     process.forget_environment()
     _forget_name()
-    nursery = Nursery(socket.socket(fileno=control), worker.main)
+    nursery = Nursery(socket.socket(fileno=control), worker.main, getattr(worker, "warm", _nothing))
     nursery.rehearse()
     # From here on nothing is imported from a file, neither here nor in a worker, and nothing compiled is written.
     sys.dont_write_bytecode = True
@@ -94,6 +95,10 @@ def main(control: int, worker_module: str, preload: Iterable[str], kept: Iterabl
     _fill_larger_holes()
     nursery.serve()
     del filling
+
+
+def _nothing() -> None:
+    pass
 
 
 def _forget_name() -> None:
@@ -177,8 +182,8 @@ def _be_first_to_go() -> None:
 class Nursery:
     """The children, and the way to the host."""
 
-    def __init__(self, control: socket.socket, worker: Worker) -> None:
-        self._control, self._worker = control, worker
+    def __init__(self, control: socket.socket, worker: Worker, warm: Callable[[], object]) -> None:
+        self._control, self._worker, self._warm = control, worker, warm
         self._lockdown, self._refusals = Lockdown(), Refusals()
         self._prepared: dict[Plan, Prepared] = {}
         self._native = _native()  # found before the fork: to look through all modules costs a worker 0.7 MiB of pages of its own
@@ -213,7 +218,7 @@ class Nursery:
         while True:
             ready = poll.poll(_IDLE_MS if self._spares else None)
             if not ready:
-                self._fork_spares()
+                self._fork_spares(self._warm)
             for descriptor, _ in ready:
                 if descriptor == self._control.fileno():
                     self._take_request()
@@ -242,13 +247,13 @@ class Nursery:
             elif request["pid"] in self._statuses:  # not reaped yet, so the number is still its own
                 os.kill(request["pid"], request["signal"])
 
-    def _fork_spares(self) -> None:
+    def _fork_spares(self, warm: Callable[[], object] = _nothing) -> None:
         """Those that were to be forked when there is time. When another one is asked for, one of them may be needed."""
         spares, self._spares = self._spares, []
         for spare in spares:
-            self._fork(*spare)
+            self._fork(*spare, warm)
 
-    def _fork(self, plan: Plan, channel: int, status: socket.socket) -> None:
+    def _fork(self, plan: Plan, channel: int, status: socket.socket, warm: Callable[[], object]) -> None:
         """All that can be made is made before: in the child it would be written to pages of its own."""
         self._forked += 1
         os.set_blocking(channel, False)
@@ -264,7 +269,7 @@ class Nursery:
             return
         pid = os.fork()
         if pid == 0:
-            self._become_worker(first, prepared, arms=plan.isolation == "sandbox", reads_files=not plan.is_sealed)
+            self._become_worker(first, prepared, warm, arms=plan.isolation == "sandbox", reads_files=not plan.is_sealed)
         os.close(channel)
         self._statuses[pid] = status
         handle = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
@@ -284,7 +289,9 @@ class Nursery:
             prepared = self._prepared[plan] = self._lockdown.prepare(plan, parent=self._pid)
         return prepared
 
-    def _become_worker(self, first: list[Step], prepared: Prepared, *, arms: bool, reads_files: bool) -> NoReturn:
+    def _become_worker(
+        self, first: list[Step], prepared: Prepared, warm: Callable[[], object], *, arms: bool, reads_files: bool
+    ) -> NoReturn:
         try:
             try:
                 signal.set_wakeup_fd(-1)
@@ -297,6 +304,7 @@ class Nursery:
             except BaseException as error:
                 _refuse(CHANNEL, f"{type(error).__name__}: {error}")
                 os._exit(_REFUSED)
+            warm()
             self._worker(CHANNEL, layers)
         finally:  # whatever it raises: nobody is here to be told, and no code of the nursery may run on
             os._exit(_RETURNED)

@@ -50,8 +50,7 @@ class Pool:
         if len(live) < self.size:
             if self._failures >= _FAILURES_MAX and loop.time() < self._closed_until:
                 raise Unhealthy(f"its workers have ended {self._failures} times in a row; the next is made in a second")
-            made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end, self._on_stuck)
-            self.spawned += 1
+            made = self._made(env)
             for one in self._processes:
                 if one.is_retired:
                     one.retire()
@@ -98,7 +97,12 @@ class Pool:
 
     def alone(self, env: Mapping[str, Any]) -> Process:
         """A worker for one call that was open when another one ended: if this ends too, it is known whose doing it was."""
-        made = Process(shared().spawn(self.plan), self.source, self.path, env, self._on_end, self._on_stuck)
+        return self._made(env)
+
+    def _made(self, env: Mapping[str, Any]) -> Process:
+        zygote = shared()
+        made = Process(zygote.spawn(self.plan), self.source, self.path, env, self._on_end, self._on_stuck)
+        made.loop.call_soon(zygote.stand_ready, self.plan)  # when it has been told what to load
         self.spawned += 1
         return made
 

@@ -36,7 +36,8 @@ class Source:
     """A component's object, `module:name`, and the files that importing it may need. `key` names these bytes.
 
     `native` says where packages lie that are read from disk, by top-level name; `left_out` names distributions whose native code
-    would not load.
+    would not load. `code` is what files compile to, as far as it is known: bytes that a worker of this source has written, and for such
+    workers alone.
     """
 
     module: str
@@ -45,6 +46,7 @@ class Source:
     key: str
     native: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    code: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, place: str, files: Mapping[str, bytes], native: Mapping[str, str] | None = None, left_out: tuple[str, ...] = ()) -> Source:

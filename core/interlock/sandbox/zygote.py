@@ -273,7 +273,6 @@ class Zygote:
     def spawn(self, plan: Plan) -> Spawned:
         """Ask for a worker. What is written to its `sock` waits there until it is confined.
 
-        One more of that plan is made when the zygote has nothing else to do, and stands ready: confined, and without a component.
         A refusal to confine comes as the first frame on `sock`, and the worker is gone. Raises OSError when the zygote is.
         """
         if plan.isolation != "sandbox":
@@ -283,14 +282,18 @@ class Zygote:
             if spare is not None and not _fits(spare, plan):
                 spare.close()
                 spare = None
-            made = spare or self._ask(plan, at_once=True)
-            made.plan = plan
-            try:
-                self._spare = self._ask(plan, at_once=False)
-            except OSError:
-                made.close()
-                raise
+        made = spare or self._ask(plan, at_once=True)
+        made.plan = plan
         return made
+
+    def stand_ready(self, plan: Plan) -> None:
+        """Have one more of that plan made when the zygote has nothing else to do: confined, and without a component. The next `spawn` is
+        given it. Whoever spawns calls this afterwards, when the worker has been told what to load."""
+        if plan.isolation != "sandbox":
+            return
+        with self._spare_lock, suppress(OSError):  # the next `spawn` will say so
+            if self._spare is None:
+                self._spare = self._ask(plan, at_once=False)
 
     def _ask(self, plan: Plan, *, at_once: bool) -> Spawned:
         channel, worker_channel = socket.socketpair()

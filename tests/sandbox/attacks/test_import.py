@@ -182,7 +182,7 @@ async def test_a_manifest_made_by_hand_is_refused(site: Path, name: str) -> None
     forged = f"""
 import os
 from interlock.sandbox.frames import encode
-os.write(3, encode(["loaded", {FORGED[name]!r}]))
+os.write(3, encode(["loaded", {FORGED[name]!r}, {{}}]))
 """
     put(site, forged + HONEST)
     with pytest.raises(MountError):
@@ -196,7 +196,7 @@ async def test_a_manifest_made_by_hand_that_says_no_more_than_is_true_is_taken(s
     told = manifests.manifest_bytes(installed_files(where, (), where="here"), Plan(), where="here", title="mounts it", version="")
     honest = orjson.loads(told)
     honest["functions"]["here"]["doc"] = "written by hand"
-    forged = f"import os\nfrom interlock.sandbox.frames import encode\nos.write(3, encode(['loaded', {honest!r}]))\n{HONEST}"
+    forged = f"import os\nfrom interlock.sandbox.frames import encode\nos.write(3, encode(['loaded', {honest!r}, {{}}]))\n{HONEST}"
     (site / "interlock_hostile" / "component.py").write_text(forged)
     app = App()
     app.use("hostile")

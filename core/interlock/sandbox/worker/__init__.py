@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.plan import NO_MEMORY
 from interlock.sandbox.worker import determinism, waiting
-from interlock.sandbox.worker.rehearsal import rehearse
+from interlock.sandbox.worker.rehearsal import load_for_nothing, rehearse
 from interlock.sandbox.worker.running import Worker
 
 _made: list[Worker] = []
@@ -27,6 +27,11 @@ def prepare() -> None:
     worker = Worker(CHANNEL)
     worker.interruption.listen()
     _made.append(worker)
+
+
+def warm() -> None:
+    """What is done in a worker that stands ready before anybody needs it."""
+    load_for_nothing()
 
 
 def main(fd: int, layers: Mapping[str, Any]) -> NoReturn:

@@ -6,12 +6,15 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
+import marshal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Any
 
 _FILES = (".py", ".so", ".pyd", ".dylib")
+_COMPILED_MAX = 2 * 1024 * 1024  # bytes of all that is kept of one component
 
 
 class NativePackages(importlib.abc.MetaPathFinder):
@@ -30,10 +33,17 @@ class NativePackages(importlib.abc.MetaPathFinder):
 
 
 class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Finds and loads modules among files by their paths, like `interlock_tally/component.py`."""
+    """Finds and loads modules among files by their paths, like `interlock_tally/component.py`.
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    `code` is what some of them compile to, as marshal writes it: what another worker of the same files found in its `compiled`, which
+    holds what this one has compiled where it `keeps` that.
+    """
+
+    def __init__(self, files: Mapping[str, bytes], code: Mapping[str, bytes], *, keeps: bool = False) -> None:
         self._files = files
+        self._code = dict(code)
+        self.compiled: dict[str, bytes] = {}
+        self._room = _COMPILED_MAX if keeps else 0
         self._modules: dict[str, tuple[str, bool]] = {}
         for path in files:
             if not path.endswith(".py"):
@@ -67,8 +77,22 @@ class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         path = self._modules[fullname][0]
+        known = self._code.pop(path, None)
+        if known is not None:
+            with suppress(EOFError, ValueError, TypeError):  # it is broken
+                read: CodeType = marshal.loads(known)
+                return read
         code: CodeType = compile(self._files[path] if path else b"", path or fullname, "exec", dont_inherit=True)
+        if path and self._room:
+            written = marshal.dumps(code)
+            if len(written) <= self._room:
+                self._room -= len(written)
+                self.compiled[path] = written
         return code
+
+    def forget_code(self) -> None:
+        """Give the room back that it takes. What is imported later was not asked for by the other worker either."""
+        self._code.clear()
 
     def get_data(self, path: str) -> bytes:
         """A file beside the modules, as `pkgutil.get_data` and `importlib.resources` ask for it."""

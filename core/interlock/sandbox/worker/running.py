@@ -156,7 +156,8 @@ class Worker:
 
     def _load(self, described: dict[str, Any]) -> None:
         self.path, self.env = described["path"], described["env"]
-        files = ComponentFiles(described["files"])
+        asks_manifest = described["manifest"]
+        files = ComponentFiles(described["files"], described["code"], keeps=asks_manifest)
         if described["native"]:
             sys.meta_path.append(NativePackages(described["native"]))
         sys.meta_path.append(files)
@@ -176,12 +177,13 @@ class Worker:
             for table, on_change in component.triggers:
                 self._triggers.setdefault(f"trigger on {table}", []).append(on_change)
             self.cache = Cache(component.schema, {table for table, _ in component.triggers})
-            manifest = manifest_json(component, files) if described["manifest"] else None
+            told = [manifest_json(component, files), files.compiled] if asks_manifest else [None]
         except BaseException as error:
             self._failed = error
             self.send(["failed", "import", *self._told(error)])
             return
-        self.send(["loaded", manifest])
+        files.forget_code()
+        self.send(["loaded", *told])
         self.channel.flush()  # a call that does not come back would hold it up
         trim()
 

@@ -1,0 +1,126 @@
+"""What modules of a component compile to: told with the manifest, kept with it, and loaded by its workers instead of the text."""
+
+from __future__ import annotations
+
+import base64
+import marshal
+from pathlib import Path
+
+import orjson
+import pytest
+from tests.mounting.distributions import install
+
+from interlock import App
+from interlock.sandbox import manifests
+from interlock.sandbox.confinement import available
+from interlock.sandbox.manifests import manifest_bytes
+from interlock.sandbox.plan import Plan
+from interlock.sandbox.sources import Source, installed_files
+from interlock.testing import TestBackend
+
+pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
+PLACE = "interlock_said.component:component"
+PATH = "interlock_said/component.py"
+HELPER = "interlock_said/helper.py"
+LATER = "interlock_said/later.py"
+COMPONENT = """
+from interlock import Component, QueryCtx
+from interlock_said.helper import word
+
+component = Component("said")
+
+
+@component.query
+async def say(ctx: QueryCtx) -> str | float:
+    return word
+
+
+@component.query
+async def say_later(ctx: QueryCtx) -> str:
+    from interlock_said.later import other
+
+    return other
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(manifests, "_known", {})
+    files = {"interlock_said/__init__.py": "", PATH: COMPONENT, HELPER: 'word = "text"\n', LATER: 'other = "later"\n'}
+    install(tmp_path / "site", "interlock-said", components={"said": PLACE}, files=files)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return installed_files(PLACE, (), where="here")
+
+
+def asked(source: Source) -> bytes:
+    return manifest_bytes(source, Plan(), where="here", title="mounts it", version="")
+
+
+async def told(function: str) -> object:
+    app = App()
+    app.use("said", isolation="sandbox")
+    async with TestBackend(app, isolation="sandbox") as backend:
+        return await backend.component("said").query(function)
+
+
+def test_what_was_imported_is_told_as_the_text_compiles(source: Source) -> None:
+    assert source.code == {}
+    asked(source)
+    assert set(source.code) == {"interlock_said/__init__.py", PATH, HELPER}
+    for path, code in source.code.items():
+        assert marshal.loads(code) == compile(source.files[path], path, "exec", dont_inherit=True)
+
+
+def test_it_is_kept_with_the_manifest(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = asked(source)
+    code = dict(source.code)
+    source.code.clear()
+    monkeypatch.setattr(manifests, "_known", {})
+    monkeypatch.setattr(manifests, "shared", lambda: pytest.fail("a worker was asked"))
+    assert asked(source) == manifest
+    assert source.code == code
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"manifest": {}, "code": 1}', b'{"manifest": {}, "code": {"a": "no base64"}}'])
+def test_what_is_kept_and_broken_is_asked_for_again(source: Source, text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = asked(source)
+    (kept,) = manifests._folder().iterdir()
+    kept.write_bytes(text)
+    monkeypatch.setattr(manifests, "_known", {})
+    assert asked(source) == manifest
+    assert kept.read_bytes() != text
+
+
+def put_instead(path: str, code: bytes) -> None:
+    """What is kept of a file's code is something else from now on."""
+    (file,) = manifests._folder().iterdir()
+    kept = orjson.loads(file.read_bytes())
+    kept["code"][path] = base64.b64encode(code).decode()
+    file.write_bytes(orjson.dumps(kept))
+    manifests._known.clear()
+
+
+async def test_a_worker_loads_it_and_compiles_what_is_imported_later(source: Source) -> None:
+    assert await told("say") == "text"
+    put_instead(HELPER, marshal.dumps(compile('word = "code"', HELPER, "exec", dont_inherit=True)))
+    assert await told("say") == "code"
+    assert await told("say_later") == "later"
+
+
+@pytest.mark.parametrize("code", [b"", b"none", marshal.dumps(compile("word = 'code'", HELPER, "exec"))[:-9]])
+async def test_code_that_is_broken_is_compiled_again(source: Source, code: bytes) -> None:
+    assert await told("say") == "text"
+    put_instead(HELPER, code)
+    assert await told("say") == "text"
+
+
+async def test_code_beyond_the_room_is_compiled_by_each_worker(source: Source, tmp_path: Path) -> None:
+    """Two modules of which only one is kept."""
+    long = f'word = 0.5\ntext = "{"x" * 2_500_000}"\n'
+    (tmp_path / "site" / LATER).write_text(long)
+    (tmp_path / "site" / HELPER).write_text("from interlock_said.later import word\n")
+    larger = installed_files(PLACE, (), where="here")
+    asked(larger)
+    assert set(larger.code) == {"interlock_said/__init__.py", PATH, HELPER}
+    assert await told("say") == 0.5
