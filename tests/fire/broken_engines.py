@@ -19,9 +19,9 @@ from interlock.engine.transaction import LayerMark
 from interlock.engine.write_log import Correction, WriteLog
 from interlock.functions.caller import Answer, Caller
 from interlock.functions.dispatcher import Dispatcher
-from interlock.functions.host import TransactionHost
 from interlock.functions.requests import KeptAnswer, RequestKey
 from interlock.functions.scope import Callee
+from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import Limits
 from interlock.scheduler.running import RunningJob
 from interlock.server.binding import DispatcherService

@@ -12,9 +12,9 @@ from uuid import UUID
 from interlock.engine import Transaction
 from interlock.errors import CallRefused
 from interlock.functions.call import Call, Execution
+from interlock.functions.call_host import CallHost
 from interlock.functions.calling import DEPTH_MAX, check_kind, too_deep
 from interlock.functions.fetch.fetched import HostFetched
-from interlock.functions.host import CallHost
 from interlock.functions.scope import Callee
 from interlock.sandbox.share import Share
 from interlock.sdk.host import Cursor, Document, Job, Kind, Metrics, Scan, Target

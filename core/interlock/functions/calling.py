@@ -28,9 +28,10 @@ from interlock.sdk.host import Kind, Target
 from interlock.values import normalize, size_of
 
 if TYPE_CHECKING:
-    from interlock.functions.host import CallHost, TransactionHost
+    from interlock.functions.call_host import CallHost
     from interlock.functions.runner import Begun
     from interlock.functions.scope import Callee
+    from interlock.functions.transaction_host import TransactionHost
     from interlock.hooks import Hooks
 
 WALL: Final = LIMITS["transaction_wall"].value

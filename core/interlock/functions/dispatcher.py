@@ -39,7 +39,6 @@ from interlock.functions.deadlines import Deadlines
 from interlock.functions.entropy import Entropy
 from interlock.functions.fetch import Fetcher
 from interlock.functions.handles import Handles, handles_table
-from interlock.functions.host import TransactionHost
 from interlock.functions.large_writes import LargeWrites
 from interlock.functions.live_query import LiveQuery, Prepared
 from interlock.functions.log_volume import LogVolume
@@ -55,6 +54,7 @@ from interlock.functions.scope import Callee, Directory, Handler, RouteCallee, h
 from interlock.functions.sealing import Seal
 from interlock.functions.services import Services
 from interlock.functions.standing import Standing
+from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import LIMITS, Limits
 from interlock.mounting import Tree
 from interlock.sdk.conversion import lower

@@ -11,10 +11,11 @@ from types import CoroutineType
 from typing import Any
 
 from interlock.engine.made import Made
-from interlock.functions.host import CallHost, TransactionHost
+from interlock.functions.call_host import CallHost
 from interlock.functions.scope import Callee
 from interlock.functions.slices import at_once, begin
 from interlock.functions.suspended import Suspended
+from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import LIMITS, Limits
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.triggers import told

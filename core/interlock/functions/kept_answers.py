@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from interlock.functions.call import IDLE
-from interlock.functions.host import TransactionHost
 from interlock.functions.replay import replays
 from interlock.functions.served import Served
+from interlock.functions.transaction_host import TransactionHost
 from interlock.values import pack_for_now
 
 _ANSWERS_MAX, _BYTES_MAX = 4_096, 1 << 20

@@ -14,9 +14,9 @@ from typing import Any
 from interlock.engine.view import NOT_AT_HAND
 from interlock.errors import DeadlineExceeded, InterlockError
 from interlock.functions.call import IDLE
-from interlock.functions.host import TransactionHost
 from interlock.functions.reading import find_index, interval_of
 from interlock.functions.told import ToldScan, a_told_scan
+from interlock.functions.transaction_host import TransactionHost
 from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import FrameError
 from interlock.values import unpack

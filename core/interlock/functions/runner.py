@@ -9,8 +9,9 @@ from interlock.engine.made import Made
 from interlock.limits import Limits
 
 if TYPE_CHECKING:
-    from interlock.functions.host import CallHost, TransactionHost
+    from interlock.functions.call_host import CallHost
     from interlock.functions.scope import Callee
+    from interlock.functions.transaction_host import TransactionHost
 
 
 class Begun(Protocol):

@@ -17,12 +17,12 @@ from interlock.engine.made import Made
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import OUTSIDE_PYTHON, Answer, Caller, keep_log_lines
 from interlock.functions.calling import WALL, transact
-from interlock.functions.host import TransactionHost
 from interlock.functions.observed import Observed
 from interlock.functions.requests import Bracket
 from interlock.functions.scheduling import AtOnce
 from interlock.functions.scope import Callee, holds_commit_timestamp
 from interlock.functions.services import Services
+from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import Limits
 from interlock.values import CommitTimestamp, Int64, dumps
 

@@ -19,13 +19,14 @@ from interlock.errors import ComponentCrashed, DeadlineExceeded, InterlockError,
 from interlock.functions.allowance import charge, cpu_left, lowered, over_at
 from interlock.functions.begun import BegunCall
 from interlock.functions.call import BUSY, Execution, drawn
+from interlock.functions.call_host import CallHost
 from interlock.functions.foreseen import CPU_MAX, ForeseenCall, Foresight
-from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.inline import InlineRunner
 from interlock.functions.kept_answers import KeptAnswers, key_of
 from interlock.functions.replay import Stale
 from interlock.functions.scope import Callee
 from interlock.functions.served import Remembers, Served
+from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import LIMITS, Limits
 from interlock.mounting import Instance
 from interlock.sandbox.frames import NOTHING, FrameError, encode_around

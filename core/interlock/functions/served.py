@@ -14,10 +14,11 @@ from interlock.engine.waited import Waited
 from interlock.errors import CallRefused, LimitExceeded
 from interlock.functions.action_host import ActionHost
 from interlock.functions.call import current
+from interlock.functions.call_host import CallHost
 from interlock.functions.fetch.fetched import HostFetched
-from interlock.functions.host import CallHost, TransactionHost
 from interlock.functions.replay import Stale, replay
 from interlock.functions.told import a_name, a_scan, a_target, an_object, how_many, job_as_told, some, some_ids
+from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import LIMITS
 from interlock.sandbox.failures import cleaned
 from interlock.sandbox.frames import FrameError

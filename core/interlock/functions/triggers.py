@@ -17,8 +17,8 @@ from interlock.values import normalize
 
 if TYPE_CHECKING:
     from interlock.engine.budget import Budget
-    from interlock.functions.host import TransactionHost
     from interlock.functions.scope import Callee
+    from interlock.functions.transaction_host import TransactionHost
 
 ChangeKind = Literal["insert", "update", "delete"]
 

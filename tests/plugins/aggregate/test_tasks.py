@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from interlock import AppError, Component, MutationCtx, components
-from interlock.functions.host import TransactionHost
+from interlock.functions.transaction_host import TransactionHost
 from interlock.testing import TestBackend
 from interlock_aggregate import DirectAggregate, Item, KeyMissing, Progress, TableAggregate
 
