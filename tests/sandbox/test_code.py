@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import marshal
+import os
 from pathlib import Path
 
 import orjson
 import pytest
 from tests.mounting.distributions import install
 
-from interlock import App
+from interlock import App, MountError
 from interlock.sandbox import manifests
 from interlock.sandbox.confinement import available
 from interlock.sandbox.manifests import manifest_bytes
@@ -19,10 +20,13 @@ from interlock.sandbox.sources import Source, installed_files
 from interlock.testing import TestBackend
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
+SEALED = Plan()
 PLACE = "interlock_said.component:component"
 PATH = "interlock_said/component.py"
 HELPER = "interlock_said/helper.py"
+CODE = marshal.dumps(compile("word = 'code'", HELPER, "exec"))
 LATER = "interlock_said/later.py"
+NO_BASE64 = b'{"manifest": {}, "code": {"interlock_said/helper.py": "no base64"}}'
 COMPONENT = """
 from interlock import Component, QueryCtx
 from interlock_said.helper import word
@@ -47,14 +51,14 @@ async def say_later(ctx: QueryCtx) -> str:
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(manifests, "_known", {})
-    files = {"interlock_said/__init__.py": "", PATH: COMPONENT, HELPER: 'word = "text"\n', LATER: 'other = "later"\n'}
+    files = {"interlock_said/__init__.py": "", PATH: COMPONENT, HELPER: 'word = "text"\n', LATER: f'other = "later"  # {tmp_path}\n'}
     install(tmp_path / "site", "interlock-said", components={"said": PLACE}, files=files)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     return installed_files(PLACE, (), where="here")
 
 
-def asked(source: Source) -> bytes:
-    return manifest_bytes(source, Plan(), where="here", title="mounts it", version="")
+def asked(source: Source, plan: Plan = SEALED) -> bytes:
+    return manifest_bytes(source, plan, where="here", title="mounts it", version="")
 
 
 async def told(function: str) -> object:
@@ -82,7 +86,7 @@ def test_it_is_kept_with_the_manifest(source: Source, monkeypatch: pytest.Monkey
     assert source.code == code
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"manifest": {}, "code": 1}', b'{"manifest": {}, "code": {"a": "no base64"}}'])
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"manifest": {}, "code": 1}', b'{"manifest": {}, "code": {"a": ""}}', NO_BASE64])
 def test_what_is_kept_and_broken_is_asked_for_again(source: Source, text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = asked(source)
     (kept,) = manifests._folder().iterdir()
@@ -108,7 +112,7 @@ async def test_a_worker_loads_it_and_compiles_what_is_imported_later(source: Sou
     assert await told("say_later") == "later"
 
 
-@pytest.mark.parametrize("code", [b"", b"none", marshal.dumps(compile("word = 'code'", HELPER, "exec"))[:-9]])
+@pytest.mark.parametrize("code", [b"", b"none", b"(\xff\xff\xff\x7f", marshal.dumps(5), CODE[:-9]])
 async def test_code_that_is_broken_is_compiled_again(source: Source, code: bytes) -> None:
     assert await told("say") == "text"
     put_instead(HELPER, code)
@@ -124,3 +128,52 @@ async def test_code_beyond_the_room_is_compiled_by_each_worker(source: Source, t
     asked(larger)
     assert set(larger.code) == {"interlock_said/__init__.py", PATH, HELPER}
     assert await told("say") == 0.5
+
+
+@pytest.mark.parametrize("plan", [Plan(isolation="process"), Plan(files=(str(Path(__file__).parent),))], ids=["process", "native"])
+def test_code_of_a_worker_that_may_know_more_than_the_files_is_not_kept(source: Source, plan: Plan) -> None:
+    if available().missing_for(plan):
+        pytest.skip(f"not here: {available().missing_for(plan)}")
+    manifest = asked(source, plan)
+    assert source.code == {}
+    manifests._known.clear()
+    assert asked(source, plan) == manifest
+    assert source.code == {}
+
+
+def test_a_sealed_worker_is_asked_whatever_another_one_has_told(source: Source, tmp_path: Path) -> None:
+    """What is declared may depend on what can be looked at, and whether anything is."""
+    (tmp_path / "site" / HELPER).write_text("import os\n\nword = str(os.stat('/'))\n")
+    curious = installed_files(PLACE, (), where="here")
+    asked(curious, Plan(isolation="process"))
+    with pytest.raises(MountError, match="looking at a file"):
+        asked(curious)
+
+
+def test_what_was_told_of_many_sources_is_forgotten(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(source)
+    monkeypatch.setattr(manifests, "_KNOWN_BYTES_MAX", sum(map(len, source.code.values())))
+    for number in range(2):
+        (tmp_path / "site" / LATER).write_text(f"other = {number}\n")
+        asked(installed_files(PLACE, (), where="here"))
+        assert len(manifests._known) == 1
+
+
+def test_the_folder_keeps_what_was_written_last(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(source)
+    (first,) = manifests._folder().iterdir()
+    monkeypatch.setattr(manifests, "_FOLDER_BYTES_MAX", int(first.stat().st_size * 2.5))
+    os.utime(first, (0, 0))
+    for number in range(2):
+        (tmp_path / "site" / LATER).write_text(f"other = {number}\n")
+        asked(installed_files(PLACE, (), where="here"))
+    left = list(manifests._folder().iterdir())
+    assert len(left) == 2
+    assert first not in left
+
+
+async def test_a_file_in_another_encoding_is_shown_as_it_was_written(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "site" / HELPER).write_bytes(
+        "# coding: latin-1\nimport inspect\n\ndef été(): pass\n\nword = inspect.getsource(été)".encode("latin-1")
+    )
+    assert await told("say") == "def été(): pass\n"

@@ -35,6 +35,8 @@ what its end says.
 TEXT_MAX = 16 * MIB
 """Characters of what a call may say at once: its result, or what it gives to another call."""
 DEPTH_MAX = 200
+CODE_MAX = 2 * MIB
+"""Bytes of what the modules of one component compile to, as far as that is kept."""
 _STEPS = {"op": 6, "ret": 4, "exc": 4}
 """Where in a frame of this name lies what a function did by itself."""
 SCAN_KEY_MAX = 10_000

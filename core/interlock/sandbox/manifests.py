@@ -4,7 +4,8 @@ The answer is bytes that a component has written: whoever asks looks at every pa
 component that has not changed is not asked again, by this process or the next.
 
 With it comes what the component's modules compile to, which takes most of the time of loading them. This process never reads that: it
-is handed on to workers of the same files. The worker that it comes from knows nothing but these: no env, no arguments.
+is handed on to workers of the same files. The worker that it comes from knows nothing but these: no env, no arguments. One that could
+read anything else, as it is not confined or loads native code from disk, is not believed in this.
 
 Start at `manifest_bytes`. It is synchronous: it is needed before anything runs.
 """
@@ -24,8 +25,9 @@ from pathlib import Path
 import orjson
 
 from interlock.errors import MountError
+from interlock.limits import MIB
 from interlock.sandbox.failures import FRAMES, cleaned
-from interlock.sandbox.frames import FrameError, Frames, decode, encode
+from interlock.sandbox.frames import CODE_MAX, FrameError, Frames, decode, encode
 from interlock.sandbox.loading import load_frame, loading_failure
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.sources import Source
@@ -33,8 +35,9 @@ from interlock.sandbox.zygote import Spawned, shared
 
 _START_SECONDS, _SECONDS = 60.0, 10.0
 """How long it may take until a worker stands, which is no doing of the component's, and then until that is imported."""
-_BYTES_MAX = 7 * 1024 * 1024
-_KNOWN_MAX = 256
+_BYTES_MAX = 7 * MIB
+_KNOWN_MAX, _KNOWN_BYTES_MAX = 256, 16 * MIB
+_FOLDER_BYTES_MAX = 256 * MIB
 _known: dict[str, _Known] = {}
 _PYTHON = f"{sys.implementation.cache_tag}-{importlib.util.MAGIC_NUMBER.hex()}"
 
@@ -42,16 +45,16 @@ _PYTHON = f"{sys.implementation.cache_tag}-{importlib.util.MAGIC_NUMBER.hex()}"
 def manifest_bytes(source: Source, plan: Plan, *, where: str, title: str, version: str) -> bytes:
     """The JSON that the component's worker answers. `title` names the mount in errors, `version` says who asks. Raises MountError.
 
-    From then on the source has its `code`.
+    From then on the source has its `code`, where the workers of this plan are sealed.
     """
-    key = f"{source.key}-{version}-{_PYTHON}"
+    key = f"{source.key}-{'sealed' if _knows_files_alone(plan) else plan.isolation}-{version}-{_PYTHON}"
     known = _known.get(key)
     if known is None:
-        known = _read_kept(key)
+        known = _read_kept(key, source)
         if known is None:
             known = _ask(source, plan, where, title)
             _keep(key, known)
-        if len(_known) >= _KNOWN_MAX:
+        if len(_known) >= _KNOWN_MAX or sum(one.size for one in _known.values()) > _KNOWN_BYTES_MAX:
             _known.clear()
         _known[key] = known
     source.code.update(known.code)
@@ -65,16 +68,25 @@ class _Known:
     manifest: bytes
     code: dict[str, bytes]
 
+    @property
+    def size(self) -> int:
+        return len(self.manifest) + sum(map(len, self.code.values()))
+
 
 def _ask(source: Source, plan: Plan, where: str, title: str) -> _Known:
     zygote = shared()
     spawned = zygote.spawn(plan)
     zygote.stand_ready(plan)
     try:
-        return _told(spawned, encode(load_frame(source, "", {}, manifest=True)), where, title, source)
+        known = _told(spawned, encode(load_frame(source, "", {}, manifest=True)), where, title, source)
     finally:
         spawned.kill()
         spawned.close()
+    return known if _knows_files_alone(plan) else _Known(known.manifest, {})
+
+
+def _knows_files_alone(plan: Plan) -> bool:
+    return plan.isolation == "sandbox" and plan.is_sealed
 
 
 def _told(spawned: Spawned, request: bytes, where: str, title: str, source: Source) -> _Known:
@@ -120,8 +132,11 @@ def _read(body: bytes, where: str, title: str, source: Source) -> _Known | None:
         raise MountError(where, f"{title}, and no process can be confined here: {cleaned(str(frame[1:]))[:1_000]}.", _WAYS_ROUND)
     if frame[0] == "hello":
         return None
-    if frame[0] == "loaded" and len(frame) == 3 and isinstance(frame[1], dict) and _is_code(frame[2]):
-        return _Known(orjson.dumps(frame[1]), frame[2])
+    if frame[0] == "loaded" and len(frame) == 3 and isinstance(frame[1], dict) and _is_code(frame[2], source):
+        try:
+            return _Known(orjson.dumps(frame[1]), frame[2])
+        except TypeError:
+            raise FrameError("a manifest that is no JSON") from None
     if frame[0] == "failed":
         error = loading_failure(frame[1:])
         if isinstance(error, MountError):
@@ -133,8 +148,10 @@ def _read(body: bytes, where: str, title: str, source: Source) -> _Known | None:
     raise FrameError("something else than a manifest")
 
 
-def _is_code(told: object) -> bool:
-    return isinstance(told, dict) and all(isinstance(code, bytes) for code in told.values())
+def _is_code(told: object, source: Source) -> bool:
+    if not isinstance(told, dict) or not all(path in source.files and isinstance(code, bytes) for path, code in told.items()):
+        return False
+    return sum(map(len, told.values())) <= CODE_MAX
 
 
 _MENDING = "Mend that if the component is yours; else take another version of it, or take this line out."
@@ -146,12 +163,13 @@ def _folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "interlock" / "manifests"
 
 
-def _read_kept(key: str) -> _Known | None:
+def _read_kept(key: str, source: Source) -> _Known | None:
     with suppress(OSError, RuntimeError, ValueError):
         match orjson.loads((_folder() / key).read_bytes()):
             case {"manifest": dict(manifest), "code": dict(code)}:
                 read = {path: base64.b64decode(str(written), validate=True) for path, written in code.items()}
-                return _Known(orjson.dumps(manifest), read)
+                if _is_code(read, source):
+                    return _Known(orjson.dumps(manifest), read)
     return None
 
 
@@ -163,3 +181,15 @@ def _keep(key: str, known: _Known) -> None:
         code = {path: base64.b64encode(written).decode() for path, written in known.code.items()}
         unfinished.write_bytes(orjson.dumps({"manifest": orjson.Fragment(known.manifest), "code": code}))
         unfinished.replace(folder / key)
+        _make_room(folder)
+
+
+def _make_room(folder: Path) -> None:
+    """Delete what was written first, until the rest is small enough: every version of a file that somebody works on lies there."""
+    with os.scandir(folder) as entries:
+        kept = sorted(((entry.stat(), entry.path) for entry in entries), key=lambda one: one[0].st_mtime_ns, reverse=True)
+    total = 0
+    for stat, path in kept:
+        total += stat.st_size
+        if total > _FOLDER_BYTES_MAX:
+            Path(path).unlink(missing_ok=True)

@@ -36,8 +36,8 @@ class Source:
     """A component's object, `module:name`, and the files that importing it may need. `key` names these bytes.
 
     `native` says where packages lie that are read from disk, by top-level name; `left_out` names distributions whose native code
-    would not load. `code` is what files compile to, as far as it is known: bytes that a worker of this source has written, and for such
-    workers alone.
+    would not load. `code` is what files compile to, as far as it is known: bytes that a sealed worker of this source has written, and for
+    such workers alone.
     """
 
     module: str

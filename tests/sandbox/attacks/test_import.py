@@ -20,7 +20,7 @@ from interlock.mounting import build_tree
 from interlock.sandbox import manifests
 from interlock.sandbox.confinement import available
 from interlock.sandbox.plan import Plan
-from interlock.sandbox.sources import installed_files
+from interlock.sandbox.sources import Source, installed_files
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -172,6 +172,9 @@ FORGED = {
     "nothing at all": {},
     "parts of another kind": {"functions": 5, "tables": "all"},
     "a name with a way out": {"name": "../../vault"},
+    "bytes": {"name": b"hostile"},
+    "a number without end": {"format": 1 << 70},
+    "half a character": {"name": "\ud800"},
 }
 
 
@@ -201,3 +204,51 @@ async def test_a_manifest_made_by_hand_that_says_no_more_than_is_true_is_taken(s
     app = App()
     app.use("hostile")
     assert build_tree(app, env={}).get("hostile").manifest.functions["here"].doc == "written by hand"
+
+
+FORGED_CODE = {
+    "of a file that is not its own": {"interlock_vault/component.py": b""},
+    "of a path that is none": {5: b""},
+    "of half a character": {"\ud800": b""},
+    "that is text": {"interlock_hostile/component.py": "text"},
+    "that is too long": {"interlock_hostile/component.py": b"x" * 2_500_000},
+}
+
+
+@pytest.mark.canary("test_code_made_by_hand_runs_in_the_worker_of_the_files_that_made_it")
+@pytest.mark.parametrize("name", FORGED_CODE)
+def test_code_made_by_hand_is_held_for_no_other_file(site: Path, name: str) -> None:
+    source = forging(site, repr(FORGED_CODE[name]))
+    with pytest.raises(MountError):
+        manifests.manifest_bytes(source, Plan(), where="here", title="mounts it", version="")
+    assert source.code == {}
+
+
+async def test_code_made_by_hand_runs_in_the_worker_of_the_files_that_made_it(site: Path) -> None:
+    """The canary: what is told in this way is loaded."""
+    text = HONEST.replace('return "here"', 'return "by hand"')
+    code = f"compile({text!r}, 'interlock_hostile/component.py', 'exec')"
+    forging(site, f"{{'interlock_hostile/component.py': __import__('marshal').dumps({code})}}")
+    app = App()
+    app.use("hostile", isolation="sandbox")
+    async with TestBackend(app, isolation="sandbox") as backend:
+        assert await backend.component("hostile").query("here") == "by hand"
+
+
+def forging(site: Path, code: str) -> Source:
+    """The source of a component that tells an honest manifest and this code before the worker says what is true."""
+    put(site, HONEST)
+    where = "interlock_hostile.component:component"
+    told = manifests.manifest_bytes(installed_files(where, (), where="here"), Plan(), where="here", title="mounts it", version="")
+    forged = f"""
+import os
+from interlock.sandbox.frames import encode
+left = encode(["loaded", {orjson.loads(told)!r}, {code}])
+while left:
+    try:
+        left = left[os.write(3, left) :]
+    except BlockingIOError:
+        pass
+{HONEST}"""
+    (site / "interlock_hostile" / "component.py").write_text(forged)
+    return installed_files(where, (), where="here")

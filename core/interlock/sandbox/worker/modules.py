@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import io
 import marshal
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,9 @@ from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Any
 
+from interlock.sandbox.frames import CODE_MAX
+
 _FILES = (".py", ".so", ".pyd", ".dylib")
-_COMPILED_MAX = 2 * 1024 * 1024  # bytes of all that is kept of one component
 
 
 class NativePackages(importlib.abc.MetaPathFinder):
@@ -43,7 +43,7 @@ class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         self._files = files
         self._code = dict(code)
         self.compiled: dict[str, bytes] = {}
-        self._room = _COMPILED_MAX if keeps else 0
+        self._room = CODE_MAX if keeps else 0
         self._modules: dict[str, tuple[str, bool]] = {}
         for path in files:
             if not path.endswith(".py"):
@@ -73,15 +73,16 @@ class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def get_source(self, fullname: str) -> str:
         path = self._modules[fullname][0]
-        return io.TextIOWrapper(io.BytesIO(self._files[path]), "utf-8").read() if path else ""
+        return importlib.util.decode_source(self._files[path]) if path else ""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self._modules[fullname][0]
         known = self._code.pop(path, None)
         if known is not None:
-            with suppress(EOFError, ValueError, TypeError):  # it is broken
-                read: CodeType = marshal.loads(known)
-                return read
+            with suppress(Exception):  # it is broken, which marshal says in many ways
+                read = marshal.loads(known)
+                if isinstance(read, CodeType):
+                    return read
         code: CodeType = compile(self._files[path] if path else b"", path or fullname, "exec", dont_inherit=True)
         if path and self._room:
             written = marshal.dumps(code)

@@ -123,7 +123,9 @@ def load_for_nothing() -> None:
     name = f"{_NAME}.component"
     sys.meta_path.append(ComponentFiles(_SMALL_FILES, _SMALL_CODE))
     try:
-        vars(importlib.import_module(name)).clear()  # functions and where they look up names hold each other
+        module = importlib.import_module(name)
+        module.component.functions.clear()  # a component and its functions hold each other
+        vars(module).clear()  # and so do functions and where they look up names
     finally:
         sys.meta_path.pop()
         sys.modules.pop(name, None)  # by their names: to look through all modules would touch them all
