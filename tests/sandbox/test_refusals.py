@@ -64,6 +64,13 @@ ATTEMPTS = {
     "import asyncio; await asyncio.sleep(1)": LATER,
 }
 
+IN_ACTIONS = {
+    "import select; select.select([], [], [], 0.01)": "select.select .*await asyncio.sleep",
+    "import selectors; selectors.SelectSelector().select(0.01)": "select.select .*await asyncio.sleep",
+    "import selectors; selectors.EpollSelector()": "select.epoll .*await asyncio.sleep",
+    "import asyncio; asyncio.SelectorEventLoop()": "select.epoll .*await asyncio.sleep",
+}
+
 
 async def test_each_says_what_to_use_instead(ledger_installed: None) -> None:
     made = App()
@@ -79,3 +86,22 @@ async def test_each_says_what_to_use_instead(ledger_installed: None) -> None:
                 await at.query("attempt", code=f"import {module}")
         assert await at.query("attempt", code="import platform; return platform.node() + platform.system()") == platform.system()
         assert await at.query("attempt", code="import os; return os.access('/etc/passwd', os.R_OK)") == "False"
+
+
+async def test_what_waits_for_descriptors_is_refused_in_actions_with_what_to_use_instead(ledger_installed: None) -> None:
+    made = App()
+    made.use("ledger")
+    async with TestBackend(made, isolation="sandbox") as backend:
+        at = backend.component("ledger")
+        for code, remedy in IN_ACTIONS.items():
+            with pytest.raises(PermissionDenied, match=remedy):
+                await at.action("attempt_in_action", code=code)
+                pytest.fail(f"{code} was done")
+
+
+async def test_a_process_that_is_not_confined_may_wait_for_descriptors(ledger_installed: None) -> None:
+    made = App()
+    made.use("ledger", isolation="process")
+    async with TestBackend(made, isolation="process") as backend:
+        for code in IN_ACTIONS:
+            assert await backend.component("ledger").action("attempt_in_action", code=code) == "None"

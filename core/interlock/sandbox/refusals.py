@@ -21,6 +21,7 @@ _FILES = "Keep data in tables, and what belongs to the component in its Python m
 _NETWORK = "Use ctx.fetch in an action, with the host in the component's permissions and in allow= at the mount."
 _PROCESSES = "A component runs in one process. Split long work into actions and scheduled functions."
 _SURROUNDINGS = "What it has to know of where it runs is bound at the mount: env={…}, and read from ctx.env."
+_WAITING = "Wait with await asyncio.sleep(seconds), and for other machines with ctx.fetch, both in an action."
 _NATIVE = (
     "A sealed component is pure Python; of native packages it has pydantic and what Python brings. "
     'Others load with permissions=["native"] in the component and allow=["native"] at the mount.'
@@ -109,6 +110,11 @@ def refuse_program() -> NoReturn:
 def refuse_thread() -> NoReturn:
     """The same for threads. Raises RefusedInSandbox."""
     raise RefusedInSandbox("starting a thread in a sandboxed component", _PROCESSES)
+
+
+def refuse_selecting(tried: str) -> NoReturn:
+    """The same for those who want to wait for descriptors. Raises RefusedInSandbox."""
+    raise RefusedInSandbox(f"{tried} in a sandboxed component", _WAITING)
 
 
 class Refusals:

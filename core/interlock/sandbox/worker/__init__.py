@@ -6,6 +6,7 @@ Imported in the zygote, once for all workers. Start at `main`.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -23,10 +24,17 @@ def prepare() -> None:
     """What is done once in the zygote, for every worker that is forked from it."""
     determinism.install()
     waiting.install()
+    _leave_out_backend()
     rehearse()
     worker = Worker(CHANNEL)
     worker.interruption.listen()
     _made.append(worker)
+
+
+def _leave_out_backend() -> None:
+    """`from interlock import *` gives what there is: a worker has no backend."""
+    face: Any = sys.modules["interlock"]  # patched, as the standard library is, and not used
+    face.__all__ = [name for name in face.__all__ if name != "Backend"]
 
 
 def warm() -> None:

@@ -13,6 +13,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from interlock.sandbox.frames import CODE_MAX
+from interlock.sandbox.worker.resources import Resources
 
 _FILES = (".py", ".so", ".pyd", ".dylib")
 
@@ -54,11 +55,11 @@ class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
                 parts.pop()
             if parts:
                 self._modules[".".join(parts)] = (path, is_package)
-        # A folder without __init__.py is a package too.
-        for name in list(self._modules):
-            while "." in name:
-                name = name.rpartition(".")[0]
-                self._modules.setdefault(name, ("", True))
+        # A folder without __init__.py is a package too, whatever lies in it.
+        for folder in {path.rpartition("/")[0] for path in files}:
+            while folder:
+                self._modules.setdefault(folder.replace("/", "."), ("", True))
+                folder = folder.rpartition("/")[0]
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
         found = self._modules.get(fullname)
@@ -96,11 +97,16 @@ class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         self._code.clear()
 
     def get_data(self, path: str) -> bytes:
-        """A file beside the modules, as `pkgutil.get_data` and `importlib.resources` ask for it."""
+        """A file beside the modules, as `pkgutil.get_data` asks for it."""
         try:
             return self._files[path]
         except KeyError:
             raise FileNotFoundError(path) from None
+
+    def get_resource_reader(self, fullname: str) -> Resources:
+        """The same for `importlib.resources`."""
+        package = fullname if self.is_package(fullname) else fullname.rpartition(".")[0]
+        return Resources(self._files, package.replace(".", "/"))
 
     def owns(self, module: ModuleType) -> bool:
         return getattr(getattr(module, "__spec__", None), "loader", None) is self

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from interlock.errors import PermissionDenied
+from interlock.sandbox.refusals import RefusedInSandbox, refuse_selecting
 from interlock.sandbox.worker.determinism import replace_methods, shown
 
 _REMEDY = "Nothing waits in a query or mutation: plan what comes later, ctx.scheduler.run_after(seconds, ref), or sleep in an action."
@@ -91,7 +92,7 @@ def _patch_queues() -> None:
 
 
 def _patch_polling() -> None:
-    """The channel of the worker has the real `poll`."""
+    """The channel of the worker has the real `poll`. The kernel refuses a sandboxed worker all others, in queries and actions alike."""
     refused: Any = _refused_wait("select.select", select.select)
     select.select = refused
     selectors.SelectSelector._select = staticmethod(refused)  # type: ignore[attr-defined]
@@ -99,12 +100,31 @@ def _patch_polling() -> None:
     kinds += [kind for kind in (getattr(select, "epoll", None),) if kind is not None]
     for kind in kinds:
         kind.poll = _refused_wait(f"select.{kind.__name__}.poll", kind.poll)
+    waits_by_epoll: Any = getattr(selectors, "EpollSelector", None)
+    if waits_by_epoll is not None:
+        waits_by_epoll._selector_cls = staticmethod(_told_of("select.epoll", waits_by_epoll._selector_cls))
 
 
 def _refused_wait(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    told = _told_of(name, real)
+
     def wait(*args: Any, **kwargs: Any) -> Any:
         refuse_waiting(name)
-        return real(*args, **kwargs)
+        return told(*args, **kwargs)
 
     wait.__name__ = real.__name__
     return wait
+
+
+def _told_of(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, and where the kernel refuses it, that is said in words."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return real(*args, **kwargs)
+        except RefusedInSandbox:
+            raise
+        except PermissionError:
+            refuse_selecting(name)
+
+    return call
