@@ -17,6 +17,7 @@ from interlock.sandbox.confinement import available
 from interlock.sandbox.manifests import manifest_bytes
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.sources import Source, installed_files
+from interlock.sandbox.worker.modules import ComponentFiles
 from interlock.testing import TestBackend
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
@@ -177,3 +178,20 @@ async def test_a_file_in_another_encoding_is_shown_as_it_was_written(source: Sou
         "# coding: latin-1\nimport inspect\n\ndef été(): pass\n\nword = inspect.getsource(été)".encode("latin-1")
     )
     assert await told("say") == "def été(): pass\n"
+
+
+def test_a_set_has_one_order_whether_its_code_was_kept_or_not() -> None:
+    files = {"m.py": b"order = [number for number in {16, 8, 0}]"}
+
+    def order(loader: ComponentFiles) -> list[int]:
+        made: dict[str, list[int]] = {}
+        exec(loader.get_code("m"), made)
+        return made["order"]
+
+    keeps = ComponentFiles(files, {}, keeps=True)
+    first = order(keeps)
+    assert order(ComponentFiles(files, keeps.compiled)) == first
+    assert order(ComponentFiles(files, {})) == first
+    plain: dict[str, list[int]] = {}
+    exec(compile(files["m.py"], "m.py", "exec"), plain)
+    assert plain["order"] != first  # else this says nothing

@@ -84,12 +84,12 @@ class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
                 read = marshal.loads(known)
                 if isinstance(read, CodeType):
                     return read
-        code: CodeType = compile(self._files[path] if path else b"", path or fullname, "exec", dont_inherit=True)
-        if path and self._room:
-            written = marshal.dumps(code)
-            if len(written) <= self._room:
-                self._room -= len(written)
-                self.compiled[path] = written
+        written = marshal.dumps(compile(self._files[path] if path else b"", path or fullname, "exec", dont_inherit=True))
+        if path and len(written) <= self._room:
+            self._room -= len(written)
+            self.compiled[path] = written
+        # As a worker has it that was given it: marshal puts what lies in a constant set into another order.
+        code: CodeType = marshal.loads(written)
         return code
 
     def forget_code(self) -> None:
