@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from interlock import ActionCtx, AppError, Function, InterlockError, MutationCtx, QueryCtx, Reference, ValueRefused, reference, to_text
+from interlock_action_cache.heartbeat import ALIVE, heartbeat
 from interlock_action_cache.keys import key_of
 
 Reader = QueryCtx | ActionCtx
@@ -71,7 +72,7 @@ class ActionCache:
     Durations are seconds or a `timedelta`. `ttl`: how long a result holds, None is for ever. `stale`: for how long after that it is
     still given while one run in the background refreshes it. `negative_ttl`: how long an AppError is given again. `max_entries` and
     `max_bytes` bound what the name keeps; those not used for the longest go. `tags`: of every entry, or a function of the arguments.
-    `lease`: after how long another caller no longer waits for a run, but begins its own. `log` writes a line of JSON a fetch.
+    `lease`: how long a run may take until another caller begins its own. `log` writes a line of JSON a fetch.
     """
 
     def __init__(
@@ -148,7 +149,9 @@ class ActionCache:
                 policy=policy,
                 seen=found["stored"],
                 noted=noted,
-                **self._flight(key),
+                name=self.name,
+                key=key,
+                lease=self._lease,
             )
             return await self._hit(ctx, key, found, "stale")
         seen = None if found is None else found["stored"]
@@ -204,7 +207,9 @@ class ActionCache:
                 force=force,
                 alone=not single_flight,
                 noted=self._take_noted(),
-                **self._flight(key),
+                name=self.name,
+                key=key,
+                lease=min(self._lease, ALIVE),
             )
             if begun["kind"] == "found":
                 if self._holds(begun["entry"], ttl, ctx.now()):
@@ -222,9 +227,11 @@ class ActionCache:
 
     async def _run(self, ctx: ActionCtx, key: str, args: Mapping[str, Any] | None, policy: dict[str, Any], token: str) -> Any:
         self._noted["misses"] += 1
-        place = {"name": self.name, "key": key, "token": token, "policy": policy}
+        flight = {"name": self.name, "key": key, "token": token}
+        place = {**flight, "policy": policy}
         try:
-            value = await ctx.run_action(self._action, **(args or {}))
+            async with heartbeat(ctx, self._mount.renew, flight, self._lease):
+                value = await ctx.run_action(self._action, **(args or {}))
         except Exception as error:
             told = _told(error) or {"message": f"the run of {self.name} that was waited for failed"}
             with suppress(Exception):  # then the lease ends it
@@ -232,7 +239,7 @@ class ActionCache:
             raise
         except BaseException:
             with suppress(Exception):  # cancelled: somebody else may run it
-                await ctx.run_mutation(self._mount.drop, name=self.name, key=key, token=token)
+                await ctx.run_mutation(self._mount.drop, **flight)
             raise
         else:
             try:
@@ -241,7 +248,7 @@ class ActionCache:
                 kept = "not kept"
                 ctx.log.warning(f"a result of {self.name} is given but not kept: {error}")
                 with suppress(InterlockError):
-                    await ctx.run_mutation(self._mount.drop, name=self.name, key=key, token=token, is_over=True)
+                    await ctx.run_mutation(self._mount.drop, **flight, is_over=True)
             self._write_log(ctx, "miss", kept)
             return value
         finally:
@@ -298,9 +305,6 @@ class ActionCache:
     def _take_noted(self) -> dict[str, int]:
         noted, self._noted = dict(self._noted), Counter()
         return noted
-
-    def _flight(self, key: str) -> dict[str, Any]:
-        return {"name": self.name, "key": key, "lease": self._lease}
 
     def _policy_for(self, args: Mapping[str, Any] | None, ttl: float | None) -> dict[str, Any]:
         tags = self._tags(args or {}) if callable(self._tags) else self._tags

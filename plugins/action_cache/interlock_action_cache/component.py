@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
 from interlock import ActionCtx, AppError, Component, MutationCtx, QueryCtx, Range, Schema, Table, to_text
+from interlock_action_cache.heartbeat import ALIVE, heartbeat
 from interlock_action_cache.keys import key_of
 from interlock_action_cache.portions import WEIGHT_MOST, Portions
 
@@ -20,6 +21,7 @@ ERROR_MOST = 20_000  # of an error that is only told to those who wait
 AT_ONCE = 100
 EVICTED_MOST = 1_000
 HOUR = 3_600.0
+LEASE = 60.0  # seconds, of a refresh that was planned without one
 FAILURE_KEPT = 60_000.0  # ms in which those who waited learn of it
 COUNTERS = ("hits", "stale", "misses", "shared", "failures")
 
@@ -145,6 +147,16 @@ async def start(
     return {"kind": "run", "token": token}
 
 
+@component.mutation
+async def renew(ctx: MutationCtx, name: str, key: str, token: str, lease: float) -> bool:
+    """The run of a flight goes on: it holds for `lease` seconds from now. False if it has been taken over, removed or ended."""
+    flight = await _flight(ctx, name, key)
+    if flight is None or flight["token"] != token or "failed" in flight:
+        return False
+    await ctx.db.patch(flight["_id"], {"until": ctx.now() + lease * 1000})
+    return True
+
+
 @component.query
 async def look(ctx: QueryCtx, name: str, key: str, token: str) -> dict[str, Any]:
     """What those who wait for a flight see: `flying` until a time, `failed`, or `landed`, with the entry if there is one."""
@@ -206,20 +218,25 @@ async def revalidate(
     begun = await start(ctx, name, key, lease, policy.get("tags", []), seen=seen, noted=noted)
     if begun["kind"] != "run":
         return False
-    await ctx.scheduler.run_after(0, refresh, name=name, key=key, token=begun["token"], handle=handle, args=args, policy=policy)
+    flight = {"name": name, "key": key, "token": begun["token"]}
+    await ctx.scheduler.run_after(0, refresh, **flight, handle=handle, args=args, policy=policy, lease=lease)
     return True
 
 
 @component.action(internal=True)
-async def refresh(ctx: ActionCtx, name: str, key: str, token: str, handle: str, args: Any, policy: Policy) -> None:
+async def refresh(ctx: ActionCtx, name: str, key: str, token: str, handle: str, args: Any, policy: Policy, lease: float = LEASE) -> None:
     """The run behind `revalidate`. If it fails, what is stale stays until it is gone."""
+    flight = {"name": name, "key": key, "token": token}
+    if not await ctx.run_mutation(renew, **flight, lease=min(lease, ALIVE)):
+        return  # its flight was removed or taken over before it began
     try:
-        value = await ctx.run_action(handle, **args)
+        async with heartbeat(ctx, renew, flight, lease):
+            value = await ctx.run_action(handle, **args)
     except Exception as error:
-        await ctx.run_mutation(drop, name=name, key=key, token=token)
+        await ctx.run_mutation(drop, **flight)
         ctx.log.warning(f"{name} could not be refreshed: {error}")
     else:
-        await ctx.run_mutation(finish, name=name, key=key, token=token, policy=policy, value=value)
+        await ctx.run_mutation(finish, **flight, policy=policy, value=value)
 
 
 @component.mutation

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from interlock import ActionCtx, AppError, ArgumentError, Component, Int64, MutationCtx, QueryCtx, components
 from interlock.testing import TestBackend
-from interlock_action_cache import ActionCache, ActionFailed, Cached, Statistics
+from interlock_action_cache import ActionCache, ActionFailed, Cached, Statistics, heartbeat
 
 mount = components.action_cache
 
@@ -79,6 +79,12 @@ async def do(t: TestBackend, operation: Callable[[Any], Awaitable[Any]]) -> Any:
 async def rows(t: TestBackend, table: str = "entries") -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = await t.run(lambda ctx: ctx.db.query(table).collect(), component="action_cache")
     return found
+
+
+async def seconds_left(t: TestBackend) -> float:
+    """How long the one flight still holds."""
+    [flight] = await rows(t, "flights")
+    return round((float(flight["until"]) - t.now()) / 1000)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -285,6 +291,56 @@ async def test_a_run_that_takes_longer_than_its_lease_is_waited_for_no_longer() 
         lab.gate.set()
         assert await asyncio.gather(first, second) == ["a 1", "a 2"]
         assert await fetch(t) == "a 2"  # of the first, whose flight was taken over, nothing is kept
+
+
+async def test_a_run_whose_process_has_ended_is_soon_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY", 3_600.0)  # it gives no sign of life
+    lab = Lab(lease=600)
+    lab.gate = asyncio.Event()
+    async with TestBackend(lab.component) as t:
+        first = asyncio.ensure_future(fetch(t))
+        await until(lambda: lab.runs["a"] == 1)
+        second = asyncio.ensure_future(fetch(t))
+        await until(lambda: lab.waiting == 1)
+        await t.advance(heartbeat.ALIVE + 1)
+        await until(lambda: lab.runs["a"] == 2)
+        lab.gate.set()
+        assert await asyncio.gather(first, second) == ["a 1", "a 2"]
+
+
+async def test_a_run_that_goes_on_is_waited_for_up_to_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY", 0.01)
+    lab = Lab(lease=25)
+    lab.gate = asyncio.Event()
+    async with TestBackend(lab.component) as t:
+        first = asyncio.ensure_future(fetch(t))
+        await until(lambda: lab.runs["a"] == 1)
+        assert await seconds_left(t) == heartbeat.ALIVE
+        await t.advance(8)
+        while await seconds_left(t) == 2:
+            await asyncio.sleep(0)
+        assert await seconds_left(t) == heartbeat.ALIVE
+        await t.advance(9)
+        while await seconds_left(t) == 1:
+            await asyncio.sleep(0)
+        assert await seconds_left(t) == 8  # of its lease
+        lab.gate.set()
+        assert await first == "a 1"
+        assert await rows(t, "flights") == []
+
+
+async def test_a_refresh_whose_process_has_ended_is_soon_taken_over_too() -> None:
+    lab = Lab(lease=600, ttl=10, stale=20)
+    async with TestBackend(lab.component) as t:
+        await fetch(t)
+        await t.advance(11)
+        lab.gate = asyncio.Event()
+        assert await fetch(t) == "a 1"
+        await until(lambda: lab.runs["a"] == 2)
+        assert await seconds_left(t) == heartbeat.ALIVE
+        lab.gate.set()
+        await t.finish_scheduled()
+        assert await fetch(t) == "a 2"
 
 
 @pytest.mark.parametrize(
@@ -760,7 +816,7 @@ def imports(file: Path) -> Iterator[str]:
 @pytest.mark.one_isolation("inline", "no component runs: which half imports which")
 def test_neither_half_of_the_package_needs_the_other() -> None:
     ours = [name for name in imports(PACKAGE / "component.py") if name.startswith("interlock_action_cache")]
-    assert sorted(ours) == ["interlock_action_cache.keys", "interlock_action_cache.portions"]
+    assert sorted(ours) == ["interlock_action_cache.heartbeat", "interlock_action_cache.keys", "interlock_action_cache.portions"]
     for file in PACKAGE.glob("*.py"):
         assert file.name == "component.py" or "interlock_action_cache.component" not in list(imports(file))
         assert all(name == "interlock" or not name.startswith("interlock.") for name in imports(file)), "the public SDK alone"
