@@ -49,7 +49,8 @@ class MigrationStatus:
 
     Times are ms since the epoch, `rate` is documents a second. `next` names what is left of the series. `skipped` counts the dead
     letters. `estimated_total` is what a count at the start found, `estimated_end` follows from it and the rate. `sample` is of a
-    dry run: up to 10 documents that it would change, as `{"before": …, "after": …}`.
+    dry run: up to 10 documents that it would change, as `{"before": …, "after": …}`. A dry run that would leave documents out says in
+    `error` and `failed_id` why the first of them.
     """
 
     name: str
@@ -348,7 +349,7 @@ class _Walk:
         """One batch: the place behind it, how many documents it passed, and what failed."""
         page = await self.query(ctx).paginate(PaginationOptions(num_items=size, cursor=cursor))
         failed: list[dict[str, str]] = []
-        if on_error == "skip" and not dry_run:
+        if on_error == "skip":
             for doc in page.page:
                 try:
                     await ctx.run_mutation(function, mode="one", id=doc["_id"])

@@ -12,6 +12,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from interlock import (
     UNSET,
     AppError,
+    ArgumentError,
     Component,
     DeadlineExceeded,
     LimitExceeded,
@@ -114,7 +115,11 @@ async def migrate(
     row = await _find(ctx, name)
     if row is not None and await _is_running(ctx, row) and not reset:
         return _status(row)
-    about = await ctx.run_mutation(reference(handle), mode="about")
+    try:
+        about = await ctx.run_mutation(reference(handle), mode="about")
+    except ArgumentError as error:
+        message = f"{name} is no migration: make it with @migrations.define ({error})"
+        raise AppError({"code": "NO_MIGRATION", "message": message}) from error
     changes: Row = {"handle": handle, "error": UNSET, "traceback": UNSET, "failed_id": UNSET}
     if next is not None:
         changes |= {"next": [dict(member) for member in next], "reset_next": reset}
@@ -240,6 +245,8 @@ async def _do_batch(ctx: MutationCtx, row: Row, *, dry_run: bool, one_batch_only
         "batch_began": row["batch_began"],
         "batch_took": UNSET if share <= SHARE_MOST else BATCH_SECONDS,  # a size that a limit has lowered does not grow again at once
     }
+    if dry_run and answer["failed"]:  # its dead letters are not kept
+        changes |= {"error": answer["failed"][0]["error"], "failed_id": answer["failed"][0]["id"]}
     if not answer["is_done"]:
         return await _plan(ctx, row, changes, one_batch_only or dry_run), answer
     row = await _patch(ctx, row, {**changes, "state": "success", "latest_end": ctx.now(), "job": UNSET})

@@ -341,6 +341,26 @@ async def test_a_dry_run_changes_nothing_and_shows_what_it_would() -> None:
         assert (await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.price, dry_run=True))).error == "AppError: no price for 0"
 
 
+async def test_a_dry_run_leaves_out_what_the_migration_would_and_says_so() -> None:
+    shop = Shop()
+    async with TestBackend(shop.component) as t:
+        await shop.fill(t, range(3))
+        before, shop.broken = await shop.items(t), {1, 2}
+        tried = await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.careful, dry_run=True))
+        assert (tried.state, tried.processed, tried.skipped) == ("success", 3, 2)
+        assert [pair["after"]["price"] for pair in tried.sample] == [1.0]
+        assert (tried.error, tried.failed_id) == ("ValueError: no price for 1 \\udcff", before[1]["_id"])
+        assert await shop.items(t) == before
+        assert await do(t, lambda ctx: shop.migrations.dead_letters(ctx, shop.careful)) == []
+
+
+async def test_a_name_of_a_function_that_is_no_migration_is_refused_as_that() -> None:
+    shop = Shop()
+    async with TestBackend(shop.component) as t:
+        with pytest.raises(AppError, match="touch is no migration: make it with @migrations.define"):
+            await do(t, lambda ctx: shop.migrations.run_one(ctx, "touch"))
+
+
 # series
 
 
