@@ -500,14 +500,12 @@ class WorkflowManager:
         """Run a run that has ended again. What is recorded before `from_step` (its number, or the last one of a name) is not done
         again; without it, all that is recorded. Raises `WorkflowRunning`, `UnknownStep`.
         """
-        begin = {} if from_step is None else {"from_step": from_step if isinstance(from_step, int | str) else name_of(from_step)}
-        await self._tell(ctx, "restart", workflow_id=id, **begin)
+        await self._tell(ctx, "restart", workflow_id=id, **_begin(from_step))
 
     async def fork(self, ctx: Writer, id: WorkflowId, *, from_step: int | str | Reference | None = None) -> WorkflowId:
         """A new run with the same arguments and what is recorded before `from_step`; the old one stays as it is, and keeps its
         key and its `on_complete` for itself."""
-        begin = {} if from_step is None else {"from_step": from_step if isinstance(from_step, int | str) else name_of(from_step)}
-        new: WorkflowId = await self._tell(ctx, "fork", workflow_id=id, **begin)
+        new: WorkflowId = await self._tell(ctx, "fork", workflow_id=id, **_begin(from_step))
         return new
 
     async def cleanup(self, ctx: Writer, id: WorkflowId, *, force: bool = False) -> bool:
@@ -577,6 +575,15 @@ class WorkflowManager:
             return await ctx.run_mutation(self._mount[function], **args)
         except AppError as error:
             raise typed(error) from None
+
+
+def _begin(from_step: int | str | Reference | None) -> dict[str, int | str]:
+    """From where a record is to be done again. Raises TypeError for what names no step."""
+    if from_step is None:
+        return {}
+    if isinstance(from_step, bool) or not isinstance(from_step, int | str | Reference):
+        raise TypeError(f"from_step is the number of a step, its name or its function, not {from_step!r}")
+    return {"from_step": from_step if isinstance(from_step, int | str) else name_of(from_step)}
 
 
 def _page(pagination: PaginationOptions | None) -> PaginationOptions:
