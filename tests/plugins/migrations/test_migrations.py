@@ -357,7 +357,7 @@ async def test_a_dry_run_leaves_out_what_the_migration_would_and_says_so() -> No
 async def test_a_name_of_a_function_that_is_no_migration_is_refused_as_that() -> None:
     shop = Shop()
     async with TestBackend(shop.component) as t:
-        with pytest.raises(AppError, match="touch is no migration: make it with @migrations.define"):
+        with pytest.raises(AppError, match="touch is no migration: make it with @migrations"):
             await do(t, lambda ctx: shop.migrations.run_one(ctx, "touch"))
 
 

@@ -422,7 +422,7 @@ async def test_a_step_that_is_not_there_or_a_run_that_still_runs_is_refused() ->
         for from_step in ("nothing", -1):
             with pytest.raises(UnknownStep):
                 await do(t, lambda ctx, from_step=from_step: lab.workflows.restart(ctx, id, from_step=from_step))
-        with pytest.raises(TypeError, match="number of a step, its name or its function, not 1.5"):
+        with pytest.raises(TypeError, match="number of a step, its name or its function"):
             await do(t, lambda ctx: lab.workflows.fork(ctx, id, from_step=1.5))
         with pytest.raises(WorkflowRunning, match="still running"):
             await do(t, lambda ctx: lab.workflows.restart(ctx, running))
