@@ -95,7 +95,10 @@ class ActionCache:
         if stale is not None and ttl is None:
             raise ValueError("stale needs a ttl: without one nothing gets stale")
         self._mount, self._action, self._name, self._log = component, action, name, log
-        self._ttl, self._tags, self._lease = _seconds("ttl", ttl), tags, _seconds("lease", lease)
+        self._ttl, self._tags, lease_seconds = _seconds("ttl", ttl), tags, _seconds("lease", lease)
+        if lease_seconds is None:
+            raise ValueError("lease must be a number of seconds, or a timedelta: None is for ever, and a run may never end")
+        self._lease = lease_seconds
         self._policy: dict[str, Any] = {}
         for field, value in (("stale", _seconds("stale", stale)), ("negative_ttl", _seconds("negative_ttl", negative_ttl))):
             if value is not None:
