@@ -143,6 +143,8 @@ def test_a_worker_says_of_a_component_what_its_own_process_would(plugin: str, tm
     ("text", "said"),
     [
         ("import does_not_exist", "ModuleNotFoundError: No module named 'does_not_exist'"),
+        ("import does_not_exist", "Add what it imports there"),
+        ("raise ImportError('ModuleNotFoundError: no')", "Mend that if the component is yours"),
         ("1 +", "SyntaxError"),
         ("raise SystemExit(3)", "SystemExit"),
         ("import os; os._exit(3)", "its process ended while it was imported"),

@@ -144,7 +144,8 @@ def _read(body: bytes, where: str, title: str, source: Source) -> _Known | None:
         frames = getattr(error, FRAMES, [])
         place = f" at {frames[0]}" if frames else ""
         said = f"{type(error).__name__}: {error}" if frames else str(error)
-        raise MountError(where, f"{title}, whose import failed{place}: {said}", _MENDING)
+        remedy = _DEPENDENCIES if isinstance(error, ModuleNotFoundError) else _MENDING
+        raise MountError(where, f"{title}, whose import failed{place}: {said}", remedy)
     raise FrameError("something else than a manifest")
 
 
@@ -155,6 +156,10 @@ def _is_code(told: object, source: Source) -> bool:
 
 
 _MENDING = "Mend that if the component is yours; else take another version of it, or take this line out."
+_DEPENDENCIES = (
+    "A worker has the component's own package, and what the dependencies in its pyproject.toml name. Add what it imports there and install "
+    "it again; if it is not yours, take another version of it, or take this line out."
+)
 _WAYS_ROUND = 'Write isolation="process" (a process of its own, not confined) or isolation="inline" where you trust the component.'
 
 
