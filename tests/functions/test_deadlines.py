@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import textwrap
+import time
 from typing import Any
 
 import pytest
@@ -306,6 +308,32 @@ class TestWatchdog:
             with pytest.raises(DeadlineExceeded, match="wall time"):
                 await rooms.ask("query", "spin", {"how": "reading"}, limits=Limits(deadline=0.03))
 
+    async def test_what_the_collector_takes_is_not_charged(self) -> None:
+        class Slow:
+            """Stands for a heap that is large: the collector takes long over it, whoever happens to run."""
+
+            def __init__(self) -> None:
+                self.itself = self
+
+            def __del__(self) -> None:
+                until = time.thread_time() + 0.1
+                while time.thread_time() < until:
+                    pass
+
+        made = self.app()
+
+        @made.query
+        async def make_garbage(ctx: QueryCtx) -> str:
+            Slow()
+            gc.collect()
+            return "done"
+
+        gc.collect()  # else it would be there for what others have left
+        async with running(made, meter=CpuMeter(tick_seconds=0.01)) as rooms:
+            assert (await rooms.ask("query", "make_garbage", {}, limits=Limits(cpu=0.05))).value == "done"
+            with pytest.raises(DeadlineExceeded, match="CPU time"):
+                await rooms.ask("query", "spin", {"how": "alone"}, limits=Limits(cpu=0.03))
+
     @pytest.mark.parametrize("name", ["spin_plainly", "spin_later", "write_and_spin"])
     async def test_so_are_plain_ones_late_ones_and_those_that_write(self, name: str) -> None:
         async with running(self.app(), meter=CpuMeter(tick_seconds=0.01)) as rooms:
@@ -366,6 +394,30 @@ def test_the_meter_counts_time_that_was_used_and_not_time_that_was_waited() -> N
     now[0], cpu[0] = 6.0, 1.5
     meter.stop(slice)
     assert call.cpu == 1.0
+
+
+@pytest.mark.one_isolation("inline", "no component runs: the meter of the host")
+def test_the_meter_leaves_out_a_collection_and_no_more() -> None:
+    now = [0.0]
+    meter = CpuMeter(seconds=lambda: now[0], cpu_seconds=lambda: now[0], tick_seconds=None)
+    meter.collection_began()
+    meter.collection_ended()  # nobody runs
+    call = Payer()
+    slice = meter.start(call)
+    for began, ended in ((1.0, 3.0), (4.0, 4.5)):
+        now[0] = began
+        meter.collection_began()
+        now[0] = ended
+        meter.collection_ended()
+    now[0] = 5.0
+    meter.leave()
+    meter.collection_began()
+    now[0] = 6.0
+    meter.collection_ended()
+    meter.come_back()
+    now[0] = 7.0
+    meter.stop(slice)
+    assert call.cpu == 3.5
 
 
 def waiting() -> Component:

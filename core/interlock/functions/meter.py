@@ -41,7 +41,7 @@ class CpuMeter:
         tick_seconds: float | None = 0.1,
     ) -> None:
         self._seconds, self._cpu_seconds = seconds, cpu_seconds
-        self._sampled = self._cpu = 0.0
+        self._sampled = self._cpu = self._collecting = 0.0
         self._tick = tick_seconds
         self._watchdog: Watchdog | None = None
         self.is_watched = tick_seconds is None  # then nobody is to watch
@@ -83,6 +83,16 @@ class CpuMeter:
         if running is not None:
             running.resumed = self._seconds()
             running.is_ours = False
+
+    def collection_began(self) -> None:
+        """The collector goes through the objects of everybody, in the middle of whatever runs."""
+        self._collecting = self._seconds()
+
+    def collection_ended(self) -> None:
+        """And what runs is not charged for it."""
+        running = self.running
+        if running is not None:
+            running.resumed = self._seconds() - max(0.0, self._collecting - running.resumed)
 
     @staticmethod
     def _share(cpu: float, wall: float) -> float:

@@ -46,6 +46,10 @@ class Watched(Protocol):
 
     def overrun(self, cpu_seconds: Callable[[], float]) -> float: ...
 
+    def collection_began(self) -> None: ...
+
+    def collection_ended(self) -> None: ...
+
 
 class Watchdog:
     """The thread, and the handler of its signal. It sleeps while nothing runs."""
@@ -93,8 +97,13 @@ class Watchdog:
                 watched.is_watched = True
 
     def _notice_collection(self, phase: str, _: dict[str, int]) -> None:
-        """The collector runs finalizers of anybody's objects in the middle of the function: these are not to be interrupted."""
-        self._is_collecting = phase == "start"
+        """It runs finalizers of anybody's objects in the middle of a function: they are not interrupted, and it is not charged."""
+        if phase == "start":
+            self._watched.collection_began()
+            self._is_collecting = True
+        else:
+            self._watched.collection_ended()
+            self._is_collecting = False
 
     def _between_instructions(self, signal_number: int, frame: FrameType | None) -> Any:
         overrun = self._watched.overrun(time.thread_time) if self._watched.is_interruptible and not self._is_collecting else 0.0
