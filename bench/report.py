@@ -25,8 +25,8 @@ compared inline and sandboxed: a sandbox is a process.
 Every answer that is counted was checked, and was given after its data was on disk. PocketBase alone does not sync before it answers.
 
 `make bench` measures all of it anew and makes this page; `bench/` holds every line of the work and of the peers. **Trust the ratios.**
-They are medians of {rounds} rounds in which everybody has a turn of {seconds:g} s; the single numbers change with the machine, and
-with what else it does.
+They are medians of {rounds} rounds in which everybody has a turn of {seconds:g} s, and of three times as many where a sandbox is compared
+with none, and a hostile component with nobody. The single numbers change with the machine, and with what else it does.
 
 Measured on {date}: {cpu}, {cores} cores, CPython {python}, SQLite {sqlite}, {system}.
 Interlock's core is {core}.

@@ -62,12 +62,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Work:
-    """What is done, by whom, and what has to come out. `rounds` and `seconds` are asked for less or more than the others have."""
+    """What is done, by whom, and what has to come out. `rounds` is how many it has at most, where it takes long; `times` how many it
+    has for each of the others', where one says little: of small differences, and of the slowest of few answers.
+    """
 
     name: str
     contestants: Mapping[str, Run]
     rows: Sequence[Row]
     rounds: int | None = None
+    times: int = 1
     warm_up: bool = True
 
 
@@ -107,7 +110,7 @@ def measure(work: Work, servers: Servers, rounds: int, seconds: float) -> Result
     if work.warm_up:
         for name, run in work.contestants.items():
             _try(result, name, run, servers, min(0.3, seconds))
-    for _ in range(min(rounds, work.rounds) if work.rounds is not None else rounds):
+    for _ in range(min(rounds, work.rounds or rounds) * work.times):
         done: dict[str, Figures] = {}
         for name, run in work.contestants.items():
             figures = _try(result, name, run, servers, seconds)

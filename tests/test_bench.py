@@ -34,6 +34,12 @@ def test_a_row_is_the_median_over_the_rounds_of_the_ratio_within_each() -> None:
     assert measured(work).verdict(row) == ("2.00", True)
 
 
+@pytest.mark.parametrize(("rounds", "times", "had"), [(None, 1, 3), (1, 1, 1), (9, 1, 3), (None, 3, 9), (2, 2, 4)])
+def test_a_work_has_fewer_rounds_where_it_is_long_and_more_where_it_is_noisy(rounds: int | None, times: int, had: int) -> None:
+    work = Work("w", {INTERLOCK: figures_of(*range(9))}, [], rounds=rounds, times=times, warm_up=False)
+    assert len(measured(work).rounds) == had
+
+
 def test_a_peer_that_is_missing_or_fails_is_named_and_fails_the_run() -> None:
     row, alone = Row("twice", "per_second", over=POCKETBASE, at_least=2), Row("much", "per_second", at_least=7, decimals=0)
     result = measured(Work("w", {INTERLOCK: figures_of(8, 8, 8), POCKETBASE: missing}, [row, alone], warm_up=False))

@@ -54,6 +54,7 @@ def sharded_counter(names: int, callers: int) -> Work:
         f"sharded_counter in the sandbox, {many}, {callers} caller{'s' * (callers > 1)}",
         {INTERLOCK: add(True, names, callers), INLINE: add(False, names, callers)},
         rows,
+        times=3,
     )
 
 
@@ -149,6 +150,7 @@ def neighbour(attack: str) -> Work:
             Row("p99 : p99 when quiet", "p99_ms", over=ALONE, at_most=1.2),
             Row("memory growth of the host, MiB", _MIB, at_most=32, decimals=0),
         ],
+        times=3,
     )
 
 
