@@ -1,6 +1,6 @@
 """`python -m bench.sandboxes calls|start|memory|deadline`: what an isolated component costs, in an embedded backend.
 
-Prints figures as JSON. Host and workers share the core that it is started on.
+Prints figures as JSON.
 """
 
 from __future__ import annotations

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from bench.programs import program
 from bench.rows import Figures, Row, Run, Work
-from bench.servers import FREE, INTERLOCK, Server, Servers, interlock, on_load_core
+from bench.servers import FREE, INTERLOCK, Server, Servers, interlock
 from bench.work.http import calls, figures, interlock_body
 
 INLINE = "Interlock, inline"
@@ -56,16 +55,6 @@ def sharded_counter(names: int, callers: int) -> Work:
         rows,
         times=3,
     )
-
-
-def embedded(what: str) -> Run:
-    """What `bench.sandboxes` measures in a process of its own."""
-
-    def run(servers: Servers, seconds: float) -> Figures:
-        figures: Figures = json.loads(on_load_core([sys.executable, "-m", "bench.sandboxes", what]).splitlines()[-1])
-        return figures
-
-    return run
 
 
 def beside(attack: str | None) -> Run:
@@ -160,13 +149,13 @@ WORKS = [
     sharded_counter(1_000, 64),
     Work(
         "call of a sandboxed component that does nothing",
-        {INTERLOCK: embedded("calls")},
+        {INTERLOCK: program("sandboxes", "calls")},
         [Row("p50, ms", "p50_ms", at_most=0.2, decimals=3), Row("p99, ms", "p99_ms", at_most=0.5, decimals=3)],
         warm_up=False,
     ),
     Work(
         "a worker, from nothing to the first answer of its component",
-        {INTERLOCK: embedded("start")},
+        {INTERLOCK: program("sandboxes", "start")},
         [
             Row("p50, ms", "quiet, p50 ms", at_most=6, decimals=1),
             Row("p50 with pydantic models, ms", "modelled, p50 ms", at_most=60, decimals=1),
@@ -175,7 +164,7 @@ WORKS = [
     ),
     Work(
         "memory of 50 sandboxed mounts",
-        {INTERLOCK: embedded("memory")},
+        {INTERLOCK: program("sandboxes", "memory")},
         [
             Row("own memory of an idle worker, MiB", "own MiB", at_most=4),
             Row("backend, zygote and 50 workers, MiB", "in all MiB", at_most=300, decimals=0),
@@ -184,7 +173,7 @@ WORKS = [
     ),
     Work(
         "a component that spins past its deadline of 200 ms",
-        {INTERLOCK: embedded("deadline")},
+        {INTERLOCK: program("sandboxes", "deadline")},
         [
             row
             for how, says in (("cpu", "in Python"), ("regex", "in C"))
