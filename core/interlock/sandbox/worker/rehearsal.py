@@ -86,6 +86,8 @@ component = Component("rehearsal")
 async def ask(ctx: QueryCtx, n: int) -> None:
     """A question."""
 '''
+_SMALL_FILES = {f"{_NAME}/__init__.py": b"", f"{_NAME}/component.py": _SMALL.encode()}
+_SMALL_CODE = {path: marshal.dumps(compile(text, path, "exec", dont_inherit=True)) for path, text in _SMALL_FILES.items()}
 _CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("add", "mutation", {"name": "a"}),
     ("count", "query", {"name": "a"}),
@@ -112,10 +114,6 @@ def rehearse() -> None:
             sys.meta_path[:] = finders
             for name in [name for name in sys.modules if name.startswith(_NAME)]:
                 del sys.modules[name]
-
-
-_SMALL_FILES = {f"{_NAME}/__init__.py": b"", f"{_NAME}/component.py": _SMALL.encode()}
-_SMALL_CODE = {path: marshal.dumps(compile(text, path, "exec", dont_inherit=True)) for path, text in _SMALL_FILES.items()}
 
 
 def load_for_nothing() -> None:
