@@ -321,7 +321,7 @@ class Process:
 
     def _read(self, is_all: bool) -> None:
         """Some frames are taken: who has waited for them goes on."""
-        if is_all:
+        if is_all or len(self._calls) == 1:  # where there is one, the rest is not going to be claimed for another
             self._account.divide(len(self._calls))  # those that have just ended are among them
             if self._ran_ahead:
                 ended, self._ran_ahead = self._ran_ahead, []

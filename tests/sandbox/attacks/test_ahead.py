@@ -13,7 +13,7 @@ from tests.sandbox.attacks.thief.component import AHEAD
 from interlock import DeadlineExceeded, Limits
 from interlock.functions.foreseen import ForeseenCall
 from interlock.functions.sandboxed import SandboxRunner
-from interlock.sandbox import process
+from interlock.sandbox import line, process
 from interlock.sandbox.confinement import available
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
@@ -68,7 +68,11 @@ async def test_a_call_that_is_run_ahead_is_taken(scene: Scene) -> None:
     assert worker.calls_made == before + 1  # the one after it
 
 
-async def test_the_time_that_it_says_it_has_not_taken_is_paid_by_who_makes_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("turn_s", [line._TURN_SECONDS, 0])
+async def test_the_time_that_it_says_it_has_not_taken_is_paid_by_who_makes_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, turn_s: float
+) -> None:
+    monkeypatch.setattr(line, "_TURN_SECONDS", turn_s)  # at 0 the end is read, and the frame behind it is not yet
     monkeypatch.setattr(process, "_AHEAD_SECONDS", PATIENCE_S)  # it stands behind everybody else, and the machine may be busy
     assert (await run_ahead(scene, "takes time")).served.cpu > 0.02
     told = await scene.denied("do_ahead", name="takes time", limits=Limits(cpu=0.02))
