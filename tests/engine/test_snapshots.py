@@ -69,3 +69,26 @@ async def test_ranges_of_an_older_snapshot_are_as_they_were(seed: int, is_cold: 
         finally:
             for place, _ in kept:
                 engine.log.unpin(place)
+
+
+async def test_a_guess_that_was_wrong_leaves_nothing_to_depend_on(is_cold: bool) -> None:
+    """Its transaction can be moved past any other write, without a look at what that changed."""
+    async with open_engine(is_cold=is_cold) as engine:
+
+        async def add(tx: Transaction) -> str:
+            table = tx.table("", "items")
+            assert table is not None
+            return tx.insert(table, {"name": "a", "n": 1})[0]
+
+        id = (await engine.mutate(add, label="add")).value
+
+        async def guess(tx: Transaction) -> None:
+            table = tx.table("", "items")
+            assert table is not None
+            tx.begin_guess()
+            assert len(await tx.scan(table.indexes["by_name"], Interval(b"", None), False, None)) == 1
+            tx.get_packed_at_hand(table, id)
+            tx.end_guess(is_right=False)
+            assert tx.read_set.is_empty
+
+        await engine.mutate(guess, label="guess")

@@ -1,7 +1,7 @@
 """Read sets: what a transaction has looked at, as ids and intervals of index keys.
 
 A point read is its id, also when nothing was there. A range read is the interval that was consumed. A table that was
-looked for and not found is its name. Nothing is ever taken out of a read set, not even when a sub-transaction is dropped.
+looked for and not found is its name. Nothing is taken out of a read set when a sub-transaction is dropped.
 """
 
 from __future__ import annotations
@@ -52,6 +52,14 @@ class ReadSet:
         known = self.intervals[index]
         known.pop(interval, None)
         known[grown] = None
+
+    def drop(self, index: int, interval: Interval) -> None:
+        """What was added for a run that does not count, and for no other."""
+        known = self.intervals.get(index)
+        if known is not None:
+            known.pop(interval, None)
+            if not known:
+                del self.intervals[index]
 
     def update(self, other: ReadSet) -> None:
         self.ids |= other.ids

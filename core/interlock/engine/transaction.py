@@ -99,7 +99,7 @@ class Transaction:
             return
         self.read_set.ids.difference_update(ids or ())
         for index, interval in self._guess_intervals:
-            self.read_set.intervals[index].pop(interval, None)
+            self.read_set.drop(index, interval)
 
     # tables
 

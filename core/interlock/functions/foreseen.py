@@ -97,6 +97,8 @@ class Foresight:
             return False
         if served.looked_at & ~SEED or served.operations or served.notes or self._next is not None or not process.is_free:
             return False
+        if not process.was_alone(served):  # among many, one that is there before the others is written to disk for itself
+            return False
         if served.length > AHEAD_BYTES_MAX:
             return False
         return served.cpu < _CHEAP or type(entropy) is not Entropy  # what is to be reproduced does not hang on the time that it took

@@ -261,8 +261,6 @@ class SandboxRunner:
         if over is not None:
             raise over
         self.pool.succeeded()
-        if foreseen is not None:
-            process.tell_taken(served)
         if key is not None and callee.kind == "query":
             self._answers.keep(key, served, value)
         elif key is not None and not alone:
@@ -287,6 +285,7 @@ class SandboxRunner:
         if foreseen.is_over and not foreseen.is_ready:
             raise Stale([], seed=foreseen.seed)  # it runs again, as if nothing had been foreseen
         foreseen.served.is_ahead, foreseen.served.was_ahead = False, True
+        foreseen.process.tell_taken(foreseen.served)  # now: calls that are sent before it ends are to find what it wrote
         return _Run(foreseen.process, foreseen.served, foreseen)
 
     def _worker(self, call: CallHost, *, alone: bool) -> Process:

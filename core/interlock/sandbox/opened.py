@@ -26,13 +26,14 @@ class Opened:
     something, and what is to be done before its end counts; `looked_at` are bits of what it has looked at besides (frames.TIME, …), and
     `length` is how many bytes of memory the frame takes which said so, about. `cpu` are the CPU seconds that it has used so far. Who sends
     it off before anybody has made it says that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
+    One `began_alone` when its worker had no other call.
     """
 
     def __init__(self, label: str, cpu_max: float | None, end: Waited[Any]) -> None:
         self.label, self.cpu_max, self.end = label, cpu_max, end
         self.cpu = self.share_at = 0.0
         self.number = self.notes = self.operations = self.looked_at = self.length = 0
-        self.has_answered = self.is_ahead = False
+        self.has_answered = self.is_ahead = self.began_alone = False
         self.steps: list[Any] = []
         self.tasks = NO_TASKS  # most calls ask for nothing
         self._failures: dict[int, BaseException] | None = None

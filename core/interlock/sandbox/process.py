@@ -157,6 +157,7 @@ class Process:
         self._numbers += 1
         number = opened.number = self._numbers
         self._account.begin(opened)
+        opened.began_alone = not self._calls
         self._calls[number] = opened
         self.calls_made += 1
         if self._frozen:
@@ -171,8 +172,12 @@ class Process:
         """Whether nothing runs in it, as far as is known, and another call may come."""
         return not self._calls and not self._leaving and not self._retired and not self.is_over
 
+    def was_alone(self, opened: Opened) -> bool:
+        """Whether no other call has been here while this one was."""
+        return opened.began_alone and opened.number == self._numbers
+
     def tell_taken(self, opened: Opened) -> None:
-        """What ran ahead was made by somebody, and counts. The worker hears of it before it is sent another call."""
+        """What runs ahead is made by somebody now. The worker hears of it before it is sent another call."""
         self._taken = opened.number
 
     def close_call(self, opened: Opened) -> None:
