@@ -81,23 +81,23 @@ class Foresight:
         self._last: bytes | None = None
         self._next: ForeseenCall | None = None
 
-    def take(self, key: bytes) -> ForeseenCall | None:
-        """A mutation is called: what was foreseen, if it is this. It may run still, and may not hold."""
+    def take(self, key: bytes | None) -> ForeseenCall | None:
+        """A mutation is called: what was foreseen, if it is this. It may run still, and may not hold. Without a key it is another one."""
         foreseen, self._next = self._next, None
-        if foreseen is None or foreseen.key == key:
+        if foreseen is None or (key is not None and foreseen.key == key):
             return foreseen
         foreseen.give_up()
         return None
 
-    def expects(self, key: bytes, process: Process, served: Served, entropy: random.Random) -> bool:
+    def expects(self, key: bytes | None, process: Process, served: Served, entropy: random.Random) -> bool:
         """A mutation has ended well: whether the same comes once more, as far as can be seen, and may be run ahead."""
         last, self._last = self._last, key
-        if last != key:
+        if key is None or last != key:
             self.around = None
             return False
         if served.looked_at & ~SEED or served.operations or served.notes or self._next is not None or not process.is_free:
             return False
-        if not process.was_alone(served):  # among many, one that is there before the others is written to disk for itself
+        if not process.is_newest(served):
             return False
         if served.length > AHEAD_BYTES_MAX:
             return False

@@ -69,7 +69,8 @@ class SandboxRunner:
         if call.callee.handler is not None:
             return self._local.start(call)
         key = None
-        if isinstance(call, TransactionHost):
+        # Mutations that come while others run are not foreseen.
+        if isinstance(call, TransactionHost) and (call.callee.kind == "query" or not self.pool.calls_open):
             key = key_of(call)
             answer = None if key is None or call.callee.kind != "query" else self._answers.find(call, key)
             if answer is not None:
@@ -263,7 +264,7 @@ class SandboxRunner:
         self.pool.succeeded()
         if key is not None and callee.kind == "query":
             self._answers.keep(key, served, value)
-        elif key is not None and not alone:
+        elif callee.kind == "mutation" and not alone:
             self._look_ahead(call, key, process, served)
         return value
 
@@ -273,7 +274,7 @@ class SandboxRunner:
             return None
         begun, call.begun = call.begun, None
         foreseen = None
-        if key is not None and call.callee.kind == "mutation" and remembers is True:
+        if call.callee.kind == "mutation" and remembers is True:
             foreseen = self._foresight.take(key)
         if isinstance(begun, BegunCall) and begun.serves(remembers):
             if foreseen is not None:
@@ -317,10 +318,10 @@ class SandboxRunner:
         process.begin(served, self._frame(call.callee, call.args, execution, seed, served, call, over_at(call), remembers))
         return _Run(process, served)
 
-    def _look_ahead(self, call: CallHost, key: bytes, process: Process, served: Served) -> None:
+    def _look_ahead(self, call: CallHost, key: bytes | None, process: Process, served: Served) -> None:
         """A mutation has ended well: have the one run that is expected after it, if one is."""
         foresight, entropy = self._foresight, call.execution.services.entropy
-        if self.pool.size > 1 or self.pool.is_due(process) or not foresight.expects(key, process, served, entropy):
+        if not foresight.expects(key, process, served, entropy) or key is None or self.pool.size > 1 or self.pool.is_due(process):
             return
         callee = call.callee
         expected = Served(callee.label, process, CPU_MAX, True)

@@ -41,6 +41,7 @@ _STEPS = {"op": 6, "ret": 4, "exc": 4}
 """Where in a frame of this name lies what a function did by itself."""
 SCAN_KEY_MAX = 10_000
 """Characters of a scan as steps tell of it. A longer one is asked for."""
+_PART_BYTES = 32
 _NODES_FREE = 40_000
 _NODES_MAX = 4_000_000
 
@@ -149,6 +150,11 @@ def _is_strange(body: bytes) -> bool:
 def parts(body: bytes) -> int:
     """How many objects would be built of it, at most: commas in texts count too."""
     return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+def memory_of(body: bytes) -> int:
+    """How many bytes of memory the frame takes, about."""
+    return len(body) + _PART_BYTES * parts(body)
 
 
 class Frames:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from interlock.engine.waited import Waited
+from interlock.sandbox.frames import memory_of
 from interlock.sandbox.share import Share
 
 _AT_ONCE = 64
@@ -24,20 +25,25 @@ class Opened:
 
     `end` is its result as the worker sends it, or its error. `steps` are what the function did by itself since it last asked for
     something, and what is to be done before its end counts; `looked_at` are bits of what it has looked at besides (frames.TIME, …), and
-    `length` is how many bytes of memory the frame takes which said so, about. `cpu` are the CPU seconds that it has used so far. Who sends
-    it off before anybody has made it says that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
-    One `began_alone` when its worker had no other call.
+    `body` is the frame which said so. `cpu` are the CPU seconds that it has used so far. Who sends it off before anybody has made it says
+    that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
     """
 
     def __init__(self, label: str, cpu_max: float | None, end: Waited[Any]) -> None:
         self.label, self.cpu_max, self.end = label, cpu_max, end
         self.cpu = self.share_at = 0.0
-        self.number = self.notes = self.operations = self.looked_at = self.length = 0
-        self.has_answered = self.is_ahead = self.began_alone = False
+        self.number = self.notes = self.operations = self.looked_at = 0
+        self.has_answered = self.is_ahead = False
         self.steps: list[Any] = []
+        self.body = b""
         self.tasks = NO_TASKS  # most calls ask for nothing
         self._failures: dict[int, BaseException] | None = None
         self._at_once: asyncio.Semaphore | None = None
+
+    @property
+    def length(self) -> int:
+        """How many bytes of memory its end takes, about. Counted when somebody asks: of most ends nothing is kept."""
+        return memory_of(self.body)
 
     @property
     def at_once(self) -> asyncio.Semaphore:

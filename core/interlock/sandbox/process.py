@@ -17,7 +17,7 @@ from typing import Any
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.sandbox.account import Account
 from interlock.sandbox.failures import add_frames, cleaned, make, tell
-from interlock.sandbox.frames import OPERATIONS_MAX, TIME, FrameError, again, decode, encode, parts
+from interlock.sandbox.frames import OPERATIONS_MAX, TIME, FrameError, again, decode, encode, memory_of
 from interlock.sandbox.line import Line
 from interlock.sandbox.loading import Refused, load_frame, loading_failure
 from interlock.sandbox.opened import NO_TASKS, Opened
@@ -29,7 +29,6 @@ STANDING = frozenset({"metrics"})
 """What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
 _HELD_MAX = 64 * 1024 * 1024
 """Bytes of memory, about, that operations of one worker may hold while they wait for their turn."""
-_PART_BYTES = 32
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
 """How long a call that is over has to stop: after its deadline while it spins, and else. On a busy machine its worker has to come to hear
@@ -157,7 +156,6 @@ class Process:
         self._numbers += 1
         number = opened.number = self._numbers
         self._account.begin(opened)
-        opened.began_alone = not self._calls
         self._calls[number] = opened
         self.calls_made += 1
         if self._frozen:
@@ -172,9 +170,9 @@ class Process:
         """Whether nothing runs in it, as far as is known, and another call may come."""
         return not self._calls and not self._leaving and not self._retired and not self.is_over
 
-    def was_alone(self, opened: Opened) -> bool:
-        """Whether no other call has been here while this one was."""
-        return opened.began_alone and opened.number == self._numbers
+    def is_newest(self, opened: Opened) -> bool:
+        """Whether no other call has come since this one."""
+        return opened.number == self._numbers
 
     def tell_taken(self, opened: Opened) -> None:
         """What runs ahead is made by somebody now. The worker hears of it before it is sent another call."""
@@ -352,10 +350,10 @@ class Process:
         frame = decode(body)
         name = frame[0]
         if name == "ret" or name == "exc":
-            self._take_end(frame, name == "ret", len(body) + _PART_BYTES * parts(body))
+            self._take_end(frame, name == "ret", body)
             return
         if name == "op":
-            self._operation(frame, len(body) + _PART_BYTES * parts(body))
+            self._operation(frame, memory_of(body))
             return
         if name in _NOTES:
             self._note(frame)
@@ -424,7 +422,7 @@ class Process:
             case _:
                 raise FrameError("an operation to drop that is none")
 
-    def _take_end(self, frame: list[Any], is_well: bool, length: int) -> None:
+    def _take_end(self, frame: list[Any], is_well: bool, body: bytes) -> None:
         """A call says that it is over: what came out, what it looked at, what the host is to do before that counts, for how long it ran."""
         count = len(frame)
         if not 5 <= count <= 6:
@@ -439,14 +437,15 @@ class Process:
             raise FrameError("an error that is none")
         if count == 6:
             self._account.claim(opened, frame[5])
-        if opened.is_ahead and length > AHEAD_BYTES_MAX:
+        opened.body = body
+        if opened.is_ahead and opened.length > AHEAD_BYTES_MAX:
             self.give_up(opened)
             return
         if looked_at:
             opened.looked_at = looked_at
             if looked_at & TIME:
                 opened.note(["looked"])
-        opened.steps, opened.length = steps, length
+        opened.steps = steps
         if is_well:
             end = opened.end
             end.set_result(told)
