@@ -137,14 +137,14 @@ class Spawned:
         self._signal(signal.SIGCONT)
 
     def stand_behind(self) -> bool:
-        """Let every other process go first from now on, where the system has a way to say so.
+        """Let every other process go first from now on, where the system has a way to say so: it runs where nobody else does.
 
-        As nice as can be, and without preempting anybody: beside who wants the whole processor it still has some of it.
+        As nice as can be would not be enough: it has slices of its own then, and who wakes up meanwhile waits milliseconds for their end.
         """
         if self.pid is not None and self.exit is None:
             with suppress(OSError):
                 self._nice = os.getpriority(os.PRIO_PROCESS, self.pid)
-        return self._stand(getattr(os, "SCHED_BATCH", None), _NICEST)
+        return self._stand(getattr(os, "SCHED_IDLE", None), _NICEST)
 
     def stand_as_before(self) -> bool:
         """False where it was put behind for good: only a privileged process may bring another one back."""
