@@ -21,7 +21,7 @@ _HEAD = """<!-- Made by `make bench`. -->
 
 Interlock against what people would build without it: the same work, measured in the same run, one after the other. Servers share one
 core, and are loaded from another. Libraries, ours and others, have all cores to themselves, and so have the servers whose components are
-compared inline and sandboxed: a sandbox is a process.
+compared inline and sandboxed, for a sandbox is a process, and the load of those.
 Every answer that is counted was checked, and was given after its data was on disk. PocketBase alone does not sync before it answers.
 
 `make bench` measures all of it anew and makes this page; `bench/` holds every line of the work and of the peers. **Trust the ratios.**

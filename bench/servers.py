@@ -45,18 +45,20 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs: where it listens, its process, and where its data is."""
+    """A server that runs: where it listens, its process, where its data is, and on which core it runs (None: on all)."""
 
     name: str
     port: int
     process: subprocess.Popen[bytes]
     data: Path
+    core: int | None = SERVER_CORE
 
     def load(self, path: str, bodies: Sequence[str], callers: int, seconds: float, *, expected: str = "", method: str = "POST") -> Report:
-        """Load it from the other core."""
+        """Load it from the other core; where it has all, so has the load, else it would take one away from the server's sandbox."""
         before = self.cpu_seconds()
         job = Job(self.port, path, list(bodies), callers, seconds, expected, method)
-        report = Report(**json.loads(on_load_core([sys.executable, "-m", "bench.load"], json.dumps(asdict(job)))))
+        core = None if self.core is None else LOAD_CORE
+        report = Report(**json.loads(printed([sys.executable, "-m", "bench.load"], json.dumps(asdict(job)), core=core)))
         return replace(report, cpu_us=(self.cpu_seconds() - before) / report.answers * 1e6)
 
     def cpu_seconds(self) -> float:
@@ -167,7 +169,7 @@ def running(
                     said.seek(0)
                     raise RuntimeError(f"{name} did not start: {' '.join(command)}\n{said.read().decode()[-1500:]}")
                 time.sleep(poll_s)
-            yield Server(name, port, process, data)
+            yield Server(name, port, process, data, core)
         finally:
             process.terminate()
             try:
