@@ -152,6 +152,7 @@ WORKS = [
         {INTERLOCK: program("sandboxes", "calls")},
         [Row("p50, ms", "p50_ms", at_most=0.2, decimals=3), Row("p99, ms", "p99_ms", at_most=0.5, decimals=3)],
         warm_up=False,
+        times=3,
     ),
     Work(
         "a worker, from nothing to the first answer of its component",
