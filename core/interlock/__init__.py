@@ -141,8 +141,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "Backend":  # the engine, the server and what they need: not for a module that only declares
-        from interlock.backend import Backend
-
+        try:
+            from interlock.backend import Backend
+        except ModuleNotFoundError as error:
+            why = f"Backend runs apps, and needs {error.name}, which is not here: a component's own process has what components need alone"
+            raise ImportError(f"{why}. Import it where the app is run, or in a test.") from None
         return Backend
     if name in ("CronExpression", "Interval"):  # they need croniter
         from interlock.sdk import schedule

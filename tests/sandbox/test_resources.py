@@ -43,11 +43,21 @@ async def of_a_folder(ctx: QueryCtx) -> str:
 @component.query
 async def listing(ctx: QueryCtx) -> dict[str, Any]:
     root = resources.files("interlock_words")
+    def listed(folder: Any) -> list[Any]:
+        return [found for found in folder.iterdir() if found.name != "__pycache__"]
+
     return {
-        found.name: [found.is_dir(), found.is_file(), sorted(one.name for one in found.iterdir()) if found.is_dir() else []]
-        for found in [*root.iterdir(), root / "nothing"]
-        if found.name != "__pycache__"
+        found.name: [found.is_dir(), found.is_file(), sorted(one.name for one in listed(found)) if found.is_dir() else []]
+        for found in [*listed(root), root / "nothing"]
     }
+
+
+@component.query
+async def modules(ctx: QueryCtx) -> list[Any]:
+    import interlock_words
+
+    found = [[one.name, one.ispkg] for one in pkgutil.walk_packages(interlock_words.__path__, "interlock_words.")]
+    return [found, interlock_words.__path__[0].endswith("interlock_words"), [one.name for one in pkgutil.iter_modules(["nothing"])]]
 
 
 @component.query
@@ -63,6 +73,8 @@ FILES = {
     "interlock_words/__init__.py": "",
     "interlock_words/component.py": COMPONENT,
     "interlock_words/words.json": "[]",
+    "interlock_words/more/__init__.py": "LOADED = True",
+    "interlock_words/more/deep.py": "",
     "interlock_words/lists/short.txt": "één",
 }
 
@@ -88,9 +100,12 @@ async def test_they_are_found_and_read(isolation: Isolation, tmp_path: Path, mon
             "__init__.py": [False, True, []],
             "component.py": [False, True, []],
             "words.json": [False, True, []],
+            "more": [True, False, ["__init__.py", "deep.py"]],
             "lists": [True, False, ["short.txt"]],
             "nothing": [False, False, []],
         }
+        names = [["interlock_words.component", False], ["interlock_words.more", True], ["interlock_words.more.deep", False]]
+        assert await told("modules") == [names, True, []]
         assert await told("error", path="nothing") == "FileNotFoundError"
         assert await told("error", path="lists") == "IsADirectoryError"
         assert await told("error", path="nothing", lists=True) == "FileNotFoundError"

@@ -7,7 +7,7 @@ import importlib.machinery
 import importlib.util
 import marshal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Any
@@ -31,6 +31,19 @@ class NativePackages(importlib.abc.MetaPathFinder):
         if place.endswith(_FILES):
             return importlib.util.spec_from_file_location(fullname, place)
         return importlib.util.spec_from_file_location(fullname, f"{place}/__init__.py", submodule_search_locations=[place])
+
+
+class Package:
+    """One package of a component, as `pkgutil` goes through it by its `__path__`, and Python where it looks there first."""
+
+    def __init__(self, files: ComponentFiles, name: str) -> None:
+        self._files, self._name = files, name
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> Any:
+        return self._files.find_spec(fullname, None)
+
+    def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
+        return ((prefix + name, is_package) for name, is_package in self._files.iter_modules(self._name))
 
 
 class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -67,7 +80,18 @@ class ComponentFiles(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
             return None
         spec = importlib.machinery.ModuleSpec(fullname, self, origin=found[0] or fullname, is_package=found[1])
         spec.has_location = bool(found[0])
+        if found[1]:
+            folder = fullname.replace(".", "/")
+            spec.submodule_search_locations = [folder]
+            sys.path_importer_cache[folder] = Package(self, fullname)  # its own finder: no hook is asked
         return spec
+
+    def iter_modules(self, package: str) -> Iterator[tuple[str, bool]]:
+        """What can be imported from a package, in order: names, and whether they are packages."""
+        for name, (path, is_package) in sorted(self._modules.items()):
+            above, _, own = name.rpartition(".")
+            if path and above == package:
+                yield own, is_package
 
     def is_package(self, fullname: str) -> bool:
         return self._modules[fullname][1]

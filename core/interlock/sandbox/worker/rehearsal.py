@@ -114,6 +114,7 @@ def rehearse() -> None:
             sys.meta_path[:] = finders
             for name in [name for name in sys.modules if name.startswith(_NAME)]:
                 del sys.modules[name]
+            sys.path_importer_cache.pop(_NAME, None)
 
 
 def load_for_nothing() -> None:
@@ -128,6 +129,7 @@ def load_for_nothing() -> None:
         sys.meta_path.pop()
         sys.modules.pop(name, None)  # by their names: to look through all modules would touch them all
         sys.modules.pop(_NAME, None)
+        sys.path_importer_cache.pop(_NAME, None)
 
 
 def _play(worker: Worker, host: socket.socket) -> None:
