@@ -23,7 +23,7 @@ from interlock.sandbox.loading import Refused, load_frame, loading_failure
 from interlock.sandbox.opened import NO_TASKS, Opened
 from interlock.sandbox.share import Share, timed
 from interlock.sandbox.sources import Source
-from interlock.sandbox.zygote import Spawned
+from interlock.sandbox.zygote import BEHIND, IN_TURN, LAST, Spawned
 
 STANDING = frozenset({"metrics"})
 """What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
@@ -41,6 +41,8 @@ _IDLE_SECONDS = 0.02
 _LATE_MAX = 1_000
 _TICK_SECONDS = 0.02
 _BEHIND_SECONDS = 0.01
+_LAST_SECONDS = 0.1
+"""Who runs so long without a word lets others go first, and then all others."""
 """After so much CPU time without a word a worker stands behind every other process."""
 _SPINS_SECONDS = 0.005
 _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
@@ -96,7 +98,7 @@ class Process:
         self._ahead_until = 0.0
         self._began = self._stretch = 0.0
         self._mended: asyncio.Future[None] | None = None
-        self._is_behind = False
+        self._stands = IN_TURN
         self._account = Account(spawned)
         self._idle: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
@@ -254,9 +256,9 @@ class Process:
         self.kill(f"{opened.label} did not stop when it was told to", opened)
 
     def _rest(self) -> None:
-        if self._is_behind and not self._retired:
-            self._is_behind = False
-            self._retired = not self._spawned.stand_as_before()
+        if self._stands != IN_TURN and not self._retired:
+            self._stands = IN_TURN
+            self._retired = not self._spawned.stand(IN_TURN)
         if self._retired:
             self.close()
         elif self._idle is None and not self.is_over:
@@ -286,8 +288,9 @@ class Process:
             return
         # Since it last said anything. To load a component has a deadline of its own.
         spent = self._account.silent if self._is_loaded else 0.0
-        if spent > _BEHIND_SECONDS and not self._is_behind:
-            self._is_behind = self._spawned.stand_behind()
+        stands = LAST if spent > _LAST_SECONDS else BEHIND if spent > _BEHIND_SECONDS else IN_TURN
+        if stands > self._stands and self._spawned.stand(stands):
+            self._stands = stands
         if self._loop.time() > self._ahead_until:
             for opened in self._calls.values():
                 if opened.is_ahead and not opened.end.done():

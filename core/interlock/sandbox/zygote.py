@@ -38,6 +38,8 @@ _PRELOADED = (
 # What few components need of `interlock`, with what that needs: each worker imports it when it does.
 _KEPT = ("interlock.sdk.schedule", "croniter", "dateutil", "six")
 _WORKER = "interlock.sandbox.worker"
+IN_TURN, BEHIND, LAST = range(3)
+_POLICIES = ("SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE")
 _NICEST = 19
 _SHORT_OF_MEMORY = (NO_MEMORY, -signal.SIGSEGV, -signal.SIGABRT)
 """How a worker ends that is given no memory: native code does not always notice."""
@@ -77,7 +79,7 @@ class Spawned:
         self._pid_there: int | None = None  # the number by which the zygote knows it
         self._killed = False
         self._resident_at_start = self._taken_at_start = 0
-        self._nice = 0  # before it was put behind
+        self._nice: int | None = None  # in its turn, once it was looked at
         self._unread = b""
 
     def read_status(self) -> None:
@@ -136,25 +138,20 @@ class Spawned:
         """Let it run on."""
         self._signal(signal.SIGCONT)
 
-    def stand_behind(self) -> bool:
-        """Let every other process go first from now on, where the system has a way to say so: it runs where nobody else does.
+    def stand(self, place: int) -> bool:
+        """Say where it stands among all processes that want the processor, where the system has a way to say so.
 
-        As nice as can be would not be enough: it has slices of its own then, and who wakes up meanwhile waits milliseconds for their end.
+        BEHIND is as nice as can be, and without preempting anybody: beside who wants the whole processor it still has some of it, in slices
+        of its own, and who wakes up meanwhile waits milliseconds for their end. LAST is where nobody else runs. False where it stays as it
+        was: only a privileged process may bring another one back to its turn.
         """
-        if self.pid is not None and self.exit is None:
-            with suppress(OSError):
-                self._nice = os.getpriority(os.PRIO_PROCESS, self.pid)
-        return self._stand(getattr(os, "SCHED_IDLE", None), _NICEST)
-
-    def stand_as_before(self) -> bool:
-        """False where it was put behind for good: only a privileged process may bring another one back."""
-        return self._stand(getattr(os, "SCHED_OTHER", None), self._nice)
-
-    def _stand(self, policy: int | None, nice: int) -> bool:
+        policy: int | None = getattr(os, _POLICIES[place], None)
         if policy is None or self.pid is None or self.exit is not None:
             return False
         try:
-            os.setpriority(os.PRIO_PROCESS, self.pid, nice)
+            if self._nice is None:
+                self._nice = os.getpriority(os.PRIO_PROCESS, self.pid)
+            os.setpriority(os.PRIO_PROCESS, self.pid, _NICEST if place else self._nice)
             os.sched_setscheduler(self.pid, policy, os.sched_param(0))
         except OSError:
             return False
