@@ -25,8 +25,8 @@ class Opened:
 
     `end` is its result as the worker sends it, or its error. `steps` are what the function did by itself since it last asked for
     something, and what is to be done before its end counts; `looked_at` are bits of what it has looked at besides (frames.TIME, …), and
-    `body` is the frame which said so. `cpu` are the CPU seconds that it has used so far. Who sends it off before anybody has made it says
-    that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
+    `body` is the frame which said so, its begin if it is long. `cpu` are the CPU seconds that it has used so far. Who sends it off before
+    anybody has made it says that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
     """
 
     def __init__(self, label: str, cpu_max: float | None, end: Waited[Any]) -> None:
@@ -42,7 +42,7 @@ class Opened:
 
     @property
     def length(self) -> int:
-        """How many bytes of memory its end takes, about. Counted when somebody asks: of most ends nothing is kept."""
+        """How many bytes of memory its end takes, about, or more than anybody keeps. Counted when it is asked for, which is seldom."""
         return memory_of(self.body)
 
     @property

@@ -42,8 +42,7 @@ _LATE_MAX = 1_000
 _TICK_SECONDS = 0.02
 _BEHIND_SECONDS = 0.01
 _LAST_SECONDS = 0.1
-"""Who runs so long without a word lets others go first, and then all others."""
-"""After so much CPU time without a word a worker stands behind every other process."""
+"""After so much CPU time without a word a worker lets others go first, and then all others."""
 _SPINS_SECONDS = 0.005
 _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 """How often it is looked whether a worker has stopped to run a call that is over, while a new one waits for it."""
@@ -440,7 +439,7 @@ class Process:
             raise FrameError("an error that is none")
         if count == 6:
             self._account.claim(opened, frame[5])
-        opened.body = body
+        opened.body = body[: AHEAD_BYTES_MAX + 1]  # that much is too much for all who ask how long it is
         if opened.is_ahead and opened.length > AHEAD_BYTES_MAX:
             self.give_up(opened)
             return
