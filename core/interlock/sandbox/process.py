@@ -41,7 +41,7 @@ _IDLE_SECONDS = 0.02
 _LATE_MAX = 1_000
 _TICK_SECONDS = 0.02
 _BEHIND_SECONDS = 0.01
-_LAST_SECONDS = 0.1
+_LAST_SECONDS = 0.03
 """After so much CPU time without a word a worker lets others go first, and then all others."""
 _SPINS_SECONDS = 0.005
 _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
