@@ -97,8 +97,6 @@ class Foresight:
             return False
         if served.looked_at & ~SEED or served.operations or served.notes or self._next is not None or not process.is_free:
             return False
-        if not process.is_newest(served):
-            return False
         if served.length > AHEAD_BYTES_MAX:
             return False
         return served.cpu < _CHEAP or type(entropy) is not Entropy  # what is to be reproduced does not hang on the time that it took

@@ -41,7 +41,7 @@ _IDLE_SECONDS = 0.02
 _LATE_MAX = 1_000
 _TICK_SECONDS = 0.02
 _BEHIND_SECONDS = 0.01
-_LAST_SECONDS = 0.03
+_LAST_SECONDS = 0.1
 """After so much CPU time without a word a worker lets others go first, and then all others."""
 _SPINS_SECONDS = 0.005
 _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
@@ -170,10 +170,6 @@ class Process:
     def is_free(self) -> bool:
         """Whether nothing runs in it, as far as is known, and another call may come."""
         return not self._calls and not self._leaving and not self._retired and not self.is_over
-
-    def is_newest(self, opened: Opened) -> bool:
-        """Whether no other call has come since this one."""
-        return opened.number == self._numbers
 
     def tell_taken(self, opened: Opened) -> None:
         """What runs ahead is made by somebody now. The worker hears of it before it is sent another call."""
