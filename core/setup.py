@@ -71,7 +71,8 @@ if os.environ.get("INTERLOCK_COMPILE") == "1":
         header.parent.mkdir(exist_ok=True)
         header.write_text(COLD)
         for extension in extensions:
-            extension.extra_compile_args += ["-fvisibility=hidden", "-include", str(header)]
+            # They share one list of arguments.
+            extension.extra_compile_args = [*extension.extra_compile_args, "-fvisibility=hidden", "-include", str(header)]
     setup(
         ext_modules=extensions,
         cmdclass={"build_ext": BuildSideBySide},

@@ -30,6 +30,15 @@ async def cpu(ctx: ActionCtx) -> None:
 
 
 @hostile.action
+async def talk(ctx: ActionCtx) -> None:
+    """It burns as much, and never for long without a word."""
+    for n in count():
+        for _ in range(200_000):  # some milliseconds
+            pass
+        await ctx.run_query(nothing, n=n)
+
+
+@hostile.action
 async def regex(ctx: ActionCtx) -> None:
     """It never comes back to Python, where it could be interrupted."""
     re.match(r"(a+)+$", "a" * 64 + "b")

@@ -15,8 +15,14 @@ from bench.work.http import calls, figures, interlock_body
 
 INLINE = "Interlock, inline"
 ALONE = "nobody beside it"
-FLOODS = ("frames", "logs", "jobs")
-ATTACKS = ("cpu", "memory", *FLOODS)
+ATTACKS = {
+    "cpu": "burns cpu",
+    "talk": "burns cpu and talks meanwhile",
+    "memory": "burns memory",
+    "frames": "floods the host with frames",
+    "logs": "floods the host with logs",
+    "jobs": "floods the host with jobs",
+}
 _COUNTED_AT_ONCE = 250
 _SAMPLE_SECONDS = 0.02
 _BETWEEN_SECONDS = 0.05
@@ -131,10 +137,8 @@ def sampled(server: Server) -> Iterator[list[float]]:
 def neighbour(attack: str) -> Work:
     """A component that burns, hoards or floods, and the app beside it."""
     return Work(
-        f"the app's own mutations beside a component that floods the host with {attack}"
-        if attack in FLOODS
-        else f"the app's own mutations beside a component that burns {attack}",
-        {INTERLOCK: beside(attack) if attack != "jobs" else beside_jobs, ALONE: beside(None)},
+        f"the app's own mutations beside a component that {ATTACKS[attack]}",
+        {INTERLOCK: beside_jobs if attack == "jobs" else beside(attack), ALONE: beside(None)},
         [
             Row("p99 : p99 when quiet", "p99_ms", over=ALONE, at_most=1.2),
             Row("memory growth of the host, MiB", _MIB, at_most=32, decimals=0),

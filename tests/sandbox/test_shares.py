@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +19,7 @@ from interlock.backend import Backend
 from interlock.functions.caller import Caller
 from interlock.sandbox import pool as pools
 from interlock.sandbox import process as processes
+from interlock.sandbox import standing
 from interlock.sandbox.failures import FRAMES
 from interlock.sandbox.line import Line
 from interlock.testing import TestBackend
@@ -78,8 +80,43 @@ def stands(pid: int) -> tuple[int, int]:
     return os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid)
 
 
-async def test_a_worker_that_runs_for_long_lets_others_go_first_until_it_rests() -> None:
-    behind, last = (os.SCHED_BATCH, 19), (os.SCHED_IDLE, 19)
+BEHIND, LAST = (os.SCHED_BATCH, 19), (os.SCHED_IDLE, 19)
+
+
+async def seen_while(running: Awaitable[object], pid: int) -> set[tuple[int, int]]:
+    """Where a process stands until something ends."""
+    seen = set()
+    future = asyncio.ensure_future(running)
+    while not future.done():
+        seen.add(stands(pid))
+        await asyncio.sleep(0.005)
+    await future
+    return seen
+
+
+@pytest.mark.parametrize("remembered", [0.0, 1_000.0])
+async def test_a_worker_that_runs_for_long_lets_others_go_first_also_for_a_while_after(
+    remembered: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_REMEMBERED_SECONDS", remembered)
+    async with running(None) as app:
+        at = app.component("spender")
+        pool = (await app.opened()).dispatcher.runners.pool("spender")
+        assert pool is not None
+        await at.query("echo")
+        [pid] = pool.pids
+        usual, seen = stands(pid), set()
+        for n in range(20):  # it may have burned before its host has had a turn
+            seen |= await seen_while(at.query("burn", rounds=10_000_000 + n), pid)
+            if {BEHIND, LAST} <= seen or pool.pids != [pid]:
+                break
+        assert seen == {usual, BEHIND, LAST}
+        await at.query("echo", value=1)
+        assert [stands(pid) for pid in pool.pids] == [BEHIND if remembered else usual]  # itself, or one in its place
+
+
+async def test_a_worker_that_runs_for_long_and_talks_meanwhile_lets_others_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(standing._LONG, standing.LAST, math.inf)
     async with running(None) as app:
         at = app.component("spender")
         pool = (await app.opened()).dispatcher.runners.pool("spender")
@@ -88,17 +125,13 @@ async def test_a_worker_that_runs_for_long_lets_others_go_first_until_it_rests()
         [pid] = pool.pids
         usual = stands(pid)
         seen = set()
-        for n in range(20):  # it may have burned before its host has had a turn
-            burning = asyncio.ensure_future(at.query("burn", rounds=10_000_000 + n))
-            while not burning.done():
-                seen.add(stands(pid))
-                await asyncio.sleep(0.005)
-            await burning
-            if {behind, last} <= seen or pool.pids != [pid]:
+        for n in range(20):
+            seen |= await seen_while(at.action("burn_and_talk", rounds=50_000, times=200, n=n), pid)
+            if BEHIND in seen or pool.pids != [pid]:
                 break
-        assert seen == {usual, behind, last}
+        assert {usual, BEHIND} <= seen
         await at.query("echo", value=1)
-        assert [stands(pid) for pid in pool.pids] == [usual]  # itself, or one in its place
+        assert [stands(pid) for pid in pool.pids] == [usual]
 
 
 @pytest.mark.parametrize("how", ["plain", "gathered", "regex"])

@@ -14,6 +14,7 @@ import structlog
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.process import Process
 from interlock.sandbox.sources import Source
+from interlock.sandbox.standing import Conduct
 from interlock.sandbox.zygote import shared
 
 logger = structlog.get_logger("interlock.sandbox")
@@ -30,6 +31,7 @@ class Pool:
     def __init__(self, source: Source, plan: Plan, path: str, size: int) -> None:
         self.source, self.plan, self.path, self.size = source, plan, path, size
         self._processes: list[Process] = []
+        self._conduct = Conduct()
         self._next = 0
         self._failures = 0
         self._closed_until = 0.0
@@ -101,7 +103,7 @@ class Pool:
 
     def _made(self, env: Mapping[str, Any]) -> Process:
         zygote = shared()
-        made = Process(zygote.spawn(self.plan), self.source, self.path, env, self._on_end, self._on_stuck)
+        made = Process(zygote.spawn(self.plan), self.source, self.path, env, self._conduct, self._on_end, self._on_stuck)
         made.loop.call_soon(zygote.stand_ready, self.plan)  # when it has been told what to load
         self.spawned += 1
         return made

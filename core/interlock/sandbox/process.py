@@ -23,7 +23,8 @@ from interlock.sandbox.loading import Refused, load_frame, loading_failure
 from interlock.sandbox.opened import NO_TASKS, Opened
 from interlock.sandbox.share import Share, timed
 from interlock.sandbox.sources import Source
-from interlock.sandbox.zygote import BEHIND, IN_TURN, LAST, Spawned
+from interlock.sandbox.standing import Conduct, Standing
+from interlock.sandbox.zygote import IN_TURN, Spawned
 
 STANDING = frozenset({"metrics"})
 """What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
@@ -40,9 +41,6 @@ _START_SECONDS, _LOAD_SECONDS = 60.0, 10.0
 _IDLE_SECONDS = 0.02
 _LATE_MAX = 1_000
 _TICK_SECONDS = 0.02
-_BEHIND_SECONDS = 0.01
-_LAST_SECONDS = 0.1
-"""After so much CPU time without a word a worker lets others go first, and then all others."""
 _SPINS_SECONDS = 0.005
 _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 """How often it is looked whether a worker has stopped to run a call that is over, while a new one waits for it."""
@@ -81,6 +79,7 @@ class Process:
         source: Source,
         path: str,
         env: Mapping[str, Any],
+        conduct: Conduct,
         on_end: Callable[[Process], None],
         on_stuck: Callable[[Process], None],
     ) -> None:
@@ -97,7 +96,8 @@ class Process:
         self._ahead_until = 0.0
         self._began = self._stretch = 0.0
         self._mended: asyncio.Future[None] | None = None
-        self._stands = IN_TURN
+        self._conduct = conduct
+        self._standing = Standing(spawned, conduct, self._loop.time())
         self._account = Account(spawned)
         self._idle: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
@@ -251,9 +251,10 @@ class Process:
         self.kill(f"{opened.label} did not stop when it was told to", opened)
 
     def _rest(self) -> None:
-        if self._stands != IN_TURN and not self._retired:
-            self._stands = IN_TURN
-            self._retired = not self._spawned.stand(IN_TURN)
+        standing = self._standing
+        if standing.place != IN_TURN and not self._retired:
+            standing.rest(self._loop.time())
+            self._retired = standing.is_stuck
         if self._retired:
             self.close()
         elif self._idle is None and not self.is_over:
@@ -281,12 +282,15 @@ class Process:
         self._ticking = None
         if self.is_over or not self._calls:
             return
-        # Since it last said anything. To load a component has a deadline of its own.
-        spent = self._account.silent if self._is_loaded else 0.0
-        stands = LAST if spent > _LAST_SECONDS else BEHIND if spent > _BEHIND_SECONDS else IN_TURN
-        if stands > self._stands and self._spawned.stand(stands):
-            self._stands = stands
-        if self._loop.time() > self._ahead_until:
+        now, account = self._loop.time(), self._account
+        silent = account.silent
+        if self._is_loaded:
+            spent = silent
+            self._standing.look(silent, silent + max(map(account.so_far, self._calls.values())), now)
+        else:
+            spent = 0.0  # to load a component has a deadline of its own
+            self._standing.look_at_loading(silent, now)
+        if now > self._ahead_until:
             for opened in self._calls.values():
                 if opened.is_ahead and not opened.end.done():
                     self.give_up(opened)
@@ -295,7 +299,7 @@ class Process:
         if len(running) == 1:
             [opened] = running
             limit = opened.cpu_max
-            if limit is not None and self._account.so_far(opened) + spent > limit + _OVER_CPU:
+            if limit is not None and account.so_far(opened) + spent > limit + _OVER_CPU:
                 if opened.is_ahead:
                     self.give_up(opened)
                 else:
@@ -469,6 +473,7 @@ class Process:
         self.kill(str(self.refused), None)
 
     def _slow_to_load(self) -> None:
+        self._conduct.remember(self._loop.time(), loading=True)
         self.refused = Refused(f"its import took longer than {_LOAD_SECONDS:g} s")
         self.kill(str(self.refused), None)
 

@@ -46,6 +46,14 @@ async def burn(ctx: QueryCtx, rounds: int) -> None:
         pass
 
 
+@component.action
+async def burn_and_talk(ctx: ActionCtx, rounds: int, times: int, n: int) -> None:
+    for time in range(times):
+        for _ in range(rounds):
+            pass
+        await ctx.run_query(echo, value=[n, time])
+
+
 @component.query
 async def spin(ctx: QueryCtx, how: str) -> None:
     if how == "gathered":
