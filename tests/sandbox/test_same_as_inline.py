@@ -51,6 +51,8 @@ def programs() -> Component:
             "large": 2**70,
             "object": object,
             "key": {1: 2},
+            "tuple as a key": {(1, "two"): 3},
+            "frozenset": [frozenset({1}), {frozenset({2}): 3}],
             "surrogate": "\ud800",
             "no name": {"$a": 1},
             "awaitable": QueryCtx,
@@ -173,8 +175,9 @@ def _odd(*kinds: str) -> st.SearchStrategy[Any]:
 
 
 _ids = st.builds(lambda of: {"odd": "id", "of": of}, st.integers(0, 3))
+_ODD = ("unset", "int64", "tuple", "set", "large", "object", "key", "tuple as a key", "frozenset", "surrogate", "no name", "awaitable")
 _values = st.recursive(
-    st.one_of(_plain, _plain, _ids, _odd("unset", "int64", "tuple", "set", "large", "object", "key", "surrogate", "no name", "awaitable")),
+    st.one_of(_plain, _plain, _ids, _odd(*_ODD)),
     lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from(["a", "b", "c d", "ü"]), inner, max_size=2)),
     max_leaves=4,
 )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import builtins
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +36,8 @@ _TEXT_MAX = 10_000
 _FRAMES_MAX = 40
 _FRAME_CHARS_MAX = 500
 _CAUSES_MAX = 3
+_ERRORS_MAX = 64
+"""How many are made of one that is told, with all that lie in it."""
 _ARGS_MAX = 16
 _ITEMS_MAX = 100
 _OWN = {
@@ -88,12 +91,19 @@ def tell_with_causes(error: BaseException, depth: int = _CAUSES_MAX) -> list[Any
     return ["because", told, tell_with_causes(cause, depth - 1), error.__cause__ is not None]
 
 
-def make(told: Any, label: str, *, trusted: bool, depth: int = _CAUSES_MAX) -> Exception:
+def make(told: Any, label: str, *, trusted: bool) -> Exception:
     """The error that was told. `label` names the function; without `trusted`, errors that are the host's alone are not made."""
+    return _make(told, label, trusted, _CAUSES_MAX, iter(range(_ERRORS_MAX)))
+
+
+def _make(told: Any, label: str, trusted: bool, depth: int, room: Iterator[int]) -> Exception:
+    """One of those that are in it. `room` is taken from for each: to make one takes longer than to tell it."""
+    if next(room, None) is None:
+        return Exception("one more")
     match told:
         case ["because", list(effect), list(cause), bool(was_said)] if depth:
-            error: Exception = make(effect, label, trusted=trusted, depth=depth - 1)
-            came_of = make(cause, label, trusted=trusted, depth=depth - 1)
+            error: Exception = _make(effect, label, trusted, depth - 1, room)
+            came_of = _make(cause, label, trusted, depth - 1, room)
             if was_said:
                 error.__cause__ = came_of
             else:
@@ -112,7 +122,7 @@ def make(told: Any, label: str, *, trusted: bool, depth: int = _CAUSES_MAX) -> E
         case ["python", str(name), str(base), list(args), str(said), frames]:
             error = _python(name, base, [argument for argument in args[:_ARGS_MAX] if _is_simple(argument)], said)
         case ["group", str(said), [_, *_] as parts, frames] if depth:
-            error = ExceptionGroup(cleaned(said), [make(one, label, trusted=trusted, depth=depth - 1) for one in parts[:_ARGS_MAX]])
+            error = ExceptionGroup(cleaned(said), [_make(one, label, trusted, depth - 1, room) for one in parts[:_ARGS_MAX]])
         case ["abort", str(raised), frames]:
             error = FunctionAborted(label, cleaned(raised))
         case _:
@@ -127,7 +137,7 @@ def add_frames(error: BaseException, frames: list[Any]) -> None:
 
     Whoever prints its traceback sees them: they are a note of it.
     """
-    own = [cleaned(frame)[:_FRAME_CHARS_MAX] for frame in frames[:_FRAMES_MAX] if isinstance(frame, str)]
+    own = [cleaned(frame, _FRAME_CHARS_MAX)[:_FRAME_CHARS_MAX] for frame in frames[:_FRAMES_MAX] if isinstance(frame, str)]
     passed = [*getattr(error, FRAMES, ()), *authors_frames(error), *own]
     setattr(error, FRAMES, passed)
     setattr(error, _COUNTED, error.__traceback__)

@@ -116,7 +116,7 @@ def decode(body: bytes) -> list[Any]:
     if collects:
         gc.disable()
     try:
-        frame: Any = undescribed(orjson.loads(body), 0) if _is_strange(body) else unpack(body)
+        frame: Any = undescribed(orjson.loads(body)) if _is_strange(body) else unpack(body)
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, MemoryError, OverflowError) as error:
         raise FrameError(f"a frame that cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
     finally:
@@ -131,14 +131,14 @@ def read(body: bytes) -> list[Any]:
     """The same of a body that an honest side wrote. Raises MemoryError."""
     if len(body) > LONG:
         return _read_long(body)
-    frame: list[Any] = undescribed(orjson.loads(body), 0) if _is_strange(body) else unpack(body)
+    frame: list[Any] = undescribed(orjson.loads(body)) if _is_strange(body) else unpack(body)
     return frame
 
 
 def _read_long(body: bytes) -> list[Any]:
     frame: list[Any] = load_long(body)
     if _is_strange(body):
-        return undescribed(frame, 0)  # type: ignore[no-any-return]
+        return undescribed(frame)  # type: ignore[no-any-return]
     return with_tokens(frame) if body.find(b'{"$') >= 0 else frame
 
 

@@ -1,6 +1,7 @@
 """Tries everything that a component could, on the host that runs it and on the component beside it."""
 
 import asyncio
+import json
 import os
 import select
 import struct
@@ -251,6 +252,34 @@ LIES: dict[str, Any] = {
 async def lie(ctx: MutationCtx, name: str) -> str:
     await ctx.db.insert("loot", {"text": "before the lie"})
     LIES[name](own_number())
+    await stay(5)
+    return "got through"
+
+
+def described(*told: str) -> str:
+    """What is no value, as it crosses."""
+    return json.dumps({"$strange": told})
+
+
+def nested_keys(depth: int) -> str:
+    """A dict whose key is one that no dict can have, and so on: the first has a backslash in it."""
+    told = json.dumps("\\")
+    for _ in range(depth):
+        told = f'{{"$strange":["dict",[[{told},1]]]}}'
+    return told
+
+
+DESCRIBED = {
+    "keys within keys": nested_keys(200),
+    "too deep, many times": f"[{','.join([described('deep')] * 50_000)}]",
+    "objects of many classes": f"[{','.join([described('object', 'A', 'a')] * 50_000)}]",
+    "a number without end": described("int", "f" * 100_000),
+}
+
+
+@component.query
+async def describe(ctx: QueryCtx, name: str) -> Any:
+    raw(f'["ret",{own_number()},0,{DESCRIBED[name]},[]]'.encode())
     await stay(5)
     return "got through"
 
