@@ -33,6 +33,7 @@ _ROWS = (
     Limit("nested_key", 1_024, "characters", "values", "key of a nested object"),
     Limit("identifier", 64, "characters", "values", "name of a table, index, function, component or mount"),
     Limit("tables", 10_000, "count", "tables", "tables of a backend"),
+    Limit("tables_of_mount", 1_000, "count", "tables", "tables of one mount and of its children"),
     Limit("indexes_per_table", 64, "count", "tables", "indexes of a table"),
     Limit("index_fields", 16, "count", "tables", "fields of an index"),
     Limit("documents_read", 32_000, "count", "transaction", "documents read by a query or mutation, sub-calls included"),
@@ -57,6 +58,7 @@ _ROWS = (
     Limit("fetch_redirects", 10, "count", "functions", "redirects that a fetch follows"),
     Limit("fetches_running", 32, "count", "functions", "fetches of one mount at once; more wait, within their time"),
     Limit("calls_open", 4_096, "count", "functions", "calls into one isolated mount that are open at once; a further one is refused"),
+    Limit("instances_below", 100, "count", "functions", "instances that one isolated mount brings with it: its children, and theirs"),
     Limit("log_lines", 256, "count", "functions", "log lines of an execution, sub-calls included"),
     Limit("log_line_bytes", 32 * 1024, "bytes", "functions", "one log line; the rest is cut, and says so"),
     Limit(

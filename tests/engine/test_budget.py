@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from interlock.engine import Interval, Transaction
+from interlock.engine import Engine, Interval, TableSpec, Transaction
 from interlock.errors import LimitExceeded
-from interlock.limits import Limits
+from interlock.limits import LIMITS, Limits
 from interlock.values import after_values, encode_key
 
 from .conftest import open_engine
@@ -36,3 +38,38 @@ async def test_each_id_and_each_range_that_is_read_is_one_interval_however_often
                 await tx.scan(by_n, ranges[1], False, None)
 
         await engine.query(read, limits=Limits(intervals_read=3))
+
+
+async def _make(engine: Engine, component: str, first: int, count: int) -> None:
+    async def make(tx: Transaction) -> None:
+        for number in range(first, first + count):
+            tx.insert(tx.make_table(component, f"t{number}"), {})
+
+    await engine.mutate(make, label="make")
+
+
+async def test_a_mount_and_its_children_make_so_many_tables_that_others_can_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LIMITS, "tables_of_mount", replace(LIMITS["tables_of_mount"], value=10))
+    async with open_engine(TableSpec("mine", "own"), TableSpec("mine/child", "own"), TableSpec("other", "own")) as engine:
+        await _make(engine, "mine", 0, 3)
+        await _make(engine, "mine/child", 0, 3)
+        for component in ("mine", "mine/child"):
+            with pytest.raises(LimitExceeded, match="tables_of_mount exceeded: 11 of at most 10"):
+                await _make(engine, component, 3, 3)  # none of them stays
+        await _make(engine, "mine", 3, 2)
+        with pytest.raises(LimitExceeded, match="tables_of_mount"):
+            await _make(engine, "mine/child", 3, 1)
+        await _make(engine, "other", 0, 9)
+        await _make(engine, "", 0, 20)
+        await engine.deploy([TableSpec("new", "own"), TableSpec("other", "own")], moves={"mine": "new"})
+        with pytest.raises(LimitExceeded, match="tables_of_mount"):
+            await _make(engine, "new", 5, 1)
+        await _make(engine, "mine", 0, 10)
+
+
+async def test_tables_of_one_transaction_count_as_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LIMITS, "tables", replace(LIMITS["tables"], value=10))
+    async with open_engine(TableSpec("", "own")) as engine:
+        with pytest.raises(LimitExceeded, match="tables exceeded: 11 of at most 10"):
+            await _make(engine, "", 0, 11)
+        await _make(engine, "", 0, 9)

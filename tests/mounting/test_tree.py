@@ -8,6 +8,7 @@ import pytest
 from interlock import App, Component, Limits, MutationCtx, QueryCtx, Request, Response, Schema, Table, components, secret
 from interlock.engine.catalog import TableSpec
 from interlock.errors import MountError
+from interlock.mounting import tree as tree_module
 from interlock.mounting.instance import ComponentPath
 from interlock.mounting.tree import Tree, build_tree
 from interlock.sdk.declarations import TriggerDeclaration
@@ -494,3 +495,19 @@ def test_a_reload_that_is_refused_leaves_the_old_tree_working(tmp_path: Path) ->
     assert new.root.code is not None
     assert new.root.code.functions["a:top"](None) == 3
     assert new.root.code.functions["a:top"] is not top
+
+
+def test_a_mount_with_too_many_tables_is_refused_with_those_of_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "_TABLES_MAX", 3)
+
+    def with_tables(name: str, count: int) -> Component:
+        return make(name, schema=Schema(**{f"t{number}": Table({}) for number in range(count)}))
+
+    outer = with_tables("outer", 2)
+    outer.use(with_tables("inner", 1), isolation="inline")
+    app = App()
+    app.use(with_tables("other", 3), isolation="inline")
+    assert len(mounted(outer, app=app).by_path) == 4
+    outer.use(with_tables("more", 1), isolation="inline")
+    with pytest.raises(MountError, match='mounts "outer", which has more than 3 tables, those of its children included'):
+        mounted(outer)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from tests.mounting.distributions import install
 
-from interlock import App, MountError
-from interlock.mounting import build_tree, manifest_of
+from interlock import App, Limits, MountError
+from interlock.mounting import build_tree, manifest_of, sealing
 from interlock.mounting.manifest_reader import manifest_from_json
+from interlock.mounting.tree import Tree
 from interlock.sandbox.manifests import manifest_bytes
 from interlock.sandbox.plan import Plan
 from interlock.sandbox.sources import Source, installed_files
@@ -184,10 +185,60 @@ def test_what_a_sealed_component_mounts_is_sealed_too_and_allowed_no_more(tmp_pa
         build_tree(greedy, env={})
 
 
+OUTER = """
+from interlock import Component, Limits, QueryCtx
+
+inner = Component("inner")
+
+@inner.query
+async def nothing(ctx: QueryCtx) -> None: ...
+
+component = Component("outer")
+for number in range({count}):
+    component.use(inner, name=f"inner_{{number}}", workers=900, limits={limits})
+"""
+
+
+def with_outer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, count: int = 1, limits: str = "None", share: Limits | None = None, workers: int = 1
+) -> Tree:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = {"interlock_outer/__init__.py": "", "interlock_outer/component.py": OUTER.format(count=count, limits=limits)}
+    install(tmp_path / "site", "interlock-outer", "1.0", components={"outer": "interlock_outer.component:component"}, files=files)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    app = App()
+    app.use("outer", limits=share, workers=workers)
+    return build_tree(app, env={})
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "has"),
+    [
+        ("Limits(memory=1 << 50, cpu=9)", None, Limits(memory=256 << 20, cpu=9)),
+        ("Limits(memory=1 << 50, cpu=9)", Limits(memory=64 << 20, logs=3), Limits(memory=64 << 20, cpu=9, logs=3)),
+        ("Limits(memory=32 << 20)", Limits(memory=64 << 20, cpu=2), Limits(memory=32 << 20, cpu=2)),
+        ("None", Limits(memory=1 << 30), Limits(memory=1 << 30)),
+        ("None", None, None),
+    ],
+)
+def test_what_a_sealed_component_mounts_has_no_larger_share_than_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, given: Limits | None, has: Limits | None
+) -> None:
+    inner = with_outer(tmp_path, monkeypatch, limits=asked, share=given, workers=3).get("outer/inner_0")
+    assert inner.limits == has
+    assert inner.workers == 3
+
+
+def test_a_sealed_component_brings_so_many_instances_with_it_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "_BELOW_MAX", 5)
+    assert len(with_outer(tmp_path, monkeypatch, count=5).by_path) == 7
+    with pytest.raises(MountError, match=r'mounts "outer", which brings more than 5 instances with it'):
+        with_outer(tmp_path / "more", monkeypatch, count=6)
+
+
 def test_where_nothing_can_be_confined_a_start_says_what_is_missing(ledger_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from interlock.mounting import sealing
     from interlock.sandbox.confinement import available
 
     without = replace(available(), seccomp="the kernel refused it")
@@ -203,7 +254,6 @@ def test_where_nothing_can_be_confined_a_start_says_what_is_missing(ledger_insta
 def test_a_start_says_aloud_what_is_not_confined_or_by_less(ledger_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from interlock.mounting import sealing
     from interlock.sandbox.confinement import available
 
     app = App()

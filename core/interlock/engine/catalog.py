@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,11 @@ class TableSpec:
 def id_key(id: str) -> bytes:
     """The key of a document in `by_id`: an id is a string without NUL, so it needs no escaping."""
     return b"\x10" + id.encode() + b"\x00"
+
+
+def mount_of(component: str) -> str:
+    """The mount of the app that a component path is below; empty for the app itself."""
+    return component.partition("/")[0]
 
 
 class Index:
@@ -138,6 +143,8 @@ class Catalog:
         self.by_name: dict[tuple[str, str], Table] = {}
         self.by_index: dict[int, Index] = {}
         self.next_number = 1
+        self.of_mount: dict[str, int] = {}
+        """How many tables each mount has, those of its children included."""
 
     def take_number(self) -> int:
         number = self.next_number
@@ -145,17 +152,35 @@ class Catalog:
         return number
 
     def add(self, table: Table) -> None:
+        if table.number not in self.by_number:
+            self._count(table, 1)
         self.by_number[table.number] = table
         self.by_name[table.component, table.name] = table
         for index in table.every_index():
             self.by_index[index.number] = index
 
     def remove(self, table: Table) -> None:
-        self.by_number.pop(table.number, None)
+        if self.by_number.pop(table.number, None) is not None:
+            self._count(table, -1)
         if self.by_name.get((table.component, table.name)) is table:
             del self.by_name[table.component, table.name]
         for index in table.every_index():
             self.by_index.pop(index.number, None)
+
+    def move(self, components: Mapping[Table, str]) -> None:
+        """Tables come to hang elsewhere, all at once."""
+        moved = [(table, component) for table, component in components.items() if component != table.component]
+        for table, _ in moved:
+            self.by_name.pop((table.component, table.name), None)
+            self._count(table, -1)
+        for table, component in moved:
+            table.component = component
+            self.by_name[component, table.name] = table
+            self._count(table, 1)
+
+    def _count(self, table: Table, more: int) -> None:
+        mount = mount_of(table.component)
+        self.of_mount[mount] = self.of_mount.get(mount, 0) + more
 
     def get(self, component: str, name: str) -> Table | None:
         return self.by_name.get((component, name))

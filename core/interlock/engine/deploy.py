@@ -222,12 +222,7 @@ class Deploy:
     def _apply(self) -> None:
         engine = self._engine
         catalog = engine.catalog
-        for table, component in self._components.items():
-            if component != table.component:
-                catalog.by_name.pop((table.component, table.name), None)
-        for table, component in self._components.items():
-            table.component = component
-            catalog.by_name[component, table.name] = table
+        catalog.move(self._components)
         for table in self._made:
             catalog.add(table)
         for table, index in self._old_indexes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from interlock.engine.budget import Budget, Counts
-from interlock.engine.catalog import Index, Table
+from interlock.engine.catalog import Index, Table, mount_of
 from interlock.engine.cursor import TransactionCursor
 from interlock.engine.document import Document, inserted, measured, patched, replaced
 from interlock.engine.read_set import ReadSet
@@ -123,9 +123,14 @@ class Transaction:
 
     def make_table(self, component: str, name: str) -> Table:
         """A table that no schema declares, made by the first insert into it."""
-        catalog = self._engine.catalog
-        if len(catalog.by_number) >= LIMITS["tables"].value:
-            raise LimitExceeded("tables", len(catalog.by_number) + 1, LIMITS["tables"].value)
+        catalog, mount = self._engine.catalog, mount_of(component)
+        count = len(catalog.by_number) + len(self.new_tables)
+        if count >= LIMITS["tables"].value:
+            raise LimitExceeded("tables", count + 1, LIMITS["tables"].value)
+        if mount:
+            count = catalog.of_mount.get(mount, 0) + sum([mount_of(own.component) == mount for own in self.new_tables])
+            if count >= LIMITS["tables_of_mount"].value:
+                raise LimitExceeded("tables_of_mount", count + 1, LIMITS["tables_of_mount"].value)
         self.read_set.names.add((component, name))
         table = self._engine.make_table(TableRecord(self._engine.catalog.take_number(), component, name))
         self.new_tables.append(table)

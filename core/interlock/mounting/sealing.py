@@ -6,11 +6,11 @@ Start at `source_of` and `ask_manifest`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from interlock.errors import MountError
-from interlock.limits import Limits
+from interlock.limits import LIMITS, Limits
 from interlock.mounting.discovery import Plugin, interlock_version
 from interlock.mounting.instance import Instance
 from interlock.mounting.manifest import FORMAT, Manifest, needed_interlock
@@ -24,6 +24,8 @@ from interlock.sdk.component import Component
 from interlock.sdk.declarations import Isolation, Mount
 
 _NATIVE = 'permissions=["native"] in the component, and allow=["native"] in this line.'
+_MEMORY = Plan().memory
+_BELOW_MAX = int(LIMITS["instances_below"].value)
 _STRENGTH: dict[Isolation, int] = {"inline": 0, "process": 1, "sandbox": 2}
 
 
@@ -32,6 +34,37 @@ def isolation_below(parent: Instance, asked: Isolation) -> Isolation:
     if parent.source is not None and _STRENGTH[asked] < _STRENGTH[parent.isolation]:
         return parent.isolation
     return asked
+
+
+def check_number_below(parent: Instance, known: Iterable[str]) -> None:
+    """Refuse one instance more below a sealed component than it may bring with it. `known` are the paths of all so far."""
+    top = parent
+    while top.parent is not None and top.parent.source is not None:
+        top = top.parent
+    if parent.source is None or sum(1 for path in known if not top.path or path.startswith(f"{top.path}/")) < _BELOW_MAX:
+        return
+    where = top.mount.where if top.mount is not None else top.title
+    problem = f'mounts "{top.name}", which brings more than {_BELOW_MAX} instances with it: its children, and theirs.'
+    raise MountError(where, problem, 'Mount it with isolation="inline" where you trust it.')
+
+
+def limits_below(parent: Instance, asked: Limits | None) -> Limits | None:
+    """The share of a mount: what a sealed component mounts has no larger one than itself, whatever it writes."""
+    above = parent.limits
+    if parent.source is None or (asked is None and above is None):
+        return asked
+    found = {}
+    for name in Limits.__dataclass_fields__:
+        given = [value for limits in (asked, above) if limits is not None and (value := getattr(limits, name)) is not None]
+        if name == "memory" and (above is None or above.memory is None):
+            given.append(_MEMORY)
+        found[name] = min(given, default=None)
+    return Limits(**found)
+
+
+def workers_below(parent: Instance, asked: int) -> int:
+    """How many processes it has: no more than what mounts it."""
+    return asked if parent.source is None else min(asked, parent.workers)
 
 
 def is_place(component: str | Component, parent: Source | None) -> bool:
@@ -95,9 +128,9 @@ def notices_of(isolation: Isolation, mount: Mount, told: Collection[str]) -> lis
     return [notice for notice in available().notices if notice not in told]
 
 
-def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation: Isolation) -> Manifest:
+def ask_manifest(source: Source, plugin: Plugin | None, mount: Mount, isolation: Isolation, limits: Limits | None) -> Manifest:
     """What a component says that it is, looked at in every part. Raises MountError, also where its workers could not be confined."""
-    plan = plan_of(isolation, mount.name, mount.limits, source)
+    plan = plan_of(isolation, mount.name, limits, source)
     missing = available().missing_for(plan)
     if missing:
         raise MountError(

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import orjson
 
-from interlock.engine.catalog import TableSpec
+from interlock.engine.catalog import TableSpec, mount_of
 from interlock.errors import MountError
 from interlock.hooks import Hooks
+from interlock.limits import LIMITS
 from interlock.mounting.app_loader import LoadedApp, load_app, load_app_of
 from interlock.mounting.app_package import absolute, undone_if_refused
 from interlock.mounting.code import Code, code_of, import_component
@@ -27,12 +28,24 @@ from interlock.mounting.instance import ComponentPath, Instance
 from interlock.mounting.manifest import Manifest, check_cron_target, manifest_of
 from interlock.mounting.permissions import allowed_by, check_allowed_above, check_limits, check_permissions, prefix_below
 from interlock.mounting.plugin import InstancePlugin
-from interlock.mounting.sealing import ask_manifest, has_place, is_place, isolation_below, notices_of, source_of
+from interlock.mounting.sealing import (
+    ask_manifest,
+    check_number_below,
+    has_place,
+    is_place,
+    isolation_below,
+    limits_below,
+    notices_of,
+    source_of,
+    workers_below,
+)
 from interlock.sandbox.sources import Source
 from interlock.sdk.app import App
 from interlock.sdk.auth import AuthProvider
 from interlock.sdk.component import Component
 from interlock.sdk.declarations import IN_TESTS, InTests, Isolation, Mount
+
+_TABLES_MAX = int(LIMITS["tables_of_mount"].value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +136,7 @@ class _Builder:
             root = self._root(loaded.manifest(), loaded.code(), loaded.app.where, [])
         hooks = Hooks({path: InstancePlugin(instance.manifest) for path, instance in self._instances.items()}, self._plugins)
         self._ask(hooks)
+        self._check_tables()
         self._check_prefixes()
         self._check_crons()
         moves = self._moves()
@@ -152,7 +166,7 @@ class _Builder:
     def _sealed_root(self, source: Source, name: str, where: str, above: list[object]) -> Instance:
         isolation: Isolation = "process" if self._isolation == "process" else "sandbox"
         mount = Mount(name, name, isolation=isolation, where=where)
-        manifest = ask_manifest(source, None, mount, isolation)
+        manifest = ask_manifest(source, None, mount, isolation, None)
         if source.native and "native" not in manifest.permissions:
             problem = f"imports native code ({', '.join(source.native)}), and does not ask for it."
             raise MountError(where, problem, f'Write Component("{manifest.name}", …, permissions=["native"]).')
@@ -193,6 +207,8 @@ class _Builder:
     def _mount(self, parent: Instance, mount: Mount, above: list[object]) -> Instance:
         if mount.component in above:
             raise MountError(mount.where, f'mounts "{mount.name}" inside itself.', "Remove this line.")
+        check_number_below(parent, self._instances)
+        limits = limits_below(parent, mount.limits)
         plugin = self._plugin(parent, mount)
         isolation = isolation_below(parent, self._asked(mount))
         if mount.isolation == "inline" and isinstance(mount.component, Component) and not has_place(mount.component):
@@ -203,10 +219,10 @@ class _Builder:
         else:
             native = "native" in mount.allow
             source = source_of(mount.component, plugin, parent.source, where=mount.where, native=native)
-            manifest, code = ask_manifest(source, plugin, mount, isolation), None
+            manifest, code = ask_manifest(source, plugin, mount, isolation, limits), None
             if native and "native" not in manifest.permissions:  # allowed in vain: it is sealed like any other
                 source = source_of(mount.component, plugin, parent.source, where=mount.where)
-                manifest = ask_manifest(source, plugin, mount, isolation)
+                manifest = ask_manifest(source, plugin, mount, isolation, limits)
             self._warnings.extend(notices_of(isolation, mount, self._warnings))
         check_allowed_above(mount, parent)
         check_bindings(mount, manifest.env, parent.manifest.env, env=_env_of(parent))
@@ -224,8 +240,8 @@ class _Builder:
             isolation=isolation,
             allow=allowed_by(mount),
             http_prefix=prefix_below(mount, parent.http_prefix),
-            limits=mount.limits,
-            workers=mount.workers,
+            limits=limits,
+            workers=workers_below(parent, mount.workers),
         )
         self._instances[instance.path] = instance
         self._mount_children(instance, [*above, mount.component])
@@ -256,6 +272,18 @@ class _Builder:
             tables = dict.fromkeys([trigger.table for trigger in instance.triggers])
             undeclared = [table for table in tables if instance.tables and table not in instance.tables]
             self._warnings.extend(f'{instance.title} has a trigger on "{table}", and its schema has no such table.' for table in undeclared)
+
+    def _check_tables(self) -> None:
+        """No mount takes what all others have room in."""
+        counts: dict[str, int] = {}
+        for path, instance in self._instances.items():
+            mount = mount_of(path)
+            counts[mount] = counts.get(mount, 0) + len(instance.tables)
+            if mount and counts[mount] > _TABLES_MAX:
+                top = self._instances[ComponentPath(mount)]
+                where = top.mount.where if top.mount is not None else top.title
+                problem = f'mounts "{mount}", which has more than {_TABLES_MAX:,} tables, those of its children included.'
+                raise MountError(where, problem, "Keep what is alike in one table, with a field that tells it apart.")
 
     def _check_prefixes(self) -> None:
         taken: dict[str, Instance] = {}

@@ -1,4 +1,4 @@
-"""What is no value crosses as a description, and an error as what is told of it: what the host makes of either is little, whatever they say."""
+"""What is no value crosses as a description, an error as what is told of it: what the host makes of either is little."""
 
 from __future__ import annotations
 
