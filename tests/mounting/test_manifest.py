@@ -164,6 +164,8 @@ ANY_TABLE = {"validator": {"type": "any"}, "indexes": {}, "staged": []}
         ("crons/0/name", "often"),
         ("crons/1/every", 0),
         ("crons/1/every", -1),
+        ("crons/1/every", 0.0009),
+        ("crons/1/every", 5e-324),
         ("crons/1/every", True),
         ("crons/1/mount", "gone"),
         ("children/0/local", True),

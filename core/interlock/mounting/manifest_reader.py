@@ -19,7 +19,7 @@ from interlock.errors import MountError, ValueRefused
 from interlock.limits import LIMITS, Limits
 from interlock.mounting.manifest import FORMAT, TEXT_MAX, Manifest, check_manifest, is_schedule, is_timezone
 from interlock.mounting.permissions import is_permission
-from interlock.sdk.assembly import METHODS
+from interlock.sdk.assembly import EVERY_MIN, METHODS
 from interlock.sdk.declarations import (
     CatchUp,
     CronDeclaration,
@@ -195,7 +195,7 @@ def _cron(data: object, path: str) -> CronDeclaration:
     every, expression = items["every"], items["cron"]
     if (every is None) == (expression is None):
         raise _Refused(path, "needs one of every and cron")
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < 1e12):
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int | float) or not EVERY_MIN <= every < 1e12):
         raise _Refused(f"{path}.every", f"is {_shown(every)}, which is no number of seconds")
     if expression is not None and not is_schedule(_text(expression, f"{path}.cron", 200)):
         raise _Refused(f"{path}.cron", f"is {_shown(expression)}, which is no cron expression of five fields")

@@ -30,7 +30,7 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 
 ISOLATIONS = ("sandbox", "process", "inline")
 CATCH_UPS = ("skip", "once", "all")
-_EVERY_MIN = 0.001
+EVERY_MIN = 0.001
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
@@ -168,9 +168,9 @@ class Assembly:
             )
         seconds = every.total_seconds() if isinstance(every, timedelta) else every
         if seconds is not None and (
-            isinstance(seconds, bool) or not isinstance(seconds, int | float) or not _EVERY_MIN <= seconds < math.inf
+            isinstance(seconds, bool) or not isinstance(seconds, int | float) or not EVERY_MIN <= seconds < math.inf
         ):
-            raise MountError(where, f"{title} runs every {every!r} seconds.", f"Give a number of seconds, {_EVERY_MIN} or more.")
+            raise MountError(where, f"{title} runs every {every!r} seconds.", f"Give a number of seconds, {EVERY_MIN} or more.")
         if cron is not None and (not isinstance(cron, str) or len(cron.split()) != 5):
             raise MountError(where, f"{title} has the schedule {cron!r}.", 'Write five fields, minute hour day month weekday: "0 3 * * *".')
         if not isinstance(timezone, str) or not timezone:

@@ -407,11 +407,13 @@ async def clocks_and_draws(ctx: MutationCtx) -> dict[str, Any]:
     import os
     import random
     import secrets
+    import ssl
     import sys
     import time
     import tracemalloc
     import uuid
 
+    natives = [sys.modules[os.name].urandom(4).hex(), ssl.RAND_bytes(4).hex()]
     return {
         "now": ctx.now(),
         "clocks": [time.time() * 1000, time.time_ns() / 1e6, time.monotonic() * 1000, datetime.datetime.now().timestamp() * 1000],
@@ -424,7 +426,14 @@ async def clocks_and_draws(ctx: MutationCtx) -> dict[str, Any]:
         ],
         "told": time.asctime() == time.ctime(ctx.now() / 1000),
         "today": str(datetime.date.today()) == str(datetime.datetime.fromtimestamp(ctx.now() / 1000).date()),
-        "draws": [random.random(), random.Random().random(), random.SystemRandom().random(), secrets.token_hex(4), os.urandom(4).hex()],
+        "draws": [
+            random.random(),
+            random.Random().random(),
+            random.SystemRandom().random(),
+            secrets.token_hex(4),
+            os.urandom(4).hex(),
+            *natives,
+        ],
         "kernel": os.getrandom(4).hex() if hasattr(os, "getrandom") else "",
         "uuids": [str(uuid.uuid4()), str(uuid.uuid1()), str(uuid.uuid1())],
         "set": list({"one", "two", "three", "four"}),

@@ -173,7 +173,8 @@ def _patch_randomness() -> None:
         still = shown()
         return real_urandom(size) if still is None else still.generator.randbytes(size)
 
-    os.urandom = urandom
+    native: Any = sys.modules[os.name]  # where `os` has it from
+    os.urandom = native.urandom = urandom
     random._urandom = urandom  # type: ignore[attr-defined]
     real_getrandom = getattr(os, "getrandom", None)  # of Linux
     if real_getrandom is not None:
@@ -182,7 +183,11 @@ def _patch_randomness() -> None:
             still = shown()
             return bytes(real_getrandom(size, flags)) if still is None else still.generator.randbytes(size)
 
-        os.getrandom = getrandom
+        os.getrandom = native.getrandom = getrandom
+    for name in ("_ssl", "ssl"):
+        tls: Any = sys.modules.get(name)
+        if tls is not None:
+            tls.RAND_bytes = _drawn_by(urandom, tls.RAND_bytes)
     generators: Any = _random.Random  # what `random.Random` is made of, and may be used by itself
     real_seed = generators.seed
 
@@ -213,6 +218,13 @@ def _patch_randomness() -> None:
             still.last_timestamp, module._last_timestamp = module._last_timestamp, elsewhere
 
     uuid.uuid1 = uuid1
+
+
+def _drawn_by(urandom: Callable[[int], bytes], real: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    def rand_bytes(size: int, /) -> bytes:
+        return real(size) if shown() is None else urandom(size)
+
+    return rand_bytes
 
 
 def _of_the_call(name: str, shared: Callable[..., Any]) -> Callable[..., Any]:
