@@ -96,7 +96,7 @@ def folder_files(place: str, folder: Path, requires: Iterable[str] = (), *, wher
                 places.update((found, at) for found, at in places_of(distribution).items() if found != top)
                 continue
             left_out.append(name)
-        for path, content in _files_of_distribution(distribution, where):
+        for path, content in _files_of_distribution(distribution, top, where):
             files.setdefault(path, content)
     return Source.of(place, files, places, tuple(left_out))
 
@@ -170,9 +170,13 @@ def _required(requires: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _files_of_distribution(distribution: metadata.Distribution, where: str) -> Iterator[tuple[str, bytes]]:
+def _files_of_distribution(distribution: metadata.Distribution, own: str, where: str) -> Iterator[tuple[str, bytes]]:
     tops = {str(file).partition("/")[0].removesuffix(".py") for file in distribution.files or () if str(file).endswith(".py")}
-    for top in sorted(tops):
-        folder = _folder_of(top)
-        if folder is not None and top not in ("..", "interlock"):
-            yield from _files_below(folder, top, where)
+    # Nothing comes into the component's `own` package; and of what the list of files names, only what lies where this distribution does:
+    # it may name what is another's, the app itself too.
+    for top in sorted(top for top in tops - {"interlock", own} if top.isidentifier()):
+        for name in (top, f"{top}.py"):
+            place = Path(str(distribution.locate_file(name)))
+            if place.exists():
+                yield from _files_below(place, top, where)
+                break

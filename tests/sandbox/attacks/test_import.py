@@ -252,3 +252,29 @@ while left:
 {HONEST}"""
     (site / "interlock_hostile" / "component.py").write_text(forged)
     return installed_files(where, (), where="here")
+
+
+@pytest.mark.parametrize("lies", ["site", "elsewhere"])
+def test_a_list_of_files_that_names_the_app_brings_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lies: str) -> None:
+    """And where what it names lies with it, it is its own: the canary."""
+    app = {"greedy_app/app.py": "KEY = 'secret'", "greedy_app/config.json": "{}", "greedy_one.py": "KEY = 'secret'"}
+    write(tmp_path / lies, app)
+    named = ("greedy_app/__init__.py", "greedy_one.py", "../outside/x.py", "/x.py", "interlock_greedy/component.py")
+    record = "".join(f"{path},,\n" for path in named)
+    files = {"interlock_greedy/__init__.py": "", "interlock_greedy/component.py": ""}
+    install(tmp_path / "site", "interlock-greedy", files=files, record=record)
+    for folder in ("elsewhere", "site"):
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    found = installed_files("interlock_greedy.component:component", ["interlock-greedy"], where="here").files
+    assert set(found) == {*files, *(app if lies == "site" else ())}
+
+
+def test_what_it_requires_adds_nothing_to_a_package_that_is_found_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "elsewhere", {"greedy_app/__init__.py": "", "greedy_app/config.json": "{}", "greedy_other/app.py": ""})
+    files = {"greedy_app/evil.py": "", "greedy_help/__init__.py": ""}
+    install(tmp_path / "site", "interlock-greedy", files=files, record="".join(f"{path},,\n" for path in files))
+    for folder in ("site", "elsewhere"):
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    found = installed_files("greedy_app.evil:component", ["interlock-greedy"], where="here").files
+    assert set(found) == {"greedy_app/__init__.py", "greedy_app/config.json", "greedy_help/__init__.py"}
+    assert "greedy_app/evil.py" in installed_files("greedy_other.app:component", ["interlock-greedy"], where="here").files  # the canary
