@@ -30,7 +30,8 @@ DISTRIBUTIONS := core $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/
 NODE_PROJECTS := $(patsubst %/package.json,%,$(sort $(wildcard tests/clients/package.json examples/*/package.json)))
 NODE_MODULES  := $(addsuffix /node_modules/.installed,$(NODE_PROJECTS))
 EXAMPLES      := $(patsubst examples/%/app.py,%,$(sort $(wildcard examples/*/app.py)))
-MYPY          := $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
+# One cache for all of its runs, wherever they stand: the first has seen the core, which takes far longer than an app.
+MYPY          := $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
 
 .PHONY: help env compiled run test check format bench simulate torture fuzz soak wheels browser constraints clean
@@ -124,7 +125,7 @@ simulate: env
 check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core/interlock bench $(patsubst %/__init__.py,%,$(wildcard plugins/*/interlock_*/__init__.py))
+	$(MYPY) core/interlock bench $(patsubst %/__init__.py,%,$(wildcard plugins/*/interlock_*/__init__.py))
 	set -e; cd examples; for app in $(EXAMPLES); do \
 	  $(MYPY) --explicit-package-bases --exclude '/_' $$app; \
 	  if ls $$app/_*.py >/dev/null 2>&1; then (cd $$app && $(MYPY) _*.py); fi; done
