@@ -73,3 +73,22 @@ async def test_tables_of_one_transaction_count_as_others_do(monkeypatch: pytest.
         with pytest.raises(LimitExceeded, match="tables exceeded: 11 of at most 10"):
             await _make(engine, "", 0, 11)
         await _make(engine, "", 0, 9)
+
+
+async def test_long_ends_of_ranges_count_as_what_is_read() -> None:
+    async with open_engine() as engine:
+
+        async def read(tx: Transaction) -> None:
+            table = tx.table("", "items")
+            assert table is not None
+            by_name = table.indexes["by_name"]
+            for name in ("a" * 500, "b" * 500):
+                await tx.scan(by_name, Interval(encode_key(name), after_values(encode_key(name))), False, None)
+            assert tx.budget.used.bytes_read == 0
+            for name in ("c" * 4_000, "c" * 4_000, "d" * 4_000):
+                await tx.scan(by_name, Interval(encode_key(name), after_values(encode_key(name))), False, None)
+            assert 16_000 <= tx.budget.used.bytes_read < 16_100
+            with pytest.raises(LimitExceeded, match="bytes_read"):
+                await tx.count(by_name, Interval(encode_key("e" * 4_000), None))
+
+        await engine.query(read, limits=Limits(bytes_read=20_000))

@@ -30,6 +30,7 @@ from interlock.engine import Interval
 from interlock.engine.catalog import Index
 from interlock.engine.catalog import Table as StoredTable
 from interlock.engine.made import arrived
+from interlock.functions import reading
 from interlock.functions.caller import Caller
 from interlock.functions.reading import interval_of
 from interlock.sdk.host import Bounds, Scan
@@ -483,3 +484,58 @@ def test_subscribed_pages_together_are_always_the_table(steps: list[tuple[str, i
                 assert shown + rest == sorted(model, reverse=order == "desc")
 
     asyncio.run(history())
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 2**20 + "x", [[]] * 600_000, [[1, 2.0]] * 100_000, {"a": [None] * 200_000}, {"x" * 2**20: 1}, b"x" * 2**21]
+)
+@pytest.mark.one_isolation("inline", "no component runs: what a range is")
+def test_of_what_no_document_can_hold_no_key_is_made(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    def refuse(value: Any) -> bytes:
+        raise AssertionError("it takes long to make one")
+
+    monkeypatch.setattr(reading, "encode_key", refuse)
+    for scan in (
+        Scan("t", "by", (("a", value),)),
+        Scan("t", "by", (), Bounds("a", (value,))),
+        Scan("t", "by", (), Bounds("a", None, True, (value,))),
+    ):
+        with pytest.raises(LimitExceeded, match="document_bytes"):
+            interval_of(index("a", "b"), scan)
+    with pytest.raises(LimitExceeded, match="document_bytes"):
+        interval_of(None, Scan("t", "by", (("a", value),)))
+
+
+@pytest.mark.parametrize("value", ["x" * 2**20, [1.0] * 100_000, {"a": ["x" * 1_000] * 1_000}, UNSET, None, [[[]]]])
+@pytest.mark.one_isolation("inline", "no component runs: what a range is")
+def test_what_a_document_can_hold_has_one(value: Any) -> None:
+    assert interval_of(index("a"), Scan("t", "by", (("a", value),))).start == encode_key(value)
+
+
+@pytest.mark.one_isolation("inline", "no component runs: what a range is")
+def test_fields_without_number_are_looked_at_once() -> None:
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    names = [*[Name(f"f{number}") for number in range(2_000)], Name("f1999")]
+    with pytest.raises(QueryError, match='"f1999" is given twice'):
+        interval_of(index("a"), Scan("t", "by", tuple((name, 1) for name in names)))
+    assert compared < 10_000
+
+
+@pytest.mark.one_isolation("inline", "no component runs: what a range is")
+def test_of_a_name_that_none_can_have_no_other_is_guessed_and_little_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(QueryError, match='Did you mean "price"'):
+        interval_of(index("price"), Scan("t", "by", (("prices", 1),)))
+    with pytest.raises(QueryError) as refused:
+        interval_of(index("price"), Scan("t", "by", (("prices" * 100, 1),)))
+    assert "Did you mean" not in str(refused.value)
+    assert len(str(refused.value)) < 400

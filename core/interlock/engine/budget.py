@@ -41,6 +41,8 @@ def _in_force() -> Counts:
 
 
 _IN_FORCE: Final = _in_force()
+_LENGTH_FREE: Final = 2_048
+"""Bytes that both ends of an interval may have for nothing. They are kept until the transaction ends, or its subscription."""
 
 
 class Budget:
@@ -77,10 +79,14 @@ class Budget:
         if ids > self.maximum.documents_read:
             raise LimitExceeded("documents_read", ids, self.maximum.documents_read)
 
-    def read_interval(self) -> None:
-        """One more range of an index, or one more id."""
+    def read_interval(self, length: int = 0) -> None:
+        """One more range of an index, the bytes of whose ends are many or not, or one more id. Long ones count as what is read."""
         used, maximum = self.used, self.maximum
         used.intervals_read += 1
+        if length > _LENGTH_FREE:
+            used.bytes_read += length
+            if used.bytes_read > maximum.bytes_read:
+                raise LimitExceeded("bytes_read", used.bytes_read, maximum.bytes_read)
         if used.intervals_read > maximum.intervals_read:
             raise LimitExceeded("intervals_read", used.intervals_read, maximum.intervals_read)
 

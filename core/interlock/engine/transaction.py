@@ -267,7 +267,8 @@ class Transaction:
         if self.records and self.read_set.add(index.number, interval):
             if self._guess_ids is not None:
                 self._guess_intervals.append((index.number, interval))
-            self.budget.read_interval()
+            start, end = interval
+            self.budget.read_interval(len(start) + (len(end) if end is not None else 0))
 
     # writing
 

@@ -13,12 +13,15 @@ from typing import Any
 from interlock.engine import Index, Interval, Transaction, TransactionCursor
 from interlock.errors import InvalidCursor, LimitExceeded, QueryError
 from interlock.functions.sealing import Seal
+from interlock.limits import LIMITS
 from interlock.sdk.host import Bounds, Document, Scan
-from interlock.values import after_values, encode_key, encode_keys
+from interlock.values import after_values, encode_key
 
 _new: Any = tuple.__new__
 _END, _AFTER = b"E", b"A"
 _PRINT_BYTES, _FIELDS_BYTES = 12, 4
+_VALUE_BYTES = int(LIMITS["document_bytes"].value)
+_NAME_SHOWN = 200
 
 
 def find_index(tx: Transaction, component_path: str, scan: Scan) -> Index | None:
@@ -42,9 +45,14 @@ def find_index(tx: Transaction, component_path: str, scan: Scan) -> Index | None
 
 
 def _no_such_index(table: str, index: str, there: Sequence[str]) -> QueryError:
-    close = difflib.get_close_matches(index, there, 1)
+    close = _close(index, there)
     guess = f'Did you mean "{close[0]}"?' if close else f"There are {', '.join(sorted(there))}."
-    return QueryError(table, f'IndexNotFound: there is no index "{index}". {guess}')
+    return QueryError(table, f'IndexNotFound: there is no index "{index[:_NAME_SHOWN]}". {guess}')
+
+
+def _close(name: str, known: Sequence[str]) -> list[str]:
+    """The one that may be meant. Of a name that none can have it is not asked, which would take long."""
+    return difflib.get_close_matches(name, known, 1) if len(name) <= _NAME_SHOWN else []
 
 
 def interval_of(index: Index | None, scan: Scan) -> Interval:
@@ -59,18 +67,18 @@ def interval_of(index: Index | None, scan: Scan) -> Interval:
         fields = index.fields if index.is_by_id else (*index.fields, "_creationTime", "_id")
         if len(equal) > len(fields) or any([pair[0] != field for pair, field in zip(equal, fields, strict=False)]):
             equal = _in_order(scan, index.name, fields)
-    prefix = encode_keys([value for _, value in equal])
+    prefix = b"".join([_key(value) for _, value in equal])
     if bounds is None:
         return Interval(prefix, after_values(prefix))
     if len(equal) == len(fields) or bounds.field != fields[len(equal)]:
         raise _not_next(scan, index.name if index is not None else scan.index, fields, bounds)
     start, end = prefix, after_values(prefix)
     if bounds.lower is not None:
-        start = prefix + encode_key(bounds.lower[0])
+        start = prefix + _key(bounds.lower[0])
         if not bounds.lower_inclusive:
             start = _after(start)
     if bounds.upper is not None:
-        end = prefix + encode_key(bounds.upper[0])
+        end = prefix + _key(bounds.upper[0])
         if bounds.upper_inclusive:
             end = _after(end)
     return Interval(start, end)
@@ -85,8 +93,35 @@ def _leading(index: Index, equal: tuple[tuple[str, Any], ...]) -> bytes | None:
     for at, (field, value) in enumerate(equal):
         if field != fields[at]:
             return None
-        prefix += encode_key(value)
+        prefix += _key(value)
     return prefix
+
+
+def _key(value: Any) -> bytes:
+    kind = type(value)
+    if kind is list or kind is dict or kind is tuple or ((kind is str or kind is bytes) and len(value) > _VALUE_BYTES):
+        _check_size(value)
+    return encode_key(value)
+
+
+def _check_size(value: Any) -> None:
+    """Refuse what no document can hold, as soon as that is known: a key is made and kept of it, which takes longer than to look."""
+    size, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        kind = type(one)
+        if kind is str or kind is bytes:
+            size += 2 + len(one)
+        elif kind is list or kind is tuple:
+            size += 2
+            waiting.extend(one)
+        elif kind is dict:
+            size += 2 + sum([len(name) + 1 for name in one if type(name) is str])
+            waiting.extend(one.values())
+        else:
+            size += 9
+        if size + len(waiting) > _VALUE_BYTES:
+            raise LimitExceeded("document_bytes", size + len(waiting), _VALUE_BYTES)
 
 
 def _after(key: bytes) -> bytes:
@@ -99,8 +134,7 @@ def _in_order(scan: Scan, index: str, fields: Sequence[str]) -> tuple[tuple[str,
     """The equalities in the order of the index, whatever order they were written in."""
     given = dict(scan.equal)
     if len(given) < len(scan.equal):
-        twice = next(field for field, _ in scan.equal if [name for name, _ in scan.equal].count(field) > 1)
-        raise QueryError(scan.table, f'AlreadyDefinedBound: "{twice}" is given twice.')
+        raise QueryError(scan.table, f'AlreadyDefinedBound: "{_twice(scan)[:_NAME_SHOWN]}" is given twice.')
     for field in given:
         if field not in fields:
             raise _not_in_index(scan.table, index, field, fields)
@@ -115,10 +149,22 @@ def _in_order(scan: Scan, index: str, fields: Sequence[str]) -> tuple[tuple[str,
     return tuple((field, given[field]) for field in fields[: len(given)])
 
 
+def _twice(scan: Scan) -> str:
+    """The first field that is given again."""
+    met: set[str] = set()
+    for field, _ in scan.equal:
+        if field in met:
+            return field
+        met.add(field)
+    raise AssertionError("one is")
+
+
 def _not_in_index(table: str, index: str, field: str, fields: Sequence[str]) -> QueryError:
-    close = difflib.get_close_matches(field, fields, 1)
+    close = _close(field, fields)
     guess = f' Did you mean "{close[0]}"?' if close else ""
-    return QueryError(table, f'FieldNotInIndex: the index "{index}" has the fields {", ".join(fields)}, and no "{field}".{guess}')
+    return QueryError(
+        table, f'FieldNotInIndex: the index "{index}" has the fields {", ".join(fields)}, and no "{field[:_NAME_SHOWN]}".{guess}'
+    )
 
 
 def _not_next(scan: Scan, index: str, fields: Sequence[str], bounds: Bounds) -> QueryError:
