@@ -145,6 +145,23 @@ def add_frames(error: BaseException, frames: list[Any]) -> None:
     error.__notes__ = [*notes, "\n".join([_NOTE, *(f"  at {frame}" for frame in passed)])] if passed else notes
 
 
+def let_go_of_frames(error: BaseException) -> None:
+    """Keep of its frames what is told of them, and nothing that lies in them: arguments of megabytes, for as long as the error is kept."""
+    add_frames(error, [])
+    setattr(error, _COUNTED, None)
+    at: BaseException | None = error
+    for _ in range(_CAUSES_MAX):
+        if at is None:
+            break
+        at.__traceback__ = None
+        if at.__suppress_context__:
+            at.__context__ = None
+        at = at.__cause__ or at.__context__
+    else:
+        if at is not None:
+            at.__traceback__ = at.__cause__ = at.__context__ = None
+
+
 def _python(name: str, base: str, args: list[Any], said: str) -> Exception:
     """An error of Python's own class, or of one with the author's name below the nearest of Python's own."""
     said = cleaned(said)

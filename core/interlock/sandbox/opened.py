@@ -7,13 +7,17 @@ from collections.abc import Coroutine
 from typing import Any
 
 from interlock.engine.waited import Waited
-from interlock.sandbox.frames import memory_of
+from interlock.sandbox.failures import let_go_of_frames
+from interlock.sandbox.frames import DEPTH_MAX, memory_of
+from interlock.sandbox.long_values import length_of
 from interlock.sandbox.share import Share
 
 _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _FAILURES_MAX = 1_024
 """Errors of operations that are kept for one call, the newest: a worker keeps half of them, and tells anew what it has forgotten."""
+_TRACED_BYTES = 16 * 1024
+"""How much may lie in the arguments of such an error, and in its frames."""
 
 
 NO_TASKS: dict[int, asyncio.Task[None]] = {}
@@ -52,8 +56,15 @@ class Opened:
             self._at_once = asyncio.Semaphore(_AT_ONCE)
         return self._at_once
 
-    def keep_failure(self, operation: int, error: BaseException) -> None:
-        """An operation has failed: the function may fail with the same error."""
+    def keep_failure(self, operation: int, error: BaseException, size: int) -> None:
+        """An operation has failed, which was told in so many bytes: the function may fail with the same error. Where that holds much, the
+        worker tells it anew.
+        """
+        length = length_of(error.args, DEPTH_MAX)
+        if not 0 <= length <= _TRACED_BYTES:
+            return
+        if size > _TRACED_BYTES:
+            let_go_of_frames(error)
         if self._failures is None:
             self._failures = {}
         elif len(self._failures) >= _FAILURES_MAX:

@@ -545,11 +545,11 @@ class Process:
             raise FrameError(f"more than {OPERATIONS_MAX:,} operations at once")
         if self._held and self._held + size > _HELD_MAX:
             told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
-            self._fail(opened, operation, CallRefused(opened.label, told))
+            self._fail(opened, operation, CallRefused(opened.label, told), size)
             return
         other = self._calls.get(running) if running else None
         self._held += size
-        serving = self._serve(opened, operation, method, args, other, steps)
+        serving = self._serve(opened, operation, method, args, other, steps, size)
         share = opened.share
         if share is not None:
             self._give_way(share)
@@ -563,11 +563,13 @@ class Process:
     def _let_go(self, size: int, _: object) -> None:
         self._held -= size
 
-    def _fail(self, opened: Opened, operation: int, error: Exception) -> None:
-        opened.keep_failure(operation, error)
+    def _fail(self, opened: Opened, operation: int, error: Exception, size: int) -> None:
+        opened.keep_failure(operation, error, size)
         self._line.send(["err", operation, self._told(error)])
 
-    async def _serve(self, opened: Opened, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> None:
+    async def _serve(
+        self, opened: Opened, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any], size: int
+    ) -> None:
         answer: Any = None
         try:
             if method in STANDING:
@@ -590,7 +592,7 @@ class Process:
             self._line.send(["err", operation, ["own", "CallRefused", ["", "it was cancelled."], "", []]])  # for who has dropped it
             return
         except Exception as error:
-            self._fail(opened, operation, error)
+            self._fail(opened, operation, error, size)
             return
         finally:
             opened.tasks.pop(operation, None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ import pytest
 from tests.sandbox.attacks.scene import DEADLINE, Scene
 from tests.sandbox.attacks.thief.component import MIB, of_many_parts
 
+from interlock import AppError, DocumentNotFound
+from interlock.engine.waited import Waited
 from interlock.functions import log_lines, served, told
 from interlock.functions.caller import Caller
 from interlock.sandbox import line, opened, process
 from interlock.sandbox.confinement import available
+from interlock.sandbox.failures import FRAMES, authors_frames
 from interlock.scheduler import scheduler
 
 pytestmark = pytest.mark.skipif(bool(available().missing), reason=f"not here: {available().missing}")
@@ -72,6 +77,46 @@ async def test_errors_that_it_was_told_are_kept_up_to_a_number(scene: Scene, mon
     await scene.unharmed()
     monkeypatch.setattr(opened, "_FAILURES_MAX", 1 << 40)
     assert await most_kept(301, enough=61) > 60  # the canary
+
+
+class Given(list[int]):
+    """What it gave to an operation."""
+
+
+@pytest.mark.parametrize("size", [1_000, 20_000])
+async def test_an_error_that_is_kept_holds_little_of_what_was_given(size: int) -> None:
+    """And of what was little, all: the canary."""
+
+    def fail(given: list[int]) -> None:
+        try:
+            raise ValueError(given)
+        except ValueError:
+            raise LookupError("not there") from None
+
+    call = opened.Opened("thief/f", None, Waited(loop=asyncio.get_running_loop()))
+    given = Given([1])
+    held = weakref.ref(given)
+    try:
+        fail(given)
+    except LookupError as error:
+        call.keep_failure(7, error, size)
+    del given
+    gc.collect()
+    assert (held() is None) is (size == 20_000)
+    kept = call.failure(7)
+    assert isinstance(kept, LookupError)
+    assert [frame.partition(" ")[0] for frame in authors_frames(kept) or getattr(kept, FRAMES)] == [
+        "fail",
+        "test_an_error_that_is_kept_holds_little_of_what_was_given",
+    ]
+
+
+async def test_an_error_of_megabytes_is_not_kept() -> None:
+    call = opened.Opened("thief/f", None, Waited(loop=asyncio.get_running_loop()))
+    call.keep_failure(1, AppError("x" * 20_000), 10)
+    call.keep_failure(2, DocumentNotFound("patch", "x" * 20_000), 10)
+    call.keep_failure(3, AppError("x"), 10)
+    assert [type(call.failure(number)) for number in (1, 2, 3)] == [type(None), type(None), AppError]  # the last is the canary
 
 
 async def most_finished(scene: Scene, count: int) -> int:
