@@ -58,6 +58,7 @@ def test_commands_ask_the_server_that_has_the_data(chat: Path, start: Start) -> 
     assert failed.exit_code == 1
     assert json.loads(failed.stderr)["error"]["data"] == {"code": "closed"}
     assert "Did you mean messages:bodies?" in interlock("run", "messages:bodys", "--app", chat).stderr
+    assert "for 'bodies'. There are: messages:" in interlock("run", "bodies", "--app", chat).stderr
     unknown = interlock("data", "mesages", "--app", chat)
     assert unknown.exit_code == 1
     assert "messages" in unknown.stderr

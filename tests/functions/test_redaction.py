@@ -11,10 +11,13 @@ from tests.placed import placed
 from interlock import ActionCtx, AppError, CommitTimestamp, Component, Limits, QueryCtx, components, secret
 from interlock.errors import (
     ArgumentError,
+    CallRefused,
+    ComponentCrashed,
     DocumentNotFound,
     FunctionNotFound,
     InvalidCursor,
     LimitExceeded,
+    ReturnError,
     StorageUnavailable,
     Unauthenticated,
     ValueRefused,
@@ -46,9 +49,18 @@ def test_the_data_of_an_authors_error_always_arrives(data: Any, dev: bool) -> No
     assert message.startswith(f"{HEAD}\nUncaught AppError: ")
 
 
-@pytest.mark.parametrize("error", [ArgumentError("notes:add", ".n", "a number", "'x'"), FunctionNotFound("notes:add")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ArgumentError("notes:add", ".n", "a number", "'x'"),
+        FunctionNotFound("notes:add"),
+        ReturnError("notes:add", ".n", "a number", "'x'"),
+        CallRefused("notes:add", "ctx.db.insert(…) was called and never awaited"),
+        ComponentCrashed("notes", "add", "it ended with exit code 3"),
+    ],
+)
 @pytest.mark.one_isolation("inline", "no component runs: what is told of an error")
-def test_a_mistake_of_the_caller_is_told_without_the_lines_of_interlock(error: Exception) -> None:
+def test_what_interlock_itself_raises_is_told_without_its_lines(error: Exception) -> None:
     namespace: dict[str, Any] = {"error": error}
     with pytest.raises(type(error)) as caught:
         exec(compile("raise error", f"{OWN_FILES[1]}refusing.py", "exec"), namespace)

@@ -241,6 +241,16 @@ def test_an_error_in_a_module_is_told_with_file_line_and_what_to_do(
     assert refusal.value.__cause__ is not None
 
 
+def test_a_package_that_this_process_does_not_see_yet_is_told_as_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "site" / "interlock_late-1.dist-info" / "METADATA"
+    about.parent.mkdir(parents=True)
+    about.write_text("Metadata-Version: 2.1\nName: interlock-late\nVersion: 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with pytest.raises(MountError) as refusal:
+        load(make(tmp_path, mod="import interlock_late\n"))
+    assert refusal.value.remedy == "interlock-late is installed. If that was after this process had started, stop it and start it again."
+
+
 def test_an_error_is_told_where_it_happened_and_not_where_the_import_began(tmp_path: Path) -> None:
     directory = make(tmp_path, a="from .b import helper\n\nhelper()\n", b="def helper():\n    raise KeyError('deep')\n")
     with pytest.raises(MountError) as refusal:

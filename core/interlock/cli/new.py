@@ -100,7 +100,7 @@ class Plan:
             "face": "".join(part.capitalize() for part in name.split("_")),
             **_version_range(),
         }
-        return cls(directory, "component", values, ("pip install --editable .", "pytest", "interlock check"))
+        return cls(directory, "component", values, ("pip install --editable . pytest", "pytest", "interlock check"))
 
     def write(self) -> list[Path]:
         """Write every file, and give back their paths below the directory. Refused where it holds anything already."""

@@ -165,7 +165,8 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 def _error_of(function: str, answer: Json) -> InterlockError:
     """What a function of a server raised: an AppError with its data, of the others the text."""
-    if str(FunctionNotFound(function)) in answer["errorMessage"]:
+    # To a server, as to Convex, a module's name alone stands for its function `default`.
+    if any(str(FunctionNotFound(name)) in answer["errorMessage"] for name in (function, f"{function}:default")):
         return FunctionNotFound(function)
     if "errorData" in answer:
         from interlock.values import from_wire

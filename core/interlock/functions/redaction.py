@@ -39,8 +39,6 @@ _TOLD = (
     errors.Unauthenticated,
     errors.QueryError,
 )
-_CALLERS = (errors.ArgumentError, errors.FunctionNotFound, errors.WrongFunctionKind, errors.Unauthenticated)
-"""Mistakes of whoever calls. Raised before any line of an author has run, they have no place that is worth showing."""
 _RESTART = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
 
 
@@ -104,7 +102,8 @@ def _shows_any(error: BaseException, secrets: tuple[str, ...]) -> bool:
 
 
 def frames_of(error: BaseException) -> list[str]:
-    """Where an error was raised, innermost first: the author's own lines, or all of them when it is our fault, or none if the caller's.
+    """Where an error was raised, innermost first: the author's own lines. Where there are none: all of them if it is a fault of ours,
+    and none of an error that Interlock raises to say something, like what a caller has sent or that a worker has crashed.
 
     An author's error is another one on each side of a component's boundary; those of a worker have been told from there.
     """
@@ -113,7 +112,7 @@ def frames_of(error: BaseException) -> list[str]:
         error = error.__cause__
         passed.insert(0, error)
     found = [line for part in passed for line in (*getattr(part, FRAMES, ()), *authors_frames(part))]
-    return found or ([] if isinstance(error, _CALLERS) else failures.frames_of(error))
+    return found or ([] if isinstance(error, errors.InterlockError) else failures.frames_of(error))
 
 
 def is_told(error: BaseException) -> bool:

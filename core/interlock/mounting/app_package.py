@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -181,7 +182,7 @@ class AppPackage:
             if missing.startswith(f"{self.name}."):
                 remedy = f"There is no {missing.removeprefix(self.name + '.').replace('.', '/')}.py in {self.directory}."
             else:
-                remedy = f"Install the package that has it, for example: pip install {missing.partition('.')[0].replace('_', '-')}"
+                remedy = _remedy_of_missing(missing.partition(".")[0].replace("_", "-"))
         elif isinstance(error, PermissionError) and not line:
             problem = "cannot be read (permission denied)."
             remedy = "Give this user the right to read it."
@@ -189,6 +190,15 @@ class AppPackage:
             problem = "the module ends the process (SystemExit) when it is imported."
             remedy = 'Put what is meant for the command line below: if __name__ == "__main__":'
         return MountError(f"{where}:{line}" if line else where, problem, remedy)
+
+
+def _remedy_of_missing(distribution: str) -> str:
+    """What to do about a module that is not there. A process does not see what was installed `--editable` after its own start."""
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return f"Install the package that has it, for example: pip install {distribution}"
+    return f"{distribution} is installed. If that was after this process had started, stop it and start it again."
 
 
 def _is_left_out(name: str) -> bool:
