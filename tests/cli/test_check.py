@@ -106,6 +106,17 @@ def test_a_table_that_looks_misspelt_is_a_warning(app: Path) -> None:
     assert "visitors" not in answer.output
 
 
+def test_a_table_of_a_component_that_looks_misspelt_is_a_warning(tmp_path: Path) -> None:
+    package = tmp_path / "interlock-beans"
+    assert CliRunner().invoke(command_line, ["new", str(package), "--component"]).exit_code == 0
+    component = package / "interlock_beans/component.py"
+    component.write_text(component.read_text().replace('insert("counts"', 'insert("count"'))
+    answer = check(str(package))
+    assert answer.exit_code == 0
+    [warning] = [line for line in answer.stderr.splitlines() if line.startswith("warning")]
+    assert warning.endswith('the schema has no table "count". Did you mean "counts"?')
+
+
 def test_as_json_there_are_facts_on_stdout_and_errors_on_stderr(app: Path) -> None:
     (app / "messages.py").write_text("from interlock import query\n@query\ndef pick(ctx):\n    return hash('x')\n")
     answer = check(str(app), "--json")

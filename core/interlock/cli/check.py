@@ -129,7 +129,8 @@ def check_package(package: Path) -> Report:
             folder = package / "src" / module.partition(".")[0]
         mixed = mixed_halves(folder, module)
         report.mixed += mixed
-        report.findings += _nondeterminism_in(component_files(folder, module))
+        files = component_files(folder, module)
+        report.findings += _nondeterminism_in(files)
         if mixed:
             continue  # a worker has no face, so the component half could not be imported: which is said already
         try:
@@ -146,7 +147,7 @@ def check_package(package: Path) -> Report:
                     raise
                 source = folder_files(value, folder, _requirements(package), where="pyproject.toml", native=True)
                 tree = build_tree(source, isolation=isolation)
-            report.warnings += tree.warnings
+            report.warnings += [*tree.warnings, *(told for file in files for told in misspelt_tables(file, tree.root.tables))]
         except InterlockError as error:
             report.refused = error
     return report
