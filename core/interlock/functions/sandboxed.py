@@ -251,7 +251,8 @@ class SandboxRunner:
             timer.cancel()
         if alone:
             process.retire()
-        over = charge(call, served.cpu)
+        # Where its worker was lost by another's doing, its part of the time was that one's, perhaps. It runs again, alone.
+        over = None if isinstance(failed, Lost) and not failed.is_culprit else charge(call, served.cpu)
         if failed is not None:
             try:
                 raise self._seen(failed, process, served, callee)

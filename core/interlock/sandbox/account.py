@@ -40,9 +40,13 @@ class Account:
         """And up to here."""
         opened.cpu += self._share - opened.share_at
 
+    def charged(self, opened: Opened) -> float:
+        """What an open call has used as far as it is known whose it was, and its part of the rest."""
+        return opened.cpu + self._share - opened.share_at
+
     def so_far(self, opened: Opened) -> float:
-        """What an open call has used if all that nobody has claimed is its own."""
-        return opened.cpu + self._share - opened.share_at + self._unclaimed
+        """The same if all that nobody has claimed is its own."""
+        return self.charged(opened) + self._unclaimed
 
     def claim(self, opened: Opened, told: Any) -> None:
         """A worker says how long a call has run. It cannot say more than it has used, nor leave anything out: the rest is everybody's."""

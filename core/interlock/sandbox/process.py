@@ -304,10 +304,14 @@ class Process:
                     self.give_up(opened)
                 else:
                     opened.end.set_exception(DeadlineExceeded(opened.label, "CPU time", limit))
-        elif limits and spent > max(limits) + _OVER_CPU:
-            self.kill("one of its calls used up its CPU time", None)
+        elif limits and (spent > max(limits) + _OVER_CPU or any([self._is_over(opened) for opened in running])):
+            self.kill("one of its calls used up its CPU time", None)  # which one, they say when they run alone
             return
         self._ticking = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _is_over(self, opened: Opened) -> bool:
+        """Whether a call is charged with more than it may use, also where all talk on and none says that it was its time."""
+        return opened.cpu_max is not None and self._account.charged(opened) > opened.cpu_max + _OVER_CPU
 
     def set_env(self, env: Mapping[str, Any]) -> None:
         self.env = dict(env)

@@ -22,7 +22,7 @@ from tests.sandbox.attacks.thief import component as thief
 from tests.sandbox.attacks.thief.component import ENDS
 from tests.sandbox.forked import SECONDS_MAX, forked
 
-from interlock.limits import LIMITS
+from interlock.limits import LIMITS, Limits
 from interlock.sandbox.confinement import available
 from interlock.sandbox.confinement.seccomp import CHANNEL
 from interlock.sandbox.plan import Plan
@@ -172,3 +172,16 @@ def test_a_host_that_calls_it_itself_would_never_have_an_answer(how: str, polite
 async def test_a_worker_that_stops_itself_meets_its_deadline(scene: Scene) -> None:
     assert re.match("DeadlineExceeded|ComponentCrashed", await scene.denied("end", how="stop itself", deadline=DEADLINE))
     await scene.unharmed()
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_one_that_spins_and_talks_is_ended_by_its_cpu_time_whoever_else_is_open(scene: Scene, is_alone: bool) -> None:
+    """It goes on for as long as it may: the canary is the deadline of one that may use more."""
+    waiting = None if is_alone else asyncio.ensure_future(scene.call("thief", "wait", limits=Limits(cpu=0.2), seconds=1.0))
+    told = await scene.denied("spin_and_talk", limits=Limits(cpu=0.2))
+    assert "took more than its 0.2 s of CPU time" in told
+    if waiting is not None:
+        assert await waiting == "waited"
+    await scene.unharmed()
+    if is_alone:
+        assert "wall time" in await scene.denied("spin_and_talk", limits=Limits(deadline=DEADLINE))
