@@ -1,4 +1,4 @@
-"""A mount's share of the loop's time: what is spent is waited for nine times as long, in order, and only while the app is called."""
+"""A mount's share of the loop's time: what is spent is waited for nineteen times as long, in order, and only while the app is called."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def step() -> Generator[None, None, None]:
     yield
 
 
-async def test_what_is_spent_is_rested_for_nine_times_as_long_and_adds_up(busy: Busy) -> None:
+async def test_what_is_spent_is_rested_for_nineteen_times_as_long_and_adds_up(busy: Busy) -> None:
     share = Share(busy)
     assert share.left == 0.0
-    share.spend(1.0 / 9)
+    share.spend(1.1 / 19)
     assert 0.9 < share.left <= 1.0
-    share.spend(0.5 / 9)
+    share.spend(0.5 / 19)
     assert 1.4 < share.left <= 1.5
     share.spend(10.0)
     assert 1.9 < share.left <= 2.0
@@ -44,13 +44,23 @@ async def test_what_is_spent_is_rested_for_nine_times_as_long_and_adds_up(busy: 
 
 async def test_while_nobody_calls_the_app_nothing_is_counted_and_nobody_rests(busy: Busy) -> None:
     share = Share(busy)
-    share.spend(0.1)
+    share.spend(1.0 / 19)
     busy.is_busy = False
     assert share.left == 0.0
-    share.spend(0.1)
+    share.spend(1.0 / 19)
     await share.turn()
     busy.is_busy = True
     assert 0.8 < share.left <= 0.9
+
+
+async def test_a_little_is_done_at_once_and_what_is_owed_is_rested_for_before_it_is_again(busy: Busy) -> None:
+    share = Share(busy)
+    for _ in range(4):
+        share.spend(0.001)
+        assert share.left == 0.0
+        await share.turn()
+    share.spend(0.002)
+    assert 0.0 < share.left <= 0.014
 
 
 async def test_operations_have_their_turns_in_order_and_one_that_is_cancelled_holds_up_nobody(busy: Busy) -> None:

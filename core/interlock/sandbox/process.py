@@ -21,7 +21,7 @@ from interlock.sandbox.frames import OPERATIONS_MAX, TIME, FrameError, again, de
 from interlock.sandbox.line import Line
 from interlock.sandbox.loading import Refused, load_frame, loading_failure
 from interlock.sandbox.opened import NO_TASKS, Opened
-from interlock.sandbox.share import Share, timed
+from interlock.sandbox.share import REST, Share, timed
 from interlock.sandbox.sources import Source
 from interlock.sandbox.standing import Conduct, Standing
 from interlock.sandbox.zygote import IN_TURN, Spawned
@@ -46,7 +46,7 @@ _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 """How often it is looked whether a worker has stopped to run a call that is over, while a new one waits for it."""
 _NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 8
 """How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
-_PAUSE_SECONDS = 0.01
+_PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.01, 0.2
 _CROSSING_SECONDS = 0.00006
 """What it takes the loop, about, to hear of an operation and to send its answer, beside what is measured."""
 _STRETCH_SECONDS, _DEAF_SECONDS_MAX = 0.0001, 0.01
@@ -325,7 +325,7 @@ class Process:
         share.spend(took + _CROSSING_SECONDS)
         self._stretch += took
         if self._stretch > _STRETCH_SECONDS and share.left:
-            self._line.slow_down(min(max(10 * self._stretch, 0.001), _DEAF_SECONDS_MAX))
+            self._line.slow_down(min(max(REST * self._stretch, 0.001), _DEAF_SECONDS_MAX))
             self._stretch = 0.0
 
     def _read(self, is_all: bool) -> None:
@@ -408,8 +408,9 @@ class Process:
 
     def _count_note(self, opened: Opened) -> None:
         opened.notes += 1
-        is_too_much = opened.notes > _NOTES_FREE + _NOTES_AN_OPERATION * opened.operations
-        if is_too_much and opened.notes % _NOTES_A_PAUSE == 0 and self._line.slow_down(_PAUSE_SECONDS):
+        too_many = opened.notes - _NOTES_FREE - _NOTES_AN_OPERATION * opened.operations
+        pause = min(_PAUSE_SECONDS * (1 + max(0, too_many) // _NOTES_A_PAUSE), _PAUSE_SECONDS_MAX)
+        if too_many > 0 and opened.notes % _NOTES_A_PAUSE == 0 and self._line.slow_down(pause):
             self._is_held_up = True
             self._spawned.stop()  # it would go on saying it, into a full socket
 

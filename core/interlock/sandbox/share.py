@@ -1,7 +1,7 @@
-"""A mount's share of the loop's time, for what its actions ask: while the app is called for itself, a tenth.
+"""A mount's share of the loop's time, for what its actions ask: while the app is called for itself, a twentieth.
 
-What an operation costs the host is measured, the transactions that it begins included; then the next one waits nine times as long.
-Start at `Share.turn`.
+What an operation costs the host is measured, the transactions that it begins included, and is rested for nineteen times as long. A little
+of that may be owed (a leaky bucket, as the GCRA of ITU-T I.371). Start at `Share.turn`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from time import thread_time
 from types import coroutine
 from typing import Any
 
-_REST, _REST_SECONDS_MAX = 9, 2.0
+REST, _REST_SECONDS_MAX = 19, 2.0
+_OWED_SECONDS = 0.1
+"""Rest that is put off: about 5 ms of work are done at once, which is all that most actions ask for."""
 _SHORTEST_SECONDS = 0.001
 """A timer for less may come at once."""
 _LOOK_SECONDS = 0.01
@@ -33,13 +35,13 @@ class Share:
     def left(self) -> float:
         """How many seconds it has to rest; 0.0 while nobody calls the app."""
         now = self._loop.time()
-        return max(0.0, self._rests_until - now) if self._is_busy(now) else 0.0
+        return max(0.0, self._rests_until - _OWED_SECONDS - now) if self._is_busy(now) else 0.0
 
     def spend(self, seconds: float) -> None:
         """The loop was busy for it for so long. That counts while the app is called."""
         now = self._loop.time()
         if self._is_busy(now):
-            self._rests_until = min(max(self._rests_until, now) + _REST * seconds, now + _REST_SECONDS_MAX)
+            self._rests_until = min(max(self._rests_until, now) + REST * seconds, now + _OWED_SECONDS + _REST_SECONDS_MAX)
 
     async def turn(self) -> None:
         """Wait until an operation may be done: one after the other, in their order."""

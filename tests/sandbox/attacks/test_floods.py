@@ -13,7 +13,7 @@ from tests.sandbox.attacks.scene import DEADLINE, PATIENCE_S, Scene
 from interlock.functions import large_writes, replay, served
 from interlock.functions.action_host import ActionHost
 from interlock.functions.large_writes import LargeWrites
-from interlock.sandbox import line, process
+from interlock.sandbox import line, process, share
 from interlock.sandbox.confinement import available
 from interlock.sandbox.digests import digest
 from interlock.sandbox.share import Share
@@ -45,6 +45,7 @@ async def test_what_actions_ask_without_end_gives_way_to_the_app(
         if len(begun) == 6:
             have_begun.set()
 
+    monkeypatch.setattr(share, "_OWED_SECONDS", 0.0)
     monkeypatch.setattr(Share, "spend", counted)
     monkeypatch.setattr(Share, "turn", noted)
     scene.backend.dispatcher.own_calls.open += is_busy  # as while a call of the app's own is open
@@ -53,9 +54,9 @@ async def test_what_actions_ask_without_end_gives_way_to_the_app(
     scene.backend.dispatcher.own_calls.open -= is_busy
     [(first, spent_before), *_, (last, spent_after)] = begun[1:6]  # the first one had not to wait
     if is_busy:
-        assert last - first >= 8 * (spent_after - spent_before)
+        assert last - first >= 18 * (spent_after - spent_before)
     else:
-        assert any(after - before < 8 * (later - sooner) for (before, sooner), (after, later) in pairwise(begun[1:]))
+        assert any(after - before < 18 * (later - sooner) for (before, sooner), (after, later) in pairwise(begun[1:]))
     attacked.cancel()
     assert await scene.vault("texts") == ["the secret"]
 
@@ -64,11 +65,11 @@ async def test_an_action_pays_for_the_transactions_that_it_begins_and_nobody_for
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: set[tuple[bool, bool]] = set()
-    share = served.Served.share.fget
-    assert share is not None
+    real = served.Served.share.fget
+    assert real is not None
 
     def noted(self: served.Served) -> Any:
-        found = share(self)
+        found = real(self)
         asked.add((isinstance(self._bound, ActionHost), found is not None))
         return found
 
@@ -119,17 +120,17 @@ async def test_operations_that_are_dropped_without_end_are_heard_a_few_at_a_time
     took = time.monotonic() - began
     pool = scene.backend.dispatcher.runners.pool("patient")
     assert pool is not None
-    [pid] = pool.pids
     if is_limited:
-        assert heard > 600
-        assert took >= 0.01 * ((heard - 500) / process._NOTES_A_PAUSE - 2)
+        assert heard > 520
+        assert took >= sum(min(0.01 * n, 0.2) for n in range(1, (heard - 500) // process._NOTES_A_PAUSE - 1)), "each pause is longer"
         assert pauses > 0
-        assert stopped.count(pid) > 10
+        assert max(map(stopped.count, stopped)) > 4
         assert "DeadlineExceeded" in await attack
         await scene.unharmed()
     else:
         assert heard >= 2_000
         assert pauses == 0
+        [pid] = pool.pids
         assert pid not in stopped
         attack.cancel()
 
