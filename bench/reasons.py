@@ -136,6 +136,19 @@ REASONS = [
         "code.",
     ),
     Reason(
+        "a sandboxed component that does nothing",
+        ("as it is",),
+        "A call halts either processor once, and this hypervisor may take 0.5 ms to wake it: in bursts of 20 to 60 calls each has 0.5 ms "
+        "more. With processors that do not halt it was 0.19 to 0.27 ms in five runs of 4,000 calls, in turn with 0.25 to 0.77 as it is, "
+        "and with both processes on one processor 0.30 to 0.36.",
+    ),
+    Reason(
+        "burns cpu and talks meanwhile",
+        ("p99",),
+        "1.14 in 21 rounds, 1.33 in 15 of another hour (and 1.73 in its turn before it stood behind). It asks a hundred times a second for "
+        "0.5 ms of the loop's time, in a share of a twentieth (decision 0024).",
+    ),
+    Reason(
         "floods the host with logs",
         ("p99",),
         "Within what fifteen rounds say: 1.06 side by side with 1.26 for shorter pauses (decision 0024).",

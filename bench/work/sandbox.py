@@ -154,7 +154,11 @@ WORKS = [
     Work(
         "call of a sandboxed component that does nothing",
         {INTERLOCK: program("sandboxes", "calls")},
-        [Row("p50, ms", "p50_ms", at_most=0.2, decimals=3), Row("p99, ms", "p99_ms", at_most=0.5, decimals=3)],
+        [
+            Row("p50, ms", "p50_ms", at_most=0.2, decimals=3),
+            Row("p99, processors awake, ms", "p99_ms", at_most=0.5, decimals=3),
+            Row("p99 as it is, ms", "as it is, p99 ms", at_most=0.5, decimals=3),
+        ],
         warm_up=False,
         times=3,
     ),
