@@ -22,6 +22,7 @@ from interlock.sandbox import process as processes
 from interlock.sandbox import standing
 from interlock.sandbox.failures import FRAMES
 from interlock.sandbox.line import Line
+from interlock.sandbox.pool import Pool
 from interlock.testing import TestBackend
 
 SPENDER = Path(__file__).with_name("spender") / "component.py"
@@ -83,6 +84,15 @@ def stands(pid: int) -> tuple[int, int]:
 BEHIND, LAST = (os.SCHED_BATCH, 19), (os.SCHED_IDLE, 19)
 
 
+async def with_one_worker(app: TestBackend) -> tuple[Pool, int]:
+    """The workers of the spender, and the process of the one that there is."""
+    pool = (await app.opened()).dispatcher.runners.pool("spender")
+    assert pool is not None
+    await app.component("spender").query("echo")
+    [pid] = pool.pids
+    return pool, pid
+
+
 async def seen_while(running: Awaitable[object], pid: int) -> set[tuple[int, int]]:
     """Where a process stands until something ends."""
     seen = set()
@@ -101,10 +111,7 @@ async def test_a_worker_that_runs_for_long_lets_others_go_first_also_for_a_while
     monkeypatch.setattr(standing, "_REMEMBERED_SECONDS", remembered)
     async with running(None) as app:
         at = app.component("spender")
-        pool = (await app.opened()).dispatcher.runners.pool("spender")
-        assert pool is not None
-        await at.query("echo")
-        [pid] = pool.pids
+        pool, pid = await with_one_worker(app)
         usual, seen = stands(pid), set()
         for n in range(20):  # it may have burned before its host has had a turn
             seen |= await seen_while(at.query("burn", rounds=10_000_000 + n), pid)
@@ -119,10 +126,7 @@ async def test_a_worker_that_runs_for_long_and_talks_meanwhile_lets_others_go_fi
     monkeypatch.setitem(standing._LONG, standing.LAST, math.inf)
     async with running(None) as app:
         at = app.component("spender")
-        pool = (await app.opened()).dispatcher.runners.pool("spender")
-        assert pool is not None
-        await at.query("echo")
-        [pid] = pool.pids
+        pool, pid = await with_one_worker(app)
         usual = stands(pid)
         seen = set()
         for n in range(20):
