@@ -169,14 +169,14 @@ async def test_the_name_of_a_job_is_no_place_to_keep_things(scene: Scene, monkey
 
 async def test_log_lines_by_hand_are_cut_off_too(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     caller = Caller(admin=True, source="test", request_id="r")
-    for lines, kept in ((10, 10), (5_000, 257)):
+    for lines, kept in ((10, 10), (600, 257)):
         answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": lines}, caller=caller, component_path="patient")
         assert len(answer.log_lines) == kept
         assert all(line.startswith("[ERROR] patient: ") for line in answer.log_lines[:256])
     await scene.unharmed()
     monkeypatch.setattr(log_lines, "_LINES", 1 << 40)
-    answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": 5_001}, caller=caller, component_path="patient")
-    assert len(answer.log_lines) == 5_001  # the canary
+    answer = await scene.backend.dispatcher.call("query", "log_without_end", {"lines": 601}, caller=caller, component_path="patient")
+    assert len(answer.log_lines) == 601  # the canary
 
 
 @pytest.mark.parametrize("name", ["a_gigabyte", "just_too_large"])
