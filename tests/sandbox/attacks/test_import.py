@@ -259,7 +259,7 @@ def test_a_list_of_files_that_names_the_app_brings_nothing_of_it(tmp_path: Path,
     """And where what it names lies with it, it is its own: the canary."""
     app = {"greedy_app/app.py": "KEY = 'secret'", "greedy_app/config.json": "{}", "greedy_one.py": "KEY = 'secret'"}
     write(tmp_path / lies, app)
-    named = ("greedy_app/__init__.py", "greedy_one.py", "../outside/x.py", "/x.py", "interlock_greedy/component.py")
+    named = ("greedy_app/app.py", "greedy_one.py", "../outside/x.py", "/x.py", "interlock_greedy/component.py")
     record = "".join(f"{path},,\n" for path in named)
     files = {"interlock_greedy/__init__.py": "", "interlock_greedy/component.py": ""}
     install(tmp_path / "site", "interlock-greedy", files=files, record=record)
