@@ -14,6 +14,7 @@ EXAMPLE ?= guessing_game
 FLIGHTS ?= 20000
 WORDS   ?=
 TESTS   ?=
+CHECK   ?=
 WORKERS ?= 2
 SEED    ?= 0
 SEEDS   ?= 100
@@ -36,14 +37,13 @@ EXAMPLES      := $(patsubst examples/%/app.py,%,$(sort $(wildcard examples/*/app
 MYPY          := $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 EXAMPLE_NODE  := $(filter examples/$(EXAMPLE)/%,$(NODE_MODULES))
 
-.PHONY: help env compiled run test ci check format bench simulate torture fuzz soak wheels browser constraints clean
+.PHONY: help env compiled run test check format bench simulate torture fuzz soak wheels browser constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run      serve examples/$(EXAMPLE) (WORDS=glove: with all of its words; EXAMPLE=flights FLIGHTS=all: another app)"
-	@echo "make test     everything that is tested (TESTS=tests/engine for a part, WORKERS=8 for eight at a time)"
+	@echo "make test     everything that is tested (TESTS=tests/engine for a part, WORKERS=8 for eight at a time, CHECK=yes: make check first)"
 	@echo "make simulate the simulations under every kind of fault (SEEDS=100 of each)"
-	@echo "make ci       make check and make test, with the core compiled beside both"
 	@echo "make check    format, lint, types, layers"
 	@echo "make bench    the benchmarks, with peers; makes docs/performance.md (a part: PYTHONPATH=$(COMPILED) $(BIN)/python -m bench --only counters)"
 	@echo "make torture  kill the server again and again (KILLS=300, MINUTES=60, SEED=1)"
@@ -113,17 +113,17 @@ run: $(VENV)/.installed $(if $(WORDS),$(VENV)/.$(WORDS)) $(EXAMPLE_NODE)
 # they leave idle, and then tested as it is compiled.
 BESIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# The checks keep one processor busy. The tests that are among them are not run again behind them.
-ci: CHECK := $(MAKE) --no-print-directory check &&
-ci: CHECKED := $(addprefix --ignore=,$(CHECK_TESTS))
+# The checks keep one processor busy, so the core is compiled beside them too. The tests that are among them are not run again.
+FIRST   := $(if $(CHECK),$(MAKE) --no-print-directory check &&)
+CHECKED := $(if $(CHECK),$(addprefix --ignore=,$(CHECK_TESTS)))
 
-test ci: env browser $(VENV)/.glove
+test: env browser $(VENV)/.glove
 ifeq ($(TESTS),)
 	nice -n 19 $(MAKE) --no-print-directory compiled & compiling=$$!; \
-	{ $(CHECK) $(PYTEST) $(BESIDE) $(CHECKED); } || { kill $$compiling 2>/dev/null; exit 1; }; \
+	{ $(FIRST) $(PYTEST) $(BESIDE) $(CHECKED); } || { kill $$compiling 2>/dev/null; exit 1; }; \
 	wait $$compiling && PYTHONPATH=$(abspath $(COMPILED)) $(PYTEST) $(BESIDE) $(TESTS_OF_COMPILED)
 else
-	$(CHECK) $(PYTEST) $(TESTS)
+	$(FIRST) $(PYTEST) $(TESTS)
 endif
 
 simulate: env

@@ -145,8 +145,8 @@ REASONS = [
     Reason(
         "burns cpu and talks meanwhile",
         ("p99",),
-        "1.14 in 21 rounds, 1.33 in 15 of another hour (and 1.73 in its turn before it stood behind). It asks a hundred times a second for "
-        "0.5 ms of the loop's time, in a share of a twentieth (decision 0024).",
+        "1.14 in 21 rounds, 1.33 in 15 of another hour. It asks a hundred times a second for 0.5 ms of the loop's time, in a share of a "
+        "twentieth (decisions 0017 and 0024).",
     ),
     Reason(
         "floods the host with logs",

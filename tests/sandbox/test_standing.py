@@ -82,6 +82,7 @@ def test_an_import_may_take_long_in_turn_and_is_never_last() -> None:
     conduct.remember(10.0, loading=True)  # it did not end
     following = Noted()
     stood = standing(following, conduct, now=69.0)
+    assert following.place == BEHIND
     stood.look_at_loading(9.0, now=69.5)
     assert following.place == BEHIND
     assert conduct.first(now=70.5) == IN_TURN

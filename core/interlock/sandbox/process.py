@@ -47,6 +47,7 @@ _MEND_SECONDS, _MEND_LOOKS = 0.005, 20
 _NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 8
 """How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
 _PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.01, 0.2
+"""How long these are: each is longer than the one before."""
 _CROSSING_SECONDS = 0.00006
 """What it takes the loop, about, to hear of an operation and to send its answer, beside what is measured."""
 _STRETCH_SECONDS, _DEAF_SECONDS_MAX = 0.0001, 0.01
@@ -409,10 +410,11 @@ class Process:
     def _count_note(self, opened: Opened) -> None:
         opened.notes += 1
         too_many = opened.notes - _NOTES_FREE - _NOTES_AN_OPERATION * opened.operations
-        pause = min(_PAUSE_SECONDS * (1 + max(0, too_many) // _NOTES_A_PAUSE), _PAUSE_SECONDS_MAX)
-        if too_many > 0 and opened.notes % _NOTES_A_PAUSE == 0 and self._line.slow_down(pause):
-            self._is_held_up = True
-            self._spawned.stop()  # it would go on saying it, into a full socket
+        if too_many > 0 and opened.notes % _NOTES_A_PAUSE == 0:
+            pause = min(_PAUSE_SECONDS * (1 + too_many // _NOTES_A_PAUSE), _PAUSE_SECONDS_MAX)
+            if self._line.slow_down(pause):
+                self._is_held_up = True
+                self._spawned.stop()  # it would go on saying it, into a full socket
 
     def _drop(self, frame: list[Any]) -> None:
         """A call no longer waits for one of its operations. Those of one that is being ended are let go of anyway."""
