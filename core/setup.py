@@ -13,10 +13,10 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = {
-    "engine": "budget catalog committer cursor document engine interval_index key_map live memory_table read_set transaction turns "
+    "engine": "budget catalog committer cursor document engine interval_index joint key_map live memory_table read_set transaction turns "
     "unpacked view write_log write_set",
     "functions": "action_host allowance begun call call_host caller calling deadlines dispatcher foreseen inline kept_answers meter "
-    "observed reading replay running_mutation sandboxed scope served standing told transaction_host triggers",
+    "observed reading replay running_mutation sandboxed scope served standing telling told transaction_host triggers",
     "sandbox": "account digests frames line long_values opened pool process",
     "sandbox/worker": "cache channel conversation cursor fetched host operation row running view",
     "sdk": "conversion query tally",

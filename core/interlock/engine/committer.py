@@ -91,6 +91,11 @@ class Committer:
     def has_taken_back(self) -> bool:
         return bool(self._taken_back)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether commits are on their way to disk."""
+        return bool(self._gathering) or self._flushing is not None
+
     # committing
 
     def check_open(self) -> None:

@@ -15,6 +15,7 @@ from interlock.clock import Clock, SystemClock
 from interlock.engine.catalog import BY_CREATION_TIME, BY_ID, Catalog, Table, TableSpec
 from interlock.engine.committer import Committer, Lost, before_deadline
 from interlock.engine.deploy import Deploy
+from interlock.engine.joint import Joint
 from interlock.engine.live import SNAPSHOT_NOT_KEPT, LiveQueries
 from interlock.engine.made import Made
 from interlock.engine.memory_table import MemoryTable
@@ -146,6 +147,7 @@ class Engine:
         self.committer: Committer = Committer(storage, self.log, self.catalog, self.clock)
         self.live: LiveQueries = LiveQueries(self)
         self.staging = Staging(self)
+        self.joint = Joint(self)
         self._unwatched = 0
         self.creation_time = 0.0  # the last `_creationTime` given out, ms
 
@@ -246,6 +248,7 @@ class Engine:
     async def close(self) -> None:
         """Wait for what was validated to be on disk, then let the storage go."""
         await self.staging.close()
+        await self.joint.close()
         await self.committer.close()
         await self.storage.close()
 
@@ -319,7 +322,7 @@ class Engine:
             return self._mutate(run, label, deadline_ms, limits, None, to_place=True)
         attempt: _Attempt[T] = _Attempt(self, run, limits)
         transaction = attempt.transaction
-        if type(attempt.made) is Made and transaction.has_writes and not transaction.is_gone:
+        if type(attempt.made) is Made and transaction.has_writes and transaction.rest is None and not transaction.is_gone:
             try:
                 entry = committer.commit_at_once(transaction, label)
                 if entry is not None:
@@ -359,19 +362,24 @@ class Engine:
                 attempt = None
                 winner: LogEntry | None = None
                 value: Any = None
+                entry: LogEntry | None = None
                 try:
                     if failure is None:
                         try:
                             value = made.value if type(made) is Made else await made  # type: ignore[misc]
+                            if transaction.rest is not None:
+                                entry = await self.joint.end(transaction, label)
                         except SnapshotGone:
                             raise
                         except Exception as error:
                             failure = error
-                    if transaction.is_gone or type(failure) is SnapshotGone:
+                    if entry is None and (transaction.is_gone or type(failure) is SnapshotGone):
                         raise SnapshotGone
                     if failure is None and transaction.has_writes:
-                        entry = committer.commit_at_once(transaction, label)
-                        if entry is not None and to_place and turn is None:
+                        is_newest = entry is None
+                        if entry is None:
+                            entry = committer.commit_at_once(transaction, label)
+                        if entry is not None and is_newest and to_place and turn is None:
                             return Placed(entry, value, transaction, losses + 1)
                         if entry is None:
                             entry = await committer.commit(transaction, turn, label, deadline_ms)

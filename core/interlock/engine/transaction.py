@@ -23,6 +23,7 @@ from interlock.values import encode_id, new_internal, pack, unpack_all
 
 if TYPE_CHECKING:
     from interlock.engine.engine import Engine
+    from interlock.engine.joint import Rest
 
 
 class LayerMark:
@@ -56,6 +57,7 @@ class Transaction:
         self.on_commit: list[Callable[[int], None]] = []
         self.facts: dict[str, Any] = {}  # what the functions room keeps with a run
         self.new_tables: list[Table] = []
+        self.rest: Rest | None = None  # what is left to do before it commits
         self.records = True  # whether what is read is depended on
         self.unseen = 0  # rows that cursors have fetched, of this snapshot, and nobody has looked at; one for each fetch under way
         self._creation_time = 0.0

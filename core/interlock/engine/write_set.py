@@ -68,6 +68,16 @@ class WriteSet:
     def _forget(self, id: str) -> None:
         del self.documents[id]
 
+    def adopt(self, other: WriteSet) -> None:
+        """Take over what another one would do, to other documents. That one stays as it is."""
+        for id, pending in other.documents.items():
+            self.documents[id] = Pending(pending.table, id, pending.old, pending.new, dict(pending.keys))
+        for number, keys in other.keys.items():
+            known = self.keys.get(number)
+            if known is None:
+                known = self.keys[number] = {}
+            known.update(keys)
+
     def begin_layer(self) -> int:
         """What is written from here on can be dropped together. Gives the mark that says where it began."""
         self._layers += 1

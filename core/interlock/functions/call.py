@@ -50,6 +50,7 @@ class Execution:
         "facts",
         "job",
         "journal",
+        "leaves_untold",
         "now_ms",
         "pages",
         "services",
@@ -68,6 +69,7 @@ class Execution:
         self.facts = facts  # of its transaction: whether it looked at the time, at the identity
         self.journal = journal
         self.job: str | None = None  # the job whose mutation this is
+        self.leaves_untold = False  # whether its top-level call ends before triggers that take lists are told
         self.at_once: dict[str, AtOnce] | None = None  # what is called in its transaction last, by job; None where nothing may
         self.pages: dict[str, str] | None = None  # where each page ended: the journal that this run gives out
         self._log: LogLines | None = None

@@ -90,7 +90,7 @@ def begin_to_perform(call: CallHost) -> Made[Any] | Awaitable[Any]:
             raise
         made = _raise(error)
     if type(made) is Made:
-        if call.state != BUSY and call.untold is None:
+        if call.state != BUSY and (call.untold is None or _leaves(call)):
             return Made(_result(call, made.value))
         return _go_on(call, _give(made.value))
     return _go_on(call, made)  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
             raise call.forgotten()  # not after what has begun: that one would be given no turn any more
         if call.state == BUSY:
             await call.settle()
-        if call.untold is not None:
+        if call.untold is not None and not _leaves(call):
             await call.tell_at_end()
     except GeneratorExit:
         call.end()  # whoever drove it is gone: nothing can be waited for
@@ -115,22 +115,51 @@ async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
         raised = error
     if raised is not None:
         try:
-            if call.state == BUSY:
-                await call.settle()
-        finally:
-            call.end()
-        untold, call.untold = call.untold, None
-        if untold is not None and untold.failure is not None and isinstance(raised, Exception):
-            raised = untold.failure
-        try:
-            if isinstance(raised, AppError):
-                refuse_large(raised)
-            elif _is_own_doing(raised, call):
-                raise FunctionAborted(call.callee.label, repr(raised)) from raised
-            raise raised
+            await _fail(call, raised)
         finally:
             raised = None  # its traceback holds this frame: together they would wait for the collector
     return _result(call, result)
+
+
+async def _fail(call: CallHost, raised: BaseException) -> None:
+    """The end of a call that has raised something, which is raised again as its caller gets it."""
+    try:
+        if call.state == BUSY:
+            await call.settle()
+    finally:
+        call.end()
+    untold, call.untold = call.untold, None
+    if untold is not None and untold.failure is not None and isinstance(raised, Exception):
+        raised = untold.failure
+    if isinstance(raised, AppError):
+        refuse_large(raised)
+    elif _is_own_doing(raised, call):
+        raise FunctionAborted(call.callee.label, repr(raised)) from raised
+    raise raised
+
+
+def _leaves(call: CallHost) -> bool:
+    """Whether somebody else has its triggers told, once it has ended."""
+    untold = call.untold
+    return call.depth == 0 and call.execution.leaves_untold and untold is not None and untold.failure is None
+
+
+async def tell_last(call: CallHost) -> None:
+    """Tell the triggers of a call that has given its result, and has left them untold."""
+    raised: BaseException | None = None
+    try:
+        await call.tell_at_end()
+    except GeneratorExit:
+        call.end()
+        raise
+    except BaseException as error:
+        raised = error
+    if raised is not None:
+        try:
+            await _fail(call, raised)
+        finally:
+            raised = None  # its traceback holds this frame
+    call.end()
 
 
 def _result(call: CallHost, result: Any) -> Any:

@@ -16,12 +16,13 @@ from interlock.engine.engine import Outcome as Committed
 from interlock.engine.made import Made
 from interlock.functions.call import Call, Execution
 from interlock.functions.caller import OUTSIDE_PYTHON, Answer, Caller, keep_log_lines
-from interlock.functions.calling import WALL, transact
+from interlock.functions.calling import WALL, tell_last, transact
 from interlock.functions.observed import Observed
 from interlock.functions.requests import Bracket
 from interlock.functions.scheduling import AtOnce
 from interlock.functions.scope import Callee, holds_commit_timestamp
 from interlock.functions.services import Services
+from interlock.functions.telling import Telling
 from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import Limits
 from interlock.values import CommitTimestamp, Int64, dumps
@@ -41,6 +42,8 @@ class RunningMutation:
         "_jobs_run",
         "_limits",
         "_parent",
+        "_root",
+        "_telling",
         "_watched",
         "args",
         "callee",
@@ -66,6 +69,8 @@ class RunningMutation:
         self._attempts = 0
         self._budget: Budget | None = None  # of the last attempt
         self._jobs_run: list[Execution] = []
+        self._root: TransactionHost | None = None
+        self._telling: Telling | None = None  # of the last attempt, where its triggers are told when it has ended
         self._watched = None if services.observers is None else Observed(services, callee, caller, parent)
 
     @property
@@ -90,12 +95,15 @@ class RunningMutation:
         if self._jobs_run:
             self._jobs_run.clear()
         if type(made) is Made and not attempt.at_once:
+            self._leave_rest(tx)
             return made
         return self._go_on(tx, attempt, made)
 
     def _call(self, tx: Transaction, attempt: Execution) -> Made[Any] | Awaitable[Any]:
         callee, caller = self.callee, self.caller
         call = TransactionHost(attempt, callee, callee.check_args(self.args), self._parent, 0, caller.identity, tx)
+        self._root, self._telling = call, None
+        attempt.leaves_untold = self._limits is None and callee.scope.limits is None
         return transact(call, self.deadline_ms, self._limits)
 
     async def _go_on(self, tx: Transaction, attempt: Execution, made: Made[Any] | Awaitable[Any]) -> Any:
@@ -103,8 +111,19 @@ class RunningMutation:
         value: Any = made.value if type(made) is Made else await made  # type: ignore[misc]
         self._jobs_run.clear()
         if attempt.at_once:
+            root = self._root
+            assert root is not None, "it has been called"
+            if root.untold is not None:
+                await tell_last(root)  # before anybody else's code
             self._jobs_run.extend(await self._run_at_once(list(attempt.at_once.values()), tx))
+        self._leave_rest(tx)
         return value
+
+    def _leave_rest(self, tx: Transaction) -> None:
+        """What is left to do in the transaction, for the engine: it may do it for several at once."""
+        root = self._root
+        if root is not None and root.untold is not None:
+            tx.rest = self._telling = Telling(root)
 
     async def _bracketed(self, tx: Transaction, attempt: Execution, bracket: Bracket) -> Any:
         known = await bracket.before(tx)
@@ -170,6 +189,8 @@ class RunningMutation:
         if self._watched is not None:
             self._watched.finish(None, outcome.ts)
         lines = execution.finish_log()
+        if self._telling is not None and self._telling.execution is not None:
+            lines = [*lines, *self._telling.execution.finish_log()]
         for job in self._jobs_run:
             job.finish_log()
         value = outcome.value

@@ -66,6 +66,15 @@ class Untold:
         found[1].append({"kind": kind, "id": id, "old": old, "new": new})
         self.count += 1
 
+    def add_all(self, other: Untold) -> None:
+        """Note what another function has written. The documents are copied: it may have to tell them itself."""
+        for table, (triggers, changes) in other._tables.items():
+            found = self._tables.get(table)
+            if found is None:
+                found = self._tables[table] = (triggers, [])
+            found[1].extend(normalize(changes))
+        self.count += other.count
+
     def is_full(self, budget: Budget) -> bool:
         """Whether it is to be told now, whatever the function does next."""
         used = budget.used
