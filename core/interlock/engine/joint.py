@@ -66,6 +66,7 @@ class Joint:
         self._gathering: dict[Hashable, list[_Member]] = {}
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._paused: dict[Hashable, int] = {}
+        self._has_company = False  # whether there were several in the last group: then there are likely to be again
 
     async def end(self, transaction: Transaction, label: str) -> LogEntry | None:
         """Do what the transaction has left to do. Gives the commit that it is part of, or None: it is still to be committed by itself.
@@ -100,7 +101,7 @@ class Joint:
 
     def _may_join(self, transaction: Transaction, key: Hashable) -> bool:
         committer = self._engine.committer
-        if not committer.is_busy and key not in self._tasks:
+        if not (self._has_company or committer.is_busy or key in self._tasks):
             return False  # nobody else is there: it would only wait
         paused = self._paused.get(key)
         if paused is not None:
@@ -133,6 +134,7 @@ class Joint:
                     size += member.transaction.budget.used.bytes_written
                     group.append(member)
                     at += 1
+                self._has_company = len(group) > 1
                 try:
                     await self._end_together(group, key)
                 finally:

@@ -99,7 +99,14 @@ class Nodes:
                     keys, children = node.fixed_keys, node.children
                     for position in wanted:
                         below.setdefault(children[bisect_right(keys, position)], []).append(position)
-            unread = [id for id in below if id not in self._read]
+            unread = []
+            for id in below:
+                if id not in self._read:
+                    seen = self._seen.get(id)
+                    if seen is None:
+                        unread.append(id)
+                    else:
+                        self._keep(id, seen)
             if unread:
                 for id, document in zip(unread, await self._db.get_many(unread), strict=True):
                     self._keep(id, document)

@@ -14,24 +14,25 @@ from typing import Any
 from interlock import MutationCtx
 from interlock_aggregate.node import Number, counted_up, lines_of, nth_id
 from interlock_aggregate.nodes import leaf_size
+from interlock_aggregate.positions import key_text
 
 Document = dict[str, Any]
 
 
 class Seen:
-    """What has been read on the way: the documents of trees, if they were looked for, and nodes and their totals by id."""
+    """What has been read on the way: the documents of trees by namespace, as `key_text` writes it, and nodes and their totals by id."""
 
     __slots__ = ("nodes", "trees")
 
     def __init__(self) -> None:
-        self.trees: list[Document] | None = None
+        self.trees: dict[str, list[Document]] = {}
         self.nodes: dict[str, Document] = {}
 
 
 async def add(ctx: MutationCtx, position: str, value: Number, name: str, namespace: Any, seen: Seen) -> bool:
     """Add an item that is not there. False, and nothing else, where a node would be split, or anything is out of the ordinary."""
     db, nodes = ctx.db, seen.nodes
-    seen.trees = trees = await db.query("trees").index("by_namespace", name=name, namespace=namespace).collect()
+    seen.trees[key_text(namespace)] = trees = await db.query("trees").index("by_namespace", name=name, namespace=namespace).collect()
     if len(trees) != 1:
         return False
     tree = node = trees[0]

@@ -48,7 +48,7 @@ class Trees:
         opened = self._open.get(key)
         if opened is None:
             ctx = self._ctx
-            rows, self._seen.trees = self._seen.trees, None
+            rows = self._seen.trees.pop(key, None)
             if rows is None:
                 rows = await ctx.db.query("trees").index("by_namespace", name=self._name, namespace=namespace).collect()
             opened = self._open[key] = {}

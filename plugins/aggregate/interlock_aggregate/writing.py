@@ -7,8 +7,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from interlock import UNSET, AppError, MutationCtx
 from interlock_aggregate.node import Number
-from interlock_aggregate.positions import position
+from interlock_aggregate.positions import key_text, position
 from interlock_aggregate.shortcut import Seen, add
+from interlock_aggregate.shortcuts import Item, add_many
 from interlock_aggregate.trees import Trees, checked, perform, places
 
 
@@ -33,6 +34,27 @@ async def _write(ctx: MutationCtx, name: str, shards: int, operations: Sequence[
     for operation in operations:
         await perform(opened, operation)
     await opened.save(ctx)
+
+
+async def _insert(ctx: MutationCtx, name: str, operations: Sequence[Mapping[str, Any]]) -> None:
+    """Add items to trees that have one shard: most in few steps, and then those that take more."""
+    wanted: dict[str, tuple[Any, list[Item]]] = {}
+    for number, operation in enumerate(operations):
+        id, namespace = operation["value"], operation.get("namespace")
+        here = position(operation["key"], id)
+        item = Item(number, here, checked(here, id, operation.get("summand", 0)))
+        key = key_text(namespace)
+        found = wanted.get(key)
+        if found is None:
+            wanted[key] = namespace, [item]
+        else:
+            found[1].append(item)
+    left: list[int] = []
+    seen = Seen()
+    for key, (namespace, items) in wanted.items():
+        left += [item.number for item in await add_many(ctx, items, name, namespace, key, seen)]
+    if left:
+        await _write(ctx, name, 1, [operations[number] for number in sorted(left)], seen)
 
 
 async def insert(
@@ -105,4 +127,7 @@ def _replacing(
 
 async def write_batch(ctx: MutationCtx, operations: list[Operation], name: str = "", shards: int = 1) -> None:
     """Many writes, in order: all of them or none."""
-    await _write(ctx, name, shards, operations)
+    if shards == 1 and all([operation["kind"] == "insert" for operation in operations]):
+        await _insert(ctx, name, operations)
+    else:
+        await _write(ctx, name, shards, operations)
