@@ -59,12 +59,13 @@ class _Member:
 
 
 class Joint:
-    """Those of one engine. One group of a key is at work at a time; who ends meanwhile is in the next."""
+    """Those of one engine. One group of a key is at work at a time, or one by itself; who ends meanwhile is in the next."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._gathering: dict[Hashable, list[_Member]] = {}
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        self._lone: dict[Hashable, int] = {}  # how many are doing theirs by themselves
         self._paused: dict[Hashable, int] = {}
         self._has_company = False  # whether there were several in the last group: then there are likely to be again
 
@@ -81,7 +82,7 @@ class Joint:
             gathering = self._gathering.get(key)
             if gathering is None:
                 self._gathering[key] = [member]
-                if key not in self._tasks:
+                if key not in self._lone:
                     # Not at once: whoever else is ready in this turn of the loop comes along.
                     asyncio.get_running_loop().call_soon(self._start, key)
             else:
@@ -91,7 +92,16 @@ class Joint:
                 transaction.rest = None  # which leads back to the transaction: the collector would have to find out
                 return entry
         transaction.rest = None
-        await rest.alone()
+        lone = self._lone
+        lone[key] = lone.get(key, 0) + 1
+        try:
+            await rest.alone()
+        finally:
+            if lone[key] > 1:
+                lone[key] -= 1
+            else:
+                del lone[key]
+                self._start(key)
         return None
 
     async def close(self) -> None:
@@ -101,7 +111,7 @@ class Joint:
 
     def _may_join(self, transaction: Transaction, key: Hashable) -> bool:
         committer = self._engine.committer
-        if not (self._has_company or committer.is_busy or key in self._tasks):
+        if not (self._has_company or committer.is_busy or key in self._tasks or key in self._lone):
             return False  # nobody else is there: it would only wait
         paused = self._paused.get(key)
         if paused is not None:
@@ -113,6 +123,9 @@ class Joint:
         return not transaction.new_tables and not transaction.read_set.names and transaction.budget.used.bytes_written <= _BYTES_MOST
 
     def _start(self, key: Hashable) -> None:
+        """See to those who have gathered, if there are any and nobody does."""
+        if key in self._tasks or key not in self._gathering:
+            return
         self._tasks[key] = asyncio.get_running_loop().create_task(self._work(key))
 
     async def _work(self, key: Hashable) -> None:
@@ -171,6 +184,7 @@ class Joint:
         except (Lost, SnapshotGone):
             return False
         if entry is not None:
+            joined[0].transaction.on_commit += transaction.on_commit
             for member in joined:
                 if not member.ended.done():
                     member.ended.set_result(entry)

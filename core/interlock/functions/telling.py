@@ -26,8 +26,10 @@ class Telling:
 
     @property
     def key(self) -> Hashable:
-        """Those of one instance go together, as long as it has the same code."""
-        return id(self.call.callee.scope)
+        """Those of one instance that have written to the same tables go together, as long as it has the same code."""
+        untold = self.call.untold
+        assert untold is not None, "it has something to tell"
+        return id(self.call.callee.scope), untold.tables
 
     async def alone(self) -> None:
         """Tell them in its own transaction. Raises what one of them raises."""

@@ -58,6 +58,11 @@ class Untold:
         self.count = 0
         self.failure: BaseException | None = None
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """Those that were written."""
+        return frozenset(self._tables)
+
     def add(self, table: str, triggers: tuple[Callee, ...], kind: ChangeKind, id: str, old: Document | None, new: Document | None) -> None:
         """Note a change of a table that has such triggers."""
         found = self._tables.get(table)
