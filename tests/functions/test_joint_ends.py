@@ -145,6 +145,74 @@ async def test_changes_of_one_row_by_several_all_count() -> None:
         await check(rooms)
 
 
+async def test_a_trigger_may_change_what_was_written_once_for_each() -> None:
+    @placed
+    def made() -> Component:
+        made = Component("app")
+
+        @made.trigger("rows")
+        async def mark(ctx: MutationCtx, changes: list[Change]) -> None:
+            for change in changes:
+                row = await ctx.db.get(change.id)
+                if change.kind == "insert" and change.new is not None and row is not None:
+                    change.new["marks"] += 1  # its own copy
+                    await ctx.db.patch(change.id, {"marks": row["marks"] + change.new["marks"]})
+            if any(change.new is not None and change.new["n"] == REFUSED for change in changes):
+                raise AppError("refused")
+
+        @made.mutation
+        async def add(ctx: MutationCtx, n: int) -> None:
+            await ctx.db.insert("rows", {"n": n, "marks": 0})
+
+        @made.query
+        async def marks(ctx: QueryCtx) -> list[int]:
+            return [row["marks"] for row in await ctx.db.query("rows").collect()]
+
+        return made
+
+    async with running(made) as rooms:
+        await rooms.mutation("add", n=0)
+        await asyncio.gather(*[rooms.mutation("add", n=n) for n in range(SEVERAL)])
+        ended = await asyncio.gather(*[rooms.mutation("add", n=n if n else REFUSED) for n in range(SEVERAL)], return_exceptions=True)
+        assert [type(end) for end in ended] == [AppError, *[type(None)] * (SEVERAL - 1)]
+        assert await rooms.query("marks") == [1] * 2 * SEVERAL
+
+
+async def test_who_changes_what_triggers_change_too_has_seen_it() -> None:
+    @placed
+    def made() -> Component:
+        made = Component("app")
+
+        @made.trigger("rows")
+        async def count(ctx: MutationCtx, changes: list[Change]) -> None:
+            for parent in await ctx.db.query("parents").collect():
+                await ctx.db.patch(parent["_id"], {"rows": parent["rows"] + len(changes)})
+
+        @made.mutation
+        async def make(ctx: MutationCtx) -> str:
+            return await ctx.db.insert("parents", {"rows": 0, "last": 0})
+
+        @made.mutation
+        async def add(ctx: MutationCtx, parent: str) -> int:
+            """Reads and changes what the triggers of all others change too."""
+            found = await ctx.db.get(parent)
+            assert found is not None
+            n: int = found["rows"]
+            await ctx.db.patch(parent, {"last": n})
+            await ctx.db.insert("rows", {})
+            return n
+
+        return made
+
+    async with running(made) as rooms:
+        parents = [await rooms.mutation("make") for _ in range(SEVERAL)]
+        await rooms.mutation("add", parent=parents[0])
+        for _ in range(2):
+            seen = await asyncio.gather(*[rooms.mutation("add", parent=parent) for parent in parents])
+            assert len(set(seen)) == SEVERAL
+        assert await rooms.mutation("add", parent=parents[0]) == 2 * SEVERAL + 1
+
+
 async def test_who_gives_up_leaves_all_or_nothing() -> None:
     async with running(placed(tally_app)) as rooms:
         await rooms.mutation("add", n=0)
@@ -229,7 +297,9 @@ def ledger() -> Component:
 
 
 BOOKED = """
-from interlock import Change, MutationCtx, QueryCtx, components, mutation, query, trigger
+from typing import Any
+
+from interlock import Change, CommitTimestamp, MutationCtx, QueryCtx, components, mutation, query, trigger
 
 
 @trigger("rows")
@@ -247,6 +317,27 @@ async def add_after_a_look(ctx: MutationCtx) -> int:
     rows = (await ctx.run_query(components.ledger.total))[0]
     await ctx.db.insert("rows", {"n": rows})
     return rows
+
+
+@mutation
+async def set_level(ctx: MutationCtx, level: int) -> None:
+    found = await ctx.db.query("levels").order("desc").first()
+    assert found is None or found["level"] < level
+    await ctx.db.insert("levels", {"level": level, "at": CommitTimestamp()})
+
+
+@mutation
+async def add_at_level(ctx: MutationCtx) -> None:
+    found = await ctx.db.query("levels").order("desc").first()
+    await ctx.db.insert("rows", {"n": found["level"], "at": CommitTimestamp()})
+
+
+@query
+async def history(ctx: QueryCtx) -> list[list[Any]]:
+    # what happened, in the order of commits
+    levels = [[row["at"], 0, row["level"]] for row in await ctx.db.query("levels").collect()]
+    rows = [[row["at"], 1, row["n"]] for row in await ctx.db.query("rows").collect() if "at" in row]
+    return sorted(levels + rows)
 
 
 @query
@@ -277,6 +368,35 @@ async def test_a_trigger_that_calls_into_a_component_calls_it_once_for_several(t
         count, summed, lists = await t.query("rows:total")
         assert (count, summed) == (len(there), sum(there))
         assert is_refused or lists < SEVERAL
+
+
+async def member(t: TestBackend) -> None:
+    for _ in range(8):
+        await t.mutation("rows:add_at_level")
+
+
+async def test_who_has_read_what_an_outsider_changes_meanwhile_runs_again(tmp_path: Path) -> None:
+    made = placed(ledger)
+    (tmp_path / "app.py").write_text(f"from {made.module} import component\nfrom interlock import App\n\napp = App()\napp.use(component)\n")
+    (tmp_path / "rows.py").write_text(BOOKED)
+    async with TestBackend(tmp_path) as t:
+        await t.mutation("rows:set_level", level=0)
+
+        level = 0
+        members = [asyncio.create_task(member(t)) for _ in range(12)]
+        while not all([one.done() for one in members]):
+            level += 1
+            await t.mutation("rows:set_level", level=level)
+            for _ in range(level * 337 % 1_500):
+                await asyncio.sleep(0)
+        await asyncio.gather(*members)
+        history = await t.query("rows:history")
+        assert len(history) == level + 1 + 12 * 8
+        for _, is_row, n in history:
+            if not is_row:
+                level = n
+            assert n == level
+        assert (await t.query("rows:total"))[0] == 12 * 8
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -297,10 +297,11 @@ class Engine:
         losses: int = 1,
     ) -> Outcome[T]:
         """`mutate` for what had its place, and was taken back before it was written."""
-        outcome: Any = await self._mutate(run, label, self._deadline(deadline_ms), limits, None, losses=losses)
+        outcome: Any = await self._mutate(run, label, self.deadline(deadline_ms), limits, None, losses=losses)
         return cast("Outcome[T]", outcome)
 
-    def _deadline(self, deadline_ms: float | None) -> float:
+    def deadline(self, deadline_ms: float | None) -> float:
+        """The point in time, or the one when a transaction that begins now has to be done."""
         return self.clock.now_ms() + LIMITS["transaction_wall"].value * 1000.0 if deadline_ms is None else deadline_ms
 
     def begin(
@@ -317,7 +318,7 @@ class Engine:
         """
         committer, log = self.committer, self.log
         if deadline_ms is None:
-            deadline_ms = self._deadline(None)
+            deadline_ms = self.deadline(None)
         if committer.fatal is not None or committer.unavailable is not None:
             return self._mutate(run, label, deadline_ms, limits, None, to_place=True)
         attempt: _Attempt[T] = _Attempt(self, run, limits)
@@ -368,8 +369,8 @@ class Engine:
                         try:
                             value = made.value if type(made) is Made else await made  # type: ignore[misc]
                             if transaction.rest is not None:
-                                entry = await self.joint.end(transaction, label)
-                        except SnapshotGone:
+                                entry = await self.joint.end(transaction, label, has_turn=turn is not None)
+                        except (SnapshotGone, Lost):
                             raise
                         except Exception as error:
                             failure = error

@@ -21,6 +21,7 @@ import structlog
 from interlock.engine.committer import Lost
 from interlock.engine.transaction import Transaction
 from interlock.engine.view import SnapshotGone
+from interlock.errors import InterlockError
 
 if TYPE_CHECKING:
     from interlock.engine.engine import Engine
@@ -69,15 +70,16 @@ class Joint:
         self._paused: dict[Hashable, int] = {}
         self._has_company = False  # whether there were several in the last group: then there are likely to be again
 
-    async def end(self, transaction: Transaction, label: str) -> LogEntry | None:
+    async def end(self, transaction: Transaction, label: str, *, has_turn: bool) -> LogEntry | None:
         """Do what the transaction has left to do. Gives the commit that it is part of, or None: it is still to be committed by itself.
 
-        Raises what its own rest raises.
+        Who has a turn, because it has lost often, does it by itself.
+        Raises what its own rest raises, and Lost.
         """
         rest = transaction.rest
         assert rest is not None, "there is something left"
         key = rest.key
-        if self._may_join(transaction, key):
+        if not has_turn and self._may_join(transaction, key):
             member = _Member(transaction, label)
             gathering = self._gathering.get(key)
             if gathering is None:
@@ -150,6 +152,8 @@ class Joint:
                 self._has_company = len(group) > 1
                 try:
                     await self._end_together(group, key)
+                except InterlockError as error:  # each of them meets it too
+                    logger.debug("joint_end_failed", members=len(group), error=repr(error))
                 finally:
                     for member in group:
                         if not member.ended.done():
@@ -172,30 +176,34 @@ class Joint:
         """False: somebody else's commit was in the way, and it may be tried again."""
         committer = self._engine.committer
         transaction = Transaction(self._engine, snapshot, True)
-        joined = [member for member in group if not member.ended.done() and self._add(transaction, member.transaction)]
-        if len(joined) < 2 or committer.is_held or committer.turns.active:
+        joined = [member for member in group if not member.ended.done() and self._add(transaction, member)]
+        if len(joined) < 2:
             return True
         if not await self._do_rest(joined, transaction):
             self._paused[key] = _PAUSE
             return True
-        entry: LogEntry | None = None
         try:
-            entry = committer.commit_at_once(transaction, joined[0].label)
+            entry = await committer.commit(transaction, None, joined[0].label, self._engine.deadline(None))
         except (Lost, SnapshotGone):
             return False
-        if entry is not None:
-            joined[0].transaction.on_commit += transaction.on_commit
-            for member in joined:
-                if not member.ended.done():
-                    member.ended.set_result(entry)
+        joined[0].transaction.on_commit += transaction.on_commit
+        for member in joined:
+            if not member.ended.done():
+                member.ended.set_result(entry)
         return True
 
-    def _add(self, together: Transaction, member: Transaction) -> bool:
-        """Put a transaction's reads and writes to those of others. False: it has read what they write, or what has changed since."""
-        if not member.catch_up() or self._has_read(member, together.write_set.documents):
+    def _add(self, together: Transaction, member: _Member) -> bool:
+        """Put a mutation's reads and writes to those of others. False: it has read what they write, or what has changed since."""
+        transaction = member.transaction
+        if not transaction.catch_up():
+            lost_to = self._engine.log.find_conflict(transaction.read_set, transaction.snapshot)
+            if lost_to is not None:
+                member.ended.set_exception(Lost(lost_to))  # sooner than it would find out by itself
             return False
-        together.write_set.adopt(member.write_set)
-        together.read_set.update(member.read_set)
+        if self._has_read(transaction, together.write_set.documents):
+            return False
+        together.write_set.adopt(transaction.write_set)
+        together.read_set.update(transaction.read_set)
         return True
 
     async def _do_rest(self, joined: Sequence[_Member], together: Transaction) -> bool:
@@ -210,8 +218,8 @@ class Joint:
         written = dict(together.write_set.documents)
         for member in joined:
             for id, pending in member.transaction.write_set.documents.items():
-                if written.pop(id).new is not pending.new:
-                    return False
+                if written.pop(id).new is not pending.new and pending.old is not None:
+                    return False  # what it has changed was changed before by the rest of another, and it has not seen that
         return not any([self._has_read(member.transaction, written) for member in joined])
 
     def _has_read(self, transaction: Transaction, written: Mapping[str, Pending]) -> bool:
