@@ -3,8 +3,8 @@
 It decides which finished transactions stand and in which order, what a snapshot sees, and which query results a commit
 makes stale. It alone appends to storage.
 
-Start at `Engine.mutate`, then `Transaction` (a view, a read set, a write set), `WriteLog.find_conflict`, `Committer.commit`, `Joint.end`. Knows no
-component but as a name beside a table, no function, no HTTP.
+Start at `Engine.mutate`, then `Transaction` (a view, a read set, a write set), `WriteLog.find_conflict`, `Committer.commit`,
+`Joint.end`. Knows no component but as a name beside a table, no function, no HTTP.
 """
 
 from interlock.engine.catalog import Catalog, Index, Table, TableSpec

@@ -248,7 +248,7 @@ class Engine:
     async def close(self) -> None:
         """Wait for what was validated to be on disk, then let the storage go."""
         await self.staging.close()
-        await self.joint.close()
+        self.joint.close()
         await self.committer.close()
         await self.storage.close()
 
@@ -297,11 +297,10 @@ class Engine:
         losses: int = 1,
     ) -> Outcome[T]:
         """`mutate` for what had its place, and was taken back before it was written."""
-        outcome: Any = await self._mutate(run, label, self.deadline(deadline_ms), limits, None, losses=losses)
+        outcome: Any = await self._mutate(run, label, self._deadline(deadline_ms), limits, None, losses=losses)
         return cast("Outcome[T]", outcome)
 
-    def deadline(self, deadline_ms: float | None) -> float:
-        """The point in time, or the one when a transaction that begins now has to be done."""
+    def _deadline(self, deadline_ms: float | None) -> float:
         return self.clock.now_ms() + LIMITS["transaction_wall"].value * 1000.0 if deadline_ms is None else deadline_ms
 
     def begin(
@@ -318,7 +317,7 @@ class Engine:
         """
         committer, log = self.committer, self.log
         if deadline_ms is None:
-            deadline_ms = self.deadline(None)
+            deadline_ms = self._deadline(None)
         if committer.fatal is not None or committer.unavailable is not None:
             return self._mutate(run, label, deadline_ms, limits, None, to_place=True)
         attempt: _Attempt[T] = _Attempt(self, run, limits)

@@ -81,9 +81,11 @@ class Transaction:
         Whether it is there now. Not while a cursor holds rows of the old snapshot that nobody has looked at yet.
         """
         log, view = self._log, self.view
+        if view.is_gone or view.epoch != self._engine.epoch:
+            return False
         if log.validated == view.place:
             return True
-        if not self.writable or self.unseen or view.is_gone or view.epoch != self._engine.epoch or view.place < log.floor:
+        if not self.writable or self.unseen or view.place < log.floor:
             return False
         if log.find_conflict(self.read_set, view.place) is not None:
             return False

@@ -131,11 +131,14 @@ async def _fail(call: CallHost, raised: BaseException) -> None:
     untold, call.untold = call.untold, None
     if untold is not None and untold.failure is not None and isinstance(raised, Exception):
         raised = untold.failure
-    if isinstance(raised, AppError):
-        refuse_large(raised)
-    elif _is_own_doing(raised, call):
-        raise FunctionAborted(call.callee.label, repr(raised)) from raised
-    raise raised
+    try:
+        if isinstance(raised, AppError):
+            refuse_large(raised)
+        elif _is_own_doing(raised, call):
+            raise FunctionAborted(call.callee.label, repr(raised)) from raised
+        raise raised
+    finally:
+        del raised  # its traceback holds this frame: together they would wait for the collector
 
 
 def _leaves(call: CallHost) -> bool:

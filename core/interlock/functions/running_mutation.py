@@ -43,7 +43,6 @@ class RunningMutation:
         "_limits",
         "_parent",
         "_root",
-        "_telling",
         "_watched",
         "args",
         "callee",
@@ -70,7 +69,6 @@ class RunningMutation:
         self._budget: Budget | None = None  # of the last attempt
         self._jobs_run: list[Execution] = []
         self._root: TransactionHost | None = None
-        self._telling: Telling | None = None  # of the last attempt, where its triggers are told when it has ended
         self._watched = None if services.observers is None else Observed(services, callee, caller, parent)
 
     @property
@@ -102,35 +100,61 @@ class RunningMutation:
     def _call(self, tx: Transaction, attempt: Execution) -> Made[Any] | Awaitable[Any]:
         callee, caller = self.callee, self.caller
         call = TransactionHost(attempt, callee, callee.check_args(self.args), self._parent, 0, caller.identity, tx)
-        self._root, self._telling = call, None
-        attempt.leaves_untold = self._limits is None and callee.scope.limits is None
+        self._root = call
+        # What a job's triggers do is the job's: it may be canceled with it, and is at its mount's cost.
+        attempt.leaves_untold = self._limits is None and callee.scope.limits is None and caller.job is None and caller.share is None
         return transact(call, self.deadline_ms, self._limits)
 
     async def _go_on(self, tx: Transaction, attempt: Execution, made: Made[Any] | Awaitable[Any]) -> Any:
         """The attempt from where it first waits, or calls in its own transaction what it has planned."""
         value: Any = made.value if type(made) is Made else await made  # type: ignore[misc]
         self._jobs_run.clear()
-        if attempt.at_once:
-            root = self._root
-            assert root is not None, "it has been called"
-            if root.untold is not None:
-                await tell_last(root)  # before anybody else's code
-            self._jobs_run.extend(await self._run_at_once(list(attempt.at_once.values()), tx))
+        root = self._root
+        assert root is not None, "it has been called"
+        if attempt.at_once and root.untold is not None:
+            await tell_last(root)  # before anybody else's code
+        await self._run_planned(tx, attempt)
         self._leave_rest(tx)
         return value
 
+    async def _run_planned(self, tx: Transaction, attempt: Execution) -> None:
+        if attempt.at_once:
+            planned = list(attempt.at_once.values())
+            attempt.at_once.clear()
+            self._jobs_run.extend(await self._run_at_once(planned, tx))
+
     def _leave_rest(self, tx: Transaction) -> None:
         """What is left to do in the transaction, for the engine: it may do it for several at once."""
-        root = self._root
-        if root is not None and root.untold is not None:
-            tx.rest = self._telling = Telling(root)
+        root, attempt = self._root, self._execution
+        if root is None or root.untold is None or attempt is None:
+            return
+        call, execution = root, attempt
+
+        async def alone() -> None:
+            await tell_last(call)
+            await self._run_planned(tx, execution)
+
+        tx.rest = Telling(call, alone)
 
     async def _bracketed(self, tx: Transaction, attempt: Execution, bracket: Bracket) -> Any:
         known = await bracket.before(tx)
         if known is not None:
             return known
         value = await self._go_on(tx, attempt, self._call(tx, attempt))
+        if tx.rest is None:
+            await bracket.after(tx, value, attempt.log.lines)
+            return value
+        # As if it had no rest, for a commit with others; by itself it does this again, when its triggers have been told.
+        alone, mark = tx.rest.alone, tx.begin_layer()
         await bracket.after(tx, value, attempt.log.lines)
+
+        async def alone_in_bracket() -> None:
+            tx.drop_layer(mark)
+            await alone()
+            await bracket.after(tx, value, attempt.log.lines)
+
+        assert self._root is not None, "it has been called"
+        tx.rest = Telling(self._root, alone_in_bracket)
         return value
 
     async def _run_at_once(self, jobs: list[AtOnce], tx: Transaction) -> list[Execution]:
@@ -189,8 +213,6 @@ class RunningMutation:
         if self._watched is not None:
             self._watched.finish(None, outcome.ts)
         lines = execution.finish_log()
-        if self._telling is not None and self._telling.execution is not None:
-            lines = [*lines, *self._telling.execution.finish_log()]
         for job in self._jobs_run:
             job.finish_log()
         value = outcome.value
