@@ -121,7 +121,7 @@ async def _go_on(call: CallHost, running: Awaitable[Any]) -> Any:
     return _result(call, result)
 
 
-async def _fail(call: CallHost, raised: BaseException) -> None:
+async def _fail(call: CallHost, raised: BaseException | None) -> None:
     """The end of a call that has raised something, which is raised again as its caller gets it."""
     try:
         if call.state == BUSY:
@@ -131,6 +131,7 @@ async def _fail(call: CallHost, raised: BaseException) -> None:
     untold, call.untold = call.untold, None
     if untold is not None and untold.failure is not None and isinstance(raised, Exception):
         raised = untold.failure
+    assert raised is not None, "something was raised"
     try:
         if isinstance(raised, AppError):
             refuse_large(raised)
@@ -138,7 +139,7 @@ async def _fail(call: CallHost, raised: BaseException) -> None:
             raise FunctionAborted(call.callee.label, repr(raised)) from raised
         raise raised
     finally:
-        del raised  # its traceback holds this frame: together they would wait for the collector
+        raised = None  # its traceback holds this frame: together they would wait for the collector
 
 
 def _leaves(call: CallHost) -> bool:

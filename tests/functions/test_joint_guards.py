@@ -1,0 +1,262 @@
+"""What keeps mutations that end together from being told apart from those that end alone: each guard, with the case that needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from interlock import AppError, Change, Component, LimitExceeded, Limits, MutationCtx, SchemaError, StorageUnavailable, components
+from interlock.engine import TableSpec, Transaction
+from interlock.functions.caller import Caller
+
+from .rooms import Rooms, running
+
+pytestmark = pytest.mark.one_isolation("inline", "its triggers wait for the test, which a worker could not")
+
+GROUP = 4
+
+
+class Gate:
+    """A trigger comes here and waits, once the gate is closed."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self.arrived, self.opened = asyncio.Event(), asyncio.Event()
+        self.lists: list[int] = []
+
+    async def pass_through(self, changes: list[Change]) -> None:
+        self.lists.append(len(changes))
+        if self.is_closed:
+            self.arrived.set()
+            await self.opened.wait()
+
+    def open(self) -> None:
+        self.is_closed = False
+        self.opened.set()
+
+
+def gated_app(gate: Gate) -> Component:
+    made = Component("app")
+
+    @made.trigger("rows")
+    async def told(ctx: MutationCtx, changes: list[Change]) -> None:
+        await gate.pass_through(changes)
+        for change in changes:
+            await ctx.db.insert("told", {"n": (change.new or {})["n"]})
+
+    @made.mutation
+    async def put(ctx: MutationCtx, n: int) -> int:
+        await ctx.db.insert("rows", {"n": n})
+        return n
+
+    @made.query
+    async def read(ctx: Any, table: str) -> list[int]:
+        return sorted([row["n"] for row in await ctx.db.query(table).collect()])
+
+    return made
+
+
+@asynccontextmanager
+async def at_the_gate() -> AsyncIterator[tuple[Rooms, Gate, list[asyncio.Task[Any]]]]:
+    """A group of mutations whose trigger waits at the gate."""
+    gate = Gate()
+    async with running(gated_app(gate)) as rooms:
+        await rooms.mutation("put", n=0)
+        await asyncio.gather(*[rooms.mutation("put", n=0) for _ in range(GROUP)])
+        gate.is_closed = True
+        group = [asyncio.create_task(rooms.mutation("put", n=n)) for n in range(1, GROUP + 1)]
+        await gate.arrived.wait()
+        assert gate.lists[-1] == GROUP
+        yield rooms, gate, group
+
+
+async def test_what_is_deployed_meanwhile_holds_for_all() -> None:
+    async with at_the_gate() as (rooms, gate, group):
+        small = {"type": "union", "value": [{"type": "literal", "value": float(n)} for n in range(3)]}
+        rows = {"type": "object", "value": {"n": {"fieldType": small, "optional": False}}}
+        await rooms.engine.deploy([TableSpec("", "rows", rows, indexes={"by_n": ("n",)})])
+        gate.open()
+        ended = await asyncio.gather(*group, return_exceptions=True)
+        assert [type(end) for end in ended] == [int, int, SchemaError, SchemaError]
+        assert await rooms.query("read", table="rows") == [0] * (GROUP + 1) + [1, 2]
+        table = rooms.engine.catalog.by_name["", "rows"]
+        assert table.memory is not None
+        assert len(table.memory.entries[table.indexes["by_n"].number]) == GROUP + 3
+
+
+async def test_nothing_stands_of_those_who_have_given_up() -> None:
+    async with at_the_gate() as (rooms, gate, group):
+        group[0].cancel()
+        group[2].cancel()
+        await asyncio.sleep(0)
+        gate.open()
+        await asyncio.gather(*group, return_exceptions=True)
+        assert await rooms.query("read", table="rows") == await rooms.query("read", table="told") == [0] * (GROUP + 1) + [2, 4]
+
+
+async def test_a_slow_trigger_is_each_ones_own_before_their_time_is_over() -> None:
+    async with at_the_gate() as (rooms, gate, group):
+        rooms.clock.move_to(rooms.clock.now_ms() + 1_500.0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert gate.lists[-GROUP:] == [1] * GROUP
+        gate.open()
+        assert await asyncio.gather(*group) == [1, 2, 3, 4]
+
+
+async def test_who_waits_hears_that_the_backend_closes() -> None:
+    async with at_the_gate() as (rooms, gate, group):
+        late = asyncio.create_task(rooms.mutation("put", n=9))
+        await asyncio.sleep(0)
+        rooms.engine.joint.close()
+        ended = await asyncio.gather(*group, late, return_exceptions=True)
+        assert {type(end) for end in ended} == {StorageUnavailable}
+        gate.open()
+
+
+async def test_what_a_trigger_plans_at_once_is_done_at_once() -> None:
+    made = Component("app")
+
+    @made.trigger("rows")
+    async def plan(ctx: MutationCtx, changes: list[Change]) -> None:
+        await ctx.scheduler.run_after(0, note.options(at_once=True), n=len(changes))
+
+    @made.mutation
+    async def note(ctx: MutationCtx, n: int) -> None:
+        await ctx.db.insert("notes", {"n": n})
+
+    @made.mutation
+    async def put(ctx: MutationCtx) -> None:
+        await ctx.db.insert("rows", {})
+
+    @made.query
+    async def notes(ctx: Any) -> list[int]:
+        return [row["n"] for row in await ctx.db.query("notes").collect()]
+
+    async with running(made) as rooms:
+        await rooms.mutation("put")
+        assert await rooms.query("notes") == [1]
+
+
+async def test_what_a_job_writes_is_told_with_nobody_elses() -> None:
+    gate = Gate()
+    async with running(gated_app(gate)) as rooms:
+        await rooms.mutation("put", n=0)
+        job = Caller(admin=True, source="scheduler", request_id="a-request", job="a-job")
+        puts = [rooms.mutation("put", n=n) for n in range(GROUP)]
+        await asyncio.gather(rooms.ask("mutation", "put", {"n": 9}, caller=job), *puts)
+        assert sorted(gate.lists) == [1, 1, GROUP] or gate.lists.count(1) >= 2
+        assert sum(gate.lists) == GROUP + 2
+
+
+async def test_a_trigger_that_looks_at_the_table_sees_it_grow_row_by_row() -> None:
+    made = Component("app")
+
+    @made.trigger("users")
+    async def award(ctx: MutationCtx, changes: list[Change]) -> None:
+        n = await ctx.db.query("users").count()
+        if n % 2 == 0:
+            await ctx.db.insert("prizes", {"n": n})
+
+    @made.mutation
+    async def join(ctx: MutationCtx) -> None:
+        await ctx.db.insert("users", {})
+
+    @made.query
+    async def prizes(ctx: Any) -> list[int]:
+        return [row["n"] for row in await ctx.db.query("prizes").collect()]
+
+    async with running(made) as rooms:
+        await rooms.mutation("join")
+        await asyncio.gather(*[rooms.mutation("join") for _ in range(9)])
+        assert await rooms.query("prizes") == [2, 4, 6, 8, 10]
+
+
+async def test_each_hears_what_its_own_trigger_logs_and_a_kept_answer_has_it_too() -> None:
+    made = Component("app")
+
+    @made.trigger("rows")
+    async def say(ctx: MutationCtx, changes: list[Change]) -> None:
+        ctx.log.info(" ".join([str((change.new or {})["n"]) for change in changes]))
+
+    @made.mutation
+    async def put(ctx: MutationCtx, n: int) -> None:
+        await ctx.db.insert("rows", {"n": n})
+
+    async with running(made) as rooms:
+        await rooms.mutation("put", n=0)
+        for _ in range(2):  # the second time they are known
+            asked = [rooms.ask("mutation", "put", {"n": n}, session=("a-session", n)) for n in range(GROUP)]
+            assert [answer.log_lines for answer in await asyncio.gather(*asked)] == [[f"[INFO] {n}"] for n in range(GROUP)]
+
+
+@pytest.mark.parametrize("is_mount", [False, True])
+async def test_nobody_may_do_more_with_others_than_alone(is_mount: bool) -> None:
+    """A function that writes all but one of what it may, and a trigger that writes two."""
+    most = 10
+    inner = Component("inner")
+
+    @inner.mutation
+    async def write(ctx: MutationCtx, count: int) -> None:
+        for _ in range(count):
+            await ctx.db.insert("notes", {})
+
+    made = Component("app")
+    made.use(inner, limits=Limits(documents_written=most))
+
+    @made.trigger("rows")
+    async def told(ctx: MutationCtx, changes: list[Change]) -> None:
+        if is_mount:
+            await ctx.run_mutation(inner_write, count=2)
+        else:
+            for _ in range(8_000):
+                await ctx.db.insert("notes", {})
+
+    @made.mutation
+    async def put(ctx: MutationCtx, is_large: bool) -> None:
+        if is_mount:
+            await ctx.run_mutation(inner_write, count=most - 1 if is_large else 1)
+        elif is_large:
+            for _ in range(8_001):
+                await ctx.db.insert("others", {})
+        await ctx.db.insert("rows", {})
+
+    inner_write = components.inner.write
+    async with running(made) as rooms:
+        await rooms.mutation("put", is_large=False)
+        with pytest.raises(LimitExceeded):
+            await rooms.mutation("put", is_large=True)
+        ended = await asyncio.gather(*[rooms.mutation("put", is_large=n == 2) for n in range(GROUP)], return_exceptions=True)
+        assert [type(end) for end in ended] == [type(None), type(None), LimitExceeded, type(None)]
+
+
+async def test_no_transaction_outlives_its_mutation() -> None:
+    def alive() -> int:
+        return sum(isinstance(one, Transaction) for one in gc.get_objects())
+
+    gate = Gate()
+    made = gated_app(gate)
+
+    @made.mutation
+    async def refused(ctx: MutationCtx) -> None:
+        await ctx.db.insert("rows", {})  # of which the trigger raises
+
+    async with running(made) as rooms:
+        await rooms.mutation("put", n=0)
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive()
+            await asyncio.gather(*[rooms.mutation("put", n=0) for _ in range(20)])
+            assert alive() <= before + 2
+            ended = await asyncio.gather(*[rooms.mutation("refused") for _ in range(5)], return_exceptions=True)
+            assert not any(end is None or isinstance(end, AppError) for end in ended)
+            del ended
+            assert alive() <= before + 5
+        finally:
+            gc.enable()
