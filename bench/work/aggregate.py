@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.components import SCORES
 from bench.programs import SANDBOXED, original, program
-from bench.rows import Row, Work
-from bench.servers import INTERLOCK
+from bench.rows import Figures, Row, Run, Work
+from bench.servers import INTERLOCK, Server, Servers, interlock
+from bench.work.http import figures, interlock_body
 
 ORIGINAL = "@convex-dev/aggregate in convex-test"
 OPERATIONS = ("insert", "at", "rank", "count")
 _AT_LEAST = {"insert": 12, "at": 15, "rank": 15, "count": 25}
+BARE_INSERT = "a bare insert"
+_FILLED = "Interlock, with 300,000 scores"
+
+
+@contextmanager
+def filled() -> Iterator[Server]:
+    """A server, on all cores, whose aggregate has all of its items."""
+    with interlock(app="components_app", core=None) as server:
+        for first in range(0, SCORES, 2_000):
+            server.call("mutation", "items:fill", first=first, count=2_000, of=SCORES, scored=True)
+        yield server
+
+
+def inserts(function: str, *, counted: bool) -> Run:
+    """64 clients that insert documents with random keys. What was counted has to be in the aggregate."""
+
+    def run(servers: Servers, seconds: float) -> Figures:
+        server = servers.get_or(_FILLED, filled)
+        report = server.load("/api/mutation", [interlock_body(function)], 64, seconds, expected='"success"')
+        counts = server.call("query", "items:counts")
+        assert isinstance(counts, list)
+        return {**figures(report), "lost": counts[0] - (counts[1] - SCORES) if counted else 0.0}
+
+    return run
+
 
 WORKS = [
     Work(
@@ -52,5 +82,13 @@ WORKS = [
         ],
         rounds=1,
         warm_up=False,
+    ),
+    Work(
+        "aggregate of 300,000 items behind a trigger, 64 clients of random keys",
+        {INTERLOCK: inserts("items:add_scored", counted=True), BARE_INSERT: inserts("items:add_bare", counted=False)},
+        [
+            Row("insert : bare insert", "per_second", over=BARE_INSERT, at_least=0.4),
+            Row("no item is missing", "lost", at_most=0, decimals=0),
+        ],
     ),
 ]

@@ -87,7 +87,7 @@ async def add_many(ctx: MutationCtx, items: list[Item], name: str, namespace: An
             is_added[way.first : way.end] = [True] * (way.end - way.first)
     if not changes:
         return items
-    changes += [change for way in inners if (change := _counted(way, items, is_added)) is not None]
+    changes += [counted for way in inners if (counted := _counted(way, items, is_added)) is not None]
     for id, fields in changes:
         await ctx.db.patch(id, fields)
         seen.nodes.pop(id, None)
