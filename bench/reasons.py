@@ -50,7 +50,7 @@ _CROSSING = (
     "a call that waits."
 )
 _TREE = (
-    "Inserts that end at the same time are told to the trigger in one list (decision 0031), which brought it from 0.18 of a bare "
+    "Inserts that end at the same time are told to the trigger in one list (decision 0031), which brought it from 0.21 of a bare "
     "insert to 0.30 where a sync takes 0.5 ms, and to 0.43 in memory; where a sync takes longer, bare inserts wait for it as long "
     "as these. By CPU it is 90 µs in the loop and 52 in the thread that writes, where a bare insert is 36 and 9. That thread is "
     "what is left: an insert of a random key writes a leaf, the counts above it and the log of commits, three pages of SQLite, and "
