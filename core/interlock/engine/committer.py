@@ -79,6 +79,7 @@ class Committer:
         self._gathering: list[LogEntry] = []
         self._flushing: asyncio.Task[None] | None = None
         self._is_scheduled = False
+        self._at_end_of_batch: list[Callable[[], None]] = []
         self._waiters: list[tuple[int, Waited[None]]] = []
         self._listeners: list[tuple[int, Listener]] = []  # in the order of their places
         self._taken_back: list[tuple[int, LogEntry, BaseException]] = []  # (undone at, what, why), while a snapshot may have seen it
@@ -95,6 +96,13 @@ class Committer:
     def is_busy(self) -> bool:
         """Whether commits are on their way to disk."""
         return bool(self._gathering) or self._flushing is not None
+
+    def when_flushed(self, callback: Callable[[], None]) -> bool:
+        """Have it called when the batch that is being written has ended, after its callers were woken. False: none is."""
+        if self._flushing is None:
+            return False
+        self._at_end_of_batch.append(callback)
+        return True
 
     # committing
 
@@ -212,6 +220,7 @@ class Committer:
 
     def _flush_ended(self, task: asyncio.Task[None]) -> None:
         self._flushing = None
+        self._tell_end_of_batch()  # of those who have asked since the last one ended
         if not task.cancelled() and task.exception() is not None:
             self.fail(task.exception())
         elif self._gathering and self.fatal is None:
@@ -233,14 +242,22 @@ class Committer:
             appending = self._storage.append([entry.commit for entry in batch if entry.commit is not None])
 
     def _appended(self, batch: list[LogEntry], error: BaseException | None) -> None:
-        if error is None:
-            return self._made_durable(batch)
-        if isinstance(error, NothingWritten):
-            return self._take_back(batch, StorageUnavailable(error.reason, error.remedy))
-        self.fail(error)
-        if not isinstance(error, Exception):
-            raise error
-        return None
+        try:
+            if error is None:
+                self._made_durable(batch)
+            elif isinstance(error, NothingWritten):
+                self._take_back(batch, StorageUnavailable(error.reason, error.remedy))
+            else:
+                self.fail(error)
+                if not isinstance(error, Exception):
+                    raise error
+        finally:
+            self._tell_end_of_batch()
+
+    def _tell_end_of_batch(self) -> None:
+        callbacks, self._at_end_of_batch = self._at_end_of_batch, []
+        for callback in callbacks:
+            callback()
 
     def _made_durable(self, batch: list[LogEntry]) -> None:
         log = self._log

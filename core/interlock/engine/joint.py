@@ -153,9 +153,12 @@ class Joint:
         if key in self._lone:
             clock = self._engine.clock
             clock.call_at(clock.now_ms() + _PATIENCE_MS, lambda: self._start(key))
-        else:
-            # Not at once: whoever else is ready in this turn of the loop comes along.
-            asyncio.get_running_loop().call_soon(self._start, key)
+        elif not self._engine.committer.when_flushed(lambda: self._start_soon(key)):
+            self._start_soon(key)
+
+    def _start_soon(self, key: Hashable) -> None:
+        """Not at once: whoever else is ready in this turn of the loop comes along."""
+        asyncio.get_running_loop().call_soon(self._start, key)
 
     def _start(self, key: Hashable) -> None:
         """See to those who have gathered, if there are any and nobody does."""
