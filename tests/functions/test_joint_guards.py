@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.engine.faults import GatedStorage
 
 from interlock import AppError, Change, Component, LimitExceeded, Limits, MutationCtx, SchemaError, StorageUnavailable, components
 from interlock.engine import TableSpec, Transaction
@@ -117,6 +118,49 @@ async def test_who_waits_hears_that_the_backend_closes() -> None:
         ended = await asyncio.gather(*group, late, return_exceptions=True)
         assert {type(end) for end in ended} == {StorageUnavailable}
         gate.open()
+
+
+async def test_who_ends_while_a_batch_is_written_is_told_of_with_those_whom_it_wakes() -> None:
+    gate, storage = Gate(), GatedStorage()
+    async with running(gated_app(gate), storage=storage) as rooms:
+        await rooms.mutation("put", n=0)
+        for _ in range(2):
+            await asyncio.gather(*[rooms.mutation("put", n=0) for _ in range(GROUP)])
+
+        async def again(n: int) -> None:
+            for _ in range(2):
+                await rooms.mutation("put", n=n)
+
+        storage.gate.clear()
+        callers = [asyncio.create_task(again(n)) for n in range(GROUP)]
+        await settled()
+        early = asyncio.create_task(rooms.mutation("put", n=9))
+        await settled()
+        gate.lists.clear()
+        storage.gate.set()
+        await asyncio.gather(early, *callers)
+        assert gate.lists == [GROUP + 1]  # not the early one alone, and all others behind it
+
+
+@pytest.mark.parametrize("kind", ["refuse", "break_off"])
+async def test_who_waits_for_a_batch_that_fails_is_answered(kind: str) -> None:
+    gate, storage = Gate(), GatedStorage()
+    async with running(gated_app(gate), storage=storage) as rooms:
+        await rooms.mutation("put", n=0)
+        storage.gate.clear()
+        calls = [asyncio.create_task(rooms.mutation("put", n=n)) for n in range(GROUP)]
+        await settled()
+        calls += [asyncio.create_task(rooms.mutation("put", n=n)) for n in range(GROUP)]
+        await settled()
+        setattr(storage, kind, True)
+        storage.gate.set()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(end) for end in ended} == {StorageUnavailable}
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_what_a_trigger_plans_at_once_is_done_at_once() -> None:
