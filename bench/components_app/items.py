@@ -3,7 +3,7 @@
 What only reads is a mutation too: a query would be answered from the query cache.
 """
 
-from interlock import MutationCtx, QueryCtx, components, mutation, query, trigger
+from interlock import MutationCtx, components, mutation, trigger
 from interlock_aggregate import DirectAggregate, Item, TableAggregate
 
 KEYS = 10**9
@@ -64,9 +64,3 @@ async def add_scored(ctx: MutationCtx) -> None:
 async def totals(ctx: MutationCtx) -> list[int]:
     """How many were added through the trigger, what the aggregate counts, and how many attempts that took."""
     return [await ctx.db.query("scored").count(), await scores.count(ctx), attempts]
-
-
-@query
-async def counts(ctx: QueryCtx) -> list[int]:
-    """How many documents have a trigger, and how many items their aggregate has."""
-    return [await ctx.db.query("scored").count(), await scores.count(ctx)]

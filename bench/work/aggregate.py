@@ -33,9 +33,10 @@ def inserts(function: str, *, counted: bool) -> Run:
     def run(servers: Servers, seconds: float) -> Figures:
         server = servers.get_or(_FILLED, filled)
         report = server.load("/api/mutation", [interlock_body(function)], 64, seconds, expected='"success"')
-        counts = server.call("query", "items:counts")
-        assert isinstance(counts, list)
-        return {**figures(report), "lost": counts[0] - (counts[1] - SCORES) if counted else 0.0}
+        totals = server.call("mutation", "items:totals")
+        assert isinstance(totals, list)
+        documents, items, _ = totals
+        return {**figures(report), "lost": documents - (items - SCORES) if counted else 0.0}
 
     return run
 

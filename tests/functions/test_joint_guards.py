@@ -142,6 +142,28 @@ async def test_who_ends_while_a_batch_is_written_is_told_of_with_those_whom_it_w
         assert gate.lists == [GROUP + 1]  # not the early one alone, and all others behind it
 
 
+async def test_who_has_had_no_company_does_not_wait_for_a_batch_of_others() -> None:
+    gate, storage = Gate(), GatedStorage()
+    made = gated_app(gate)
+
+    @made.mutation
+    async def put_elsewhere(ctx: MutationCtx) -> None:
+        await ctx.db.insert("others", {})
+
+    async with running(made, storage=storage) as rooms:
+        await rooms.mutation("put", n=0)
+        await rooms.mutation("put_elsewhere")
+        storage.gate.clear()
+        gate.lists.clear()
+        other = asyncio.create_task(rooms.mutation("put_elsewhere"))
+        await settled()
+        lone = asyncio.create_task(rooms.mutation("put", n=1))
+        await settled()
+        assert gate.lists == [1]  # it is in the next batch, not in the one after that
+        storage.gate.set()
+        await asyncio.gather(other, lone)
+
+
 @pytest.mark.parametrize("kind", ["refuse", "break_off"])
 async def test_who_waits_for_a_batch_that_fails_is_answered(kind: str) -> None:
     gate, storage = Gate(), GatedStorage()

@@ -153,7 +153,8 @@ class Joint:
         if key in self._lone:
             clock = self._engine.clock
             clock.call_at(clock.now_ms() + _PATIENCE_MS, lambda: self._start(key))
-        elif not self._engine.committer.when_flushed(lambda: self._start_soon(key)):
+        elif not (self._has_company and self._engine.committer.when_flushed(lambda: self._start_soon(key))):
+            # Who has had no company does not wait for whom the batch wakes: it would miss the next one.
             self._start_soon(key)
 
     def _start_soon(self, key: Hashable) -> None:

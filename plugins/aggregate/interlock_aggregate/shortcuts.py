@@ -1,7 +1,7 @@
 """Many items at once in few steps, as `shortcut` adds one: in trees of several nodes, of which none is split.
 
 The nodes are read a level at a time, each once, and written once. Items for which there is more to it are left, and what has been read is
-handed on.
+handed on. One item by itself would take a third longer this way (94 and 127 µs), so both are here.
 
 Start at `add_many`.
 """
