@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.engine.faults import GatedStorage
 
-from interlock import AppError, Change, Component, LimitExceeded, Limits, MutationCtx, SchemaError, StorageUnavailable, components
+from interlock import AppError, Change, CommitTimestamp, Component, LimitExceeded, Limits, MutationCtx, SchemaError, StorageUnavailable, components
 from interlock.engine import TableSpec, Transaction
 from interlock.functions.caller import Caller
 
@@ -241,6 +241,33 @@ async def test_a_trigger_that_looks_at_the_table_sees_it_grow_row_by_row() -> No
         await rooms.mutation("join")
         await asyncio.gather(*[rooms.mutation("join") for _ in range(9)])
         assert await rooms.query("prizes") == [2, 4, 6, 8, 10]
+
+
+async def test_commit_timestamps_say_in_which_order_they_have_committed() -> None:
+    """Rows of one commit would be in the order of their inserts, which is not the one in which the trigger has heard of them."""
+    gate = Gate()
+    made = gated_app(gate)
+
+    @made.mutation
+    async def put_twice(ctx: MutationCtx, n: int) -> None:
+        await ctx.db.insert("rows", {"n": n, "at": CommitTimestamp()})
+        for _ in range(GROUP - n):  # they end in another order than they have begun in
+            await asyncio.sleep(0)
+        await ctx.db.insert("rows", {"n": n, "at": CommitTimestamp()})
+
+    @made.query
+    async def in_order(ctx: Any, table: str) -> list[int]:
+        rows = await ctx.db.query(table).collect()
+        return [row["n"] for row in sorted(rows, key=lambda row: row.get("at", 0))]
+
+    async with running(made) as rooms:
+        await rooms.mutation("put", n=-1)
+        await asyncio.gather(*[rooms.mutation("put", n=-1) for _ in range(2 * GROUP)])
+        assert max(gate.lists) > 1, "others are joined"
+        await asyncio.gather(*[rooms.mutation("put_twice", n=n) for n in range(GROUP)])
+        rows, told = [[n for n in await rooms.query("in_order", table=table) if n >= 0] for table in ("rows", "told")]
+        assert len(rows) == 2 * GROUP
+        assert rows == told
 
 
 async def test_each_hears_what_its_own_trigger_logs_and_a_kept_answer_has_it_too() -> None:

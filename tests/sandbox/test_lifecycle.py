@@ -51,6 +51,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_GRACE_SECONDS", "_PATIENCE_SECONDS"):
         monkeypatch.setattr(processes, name, PATIENCE_S)
     monkeypatch.setattr(processes, "_MEND_LOOKS", round(PATIENCE_S / processes._MEND_SECONDS))
+    monkeypatch.setattr(processes, "_SPINS_SECONDS", 0.2)  # to begin to wait may cost a slow one more than the 5 ms
 
 
 async def test_a_crash_ends_the_call_undoes_it_and_the_next_has_a_new_worker(app: TestBackend) -> None:

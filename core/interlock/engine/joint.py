@@ -137,7 +137,10 @@ class Joint:
             else:
                 del self._paused[key]
             return False
-        return not transaction.new_tables and not transaction.read_set.names and transaction.budget.used.bytes_written <= _BYTES_MOST
+        if transaction.new_tables or transaction.read_set.names or transaction.budget.used.bytes_written > _BYTES_MOST:
+            return False
+        # Commit timestamps say in which order transactions have committed: two that are one commit would have the same.
+        return not transaction.write_set.tables_with_commit_ts()
 
     def _pause(self, key: Hashable) -> None:
         if len(self._paused) >= _KINDS_PAUSED_MOST:
