@@ -103,7 +103,9 @@ class JobBook:
         """One attempt of a request, and what it did, or would have done."""
         known = self._planners.get(name)
         if known is None or _CERTAINTY[known.status] < _CERTAINTY[status]:
-            self._planners[name] = _Planner(name, status, begun, list(_planned(steps)))
+            # It may have stood since its first attempt, whose answer was lost.
+            first = begun if known is None else min(known.begun, begun)
+            self._planners[name] = _Planner(name, status, first, list(_planned(steps)))
 
     def transactions(self, results: list[Any], failures: list[Any]) -> list[Txn]:
         """Those of all jobs, given what the queries `results` and `failures` say when none is left."""
