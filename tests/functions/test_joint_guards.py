@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from tests.engine.faults import GatedStorage
 
-from interlock import AppError, Change, CommitTimestamp, Component, LimitExceeded, Limits, MutationCtx, SchemaError, StorageUnavailable, components
+from interlock import (
+    AppError,
+    Change,
+    CommitTimestamp,
+    Component,
+    LimitExceeded,
+    Limits,
+    MutationCtx,
+    SchemaError,
+    StorageUnavailable,
+    components,
+)
 from interlock.engine import TableSpec, Transaction
 from interlock.functions.caller import Caller
 

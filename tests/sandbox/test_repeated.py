@@ -7,7 +7,7 @@ import re
 from functools import cache, partial
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.placed import replaced
 
@@ -34,6 +34,10 @@ _queries = st.tuples(
 )
 _ranges = st.tuples(st.just("mutation"), st.just("bump_range"), st.fixed_dictionaries({"low": st.sampled_from([0.0, 1.0, 2.0])}))
 _draws = st.tuples(st.just("mutation"), st.just("draw_and"), st.fixed_dictionaries({"name": _names, "how": st.sampled_from(HOWS)}))
+_EDIT: Any = ("edit", "a", "set")
+_BUMPED: Any = ("again", ("mutation", "bump_and", {"name": "a", "how": "log"}), 1)
+_READ: Any = ("again", ("query", "get", {"name": "a"}), 1)
+"""One after the other these come to a worker that remembers what it read long ago, logs what is not so, and runs again."""
 _edits = st.tuples(st.just("edit"), _names, st.sampled_from(["set", "delete", "insert"]))
 
 
@@ -150,6 +154,7 @@ async def outcomes(
     workers=st.sampled_from([1, 1, 2, 3]),
     limits=st.sampled_from([None, None, Limits(documents_read=5), Limits(documents_written=2), Limits(logs=1)]),
 )
+@example(plan=[_EDIT, _BUMPED, _BUMPED, _BUMPED, _READ, _BUMPED, _BUMPED], wait=None, workers=3, limits=Limits(logs=1))
 async def test_calls_that_repeat_do_the_same_inline_and_sandboxed(plan: list[Any], wait: Wait, workers: int, limits: Limits | None) -> None:
     expected = await outcomes(plan, "inline", limits=limits)
     assert await outcomes(plan, "process", wait=wait, workers=workers, limits=limits) == expected

@@ -27,14 +27,14 @@ class LogLines:
         self.lines: list[str] = []
         self.maximum = _LINES
         self._events: list[tuple[str, str, str, str, str]] = []  # the last is the mount whose volume it is
-        self._dropped: set[str] = set()
+        self._dropped: dict[str, int] = {}  # of whom lines were dropped, and which line says so
 
     def add(self, level: str, text: str, component_path: str, function: str) -> None:
         if len(self.lines) >= self.maximum:
             is_share = self.maximum < _LINES
             whose = component_path if is_share else ""
             if whose not in self._dropped:
-                self._dropped.add(whose)
+                self._dropped[whose] = len(self.lines)
                 told = "its share of log lines is used up" if is_share else f"more than {_LINES} log lines"
                 self._put("WARN", f"{told}: the rest is dropped", whose, function, component_path)
             return
@@ -49,10 +49,10 @@ class LogLines:
         self._events.append((level.lower(), text, component_path, function, counts_for))
 
     def forget_since(self, lines: int) -> None:
-        """Of a run that does not count, nothing is kept but that lines were dropped."""
+        """Of a run that does not count nothing is kept."""
         events = len(self._events) - (len(self.lines) - lines)
-        if len(self.lines) < self.maximum:
-            del self.lines[lines:], self._events[max(0, events) :]
+        del self.lines[lines:], self._events[max(0, events) :]
+        self._dropped = {whose: at for whose, at in self._dropped.items() if at < lines}
 
     def extend(self, lines: Iterable[str]) -> None:
         """Take in lines of a transaction that this execution ran; they are in the server's log already."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from contextlib import suppress
 from socket import socket
 from time import perf_counter
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from interlock.sandbox.frames import FrameError, Frames, encode
 
 _PIECE = 1 << 18
+_FRAMES_TOGETHER = 16
+"""So many are a crossing's worth: the worker is at work on them while the host makes more."""
 _FRAMES_A_TURN, _TURN_SECONDS = 128, 0.0004
 """For how long frames of one worker are read before the loop does something else."""
 _UNREAD_MAX = 4 * 1024 * 1024
@@ -43,6 +46,7 @@ class Line:
         self._resumed = resumed
         self._frames = Frames()
         self._out = bytearray()
+        self._gathered = 0  # frames that were not tried to be sent yet
         self._waits_to_write = self._is_reading = self._pumping = self._flushing = False
         self._pause: asyncio.TimerHandle | None = None
         self._context = contextvars.Context()
@@ -64,10 +68,15 @@ class Line:
     # writing
 
     def send(self, frame: list[Any]) -> None:
-        """Once a turn of the loop: what is sent in between crosses together."""
+        """Crosses with what else is sent in this turn of the loop; where that is much, some of it at a time."""
         if self._is_over:
             return
         self._out += encode(frame)
+        self._gathered += 1
+        if self._gathered >= _FRAMES_TOGETHER and not self._waits_to_write:
+            self._gathered = 0
+            with suppress(OSError):  # what is wrong is met again, and seen to, when nobody is in the middle of a call
+                self._write()
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -85,18 +94,17 @@ class Line:
 
     def _flush(self) -> None:
         self._flushing = False
+        self._gathered = 0
         if self._is_over:
             return
-        out = self._out
         try:
-            while out:
-                del out[: self._sock.send(memoryview(out)[:_PIECE])]
+            self._write()
         except BlockingIOError:
             pass
         except OSError:
             self._lost()
             return
-        waits = bool(out)
+        waits = bool(self._out)
         if waits != self._waits_to_write:
             self._waits_to_write = waits
             if waits:
@@ -104,6 +112,12 @@ class Line:
             else:
                 self._loop.remove_writer(self._sock.fileno())
         self._follow()
+
+    def _write(self) -> None:
+        """As much as the socket takes. Raises OSError."""
+        out = self._out
+        while out:
+            del out[: self._sock.send(memoryview(out)[:_PIECE])]
 
     async def wait_for_room(self) -> None:
         """Answers that are not fetched are all that a worker could fill our memory with."""
