@@ -18,8 +18,10 @@ import pytest
 
 from interlock.errors import StorageUnavailable
 from interlock.storage import sqlite, sqlite_file, wal_size
+from interlock.storage.batch import Batch
 from interlock.storage.protocol import CatalogChange, Commit, IndexRecord, Interval, NothingWritten, OutcomeUnknown, Row, Storage, Write
 from interlock.storage.sqlite import SqliteStorage
+from interlock.storage.sqlite_schema import Statement
 
 TABLE, BY_ID, BY_KEY = 1, 2, 3
 EVERYTHING = Interval(b"", None)
@@ -495,6 +497,31 @@ async def test_the_write_ahead_log_stays_small_while_others_read(
     assert largest < (16 if rows == 600 else 8) * 1024 * 1024
     await storage.close()
     assert not wal.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at open files in /proc")
+async def test_no_page_is_kept_twice_while_a_batch_is_written(tmp_path: Path, catalog: Catalog, put: Put) -> None:
+    """What a statement changes SQLite keeps in a file until it is over, where part of the statement could be refused."""
+    ids = [f"i{n:04}" for n in range(2_000)]
+    storage = await opened(tmp_path, catalog(), *(put(id, None, b"0" * 500) for id in ids))
+    await storage.close()
+    connection = sqlite_file.open_for_writing(storage.file, "OFF", 16 * 1024)
+
+    def has_kept(statements: list[Statement]) -> bool:
+        connection.execute("BEGIN")
+        for text, parameters in statements:
+            connection.execute(text, parameters)
+        files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+        connection.execute("ROLLBACK")
+        return any("etilqs_" in file for file in files)
+
+    commits = [put(id, b"0" * 500, b"1" * 600) for id in ids[::5]]
+    commits += [put(f"j{n:04}", None, b"1" * 600) for n in range(300)] + [put(id, b"0" * 500, None) for id in ids[1::5]]
+    statements = Batch(commits).statements
+    assert len(statements) > 4
+    assert not has_kept(statements)
+    assert has_kept([(text.replace(" OR FAIL", ""), parameters) for text, parameters in statements]), "else the test could not fail"
+    connection.close()
 
 
 async def test_one_commit_is_written_in_the_loop_while_the_disk_is_quick_and_more_or_slower_ones_in_the_thread(

@@ -85,7 +85,7 @@ class SqliteStorage:
         self._sync_s = _DIRECT_SYNC_S
         self._wal = WalSize(self.file)
         self._pages_unseen = 0  # so many pages, by a guess, were written since the log was last looked at
-        self._copying: asyncio.Future[None] | None = None
+        self._copying: asyncio.Future[bool] | None = None
 
     # Opening and closing.
 
@@ -188,13 +188,19 @@ class SqliteStorage:
         self._readers.refresh()
         if sum([len(commit.writes) for commit in commits]) > _ENCODED_HERE:
             await self._writer.submit(partial(self._encode_and_write, commits), lambda batch: self._appended(batch, indexes, True))
+            self._copy_wal_if_due()
             return
         batch = Batch(commits)
         may_be_direct = len(commits) <= 1 and batch.pages <= _DIRECT_PAGES and self._sync_s < _DIRECT_SYNC_S and self._writer.is_idle
         if may_be_direct and self._write(batch.statements, is_patient=False):
             self._appended(batch, indexes, True)
+            self._copy_wal_if_due()
         else:
-            await self._writer.submit(partial(self._write, batch.statements), partial(self._appended, batch, indexes))
+            written = self._writer.submit(partial(self._write, batch.statements), partial(self._appended, batch, indexes))
+            if self._wal.is_due and self._copying is None:
+                # Behind it the thread has the interpreter, which the loop has left to it; later it would wait until the loop does so again.
+                self._copying = self._writer.submit(self._copy_wal, self._copied_behind)
+            await written
 
     def _encode_and_write(self, commits: Sequence[Commit]) -> Batch:
         batch = Batch(commits)
@@ -207,7 +213,8 @@ class SqliteStorage:
             self._indexes[index.number] = index
         self._pages_unseen += batch.pages
         if self._pages_unseen >= _PAGES_BETWEEN_LOOKS:
-            self._copy_wal_if_due()
+            self._pages_unseen = 0
+            self._wal.look()
 
     async def redefine(self, change: CatalogChange) -> None:
         # The iterables of a change belong to the loop's thread, the transaction to the writer's: statements go over in steps.
@@ -250,6 +257,7 @@ class SqliteStorage:
                 del self._indexes[number]
         for index in change.indexes:
             self._indexes[index.number] = index
+        self._wal.look()
         self._copy_wal_if_due()
 
     def _write(self, statements: Iterable[Statement], is_patient: bool = True) -> bool:
@@ -289,10 +297,12 @@ class SqliteStorage:
         has_vacuumed = False
         while await self._writer.submit(partial(self._forget_step, before)):
             self._readers.refresh()
+            self._wal.look()
             self._copy_wal_if_due()
         while await self._writer.submit(self._vacuum_step):
             has_vacuumed = True
             self._readers.refresh()
+            self._wal.look()
             self._copy_wal_if_due()
         if has_vacuumed:
             # The file becomes shorter when the log is copied into it.
@@ -335,23 +345,30 @@ class SqliteStorage:
             raise self._failed(connection, error, is_committing=False) from error
 
     def _copy_wal_if_due(self) -> None:
-        self._pages_unseen = 0
-        self._wal.look()
         if self._wal.is_due and self._copying is None:
             self._readers.refresh()
             self._copying = self._writer.submit(self._copy_wal, self._copied_wal)
 
-    def _copy_wal(self) -> None:
-        """Copy the write-ahead log into the database, as far as no reading needs it; the next write may then start it over."""
+    def _copy_wal(self) -> bool:
+        """Copy the write-ahead log into the database, as far as no reading needs it. True: all of it, and the next write may start it over."""
         try:
-            self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            [(_, frames, copied)] = self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (sqlite3.Error, NothingWritten) as error:
             # Nothing is lost by it: the log stays as it is, and the next copy begins where the last good one ended.
             logger.warning("write_ahead_log_not_copied", file=str(self.file), error=str(error))
+            return False
+        return bool(copied == frames)
 
-    def _copied_wal(self, _: None) -> None:
+    def _copied_wal(self, _: bool) -> None:
         self._copying = None
         self._wal.copied()
+
+    def _copied_behind(self, is_whole: bool) -> None:
+        """The copy behind a batch is over. A reading that began while that was written sees less than it, and has kept it from being whole."""
+        self._copied_wal(is_whole)
+        if not is_whole:
+            self._readers.refresh()
+            self._copying = self._writer.submit(self._copy_wal, self._copied_wal)
 
     async def _make_wal_start_over(self) -> None:
         """Long readings overlapped for so long that the log never could. Between two batches, let them end.

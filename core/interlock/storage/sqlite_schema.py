@@ -7,6 +7,8 @@ documents   the newest version of each document
 entries     (index, key) → document; the index by `_id` has none
 log         commits, one row a batch, by the timestamp of its last commit. The newest row is never deleted, so the
             newest timestamp is always the largest one here
+
+What every batch writes has no constraints but its keys: see batch.py.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ CREATE = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE tables (number INTEGER PRIMARY KEY, component TEXT NOT NULL, name TEXT NOT NULL, validator TEXT NOT NULL)",
     "CREATE TABLE indexes (number INTEGER PRIMARY KEY, table_number INTEGER NOT NULL, name TEXT NOT NULL, fields TEXT NOT NULL)",
-    "CREATE TABLE sizes (table_number INTEGER PRIMARY KEY, count INTEGER NOT NULL, size INTEGER NOT NULL)",
-    "CREATE TABLE documents (table_number INTEGER, id TEXT, doc BLOB NOT NULL, PRIMARY KEY (table_number, id)) WITHOUT ROWID",
-    "CREATE TABLE entries (index_number INTEGER, key BLOB, id TEXT NOT NULL, PRIMARY KEY (index_number, key)) WITHOUT ROWID",
+    "CREATE TABLE sizes (table_number INTEGER PRIMARY KEY, count INTEGER, size INTEGER)",
+    "CREATE TABLE documents (table_number INTEGER, id TEXT, doc BLOB, PRIMARY KEY (table_number, id)) WITHOUT ROWID",
+    "CREATE TABLE entries (index_number INTEGER, key BLOB, id TEXT, PRIMARY KEY (index_number, key)) WITHOUT ROWID",
     "CREATE TABLE log (last INTEGER PRIMARY KEY, first INTEGER NOT NULL, body BLOB NOT NULL)",
     "INSERT INTO meta VALUES ('next_number', 1), ('probes', 0)",
     f"PRAGMA application_id = {APPLICATION_ID}",
