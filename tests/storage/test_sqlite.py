@@ -511,7 +511,7 @@ async def test_no_page_is_kept_twice_while_a_batch_is_written(tmp_path: Path, ca
         connection.execute("BEGIN")
         for text, parameters in statements:
             connection.execute(text, parameters)
-        files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+        files = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
         connection.execute("ROLLBACK")
         return any("etilqs_" in file for file in files)
 

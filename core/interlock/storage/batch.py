@@ -4,8 +4,8 @@ Of a document or index entry that the batch writes several times, only the last 
 one statement: each statement gives up the interpreter's lock and may have to wait milliseconds to get it back from a busy loop,
 so a batch written row by row would take a hundred times as long (measured).
 
-Nothing in these statements can be refused half-way and be taken back alone: `OR FAIL`, and no column that is written has a constraint. Else
-SQLite would first copy each page that they change to a file of its own, which was a fifth of the writing. Whoever meets an error rolls back.
+None of these statements can be refused half-way and be taken back alone: `OR FAIL`, and no column that is written has a constraint.
+Else SQLite would first copy each page that they change to another file, a fifth of the writing. Whoever meets an error rolls back.
 
 Byte strings are given as `bytearray`: for each `bytes` the sqlite3 module first looks for somebody who adapts it.
 """
@@ -25,7 +25,8 @@ _PUT_ENTRIES = "INSERT OR FAIL INTO entries VALUES {rows} ON CONFLICT (index_num
 _DELETE_DOCUMENTS = "DELETE FROM documents WHERE table_number = ? AND id IN ({marks})"
 _DELETE_ENTRIES = "DELETE FROM entries WHERE index_number = ? AND key IN ({marks})"
 _ADD_SIZES = (
-    "INSERT OR FAIL INTO sizes VALUES {rows} ON CONFLICT (table_number) DO UPDATE SET count = count + excluded.count, size = size + excluded.size"
+    "INSERT OR FAIL INTO sizes VALUES {rows} ON CONFLICT (table_number) DO UPDATE"
+    " SET count = count + excluded.count, size = size + excluded.size"
 )
 _PUT_LOG = "INSERT INTO log VALUES (?, ?, ?)"
 

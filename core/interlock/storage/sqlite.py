@@ -350,7 +350,7 @@ class SqliteStorage:
             self._copying = self._writer.submit(self._copy_wal, self._copied_wal)
 
     def _copy_wal(self) -> bool:
-        """Copy the write-ahead log into the database, as far as no reading needs it. True: all of it, and the next write may start it over."""
+        """Copy the write-ahead log into the database, as far as no reading needs it. True: all of it; the next write may start it over."""
         try:
             [(_, frames, copied)] = self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (sqlite3.Error, NothingWritten) as error:
@@ -364,7 +364,7 @@ class SqliteStorage:
         self._wal.copied()
 
     def _copied_behind(self, is_whole: bool) -> None:
-        """The copy behind a batch is over. A reading that began while that was written sees less than it, and has kept it from being whole."""
+        """The copy behind a batch is over. It is not whole where a reading began while that was written, which sees less."""
         self._copied_wal(is_whole)
         if not is_whole:
             self._readers.refresh()
