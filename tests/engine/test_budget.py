@@ -5,11 +5,23 @@ from dataclasses import replace
 import pytest
 
 from interlock.engine import Engine, Interval, TableSpec, Transaction
+from interlock.engine.budget import COUNTED, Counts
 from interlock.errors import LimitExceeded
 from interlock.limits import LIMITS, Limits
 from interlock.values import after_values, encode_key
 
 from .conftest import open_engine
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_with_more_of_any_of_them_a_count_is_over(name: str) -> None:
+    used, more, maximum = Counts(), Counts(), Counts()
+    for counts, value in ((used, 2), (more, 3), (maximum, 5)):
+        for each in COUNTED:
+            setattr(counts, each, value)
+    assert not used.is_over(more, maximum)
+    setattr(more, name, 4)
+    assert used.is_over(more, maximum)
 
 
 async def test_each_id_and_each_range_that_is_read_is_one_interval_however_often() -> None:

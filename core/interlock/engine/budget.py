@@ -29,6 +29,18 @@ class Counts:
     functions_scheduled: int = 0
     scheduled_bytes: int = 0
 
+    def is_over(self, more: Counts, maximum: Counts) -> bool:
+        """Whether with so much more it would be over any of these."""
+        return (
+            self.documents_read + more.documents_read > maximum.documents_read
+            or self.bytes_read + more.bytes_read > maximum.bytes_read
+            or self.intervals_read + more.intervals_read > maximum.intervals_read
+            or self.documents_written + more.documents_written > maximum.documents_written
+            or self.bytes_written + more.bytes_written > maximum.bytes_written
+            or self.functions_scheduled + more.functions_scheduled > maximum.functions_scheduled
+            or self.scheduled_bytes + more.scheduled_bytes > maximum.scheduled_bytes
+        )
+
     def as_dict(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in COUNTED}
 

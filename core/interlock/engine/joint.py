@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from interlock.engine.budget import COUNTED
 from interlock.engine.committer import Lost
 from interlock.engine.read_set import ReadSet
 from interlock.engine.transaction import Transaction
@@ -278,8 +277,8 @@ class Joint:
             for id, pending in transaction.write_set.documents.items():
                 if by_rest.pop(id).new is not pending.new and pending.old is not None:
                     return False  # the rest of another changed it before, and that was not seen
-            if _is_over_together(transaction, together):
-                return False
+            if transaction.budget.used.is_over(together.budget.used, transaction.budget.maximum):
+                return False  # alone it might have been refused
         return not any([self._has_read(member.transaction.read_set, by_rest) for member in joined])
 
     def _has_read(self, read: ReadSet, written: Mapping[str, Pending]) -> bool:
@@ -294,8 +293,3 @@ class Joint:
         tables = [by_index[index].table if index in by_index else None for index in read.intervals]
         return None in tables or any([pending.table in tables for pending in written.values()])
 
-
-def _is_over_together(member: Transaction, together: Transaction) -> bool:
-    """Whether what it has used and what the rest of all has used are more than it may use: alone it might have been refused."""
-    own, rest, maximum = member.budget.used, together.budget.used, member.budget.maximum
-    return any([getattr(own, name) + getattr(rest, name) > getattr(maximum, name) for name in COUNTED])
