@@ -292,4 +292,3 @@ class Joint:
         by_index = self._engine.catalog.by_index
         tables = [by_index[index].table if index in by_index else None for index in read.intervals]
         return None in tables or any([pending.table in tables for pending in written.values()])
-
