@@ -254,6 +254,43 @@ async def test_a_trigger_that_looks_at_the_table_sees_it_grow_row_by_row() -> No
         assert await rooms.query("prizes") == [2, 4, 6, 8, 10]
 
 
+async def test_time_stands_still_for_a_function_and_its_triggers() -> None:
+    made = Component("app")
+    go, told_of = asyncio.Event(), list[int]()
+
+    @made.trigger("rows")
+    async def told(ctx: MutationCtx, changes: list[Change]) -> None:
+        told_of.append(len(changes))
+        for change in changes:
+            await ctx.db.insert("told", {"n": (change.new or {})["n"], "at": ctx.now()})
+
+    @made.mutation
+    async def put(ctx: MutationCtx, n: int) -> None:
+        await ctx.db.insert("rows", {"n": n, "at": ctx.now()})
+        await go.wait()
+
+    @made.query
+    async def read(ctx: Any, table: str) -> list[Any]:
+        return sorted([[row["n"], row["at"]] for row in await ctx.db.query(table).collect()])
+
+    async with running(made) as rooms:
+        go.set()
+        await rooms.mutation("put", n=-1)
+        go.clear()
+        putting = []
+        for n in range(2 * GROUP):
+            putting.append(asyncio.create_task(rooms.mutation("put", n=n)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            rooms.clock.move_to(rooms.clock.now_ms() + n // GROUP)
+        go.set()
+        await asyncio.gather(*putting)
+        rows = await rooms.query("read", table="rows")
+        assert len({at for _, at in rows}) > 1, "not all have begun at the same time"
+        assert rows == await rooms.query("read", table="told")
+        assert max(told_of) > 1, "they were joined first"
+
+
 async def test_commit_timestamps_say_in_which_order_they_have_committed() -> None:
     """Rows of one commit would be in the order of their inserts, which is not the one in which the trigger has heard of them."""
     gate = Gate()
