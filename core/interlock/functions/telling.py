@@ -32,8 +32,8 @@ class Telling:
     async def together(self, others: Sequence[Telling], tx: Transaction, deadline_ms: float) -> bool:
         """Tell them what all of these mutations have written, each trigger once, as if one function had written it.
 
-        False where that is not the same: a trigger has logged something, which belongs to one of them; or has asked who has called or what time
-        it is, and that is not the same for all; or has used a mount that one of them has used, too, of what its limits allow for both.
+        False where that is not the same: a trigger has logged something, which belongs to one of them; or has asked who has called or what
+        time it is, and that is not the same for all; or has used a mount that one of them has used, too, of what its limits allow for both.
         """
         call = self.call
         services = call.execution.services
