@@ -17,7 +17,7 @@ from interlock.functions.call import IDLE
 from interlock.functions.reading import find_index, interval_of
 from interlock.functions.told import ToldScan, a_told_scan
 from interlock.functions.transaction_host import TransactionHost
-from interlock.sandbox.digests import digest
+from interlock.sandbox.digests import known_digest
 from interlock.sandbox.frames import FrameError
 from interlock.values import unpack
 
@@ -90,11 +90,11 @@ def _at_hand(call: TransactionHost, steps: list[Any]) -> int:
             break
         if name == "scan":
             rows = _scanned_at_hand(call, a_told_scan(call.callee.scope.scans, told))
-            if rows is None or digest(rows) != last:
+            if rows is None or known_digest(rows) != last:
                 break
         elif name == "get":
             packed = _gotten_at_hand(call, told)
-            if packed is None or digest([packed]) != last:
+            if packed is None or known_digest([packed]) != last:
                 break
         elif name != "patch" or type(last) is not dict:
             break
@@ -135,7 +135,7 @@ async def _replay(call: TransactionHost, steps: list[Any], done: int) -> None:
             if call.untold is not None:
                 await call.keep_up()
             rows = await _scanned(call, scan)
-            if rows is None or digest(rows) != last:
+            if rows is None or known_digest(rows) != last:
                 right = None if rows is None or len(rows) > _ROWS_MAX else [scan.scan.table, [unpack(row) for row in rows]]
                 raise Stale([[step, right], *await _mistakes(call, steps[number:], patched)])
         elif name == "patch" and type(told) is str and type(last) is dict:
@@ -153,7 +153,7 @@ async def _replay(call: TransactionHost, steps: list[Any], done: int) -> None:
             if call.untold is not None:
                 await call.keep_up()
             packed = await _gotten(call, told)
-            if packed is None or digest([packed]) != last:
+            if packed is None or known_digest([packed]) != last:
                 raise Stale(await _mistakes(call, steps[number - 1 :], patched))
         elif name == "again":
             raise Stale([])
@@ -178,7 +178,7 @@ async def _mistakes(call: TransactionHost, steps: list[Any], patched: set[str]) 
         table = call.table_of(id) if name == "get" else None
         packed = await call.tx.newest_packed(table, id) if table is not None else None
         if table is not None and packed is not None:
-            if digest([packed]) != shown:
+            if known_digest([packed]) != shown:
                 found.append([step, [table.name, unpack(packed)]])
         elif name == "get":
             found.append([step, None])
