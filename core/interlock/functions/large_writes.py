@@ -13,7 +13,8 @@ from interlock.functions.own_calls import OwnCalls
 _LARGE = 64
 """So many documents written at once keep the loop for about as long as a call of the app takes."""
 _REST, _REST_SECONDS_MAX = 9, 2.0
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.005
+"""As long as the app counts as busy after a call: who looks now and then how far a migration is holds it up no longer than that."""
 
 
 class LargeWrites:
