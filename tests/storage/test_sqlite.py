@@ -499,6 +499,43 @@ async def test_the_write_ahead_log_stays_small_while_others_read(
     assert not wal.exists()
 
 
+async def test_behind_a_batch_whose_outcome_is_unknown_nothing_is_copied(tmp_path: Path, catalog: Catalog, put: Put) -> None:
+    class Watched:
+        """The writer's connection: what it was told, whose next COMMIT may fail."""
+
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self.connection, self.fails = connection, False
+            self.told: list[str] = []
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.connection, name)
+
+        def execute(self, text: str, parameters: object = ()) -> sqlite3.Cursor:
+            self.told.append(text.split()[0])
+            if self.fails and text == "COMMIT":
+                raise fails_with(sqlite3.SQLITE_IOERR_FSYNC, "SQLITE_IOERR_FSYNC")
+            return self.connection.execute(text, parameters)  # type: ignore[arg-type]
+
+    for fails in (False, True):
+        storage = await opened(tmp_path / str(fails), catalog())
+        assert storage._connection is not None
+        watched = Watched(storage._connection)
+        storage._connection = watched  # type: ignore[assignment]
+        large = b"x" * wal_size.LIMIT_BYTES  # which it has twice: as a row, and in the log of commits
+        await storage.append([put("a", None, large), put("b", None, b"1")])
+        assert "PRAGMA" not in watched.told, "it is due from here on, and waits for the next batch"
+        watched.fails = fails
+        appended = storage.append([put("c", None, b"1"), put("d", None, b"1")])
+        if fails:
+            with pytest.raises(OutcomeUnknown):
+                await appended
+        else:
+            await appended
+        await storage._writer.submit(lambda: None)
+        assert watched.told.count("PRAGMA") == (0 if fails else 1)
+        await storage.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at open files in /proc")
 async def test_no_page_is_kept_twice_while_a_batch_is_written(tmp_path: Path, catalog: Catalog, put: Put) -> None:
     """What a statement changes SQLite keeps in a file until it is over, where part of the statement could be refused."""

@@ -351,6 +351,8 @@ class SqliteStorage:
 
     def _copy_wal(self) -> bool:
         """Copy the write-ahead log into the database, as far as no reading needs it. True: all of it; the next write may start it over."""
+        if self._unknown is not None:
+            return False
         try:
             [(_, frames, copied)] = self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (sqlite3.Error, NothingWritten) as error:
