@@ -188,7 +188,7 @@ class SqliteStorage:
         self._readers.refresh()
         if sum([len(commit.writes) for commit in commits]) > _ENCODED_HERE:
             await self._writer.submit(partial(self._encode_and_write, commits), lambda batch: self._appended(batch, indexes, True))
-            self._copy_wal_if_due()
+            self._copy_wal_if_due()  # the log grows by too much at a time to be copied one batch later
             return
         batch = Batch(commits)
         may_be_direct = len(commits) <= 1 and batch.pages <= _DIRECT_PAGES and self._sync_s < _DIRECT_SYNC_S and self._writer.is_idle
@@ -257,8 +257,7 @@ class SqliteStorage:
                 del self._indexes[number]
         for index in change.indexes:
             self._indexes[index.number] = index
-        self._wal.look()
-        self._copy_wal_if_due()
+        self._copy_wal_if_grown()
 
     def _write(self, statements: Iterable[Statement], is_patient: bool = True) -> bool:
         """One transaction. False: another program has the lock, and there was no patience to wait for it."""
@@ -297,13 +296,11 @@ class SqliteStorage:
         has_vacuumed = False
         while await self._writer.submit(partial(self._forget_step, before)):
             self._readers.refresh()
-            self._wal.look()
-            self._copy_wal_if_due()
+            self._copy_wal_if_grown()
         while await self._writer.submit(self._vacuum_step):
             has_vacuumed = True
             self._readers.refresh()
-            self._wal.look()
-            self._copy_wal_if_due()
+            self._copy_wal_if_grown()
         if has_vacuumed:
             # The file becomes shorter when the log is copied into it.
             await self._writer.submit(self._copy_wal, self._copied_wal)
@@ -343,6 +340,10 @@ class SqliteStorage:
             return connection.execute(text, parameters).fetchall()
         except sqlite3.Error as error:
             raise self._failed(connection, error, is_committing=False) from error
+
+    def _copy_wal_if_grown(self) -> None:
+        self._wal.look()
+        self._copy_wal_if_due()
 
     def _copy_wal_if_due(self) -> None:
         if self._wal.is_due and self._copying is None:
