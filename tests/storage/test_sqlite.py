@@ -499,7 +499,12 @@ async def test_the_write_ahead_log_stays_small_while_others_read(
     assert not wal.exists()
 
 
-async def test_behind_a_batch_whose_outcome_is_unknown_nothing_is_copied(tmp_path: Path, catalog: Catalog, put: Put) -> None:
+@pytest.mark.parametrize(("meanwhile", "copies"), [("nothing", 1), ("a reading", 2), ("a failure", 0)])
+async def test_a_log_that_is_due_is_copied_behind_the_next_batch(
+    tmp_path: Path, catalog: Catalog, put: Put, meanwhile: str, copies: int
+) -> None:
+    """Once more where a reading kept it from being whole; and not behind a batch whose outcome is unknown."""
+
     class Watched:
         """The writer's connection: what it was told, whose next COMMIT may fail."""
 
@@ -516,24 +521,29 @@ async def test_behind_a_batch_whose_outcome_is_unknown_nothing_is_copied(tmp_pat
                 raise fails_with(sqlite3.SQLITE_IOERR_FSYNC, "SQLITE_IOERR_FSYNC")
             return self.connection.execute(text, parameters)  # type: ignore[arg-type]
 
-    for fails in (False, True):
-        storage = await opened(tmp_path / str(fails), catalog())
-        assert storage._connection is not None
-        watched = Watched(storage._connection)
-        storage._connection = watched  # type: ignore[assignment]
-        large = b"x" * wal_size.LIMIT_BYTES  # which it has twice: as a row, and in the log of commits
-        await storage.append([put("a", None, large), put("b", None, b"1")])
-        assert "PRAGMA" not in watched.told, "it is due from here on, and waits for the next batch"
-        watched.fails = fails
-        appended = storage.append([put("c", None, b"1"), put("d", None, b"1")])
-        if fails:
-            with pytest.raises(OutcomeUnknown):
-                await appended
-        else:
+    storage = await opened(tmp_path, catalog())
+    assert storage._connection is not None
+    watched = Watched(storage._connection)
+    storage._connection = watched  # type: ignore[assignment]
+    large = b"x" * wal_size.LIMIT_BYTES  # which it has twice: as a row, and in the log of commits
+    await storage.append([put("a", None, large), put("b", None, b"1")])
+    assert "PRAGMA" not in watched.told, "it is due from here on"
+    reader = sqlite3.connect(storage.file, isolation_level=None)
+    if meanwhile == "a reading":
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM documents").fetchall()
+    watched.fails = meanwhile == "a failure"
+    appended = storage.append([put("c", None, b"1"), put("d", None, b"1")])
+    if watched.fails:
+        with pytest.raises(OutcomeUnknown):
             await appended
+    else:
+        await appended
+    for _ in range(2):
         await storage._writer.submit(lambda: None)
-        assert watched.told.count("PRAGMA") == (0 if fails else 1)
-        await storage.close()
+    assert watched.told.count("PRAGMA") == copies
+    reader.close()
+    await storage.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at open files in /proc")
