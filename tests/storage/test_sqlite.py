@@ -368,9 +368,9 @@ async def test_a_page_found_damaged_later_fails_the_read_and_no_other(tmp_path: 
     storage = await opened(tmp_path, catalog(), *(put(f"i{n:04}", None, b"%04d" % n * 100) for n in range(200)))
     await storage.close()
     data = bytearray(storage.file.read_bytes())
-    leaf_of_a_tree = 0x0A
+    leaf_of_a_table = 0x0D
     for at in range(0, len(data), 4096):
-        if data[at] == leaf_of_a_tree and b"0150" * 100 in data[at : at + 4096]:
+        if data[at] == leaf_of_a_table and b"0150" * 100 in data[at : at + 4096]:
             data[at : at + 4096] = bytes(4096)
     storage.file.write_bytes(data)
     storage = await opened(tmp_path)
@@ -546,11 +546,25 @@ async def test_a_log_that_is_due_is_copied_behind_the_next_batch(
     await storage.close()
 
 
+async def test_a_document_of_a_kilobyte_or_two_needs_no_page_of_its_own(tmp_path: Path, catalog: Catalog, put: Put) -> None:
+    """A tree by key has room for 1,002 bytes a row in its page of 4,096: of what is longer all but 489 goes into pages that nobody shares."""
+    storage = await opened(tmp_path, catalog())
+    ids = [f"i{n:04}" for n in range(1_000)]
+    random.Random(1).shuffle(ids)
+    await storage.append([put(id, None, b"x" * 1_300) for id in ids])
+    await storage.close()
+    connection = sqlite3.connect(storage.file)
+    connection.execute("DELETE FROM log")
+    [(pages,)], [(free,)] = (connection.execute(f"PRAGMA {count}").fetchall() for count in ("page_count", "freelist_count"))
+    connection.close()
+    assert pages - free < 500
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at open files in /proc")
 async def test_no_page_is_kept_twice_while_a_batch_is_written(tmp_path: Path, catalog: Catalog, put: Put) -> None:
     """What a statement changes SQLite keeps in a file until it is over, where part of the statement could be refused."""
-    ids = [f"i{n:04}" for n in range(2_000)]
-    storage = await opened(tmp_path, catalog(), *(put(id, None, b"0" * 500) for id in ids))
+    ids = [f"i{n:04}{'x' * 200}" for n in range(4_000)]  # so long that the keys take many pages too
+    storage = await opened(tmp_path, catalog(), *(put(id, None, b"0" * 500) for id in ids[::2]))
     await storage.close()
     connection = sqlite_file.open_for_writing(storage.file, "OFF", 16 * 1024)
 
@@ -562,8 +576,8 @@ async def test_no_page_is_kept_twice_while_a_batch_is_written(tmp_path: Path, ca
         connection.execute("ROLLBACK")
         return any("etilqs_" in file for file in files)
 
-    commits = [put(id, b"0" * 500, b"1" * 600) for id in ids[::5]]
-    commits += [put(f"j{n:04}", None, b"1" * 600) for n in range(300)] + [put(id, b"0" * 500, None) for id in ids[1::5]]
+    commits = [put(id, b"0" * 500, b"1" * 600) for id in ids[::10]]
+    commits += [put(id, None, b"1" * 600) for id in ids[1::10]] + [put(id, b"0" * 500, None) for id in ids[2::10]]
     statements = Batch(commits).statements
     assert len(statements) > 4
     assert not has_kept(statements)

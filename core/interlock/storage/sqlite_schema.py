@@ -29,7 +29,7 @@ CREATE = (
     "CREATE TABLE tables (number INTEGER PRIMARY KEY, component TEXT NOT NULL, name TEXT NOT NULL, validator TEXT NOT NULL)",
     "CREATE TABLE indexes (number INTEGER PRIMARY KEY, table_number INTEGER NOT NULL, name TEXT NOT NULL, fields TEXT NOT NULL)",
     "CREATE TABLE sizes (table_number INTEGER PRIMARY KEY, count INTEGER, size INTEGER)",
-    "CREATE TABLE documents (table_number INTEGER, id TEXT, doc BLOB, PRIMARY KEY (table_number, id)) WITHOUT ROWID",
+    "CREATE TABLE documents (table_number INTEGER, id TEXT, doc BLOB, UNIQUE (table_number, id))",
     "CREATE TABLE entries (index_number INTEGER, key BLOB, id TEXT, PRIMARY KEY (index_number, key)) WITHOUT ROWID",
     "CREATE TABLE log (last INTEGER PRIMARY KEY, first INTEGER NOT NULL, body BLOB NOT NULL)",
     "INSERT INTO meta VALUES ('next_number', 1), ('probes', 0)",
