@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from interlock import App, AppError, InterlockError, MutationCtx, PaginationOptions, SchemaError, components
 from interlock.functions.caller import Caller
+from interlock.sandbox.frames import MADE_MAX
 from interlock.sandbox.process import Process
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
@@ -387,6 +388,55 @@ async def test_inserts_ask_for_nothing_once_the_table_is_known(app: TestBackend)
     assert len(set(ids)) == 10
     assert await app.component("ledger").mutation("names", above="n") == [f"n{n}" for n in range(10)]
     assert await app.component("ledger").mutation("bump_at", id=ids[3]) == 2
+
+
+async def test_what_a_call_has_added_the_next_one_knows(app: TestBackend) -> None:
+    at = app.component("ledger")
+    await at.mutation("add_count", name="first")
+    names = [f"n{n:02}" for n in range(MADE_MAX + 2)]
+    ids = await at.mutation("add_counts", names=names)
+    before = await operations(app)
+    assert [await at.mutation("bump_at", id=id) for id in ids[:MADE_MAX]] == [2] * MADE_MAX
+    assert await at.query("value_at", id=ids[0]) == 2
+    assert await operations(app) == before
+    assert [await at.mutation("bump_at", id=id) for id in ids[MADE_MAX:]] == [2, 2]
+    assert await operations(app) == before + 2, "of more than that it is not told"
+    id = await at.mutation("add_count", name="last")
+    await set_value(app, 7, "last")
+    assert await at.mutation("bump_at", id=id) == 8
+
+
+async def test_what_was_added_and_undone_is_not_there(app: TestBackend) -> None:
+    at, added = app.component("ledger"), []
+    await at.mutation("add_count", name="first")
+
+    async def add_and_fail(ctx: MutationCtx) -> None:
+        added.append(await ctx.run_mutation(ledger.add_count, name="never"))
+        raise AppError("after it was added")
+
+    with pytest.raises(AppError):
+        await app.mutation(add_and_fail)
+    assert await at.mutation("values_at", ids=added) == [None]
+    assert await at.query("value_at", id=added[0]) is None
+
+
+async def test_a_commit_timestamp_is_not_guessed(app: TestBackend) -> None:
+    at = app.component("ledger")
+    await at.mutation("stamp")
+    id = await at.mutation("stamp")
+    before = await calls(app)
+    assert await at.mutation("stamped", id=id) > 0
+    assert await calls(app) == before + 1, "it need not run twice"
+
+
+async def test_whether_a_text_is_an_id_is_known_once_one_of_the_table_is(app: TestBackend) -> None:
+    at = app.component("ledger")
+    other = await at.mutation("write", n=1)
+    id = await at.mutation("add_count", name="first")
+    before = await operations(app)
+    found = [await at.query("id_of_a_count", text=text) for text in (id, other, "no id", "", id.upper())]
+    assert found == [id, None, None, None, None]
+    assert await operations(app) == before
 
 
 async def test_an_insert_that_is_refused_is_refused_with_the_hosts_words(app: TestBackend) -> None:

@@ -131,6 +131,7 @@ class SandboxRunner:
         """An attempt counts for nothing: the next one begins where it began."""
         call.children, call.untold = 0, None
         if isinstance(call, TransactionHost):
+            call.made = None
             if mark is not None:
                 call.tx.drop_layer(mark)
             if used is not None:
@@ -263,6 +264,8 @@ class SandboxRunner:
         if over is not None:
             raise over
         self.pool.succeeded()
+        if isinstance(call, TransactionHost) and call.made is not None:
+            process.tell_made(call.made)
         if key is not None and callee.kind == "query":
             self._answers.keep(key, served, value)
         elif callee.kind == "mutation" and not alone:

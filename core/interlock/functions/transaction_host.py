@@ -22,6 +22,7 @@ from interlock.functions.reading import Pages, ScanCursor, find_index, interval_
 from interlock.functions.runner import Begun
 from interlock.functions.scope import Callee, Triggers
 from interlock.functions.triggers import ChangeKind, Untold, run_triggers
+from interlock.sandbox.frames import MADE_MAX
 from interlock.sdk.host import Cursor, Document, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn
 from interlock.values import is_identifier, table_of
@@ -34,7 +35,7 @@ _Written = tuple[str, Document | None, Document | None]
 class TransactionHost(CallHost):
     """A query or a mutation. `tx` is what it reads and writes: its transaction, or the stale view of it that the caller asked for."""
 
-    __slots__ = ("_random", "begun", "is_stale", "meter", "tx")
+    __slots__ = ("_random", "begun", "is_stale", "made", "meter", "tx")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class TransactionHost(CallHost):
         self.unbegun = 0
         self.first_unbegun = ""
         self.tx, self.is_stale = tx, is_stale
+        self.made: list[list[Any]] | None = None  # ids that its worker has made up, and when their documents were made
         self.meter = execution.services.meter
         self.begun: Begun | None = None
         self._random: random.Random | None = None
@@ -259,7 +261,12 @@ class TransactionHost(CallHost):
             table = self._table_to_write("insert", id)
             if table.name in self.callee.scope.triggers or not await self.tx.is_free(table, id):
                 raise CallRefused(self.callee.label, f"it may not choose the id {id}.")
-            self.tx.insert(table, _object(document), id=id)
+            _, stored = self.tx.insert(table, _object(document), id=id)
+            made = self.made
+            if made is None:
+                made = self.made = []
+            if len(made) < MADE_MAX:
+                made.append([id, stored["_creationTime"]])
         finally:
             self.meter.come_back()
             if self.queue or self.state != BUSY:

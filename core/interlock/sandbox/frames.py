@@ -26,6 +26,8 @@ FRAME_MAX = 48 * MIB
 """Above what any limit lets through: a value of 16 MiB whose bytes are written in base64, and its neighbours."""
 OPERATIONS_MAX = 1_000
 """How many operations of one call may wait for their answers. An honest worker keeps the others to itself until then."""
+MADE_MAX = 16
+"""Of how many documents that a call adds its worker is told when they were made."""
 NOTHING = -1
 """What the frames of every call say for None: JSON's null asks `pack` to look for numbers that JSON has not."""
 TIME, SEED, ENV, CALL = 1, 2, 4, 8

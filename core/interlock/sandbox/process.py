@@ -104,6 +104,7 @@ class Process:
         self._ticking: asyncio.TimerHandle | None = None
         self._culprit: Opened | None = None
         self._why: str | None = None
+        self._made: list[list[Any]] = []
         self.env = dict(env)
         self.calls_made = self.operations = 0
         self.is_over = self.was_closed = self._retired = False
@@ -141,6 +142,9 @@ class Process:
         if self._taken:
             self._line.send(["taken", self._taken])
             self._taken = 0
+        if self._made:
+            self._line.send(["made", self._made])
+            self._made = []
         self._line.send(["call", number, *frame])
 
     def begin_ahead(self, opened: Opened, around: tuple[bytes, bytes], seed: int) -> None:
@@ -148,9 +152,12 @@ class Process:
         number = self._open(opened)
         opened.is_ahead = True
         self._ahead_until = self._loop.time() + _AHEAD_SECONDS
-        taken = encode(["taken", self._taken]) if self._taken else b""
+        told = encode(["taken", self._taken]) if self._taken else b""
         self._taken = 0
-        self._line.send_at_once(taken + again(b"ahead", number, around, seed))
+        if self._made:
+            told += encode(["made", self._made])
+            self._made = []
+        self._line.send_at_once(told + again(b"ahead", number, around, seed))
 
     def _open(self, opened: Opened) -> int:
         if self.is_over:
@@ -175,6 +182,10 @@ class Process:
     def tell_taken(self, opened: Opened) -> None:
         """What runs ahead is made by somebody now. The worker hears of it before it is sent another call."""
         self._taken = opened.number
+
+    def tell_made(self, made: list[list[Any]]) -> None:
+        """Documents that a call has added under ids of its worker's: ids, and when they were made. Heard of as what was taken is."""
+        self._made += made
 
     def close_call(self, opened: Opened) -> None:
         """It has ended well."""

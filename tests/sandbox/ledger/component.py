@@ -11,6 +11,7 @@ from interlock import (
     ActionCtx,
     AppError,
     Change,
+    CommitTimestamp,
     Component,
     MutationCtx,
     PaginationOptions,
@@ -32,6 +33,7 @@ component = Component(
         ticks=Table({"at": float}),
         things=Table({"any": Any}).index("by_any", "any"),
         counts=Table({"name": str, "value": float}).index("by_name", "name"),
+        stamps=Table({"at": CommitTimestamp()}),
     ),
     env={"UNIT": str | None},
     permissions=[],
@@ -513,6 +515,27 @@ async def bump(ctx: MutationCtx, name: str) -> float:
 
 
 @component.mutation
+async def add_counts(ctx: MutationCtx, names: list[str]) -> list[str]:
+    return [await ctx.db.insert("counts", {"name": name, "value": 1}) for name in names]
+
+
+@component.query
+async def id_of_a_count(ctx: QueryCtx, text: str) -> str | None:
+    return await ctx.db.normalize_id("counts", text)
+
+
+@component.mutation
+async def stamp(ctx: MutationCtx) -> str:
+    return await ctx.db.insert("stamps", {"at": CommitTimestamp()})
+
+
+@component.mutation
+async def stamped(ctx: MutationCtx, id: str) -> Any:
+    row = await ctx.db.get(id)
+    return None if row is None else row["at"]
+
+
+@component.mutation
 async def add_count(ctx: MutationCtx, name: str, value: Any = 1.0) -> str:
     """It reads nothing."""
     ctx.log.info(f"adding {name}")
@@ -573,7 +596,7 @@ async def bump_and_ask(ctx: MutationCtx, name: str, how: str) -> float:
     value = await bump(ctx, name)
     if value % 4 == 0:
         if how == "side by side":
-            await asyncio.gather(*[ctx.db.normalize_id("counts", name) for _ in range(20)])
+            await asyncio.gather(*[ctx.db.normalize_id("elsewhere", name) for _ in range(20)])
         elif how == "standing still":
             ctx.metrics()
         else:

@@ -24,7 +24,7 @@ from interlock.sandbox.worker.row import Row, is_flat
 from interlock.sdk.host import Bounds, Scan
 from interlock.sdk.schema import Schema
 from interlock.sdk.validator import compile_loosely
-from interlock.values import UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of, unpack
+from interlock.values import COMMIT_TS_TOKEN, UNSET, CommitTimestamp, Mismatch, encode_id, new_internal, pack, table_of, unpack
 from interlock.values.types import LARGEST_INT
 
 _SCANS_MAX = 5_000
@@ -32,6 +32,7 @@ _DOCUMENTS_MAX = 20_000
 _DOCUMENT_BYTES = 64 * 1024
 _BYTES_MAX = 48 * 1024 * 1024
 _RECENT_MAX = 1_000
+_MADE_MAX = 1_000
 SCAN_ROWS_MAX = 64
 _fragment, _as_text = orjson.Fragment, orjson.dumps
 _KEPT: dict[str, frozenset[Any]] = {
@@ -61,6 +62,7 @@ class Cache:
         self._by_field: dict[str, dict[str | None, dict[bytes, set[Any]]]] = {}
         self._documents: dict[str, tuple[str, Row, int]] = {}  # table, what it is, when it was patched last
         self._bytes = 0  # of all of them
+        self._made: dict[str, tuple[str, bytes]] = {}  # documents that calls have added, without the system's fields, and their tables
         self._names: dict[int, str] = {}  # of tables, as far as they were met, by the number that their ids have
         self._tables: dict[str, _Table] = {}
         for name, table in schema.declarations().items() if schema is not None and schema.strict else ():
@@ -140,6 +142,11 @@ class Cache:
             if known is not None:
                 known.number = number
 
+    def number_of(self, table: str) -> int | None:
+        """The number that the ids of a declared table have, once one was met."""
+        known = self._tables.get(table)
+        return None if known is None else known.number
+
     def _make_room(self) -> None:
         if len(self._scans) >= _SCANS_MAX or len(self._documents) >= _DOCUMENTS_MAX or self._bytes >= _BYTES_MAX:
             self.clear()
@@ -189,6 +196,25 @@ class Cache:
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None
         return encode_id(known.number, new_internal(chance, ms)), new
+
+    def note_made(self, table: str, id: str, new: dict[str, Any]) -> None:
+        """A call adds this document, of which the host has yet to say when it was made."""
+        if len(self._made) >= _MADE_MAX:
+            self._made.clear()
+        packed = pack(new)
+        if COMMIT_TS_TOKEN not in packed:  # what it will be only its commit tells
+            self._made[id] = (table, packed)
+
+    def keep_made(self, told: list[list[Any]]) -> None:
+        """Documents that calls have added are stored: ids, and when they were made."""
+        for id, made_at in told:
+            noted = self._made.pop(id, None)
+            if noted is not None:
+                table, packed = noted
+                document = unpack(packed)
+                document["_id"], document["_creationTime"] = id, made_at
+                self._make_room()
+                self._keep(table, id, Row(pack(document), None, True), self.changes)
 
     def put(self, number: int, own: Mapping[str, tuple[Row, Row, Iterable[str]]]) -> None:
         """The call of this number has patched these: before, after, fields. Where another has patched one meanwhile, one of the two will

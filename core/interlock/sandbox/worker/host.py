@@ -27,6 +27,7 @@ from interlock.sandbox.worker.row import Row
 from interlock.sandbox.worker.view import View
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn, name_of
+from interlock.values import table_of
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -296,7 +297,10 @@ class WorkerHost(Conversation):
         return -1 if self._is_late else self._worker.cache.changes
 
     def normalize_id(self, table: str, text: Any) -> Awaitable[str | None]:
-        return Operation(partial(self.ask, "normalize_id", table, text))
+        number = None if self.is_ended or type(table) is not str or type(text) is not str else self._worker.cache.number_of(table)
+        if number is None:
+            return Operation(partial(self.ask, "normalize_id", table, text))
+        return self._done(text if table_of(text) == number else None)
 
     def insert(self, table: str, document: Mapping[str, Any]) -> Awaitable[str]:
         self.note_effect("ctx.db.insert")

@@ -110,6 +110,8 @@ class Worker:
             self._call(frame)
         elif name == "taken":
             self._taken(frame[1])
+        elif name == "made":
+            self.cache.keep_made(frame[1])
         elif name == "res":
             self._answer(frame[1], frame[2], None)
         elif name == "err":

@@ -11,18 +11,20 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any
 
-from interlock.sandbox.frames import DEPTH_MAX
+from interlock.sandbox.frames import DEPTH_MAX, MADE_MAX
 from interlock.sandbox.long_values import LONG, length_of
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, Cache
 from interlock.sandbox.worker.row import Row
 from interlock.sdk.host import Document, Scan
 from interlock.values import pack
 
+_MADE_LENGTH = 4_096
+
 
 class View:
     """What one run goes by. `steps` is what it did by itself, and the host has not been told; `length` are characters that it wrote so."""
 
-    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_patched", "_read", "_written", "length", "steps")
+    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_made", "_patched", "_read", "_written", "length", "steps")
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -33,7 +35,7 @@ class View:
         self._inserted: set[str] | None = None  # tables that it has added to by itself
         self._written: set[str] | None = None  # documents that the host was asked to write
         self.steps: list[Any] = []
-        self.length = 0
+        self.length = self._made = 0
 
     def take_steps(self) -> list[Any]:
         """What the host is to do before anything else of this call."""
@@ -115,6 +117,9 @@ class View:
         if self._inserted is None:
             self._inserted = set()
         self._inserted.add(table)
+        self._made += 1
+        if self._made <= MADE_MAX and length <= _MADE_LENGTH:
+            self._cache.note_made(table, id, new)
         self.steps.append(["insert", id, new])
         self.length += length
         return id
