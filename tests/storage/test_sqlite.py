@@ -547,7 +547,7 @@ async def test_a_log_that_is_due_is_copied_behind_the_next_batch(
 
 
 async def test_a_document_of_a_kilobyte_or_two_needs_no_page_of_its_own(tmp_path: Path, catalog: Catalog, put: Put) -> None:
-    """A tree by key has room for 1,002 bytes a row in its page of 4,096: of what is longer all but 489 goes into pages that nobody shares."""
+    """A tree by key has room for 1,002 bytes a row in its page of 4,096: of a longer one all but 489 goes into pages of its own."""
     storage = await opened(tmp_path, catalog())
     ids = [f"i{n:04}" for n in range(1_000)]
     random.Random(1).shuffle(ids)

@@ -3,7 +3,7 @@
 meta        next_number; probes, which empty appends count up
 facts       settings kept with the data
 tables, indexes, sizes    the catalog; how many documents a table has and how many bytes
-documents   the newest version of each document
+documents   the newest version of each document. A table with row ids: a row of a kilobyte or two shares its page with others
 entries     (index, key) → document; the index by `_id` has none
 log         commits, one row a batch, by the timestamp of its last commit. The newest row is never deleted, so the
             newest timestamp is always the largest one here
