@@ -288,7 +288,7 @@ async def test_a_page_that_is_damaged_is_told_to_those_who_read_it_and_to_nobody
         at
         for id in ids[10:30]
         for at in range(0, len(raw), 4096)
-        if raw[at] == 0x0A and id.encode() in raw[at : at + 4096] and b'"text":"' in raw[at : at + 4096]
+        if raw[at] == 0x0D and id.encode() in raw[at : at + 4096] and b'"text":"' in raw[at : at + 4096]
     ]
     raw[leaves[0] : leaves[0] + 8] = b"\xff" * 8
     file.write_bytes(raw)
