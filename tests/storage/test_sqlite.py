@@ -11,6 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -38,6 +40,40 @@ async def opened(directory: Path, *commits: Commit) -> SqliteStorage:
     if commits:
         await storage.append(commits)
     return storage
+
+
+class Watched:
+    """The writer's connection: what it is told, in which thread. A statement that begins with a word in `fails` raises that."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.told: list[tuple[str, int]] = []
+        self.fails: dict[str, Exception] = {}
+        self.takes_s: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, storage: SqliteStorage) -> Watched:
+        assert storage._connection is not None
+        watched = cls(storage._connection)
+        storage._connection = watched  # type: ignore[assignment]
+        return watched
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    def execute(self, text: str, parameters: object = ()) -> sqlite3.Cursor:
+        word = text.split()[0]
+        self.told.append((word, threading.get_ident()))
+        if word in self.fails:
+            raise self.fails[word]
+        time.sleep(self.takes_s.get(word, 0.0))
+        return self._connection.execute(text, parameters)  # type: ignore[arg-type]
+
+    def threads_of(self, word: str) -> list[int]:
+        """In which threads it was told statements that begin like this. They are forgotten."""
+        threads = [thread for said, thread in self.told if said == word]
+        self.told = [(said, thread) for said, thread in self.told if said != word]
+        return threads
 
 
 async def refusal_of(directory: Path) -> str:
@@ -232,29 +268,13 @@ def fails_with(code: int, name: str) -> sqlite3.OperationalError:
 async def test_an_error_before_commit_wrote_nothing_and_one_in_it_is_unknown_unless_surely_not(
     tmp_path: Path, catalog: Catalog, put: Put, code: int, before_commit: type[Exception], in_commit: type[Exception]
 ) -> None:
-    class Failing:
-        """The writer's connection, whose next statement that begins like `fail_at` fails."""
-
-        def __init__(self, connection: sqlite3.Connection) -> None:
-            self.connection, self.fail_at = connection, "INSERT"
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.connection, name)
-
-        def execute(self, text: str, parameters: object = ()) -> sqlite3.Cursor:
-            if self.fail_at and text.startswith(self.fail_at):
-                self.fail_at = ""
-                raise fails_with(code, "SQLITE_SIMULATED")
-            return self.connection.execute(text, parameters)  # type: ignore[arg-type]
-
     for fail_at, expected in (("INSERT", before_commit), ("COMMIT", in_commit)):
         storage = await opened(tmp_path / fail_at, catalog())
-        assert storage._connection is not None
-        failing = Failing(storage._connection)
-        failing.fail_at = fail_at
-        storage._connection = failing  # type: ignore[assignment]
+        watched = Watched.of(storage)
+        watched.fails[fail_at] = fails_with(code, "SQLITE_SIMULATED")
         with pytest.raises(expected):
             await storage.append([put("a", None, b"1")])
+        watched.fails.clear()
         if expected is NothingWritten:
             await storage.append([put("b", None, b"1")])
             assert [row.id for row in (await storage.get(TABLE, ["a", "b"])).rows] == ["b"]
@@ -504,44 +524,25 @@ async def test_a_log_that_is_due_is_copied_behind_the_next_batch(
     tmp_path: Path, catalog: Catalog, put: Put, meanwhile: str, copies: int
 ) -> None:
     """Once more where a reading kept it from being whole; and not behind a batch whose outcome is unknown."""
-
-    class Watched:
-        """The writer's connection: what it was told, whose next COMMIT may fail."""
-
-        def __init__(self, connection: sqlite3.Connection) -> None:
-            self.connection, self.fails = connection, False
-            self.told: list[str] = []
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.connection, name)
-
-        def execute(self, text: str, parameters: object = ()) -> sqlite3.Cursor:
-            self.told.append(text.split()[0])
-            if self.fails and text == "COMMIT":
-                raise fails_with(sqlite3.SQLITE_IOERR_FSYNC, "SQLITE_IOERR_FSYNC")
-            return self.connection.execute(text, parameters)  # type: ignore[arg-type]
-
     storage = await opened(tmp_path, catalog())
-    assert storage._connection is not None
-    watched = Watched(storage._connection)
-    storage._connection = watched  # type: ignore[assignment]
+    watched = Watched.of(storage)
     large = b"x" * wal_size.LIMIT_BYTES  # which it has twice: as a row, and in the log of commits
     await storage.append([put("a", None, large), put("b", None, b"1")])
-    assert "PRAGMA" not in watched.told, "it is due from here on"
+    assert not watched.threads_of("PRAGMA"), "it is due from here on"
     reader = sqlite3.connect(storage.file, isolation_level=None)
     if meanwhile == "a reading":
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM documents").fetchall()
-    watched.fails = meanwhile == "a failure"
     appended = storage.append([put("c", None, b"1"), put("d", None, b"1")])
-    if watched.fails:
+    if meanwhile == "a failure":
+        watched.fails["COMMIT"] = fails_with(sqlite3.SQLITE_IOERR_FSYNC, "SQLITE_IOERR_FSYNC")
         with pytest.raises(OutcomeUnknown):
             await appended
     else:
         await appended
     for _ in range(2):
         await storage._writer.submit(lambda: None)
-    assert watched.told.count("PRAGMA") == copies
+    assert len(watched.threads_of("PRAGMA")) == copies
     reader.close()
     await storage.close()
 
@@ -603,6 +604,61 @@ async def test_one_commit_is_written_in_the_loop_while_the_disk_is_quick_and_mor
     storage._sync_s = 0.05
     assert await suspends(put("d", None, b"1"))
     assert (await storage.get(TABLE, ["a", "b", "c", "d"])).rows == [Row(b"", id, b"1") for id in "abcd"]
+    await storage.close()
+
+
+async def test_what_is_put_into_the_database_is_put_in_the_loop_unless_that_took_long(
+    tmp_path: Path, catalog: Catalog, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_PUTS_ELSEWHERE", 2)
+    storage = await opened(tmp_path, catalog())
+    watched, here = Watched.of(storage), threading.get_ident()
+
+    async def where(number: int) -> tuple[bool, bool]:
+        """Whether two documents are put, and committed, in the loop's thread."""
+        await storage.append([put(f"{letter}{number}", None, b"1") for letter in "ab"])
+        return {thread == here for thread in watched.threads_of("INSERT")} == {True}, watched.threads_of("COMMIT") == [here]
+
+    monkeypatch.setattr(sqlite, "_PUT_S", 60.0)
+    assert [await where(n) for n in range(3)] == [(True, False)] * 3
+    monkeypatch.setattr(sqlite, "_PUT_S", -1.0)
+    assert [await where(n) for n in range(3, 7)] == [(True, False), (False, False), (False, False), (True, False)]
+    await storage.append([put(f"c{n}", None, b"1") for n in range(sqlite._PUT_PAGES)])
+    assert here not in watched.threads_of("INSERT")
+    await storage.close()
+
+
+async def test_what_took_long_in_the_thread_does_not_say_that_the_disk_is_slow(tmp_path: Path, catalog: Catalog, put: Put) -> None:
+    """It may have waited for the interpreter."""
+    storage = await opened(tmp_path, catalog())
+    watched = Watched.of(storage)
+    storage._sync_s = before = 0.0005
+    watched.takes_s["COMMIT"] = 0.02
+    await storage.append([put("a", None, b"1"), put("b", None, b"1")])
+    assert storage._sync_s == before
+    await storage.append([put("c", None, b"1")])
+    assert storage._sync_s > before
+    await storage.close()
+
+
+async def test_a_batch_is_written_though_the_loop_never_rests(tmp_path: Path, catalog: Catalog, put: Put) -> None:
+    """As a server's that has always something to answer. The loop lets go of the interpreter between two turns, for a moment each time."""
+    storage = await opened(tmp_path, catalog())
+    until = time.perf_counter() + 20.0
+
+    async def write() -> None:
+        for n in range(5):
+            await storage.append([put(f"a{n}", None, b"1"), put(f"b{n}", None, b"1")])
+            await storage.append([put(f"c{n:02}{m:04}", None, b"1") for m in range(sqlite._PUT_PAGES)])
+
+    writing = asyncio.ensure_future(write())
+    while not writing.done() and time.perf_counter() < until:
+        turn = time.perf_counter() + 0.0005
+        while time.perf_counter() < turn:
+            pass
+        await asyncio.sleep(0)
+    assert writing.done()
+    await writing
     await storage.close()
 
 

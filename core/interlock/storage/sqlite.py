@@ -1,9 +1,10 @@
 """SQLite: one file in a data directory, written by a thread of its own, read in the loop's thread.
 
-A batch is sealed and, unless it is large, encoded in the loop, and handed over as a few statements; the thread runs them as one
-transaction and syncs. A batch of one commit is written in the loop itself while the disk is quick: for a single caller the hop costs more
-than the waiting. Reads share one snapshot of the database, which is left whenever an append begins or ends: so they see
-the newest batch, and the write-ahead log can start over once it has been copied.
+A batch is sealed and, unless it is large, encoded in the loop, and put into the database there as a few statements; the thread ends that
+transaction, which is when it is written and synced. A batch of one commit is written in the loop itself while the disk is quick: for a
+single caller the hop costs more than the waiting. A large batch is the thread's, from encoding it to the end. Reads share one snapshot of
+the database, which is left whenever an append begins or ends: so they see the newest batch, and the write-ahead log can start over once
+it has been copied.
 
 Start at `SqliteStorage.append`. Knows SQLite; which of its errors mean what is in sqlite_failures.py.
 """
@@ -38,6 +39,9 @@ _WRITER_CACHE_KIB = 16 * 1024
 _READER_CACHE_KIB = 4 * 1024
 _DIRECT_SYNC_S = 0.001
 _DIRECT_PAGES = 64
+_PUT_PAGES = 512
+_PUT_S, _PUTS_ELSEWHERE = 0.005, 64
+"""After a batch that took so long to put into the database, so many are put there by the writer's thread."""
 _ENCODED_HERE = 1_000
 """More writes than these are encoded by the writer's thread, which lets the loop in between."""
 _PAGES_BETWEEN_LOOKS = 64
@@ -83,6 +87,7 @@ class SqliteStorage:
         self._unknown: OutcomeUnknown | None = None
         # So long nine of ten syncs take at the most, as far as the last ones tell. Before the first one the disk is not taken for quick.
         self._sync_s = _DIRECT_SYNC_S
+        self._puts_elsewhere = 0
         self._wal = WalSize(self.file)
         self._pages_unseen = 0  # so many pages, by a guess, were written since the log was last looked at
         self._copying: asyncio.Future[bool] | None = None
@@ -196,7 +201,11 @@ class SqliteStorage:
             self._appended(batch, indexes, True)
             self._copy_wal_if_due()
         else:
-            written = self._writer.submit(partial(self._write, batch.statements), partial(self._appended, batch, indexes))
+            appended = partial(self._appended, batch, indexes)
+            if batch.pages <= _PUT_PAGES and self._writer.is_idle and self._put_in_loop(batch.statements):
+                written = self._writer.submit(self._commit, appended, at_once=True)
+            else:
+                written = self._writer.submit(partial(self._write, batch.statements), appended)
             if self._wal.is_due and self._copying is None:
                 # Behind it the thread has the interpreter, which the loop has left to it; later it would wait until the loop does so again.
                 self._copying = self._writer.submit(self._copy_wal, self._copied_behind)
@@ -261,28 +270,53 @@ class SqliteStorage:
 
     def _write(self, statements: Iterable[Statement], is_patient: bool = True) -> bool:
         """One transaction. False: another program has the lock, and there was no patience to wait for it."""
+        return self._put(statements, is_patient) and self._commit(is_in_loop=not is_patient)
+
+    def _put_in_loop(self, statements: Sequence[Statement]) -> bool:
+        """The first part of a transaction, unless the last ones took long, as they do where pages have to be fetched from the disk."""
+        if self._puts_elsewhere:
+            self._puts_elsewhere -= 1
+            return False
+        started = time.perf_counter()
+        is_put = self._put(statements, is_patient=False)
+        if time.perf_counter() - started > _PUT_S:
+            self._puts_elsewhere = _PUTS_ELSEWHERE
+        return is_put
+
+    def _put(self, statements: Iterable[Statement], is_patient: bool) -> bool:
+        """All of a transaction but its end. False: as `_write`."""
         if self._unknown is not None:
             # What that batch left in the log is not known, so nothing may be built on it.
             raise self._unknown
         connection = self._connected()
-        is_committing = False
         try:
             if not _begin(connection, is_patient):
                 return False
             for text, parameters in statements:
                 connection.execute(text, parameters)
-            is_committing = True
-            started = time.perf_counter()
-            connection.execute("COMMIT")
-            took = time.perf_counter() - started
-            # Nine steps down weigh as much as one up, so it comes to rest where one in ten takes longer. A single slow sync says little:
-            # where other programs sync too, they are slow now and then, and a thread is dear all the time.
-            self._sync_s = self._sync_s * 0.98 if took <= self._sync_s else max(self._sync_s * 1.2, took / 20)
             return True
         except BaseException as error:
             if isinstance(error, _Abandoned) and _undo(connection):
                 raise
-            raise self._failed(connection, error, is_committing) from error
+            raise self._failed(connection, error, is_committing=False) from error
+
+    def _commit(self, is_in_loop: bool = False) -> bool:
+        """The end of a transaction: its pages are written to the log, and that is synced."""
+        connection = self._connected()
+        try:
+            started = time.perf_counter()
+            connection.execute("COMMIT")
+            took = time.perf_counter() - started
+        except BaseException as error:
+            raise self._failed(connection, error, is_committing=True) from error
+        # Nine steps down weigh as much as one up, so it comes to rest where one in ten takes longer. A single slow sync says little:
+        # where other programs sync too, they are slow now and then, and a thread is dear all the time.
+        # What took long in the thread may have waited for the interpreter, and says nothing.
+        if took <= self._sync_s:
+            self._sync_s *= 0.98
+        elif is_in_loop:
+            self._sync_s = max(self._sync_s * 1.2, took / 20)
+        return True
 
     def _failed(self, connection: sqlite3.Connection, error: BaseException, is_committing: bool) -> NothingWritten | OutcomeUnknown:
         failure = write_failure(self.file, error, is_committing=is_committing, is_undone=_undo(connection))
