@@ -25,9 +25,9 @@ ORDER = (
     "engine hooks",
     "storage",
     "values",
-    "errors limits clock",
+    "errors limits clock giving_way",
 )
-WITHOUT_SDK = {"engine", "storage", "values", "errors", "limits", "clock"}
+WITHOUT_SDK = {"engine", "storage", "values", "errors", "limits", "clock", "giving_way"}
 SDK_MAY = {"values", "errors", "limits"}
 FACE_MAY = {"sdk", "values", "errors", "limits", "backend"}
 

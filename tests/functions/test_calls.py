@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tests.never_rests import never_rests_until
 from tests.placed import placed
 
 from interlock import (
@@ -197,6 +199,22 @@ async def test_a_plain_action_runs_in_a_thread() -> None:
 
     async with running(app) as rooms:
         assert await rooms.action("work")
+
+
+@pytest.mark.one_isolation("inline", "a worker has one thread")
+async def test_a_plain_action_ends_though_the_loop_never_rests() -> None:
+    app = component()
+
+    @app.action
+    def work(ctx: ActionCtx) -> int:
+        for _ in range(20):
+            time.sleep(0.0001)
+        return 20
+
+    async with running(app) as rooms:
+        working = asyncio.ensure_future(rooms.action("work"))
+        await never_rests_until(working)
+        assert await working == 20
 
 
 @pytest.mark.one_isolation("inline", "a worker has one thread, and in it one event loop")

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.never_rests import never_rests_until
 
 from interlock.errors import StorageUnavailable
 from interlock.storage import sqlite, sqlite_file, wal_size
@@ -642,9 +643,7 @@ async def test_what_took_long_in_the_thread_does_not_say_that_the_disk_is_slow(t
 
 
 async def test_a_batch_is_written_though_the_loop_never_rests(tmp_path: Path, catalog: Catalog, put: Put) -> None:
-    """As a server's that has always something to answer. The loop lets go of the interpreter between two turns, for a moment each time."""
     storage = await opened(tmp_path, catalog())
-    until = time.perf_counter() + 20.0
 
     async def write() -> None:
         for n in range(5):
@@ -652,12 +651,7 @@ async def test_a_batch_is_written_though_the_loop_never_rests(tmp_path: Path, ca
             await storage.append([put(f"c{n:02}{m:04}", None, b"1") for m in range(sqlite._PUT_PAGES)])
 
     writing = asyncio.ensure_future(write())
-    while not writing.done() and time.perf_counter() < until:
-        turn = time.perf_counter() + 0.0005
-        while time.perf_counter() < turn:
-            pass
-        await asyncio.sleep(0)
-    assert writing.done()
+    await never_rests_until(writing)
     await writing
     await storage.close()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 
 import pytest
+from tests.never_rests import never_rests_until
 
 from interlock.storage import writer_thread
 from interlock.storage.writer_thread import WriterThread
@@ -61,18 +61,13 @@ async def test_a_job_of_many_steps_ends_though_the_loop_never_rests(thread: Writ
             time.sleep(0.0001)  # as a statement: the interpreter is let go of, and asked for again
         return 50
 
-    job, until = thread.submit(steps), time.perf_counter() + 20.0
-    while not job.done() and time.perf_counter() < until:
-        turn = time.perf_counter() + 0.0005
-        while time.perf_counter() < turn:
-            pass
-        await asyncio.sleep(0)
-    assert job.done()
+    job = thread.submit(steps)
+    await never_rests_until(job)
     assert await job == 50
 
 
 async def test_a_thread_that_was_stopped_is_not_looked_after(thread: WriterThread) -> None:
     await thread.submit(lambda: None)
     thread.stop()
-    assert thread._look is None
+    assert thread._giving_way._look is None
     assert thread.is_idle

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import CoroutineType
 from typing import Any
 
 from interlock.engine.made import Made
+from interlock.functions.action_threads import ActionThreads
 from interlock.functions.call_host import CallHost
 from interlock.functions.scope import Callee
 from interlock.functions.slices import at_once, begin
 from interlock.functions.suspended import Suspended
 from interlock.functions.transaction_host import TransactionHost
-from interlock.limits import LIMITS, Limits
+from interlock.limits import Limits
 from interlock.sdk.contexts import ActionCtx, MutationCtx, QueryCtx
 from interlock.sdk.triggers import told
 
@@ -27,7 +27,7 @@ class InlineRunner:
     """Calls the Python function itself, in the loop's own thread; a plain `def` action in a thread of a pool."""
 
     def __init__(self) -> None:
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: ActionThreads | None = None
 
     def begin(self, caller: TransactionHost, callee: Callee, args: Mapping[str, Any], limits: Limits | None) -> None:
         """What runs in this process has nothing to cross."""
@@ -55,7 +55,7 @@ class InlineRunner:
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(int(LIMITS["jobs_running"].value), "interlock-action")
+            self._threads = ActionThreads()
         context = contextvars.copy_context()
         result = await asyncio.get_running_loop().run_in_executor(self._threads, context.run, function)
         return await result if hasattr(result, "__await__") else result
