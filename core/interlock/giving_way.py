@@ -24,11 +24,13 @@ class GivingWay:
         self.open = 0
         self._ended = 0
         self._look: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begins(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work was given to a thread."""
         self.open += 1
-        if self._look is None:
+        if self._look is None or self._loop is not loop:  # one that is over never looks again
+            self._loop = loop
             self._look = loop.call_later(_FIRST_S, self._look_after, loop, _FIRST_S, self._ended, time.perf_counter(), time.thread_time())
 
     def ends(self) -> None:
@@ -50,7 +52,8 @@ class GivingWay:
         now, cpu_now = time.perf_counter(), time.thread_time()
         if self._ended != ended:
             after = _FIRST_S
-        elif cpu_now - cpu > (now - since) / 2:
-            time.sleep(_MOMENT_S)
+        else:
             after = min(2 * after, self._most_s)
+            if cpu_now - cpu > (now - since) / 2:
+                time.sleep(_MOMENT_S)
         self._look = loop.call_later(after, self._look_after, loop, after, self._ended, now, cpu_now)

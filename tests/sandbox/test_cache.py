@@ -103,3 +103,52 @@ def test_what_a_patch_adds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     other, packed = of_size(2, 10)
     cache.keep_document("rows", other, packed, 0)
     assert cache.row(ID) is None and cache.row(other) is not None
+
+
+def added(cache: Cache) -> None:
+    """A call has added the document, and the host has not said yet when that was."""
+    cache.learn("rows", ID)
+    cache.note_made("rows", ID, {name: value for name, value in STORED.items() if name[0] != "_"})
+
+
+def test_what_a_call_has_added_is_remembered_once_the_host_has_said_when_it_was_made() -> None:
+    cache = Cache(SCHEMA, set())
+    added(cache)
+    assert cache.row(ID) is None
+    cache.keep_made([[ID, 1.0], ["never heard of", 1.0]])
+    row = cache.row(ID)
+    assert row is not None and row.packed == pack(STORED)
+
+
+def test_what_was_written_since_it_was_added_is_not_remembered_as_it_was() -> None:
+    cache = Cache(SCHEMA, set())
+    added(cache)
+    newer = pack({**STORED, "whole": 2})
+    cache.keep_document("rows", ID, newer, cache.changes)  # shown to somebody else meanwhile
+    cache.keep_made([[ID, 1.0]])
+    row = cache.row(ID)
+    assert row is not None and row.packed == newer
+    cache = Cache(SCHEMA, set())
+    added(cache)
+    cache.forget(ID)
+    cache.keep_made([[ID, 1.0]])
+    assert cache.row(ID) is None
+
+
+def test_what_is_added_anew_takes_the_place_of_what_a_run_before_has_added() -> None:
+    cache = Cache(SCHEMA, set())
+    added(cache)
+    cache.note_made("rows", ID, None)
+    cache.keep_made([[ID, 1.0]])
+    assert cache.row(ID) is None
+
+
+def test_what_calls_have_added_has_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_cache, "_MADE_MAX", 2)
+    cache = Cache(SCHEMA, set())
+    ids = [of_size(number, 1)[0] for number in range(3)]
+    for id in ids:
+        cache.learn("rows", id)
+        cache.note_made("rows", id, {name: value for name, value in STORED.items() if name[0] != "_"})
+    cache.keep_made([[id, 1.0] for id in ids])
+    assert [cache.row(id) is not None for id in ids] == [False, False, True]

@@ -406,6 +406,16 @@ async def test_what_a_call_has_added_the_next_one_knows(app: TestBackend) -> Non
     assert await at.mutation("bump_at", id=id) == 8
 
 
+@pytest.mark.parametrize("how", ["patch", "replace"])
+async def test_what_a_call_has_added_and_written_again_is_not_guessed(app: TestBackend, how: str) -> None:
+    at = app.component("ledger")
+    await at.mutation("add_count", name="first")
+    id = await at.mutation("add_and_write", name="a", how=how)
+    before = await calls(app)
+    assert await at.mutation("bump_at", id=id) == 8
+    assert await calls(app) == before + 1, "it need not run twice"
+
+
 async def test_what_was_added_and_undone_is_not_there(app: TestBackend) -> None:
     at, added = app.component("ledger"), []
     await at.mutation("add_count", name="first")

@@ -362,15 +362,15 @@ async def test_a_start_that_was_killed_while_it_made_the_file_is_begun_again(
     await storage.close()
 
 
-@pytest.mark.parametrize("damage", ["first page of a tree", "cut off", "header"])
+@pytest.mark.parametrize("damage", ["documents", "sqlite_autoindex_documents_1", "cut off", "header"])
 async def test_a_damaged_file_is_told_as_such(tmp_path: Path, catalog: Catalog, put: Put, damage: str) -> None:
     storage = await opened(tmp_path, catalog(), *(put(f"i{n:04}", None, b"x" * 1_000) for n in range(200)))
     await storage.close()
     file = storage.file
     data = bytearray(file.read_bytes())
-    if damage == "first page of a tree":
+    if "documents" in damage:
         connection = sqlite3.connect(file)
-        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'documents'").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (damage,)).fetchone()
         connection.close()
         data[(page - 1) * 4096 : page * 4096] = random.Random(1).randbytes(4096)
     elif damage == "cut off":
@@ -624,8 +624,10 @@ async def test_what_is_put_into_the_database_is_put_in_the_loop_unless_that_took
     assert [await where(n) for n in range(3)] == [(True, False)] * 3
     monkeypatch.setattr(sqlite, "_PUT_S", -1.0)
     assert [await where(n) for n in range(3, 7)] == [(True, False), (False, False), (False, False), (True, False)]
-    await storage.append([put(f"c{n}", None, b"1") for n in range(sqlite._PUT_PAGES)])
-    assert here not in watched.threads_of("INSERT")
+    for many in ([put(f"c{n}", None, b"1") for n in range(sqlite._PUT_PAGES)], [put(f"c{n}", b"1" * 1_000_000, None) for n in range(3)]):
+        storage._puts_elsewhere = 0
+        await storage.append(many)
+        assert here not in [*watched.threads_of("INSERT"), *watched.threads_of("DELETE")]
     await storage.close()
 
 

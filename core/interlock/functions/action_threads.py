@@ -25,8 +25,8 @@ class ActionThreads(ThreadPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As any executor. Called in the loop's thread."""
         loop = asyncio.get_running_loop()
-        self._giving_way.begins(loop)
         submitted: Future[Any] = super().submit(fn, *args, **kwargs)
+        self._giving_way.begins(loop)
         submitted.add_done_callback(lambda _: self._ended(loop))
         return submitted
 

@@ -49,6 +49,8 @@ class Batch:
             for write in commit.writes:
                 table, id, old, new = write.table, write.id, write.old, write.new
                 documents[table, id] = new
+                if old is not None and len(old) > _PAGE_BYTES:
+                    self.pages += len(old) // _PAGE_BYTES  # given back one by one
                 size = (0 if new is None else len(new)) - (0 if old is None else len(old))
                 count = (new is not None) - (old is not None)
                 if size or count:

@@ -37,11 +37,13 @@ CREATE = (
     f"PRAGMA user_version = {FORMAT}",
 )
 
-# One look into every tree: a file whose first pages are damaged is told at the start, not in the middle of a day.
+# One look into every tree, also into the index of the documents: a file whose first pages are damaged is told at the start, not in
+# the middle of a day.
 LOOK = (
     "SELECT * FROM facts",
     "SELECT * FROM sizes LIMIT 1",
     "SELECT length(doc) FROM documents LIMIT 1",
+    "SELECT table_number FROM documents LIMIT 1",
     "SELECT length(key) FROM entries LIMIT 1",
     "SELECT first FROM log LIMIT 1",
 )

@@ -42,18 +42,18 @@ class WriterThread:
         """
         loop = asyncio.get_running_loop()
         job = _Job(work, finished, loop, loop.create_future())
-        self._giving_way.begins(loop)
         if self._thread is None:
             # A daemon, so that a program which forgets to close can end; an append that it cuts short was not answered.
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
+        begins = None
         if at_once:
             begins = job.begins = threading.Lock()
             begins.acquire()
-            self._jobs.put(job)
+        self._jobs.put(job)
+        self._giving_way.begins(loop)
+        if begins is not None:
             begins.acquire(timeout=_BEGINS_WITHIN_S)
-        else:
-            self._jobs.put(job)
         return job.future
 
     def stop(self) -> None:

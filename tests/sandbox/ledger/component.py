@@ -519,6 +519,16 @@ async def add_counts(ctx: MutationCtx, names: list[str]) -> list[str]:
     return [await ctx.db.insert("counts", {"name": name, "value": 1}) for name in names]
 
 
+@component.mutation
+async def add_and_write(ctx: MutationCtx, name: str, how: str) -> str:
+    id = await ctx.db.insert("counts", {"name": name, "value": 1})
+    if how == "patch":
+        await ctx.db.patch(id, {"value": 7})
+    elif how == "replace":
+        await ctx.db.replace(id, {"name": name, "value": 7})
+    return id
+
+
 @component.query
 async def id_of_a_count(ctx: QueryCtx, text: str) -> str | None:
     return await ctx.db.normalize_id("counts", text)

@@ -197,19 +197,21 @@ class Cache:
             return None
         return encode_id(known.number, new_internal(chance, ms)), new
 
-    def note_made(self, table: str, id: str, new: dict[str, Any]) -> None:
-        """A call adds this document, of which the host has yet to say when it was made."""
-        if len(self._made) >= _MADE_MAX:
-            self._made.clear()
-        packed = pack(new)
-        if COMMIT_TS_TOKEN not in packed:  # what it will be only its commit tells
-            self._made[id] = (table, packed)
+    def note_made(self, table: str, id: str, new: dict[str, Any] | None) -> None:
+        """A call adds this document, of which the host has yet to say when it was made. None: one that is not to be remembered."""
+        self._made.pop(id, None)  # of a run before this one, which did not count
+        if new is not None:
+            if len(self._made) >= _MADE_MAX:
+                self._made.clear()
+            packed = pack(new)
+            if COMMIT_TS_TOKEN not in packed:  # what it will be only its commit tells
+                self._made[id] = (table, packed)
 
     def keep_made(self, told: list[list[Any]]) -> None:
         """Documents that calls have added are stored: ids, and when they were made."""
         for id, made_at in told:
             noted = self._made.pop(id, None)
-            if noted is not None:
+            if noted is not None and id not in self._documents:
                 table, packed = noted
                 document = unpack(packed)
                 document["_id"], document["_creationTime"] = id, made_at
@@ -243,9 +245,11 @@ class Cache:
 
     def forget(self, id: Any) -> None:
         """Somebody else writes this document."""
-        table = self._drop(id) if type(id) is str else None
-        if table is not None:
-            self.forget_scans(table)
+        if type(id) is str:
+            self._made.pop(id, None)
+            table = self._drop(id)
+            if table is not None:
+                self.forget_scans(table)
 
     def correct(self, mistakes: list[Any], mistaken: int, number: int) -> None:
         """The call `mistaken` was, and runs again as call `number`: steps, each with what is right, a table and a document of it.

@@ -118,8 +118,7 @@ class View:
             self._inserted = set()
         self._inserted.add(table)
         self._made += 1
-        if self._made <= MADE_MAX and length <= _MADE_LENGTH:
-            self._cache.note_made(table, id, new)
+        self._cache.note_made(table, id, new if self._made <= MADE_MAX and length <= _MADE_LENGTH else None)
         self.steps.append(["insert", id, new])
         self.length += length
         return id
@@ -127,6 +126,7 @@ class View:
     def patch(self, id: str, fields: Any) -> dict[Any, Any] | None:
         """Change a document, no step yet: the fields as they are sent, or None where only the host knows what comes of it."""
         if self.has_written(id):
+            self._cache.forget(id)
             return None
         patched = self._patched.get(id)
         known = patched[1] if patched is not None else self._read.get(id)
