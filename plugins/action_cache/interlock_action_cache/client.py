@@ -98,6 +98,8 @@ class ActionCache:
         self._ttl, self._tags, lease_seconds = _seconds("ttl", ttl), tags, _seconds("lease", lease)
         if lease_seconds is None:
             raise ValueError("lease must be a number of seconds, or a timedelta: None is for ever, and a run may never end")
+        if not lease_seconds:
+            raise ValueError("lease must be more than 0 seconds: no run would ever be waited for")
         self._lease = lease_seconds
         self._policy: dict[str, Any] = {}
         for field, value in (("stale", _seconds("stale", stale)), ("negative_ttl", _seconds("negative_ttl", negative_ttl))):

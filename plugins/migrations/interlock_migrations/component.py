@@ -129,7 +129,7 @@ async def migrate(
         changes |= {"batch_size": about["batch_size"], "is_fixed": about["is_fixed"]}
     if delay is not None:
         changes["delay"] = delay
-    if on_error is not None or reset:
+    if on_error is not None or reset or (row is not None and not row["batch_size"]):
         changes["on_error"] = on_error or about["on_error"]
     if row is not None and "job" in row:
         await ctx.scheduler.cancel(row["job"])
@@ -178,7 +178,7 @@ async def _insert(ctx: MutationCtx, name: str, handle: str, on_error: str) -> Ro
         "is_done": False,
         "processed": 0,
         "skipped": 0,
-        "batch_size": 1,
+        "batch_size": 0,  # it has yet to begin
         "is_fixed": False,
         "delay": 0.0,
         "on_error": on_error,
@@ -193,17 +193,41 @@ async def _insert(ctx: MutationCtx, name: str, handle: str, on_error: str) -> Ro
 
 
 async def _start_next(ctx: MutationCtx, row: Row) -> None:
-    """Start the first of the series that is not done, or with a reset the very next; it takes the rest along."""
+    """Start the first of the series that is not done, or with a reset the very next; it takes the rest along.
+
+    It is in progress from here on, though its first batch is a job's: so it can be stopped.
+    """
+    resets = row["reset_next"]
     for at, member in enumerate(row["next"]):
         known = await _find(ctx, member["name"])
-        if not row["reset_next"] and known is not None and known["is_done"]:
+        if known is None:
+            known = await _insert(ctx, member["name"], member["handle"], "stop")
+        elif not resets and known["is_done"]:
             continue
-        rest = row["next"][at + 1 :]
-        given: Row = {"name": member["name"], "handle": member["handle"], "next": rest, "reset": row["reset_next"]}
-        await ctx.scheduler.run_after(0, migrate, **given)
-        if row["reset_next"]:  # this once: who runs a member again that is done does not begin the others anew
+        changes: Row = {"handle": member["handle"], "next": row["next"][at + 1 :], "reset_next": resets}
+        if resets:
+            changes |= {"cursor": None, "is_done": False, "processed": 0, "skipped": 0, "latest_start": ctx.now(), "latest_end": UNSET}
+            await _forget_letters(ctx, member["name"])
+        elif await _is_running(ctx, known):
+            return
+        if "job" in known:
+            await ctx.scheduler.cancel(known["job"])
+        run = known["run"] + 1
+        job = await ctx.scheduler.run_after(0, begin_member, name=member["name"], run=run)
+        await _patch(ctx, known, {**changes, "state": "in_progress", "run": run, "job": job})
+        if resets:  # this once: who runs a member again that is done does not begin the others anew
             await ctx.db.patch(row["_id"], {"reset_next": False})
         return
+
+
+@component.mutation(internal=True)
+async def begin_member(ctx: MutationCtx, name: str, run: int) -> None:
+    """The next of a series, whose turn has come."""
+    row = await _find(ctx, name)
+    if row is None or row["run"] != run or row["state"] != "in_progress":
+        return
+    await _patch(ctx, row, {"state": "unknown", "job": UNSET})
+    await migrate(ctx, name, row["handle"], next=row["next"], reset=row["reset_next"])
 
 
 # a batch

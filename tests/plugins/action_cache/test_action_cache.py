@@ -693,7 +693,17 @@ async def test_what_is_put_is_got_until_it_expires() -> None:
 
 @pytest.mark.one_isolation("inline", "no component runs: what the face refuses")
 @pytest.mark.parametrize(
-    "options", [{"ttl": -1}, {"ttl": "1h"}, {"stale": 1}, {"max_entries": 0}, {"max_bytes": 1.5}, {"lease": float("nan")}, {"lease": None}]
+    "options",
+    [
+        {"ttl": -1},
+        {"ttl": "1h"},
+        {"stale": 1},
+        {"max_entries": 0},
+        {"max_bytes": 1.5},
+        {"lease": float("nan")},
+        {"lease": None},
+        {"lease": 0},
+    ],
 )
 def test_options_that_cannot_be_are_refused_where_they_are_written(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -422,6 +422,36 @@ async def test_alone_a_member_forgets_its_series() -> None:
         assert (await status(t, shop, shop.count)).state == "unknown"
 
 
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("stop", ["cancel", "pause", "cancel_all"])
+async def test_the_next_of_a_series_can_be_stopped_before_it_begins(stop: str, reset: bool) -> None:
+    shop = Shop()
+    async with TestBackend(shop.component) as t:
+        await shop.fill(t, range(4))
+        times = int(reset)
+        if reset:
+            await do(t, lambda ctx: shop.migrations.run_one(ctx, shop.count))
+            await t.finish_scheduled()
+
+        async def start_and_stop(ctx: MutationCtx) -> None:
+            await shop.migrations.run_serially(ctx, [shop.price, shop.count], reset=reset)
+            if stop == "cancel_all":
+                assert [stopped.name for stopped in await shop.migrations.cancel_all(ctx)] == ["count"]
+            else:
+                await getattr(shop.migrations, stop)(ctx, shop.count)
+
+        await do(t, start_and_stop)
+        await t.finish_scheduled()
+        assert (await status(t, shop, shop.price)).state == "success"
+        stopped = await status(t, shop, shop.count)
+        assert (stopped.state, stopped.processed) == ("paused" if stop == "pause" else "canceled", 0)
+        assert [item.get("seen", 0) for item in await shop.items(t)] == [times] * 4
+        await do(t, lambda ctx: shop.migrations.resume(ctx, shop.count))
+        await t.finish_scheduled()
+        assert (await status(t, shop, shop.count)).state == "success"
+        assert [item["seen"] for item in await shop.items(t)] == [times + 1] * 4
+
+
 async def test_a_series_whose_later_member_is_in_progress_does_not_start() -> None:
     shop = Shop()
     async with TestBackend(shop.component) as t:
