@@ -21,7 +21,7 @@ from interlock import Backend
 
 HERE = Path(__file__).parent
 FLIGHTS = int(os.environ.get("FLIGHTS", "336776"))
-WRITERS, PAUSE = 4, 0.02
+WRITERS, PERIOD = 4, 0.05  # so many, who each report a flight every 50 ms: 80 reports a second, whatever the rest does
 MIGRATED_SECONDS = 15.0  # with triggers, for so long: its rate is the same from begin to end
 Isolation = Literal["inline", "sandbox"]
 
@@ -94,13 +94,15 @@ async def attach(isolation: Isolation, data: Path) -> dict[str, float]:
 
         async def writer(seed: int) -> None:
             nonlocal reports
+            due = time.perf_counter()
             for flight in flights(10**6, seed):
                 if is_attached.is_set():
                     return
                 await backend.mutation("flights:report", flight=flight)
                 reports += 1
                 sums[0] += flight["delay"]
-                await asyncio.sleep(PAUSE)
+                due += PERIOD
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
         begun = time.perf_counter()
         await backend.mutation("flights:attach")

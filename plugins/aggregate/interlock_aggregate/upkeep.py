@@ -13,6 +13,7 @@ from interlock_aggregate.checking import Broken, Check
 from interlock_aggregate.lifetime import drop_soon
 from interlock_aggregate.node import Node, Number
 from interlock_aggregate.positions import item_at, key_text, position
+from interlock_aggregate.shortcuts import Item, add_where_missing
 from interlock_aggregate.tasks import note
 from interlock_aggregate.tree import Tree
 from interlock_aggregate.trees import Trees, checked, perform
@@ -99,11 +100,19 @@ async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, task: Task, nam
     Gives how far the task is with what was found, and keeps it.
     """
     kept = await _row_of(ctx, task["task"], name)
-    opened = Trees(ctx, name, stale=True, shards=shards)
-    differences: list[Difference] = []
     places = [position(row["key"], row["id"]) for row in rows]
-    await opened.read_ways(zip([row["namespace"] for row in rows], places, strict=True))
-    for row, here in zip(rows, places, strict=True):
+    left, seen = list(range(len(rows))), None
+    if mend and shards == 1:  # most are missing while a filled table is attached
+        wanted = [
+            (row["namespace"], Item(number, here, checked(here, row["id"], row["summand"])))
+            for number, (row, here) in enumerate(zip(rows, places, strict=True))
+        ]
+        left, seen = await add_where_missing(ctx, wanted, name)
+    kinds: list[Literal["missing", "wrong"] | None] = ["missing"] * len(rows)
+    opened = Trees(ctx, name, stale=True, shards=shards, seen=seen)
+    await opened.read_ways([(rows[number]["namespace"], places[number]) for number in left])
+    for number in left:
+        row, here = rows[number], places[number]
         namespace, id, summand = row["namespace"], row["id"], row["summand"]
         if mend:
             tree = await opened.for_item(namespace, id, here)
@@ -111,11 +120,15 @@ async def compare(ctx: MutationCtx, rows: list[Row], mend: bool, task: Task, nam
         else:
             found = await opened.find(namespace, id, here)
             held = None if found is None else await found.get(here)
-        if held is None or held != summand:
-            kind: Literal["missing", "wrong"] = "missing" if held is None else "wrong"
-            differences.append({"kind": kind, "id": id, "key": row["key"], "namespace": namespace})
+        if held is not None:
+            kinds[number] = None if held == summand else "wrong"
     if mend:
         await opened.save(ctx)
+    differences: list[Difference] = [
+        {"kind": kind, "id": row["id"], "key": row["key"], "namespace": row["namespace"]}
+        for row, kind in zip(rows, kinds, strict=True)
+        if kind is not None
+    ]
     state: Any = task
     note(state, differences)
     await _put(ctx, kept, task, name)

@@ -7,9 +7,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from interlock import UNSET, AppError, MutationCtx
 from interlock_aggregate.node import Number
-from interlock_aggregate.positions import key_text, position
+from interlock_aggregate.positions import position
 from interlock_aggregate.shortcut import Seen, add
-from interlock_aggregate.shortcuts import Item, add_many
+from interlock_aggregate.shortcuts import Item, add_where_missing
 from interlock_aggregate.trees import Trees, checked, perform, places
 
 
@@ -38,23 +38,14 @@ async def _write(ctx: MutationCtx, name: str, shards: int, operations: Sequence[
 
 async def _insert(ctx: MutationCtx, name: str, operations: Sequence[Mapping[str, Any]]) -> None:
     """Add items to trees that have one shard: most in few steps, and then those that take more."""
-    wanted: dict[str, tuple[Any, list[Item]]] = {}
+    wanted: list[tuple[Any, Item]] = []
     for number, operation in enumerate(operations):
-        id, namespace = operation["value"], operation.get("namespace")
+        id = operation["value"]
         here = position(operation["key"], id)
-        item = Item(number, here, checked(here, id, operation.get("summand", 0)))
-        key = key_text(namespace)
-        found = wanted.get(key)
-        if found is None:
-            wanted[key] = namespace, [item]
-        else:
-            found[1].append(item)
-    left: list[int] = []
-    seen = Seen()
-    for key, (namespace, items) in wanted.items():
-        left += [item.number for item in await add_many(ctx, items, name, namespace, key, seen)]
+        wanted.append((operation.get("namespace"), Item(number, here, checked(here, id, operation.get("summand", 0)))))
+    left, seen = await add_where_missing(ctx, wanted, name)
     if left:
-        await _write(ctx, name, 1, [operations[number] for number in sorted(left)], seen)
+        await _write(ctx, name, 1, [operations[number] for number in left], seen)
 
 
 async def insert(
