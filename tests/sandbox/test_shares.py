@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.mounting.distributions import install
 
-from interlock import App, ComponentCrashed, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, QueryCtx, components
+from interlock import App, ComponentCrashed, DeadlineExceeded, DocumentNotFound, LimitExceeded, Limits, MutationCtx, QueryCtx, components
 from interlock.backend import Backend
 from interlock.functions.caller import Caller
 from interlock.sandbox import pool as pools
@@ -363,3 +363,30 @@ async def test_operations_of_a_component_that_are_gathered_cross_together(crossi
         crossings.clear()
         assert await at.query("get_many", count=50) == [None] * 50
         assert len(crossings) < 10, "the call, and the answers in a few pieces"
+
+
+@pytest.mark.parametrize("count", [40, 200])  # of which a worker remembers what it has read, and not
+async def test_rows_that_are_known_to_be_there_are_deleted_without_waiting_for_each(crossings: list[int], count: int) -> None:
+    async with running(None) as app:
+        at = app.component("spender")
+        assert await at.mutation("put_many", count=300) == 300
+        crossings.clear()
+        assert await at.mutation("delete_one_by_one", count=count) == 300 - count
+        assert len(crossings) < 12
+        with pytest.raises(DocumentNotFound):
+            await at.mutation("delete_one_by_one", count=2, twice=True)
+        assert await app.run(lambda ctx: ctx.db.query("rows").count(), component="spender") == 300 - count
+
+
+async def test_what_a_worker_remembers_may_have_been_deleted_by_another() -> None:
+    async with running(None) as app:
+        at = app.component("spender")
+        await at.mutation("put_many", count=2)
+        ids = [row["_id"] for row in await app.run(lambda ctx: ctx.db.query("rows").collect(), component="spender")]
+        for id in ids:
+            assert (await at.query("look", id=id))["_id"] == id
+        await app.run(lambda ctx: ctx.db.delete(ids[0]), component="spender")
+        with pytest.raises(DocumentNotFound):
+            await at.mutation("delete_by_id", id=ids[0])
+        assert await at.mutation("delete_by_id", id=ids[1]) is None
+        assert await at.query("look", id=ids[1]) is None

@@ -121,7 +121,7 @@ async def _go_on(call: TransactionHost, steps: list[Any], done: int) -> None:
 
 
 async def _replay(call: TransactionHost, steps: list[Any], done: int) -> None:
-    patched: set[str] = {step[1] for step in steps[:done] if step[0] == "patch"}
+    changed: set[str] = {step[1] for step in steps[:done] if step[0] == "patch"}
     for number, step in enumerate(steps[done:], done + 1):
         if number % _STEPS_A_TURN == 0:
             await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
@@ -137,37 +137,43 @@ async def _replay(call: TransactionHost, steps: list[Any], done: int) -> None:
             rows = await _scanned(call, scan)
             if rows is None or known_digest(rows) != last:
                 right = None if rows is None or len(rows) > _ROWS_MAX else [scan.scan.table, [unpack(row) for row in rows]]
-                raise Stale([[step, right], *await _mistakes(call, steps[number:], patched)])
+                raise Stale([[step, right], *await _mistakes(call, steps[number:], changed)])
         elif name == "patch" and type(told) is str and type(last) is dict:
             try:
                 await call.patch(told, last)
             except InterlockError:
                 raise Stale([[["get", told], None]], asks=True) from None
-            patched.add(told)
+            changed.add(told)
         elif name == "insert" and type(told) is str and type(last) is dict:
             try:
                 await call.insert_as(told, last)
             except InterlockError:
                 raise Stale([], asks=True) from None
+        elif name == "delete" and type(told) is str:
+            try:
+                await call.delete(told)
+            except InterlockError:
+                raise Stale([[["get", told], None]], asks=True) from None
+            changed.add(told)
         elif name == "get" and type(told) is str and type(last) is str:
             if call.untold is not None:
                 await call.keep_up()
             packed = await _gotten(call, told)
             if packed is None or known_digest([packed]) != last:
-                raise Stale(await _mistakes(call, steps[number - 1 :], patched))
+                raise Stale(await _mistakes(call, steps[number - 1 :], changed))
         elif name == "again":
             raise Stale([])
         else:
             raise FrameError("a step that is none")
 
 
-async def _mistakes(call: TransactionHost, steps: list[Any], patched: set[str]) -> list[list[Any]]:
+async def _mistakes(call: TransactionHost, steps: list[Any], changed: set[str]) -> list[list[Any]]:
     """All documents that the function was shown otherwise than they are: so that it need not run again for each.
 
-    Nothing depends on what is read for this. One that it has patched is no longer what it was shown anyway.
+    Nothing depends on what is read for this. One that it has changed is no longer what it was shown anyway.
     """
     found: list[list[Any]] = []
-    seen = set(patched)
+    seen = set(changed)
     for step in steps:
         if type(step) is not list or len(step) != 3 or type(step[1]) is not str:
             continue

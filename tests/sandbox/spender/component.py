@@ -126,3 +126,26 @@ async def put_many(ctx: MutationCtx, count: int) -> int:
 @component.query
 async def get_many(ctx: QueryCtx, count: int) -> list[Any]:
     return await asyncio.gather(*[ctx.db.get(f"none{n}") for n in range(count)])
+
+
+@component.mutation
+async def delete_one_by_one(ctx: MutationCtx, count: int, twice: bool = False) -> int:
+    """Gives how many rows are left."""
+    rows = await ctx.db.query("rows").take(count)
+    for row in rows:
+        await ctx.db.delete(row["_id"])
+    if twice:
+        await ctx.db.delete(rows[0]["_id"])
+    return await ctx.db.query("rows").count()
+
+
+@component.query
+async def look(ctx: QueryCtx, id: str) -> Any:
+    return await ctx.db.get(id)
+
+
+@component.mutation
+async def delete_by_id(ctx: MutationCtx, id: str) -> Any:
+    """Without having read it. Gives what is left of it."""
+    await ctx.db.delete(id)
+    return await ctx.db.get(id)

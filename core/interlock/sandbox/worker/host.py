@@ -352,6 +352,9 @@ class WorkerHost(Conversation):
 
     def _begin_delete(self, id: Any) -> Awaitable[None]:
         self.unbegun -= 1
+        is_by_itself = self._is_by_itself and self.function.kind == "mutation"
+        if is_by_itself and type(id) is str and self.view.delete(id):
+            return self._worker.nothing
         self._forget(id)
         return self.ask("delete", id)
 

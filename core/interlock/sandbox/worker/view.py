@@ -24,7 +24,7 @@ _MADE_LENGTH = 4_096
 class View:
     """What one run goes by. `steps` is what it did by itself, and the host has not been told; `length` are characters that it wrote so."""
 
-    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_made", "_patched", "_read", "_written", "length", "steps")
+    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_made", "_patched", "_read", "_there", "_written", "length", "steps")
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -33,7 +33,8 @@ class View:
         self._patched: dict[str, tuple[Row, Row, Iterable[str]]] = {}  # what it has patched by itself: before, after, fields
         self._handed_on: list[str] | None = None
         self._inserted: set[str] | None = None  # tables that it has added to by itself
-        self._written: set[str] | None = None  # documents that the host was asked to write
+        self._there: set[str] | None = None  # documents that it was shown, but that are not remembered
+        self._written: set[str] | None = None  # documents that others than patches of its own have changed
         self.steps: list[Any] = []
         self.length = self._made = 0
 
@@ -98,6 +99,9 @@ class View:
     def keep_rows(self, key: Any, scan: Scan, most: int, found: list[Document], since: int) -> None:
         """The host has made a scan for it."""
         if len(found) > SCAN_ROWS_MAX:
+            if self._there is None:
+                self._there = set()
+            self._there.update([row["_id"] for row in found])
             return
         rows = {row["_id"]: Row(pack(row)) for row in found}
         if (self._written is None or self._written.isdisjoint(rows)) and self._patched.keys().isdisjoint(rows):
@@ -149,8 +153,21 @@ class View:
         self.write(id)
         return None
 
+    def delete(self, id: str) -> bool:
+        """Delete a document that is known to be there. False where the host is to do it."""
+        if self.has_written(id) or not self._is_there(id):
+            return False
+        self._patched.pop(id, None)
+        self._cache.forget(id)
+        self.write(id)
+        self.steps.append(["delete", id, ""])
+        return True
+
+    def _is_there(self, id: str) -> bool:
+        return id in self._read or self._cache.row(id) is not None or (self._there is not None and id in self._there)
+
     def write(self, id: str) -> None:
-        """The host is asked to write this document."""
+        """This document is changed, and nothing is known of it from here on."""
         if self._written is None:
             self._written = set()
         self._written.add(id)
