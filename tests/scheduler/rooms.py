@@ -88,6 +88,7 @@ class Process:
         """The process is gone from one moment to the next: nothing of it runs on, nothing is tidied up."""
         scheduler = self.scheduler
         scheduler._is_open = False
+        self.engine.committer.on_flush.clear()
         self.engine.committer.on_durable.clear()
         self.engine.committer.fail(RuntimeError("the process ended"))
         for task in scheduler._tasks:

@@ -72,7 +72,8 @@ class Committer:
     def __init__(self, storage: Storage, log: WriteLog, catalog: Catalog, clock: Clock) -> None:
         self._storage, self._log, self._catalog, self._clock = storage, log, catalog, clock
         self.turns = Turns()
-        self.on_durable: list[Callable[[Sequence[LogEntry]], None]] = []
+        self.on_flush: list[Callable[[Sequence[LogEntry]], None]] = []  # told of a batch before it goes to storage
+        self.on_durable: list[Callable[[Sequence[LogEntry]], None]] = []  # told once it is on disk, and of what was taken back
         self.on_fatal: Callable[[InterlockError], None] | None = None
         self.unavailable: StorageUnavailable | None = None
         self.fatal: InterlockError | None = None
@@ -196,7 +197,7 @@ class Committer:
             return
         batch, self._gathering = self._gathering, []
         # Without a task as far as it goes: a storage that writes in this thread never waits.
-        appending: Any = self._storage.append([entry.commit for entry in batch if entry.commit is not None])
+        appending: Any = self._append(batch)
         pending: Any = None
         error: BaseException | None = None
         is_done = False
@@ -239,7 +240,12 @@ class Committer:
             if not self._gathering or self.fatal is not None:
                 return
             batch, self._gathering = self._gathering, []
-            appending = self._storage.append([entry.commit for entry in batch if entry.commit is not None])
+            appending = self._append(batch)
+
+    def _append(self, batch: list[LogEntry]) -> Awaitable[None]:
+        for listener in self.on_flush:
+            listener(batch)
+        return self._storage.append([entry.commit for entry in batch if entry.commit is not None])
 
     def _appended(self, batch: list[LogEntry], error: BaseException | None) -> None:
         try:

@@ -71,7 +71,11 @@ class RunningJob:
 
     async def run(self) -> bool:
         """Run it as often as promised; whether it ran, or had changed meanwhile. Raises StorageUnavailable and WriteConflict."""
-        args = loads(self._row["args"]) if "parts" not in self._row else (await self._engine.query(unpaid(self._args))).value
+        args = (
+            loads(self._row["args"])
+            if "parts" not in self._row
+            else (await self._engine.query(unpaid(self._args), at=self._engine.log.validated)).value
+        )
         started = time.perf_counter()
         if self.is_action:
             await self._run_action(args)

@@ -2,7 +2,8 @@
 
 A mutation's job runs and is marked in one transaction, so exactly once. An action's job is marked as running first, and
 that is on disk before the action begins; so at most once, and what was running when a process ended is found and marked
-as failed. When something is due is learned from commits, never by looking through what is planned.
+as failed. When something is due is learned from commits, never by looking through what is planned; and as soon as they
+are on their way to disk, so that a chain of jobs does not wait for each sync.
 
 Start at `Scheduler._pump`: every event ends there.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +49,7 @@ from interlock.scheduler.rows import (
 )
 from interlock.scheduler.running import LABEL, RunningJob, unpaid
 from interlock.sdk.host import Job
+from interlock.storage.protocol import Write
 from interlock.values import unpack
 
 logger = structlog.get_logger("interlock.scheduler")
@@ -105,13 +108,16 @@ class Scheduler:
         self._is_open = self._pumps_soon = False
         self._rest: asyncio.TimerHandle | None = None
         self._idle: list[asyncio.Future[None]] = []
+        self._on_the_way: deque[tuple[int, Lane, Write]] = deque()  # writes to jobs that are not on disk yet, with their places
 
     # opening and closing
 
     async def start(self, dispatcher: Dispatcher, tree: Tree) -> None:
         """Take up the jobs of every mounted instance. Its tables are deployed, nothing is served yet."""
         self._dispatcher = dispatcher
-        self._engine.committer.on_durable.append(self._notice)
+        committer = self._engine.committer
+        committer.on_flush.append(self._foresee)
+        committer.on_durable.append(self._notice)
         await self.reload(tree)
         self._is_open = True
         self._pump()
@@ -138,8 +144,10 @@ class Scheduler:
     async def stop(self, grace_seconds: float = 0.0) -> None:
         """Begin nothing more, and end what still runs after a while: a mutation's job stays pending, an action's is marked as failed."""
         self._is_open = False
-        if self._notice in self._engine.committer.on_durable:
-            self._engine.committer.on_durable.remove(self._notice)
+        committer = self._engine.committer
+        if self._notice in committer.on_durable:
+            committer.on_flush.remove(self._foresee)
+            committer.on_durable.remove(self._notice)
         for timer in (self._timer, self._rest):
             if timer is not None:
                 timer.cancel()
@@ -201,32 +209,48 @@ class Scheduler:
 
     # what is due
 
-    def _notice(self, entries: Sequence[LogEntry]) -> None:
-        """Learn from commits on disk when something is due. Asked at every commit, so a write that is no job's costs one look-up."""
+    def _foresee(self, entries: Sequence[LogEntry]) -> None:
+        """Learn from commits on their way to disk when something is due. It begins meanwhile: a mutation's job stands only after them,
+        and an action's is begun by one. Asked at every commit, so a write that is no job's costs one look-up.
+        """
         lane_of_table = self._lane_of_table
         is_news = False
         for entry in entries:
             for write in entry.writes:
                 lane = lane_of_table.get(write.table)
-                if lane is None:
-                    continue
-                is_counted = entry.commit is not None  # what was taken back never was on disk
-                for _, before, key in write.entries:
-                    if is_counted:
-                        self.jobs.count(lane.path, before, key)
-                    if key is None:
-                        continue
-                    if (due_ms := due_of(key)) is not None:
-                        lane.learn(due_ms)
-                        is_news = True
-                    elif has_ended(key):
-                        is_too_much = self.jobs.ended[lane.path] > _FINISHED_MAX + _CHUNK
-                        lane.next_cleaning_ms = min(lane.next_cleaning_ms, self._clock.now_ms() + (0 if is_too_much else _KEPT_MS))
-                        is_news = True
-                if self._hooks is not None or self.watchers:
-                    self._observe(lane.path, write.old, write.new)
+                if lane is not None:
+                    self._on_the_way.append((entry.place, lane, write))
+                    is_news = _learn_due(lane, write) or is_news
         if is_news:
             self._pump()
+
+    def _notice(self, entries: Sequence[LogEntry]) -> None:
+        """Count, and tell, what is on disk; what was taken back is due again."""
+        last = entries[-1]
+        is_news = False
+        if last.commit is None:
+            self._on_the_way.clear()
+            for write in last.writes:
+                lane = self._lane_of_table.get(write.table)
+                if lane is not None:
+                    is_news = _learn_due(lane, write) or self._learn_ended(lane, write) or is_news
+        on_the_way = self._on_the_way
+        while on_the_way and on_the_way[0][0] <= last.place:
+            _, lane, write = on_the_way.popleft()
+            for _, before, key in write.entries:
+                self.jobs.count(lane.path, before, key)
+            is_news = self._learn_ended(lane, write) or is_news
+            if self._hooks is not None or self.watchers:
+                self._observe(lane.path, write.old, write.new)
+        if is_news:
+            self._pump()
+
+    def _learn_ended(self, lane: Lane, write: Write) -> bool:
+        if not any([key is not None and has_ended(key) for _, _, key in write.entries]):
+            return False
+        is_too_much = self.jobs.ended[lane.path] > _FINISHED_MAX + _CHUNK
+        lane.next_cleaning_ms = min(lane.next_cleaning_ms, self._clock.now_ms() + (0 if is_too_much else _KEPT_MS))
+        return True
 
     async def _count(self, path: str) -> None:
         """Count what there is at the start; from then on commits tell."""
@@ -326,7 +350,7 @@ class Scheduler:
         since = lane.next_due_ms
         lane.next_due_ms = math.inf  # what is planned meanwhile is learned again
         try:
-            due, following_ms = (await self._engine.query(partial(self._due, lane=lane, since=since))).value
+            due, following_ms = (await self._engine.query(partial(self._due, lane=lane, since=since), at=self._engine.log.validated)).value
         except Exception as reason:
             lane.learn(since)
             self._pause(reason)
@@ -489,3 +513,13 @@ class Scheduler:
         index = table_in(tx, path, JOBS).indexes[BY_STATE]
         firsts = [await tx.scan(index, in_state(state), False, 1) for state in ENDED]
         return min((rows[0]["at"] for rows in firsts if rows), default=math.inf)
+
+
+def _learn_due(lane: Lane, write: Write) -> bool:
+    """Whether a write to a job says when one is due."""
+    is_news = False
+    for _, _, key in write.entries:
+        if key is not None and (due_ms := due_of(key)) is not None:
+            lane.learn(due_ms)
+            is_news = True
+    return is_news
