@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -270,3 +271,104 @@ async def test_a_commit_costs_nothing_more_however_many_jobs_are_pending() -> No
         await process.call("plan", seconds=0, text="now")
         await process.scheduler.wait_idle()
         assert queries < 10
+
+
+# A batch on its way to disk
+
+
+class HeldDisk(MemoryStorage):
+    """A batch is on its way until it is let through, or refused."""
+
+    is_full = False
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(clock_ns=lambda: int(machine.clock.now_ms() * 1e6))
+        self._way = asyncio.Event()
+        self._way.set()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        self._way.clear()
+        try:
+            yield
+        finally:
+            self._way.set()
+
+    async def append(self, commits: Sequence[Commit]) -> None:
+        await self._way.wait()
+        if self.is_full and commits:
+            raise NothingWritten("no space left", "Make room.")
+        await super().append(commits)
+
+
+def planner(ran: Counter[str]) -> Component:
+    planner = Component("planner", schema=Schema(notes=Table({"text": str})))
+
+    @planner.mutation
+    async def note(ctx: MutationCtx, text: str) -> None:
+        ran["mutation"] += 1
+        await ctx.db.insert("notes", {"text": text})
+
+    @planner.action
+    async def act(ctx: ActionCtx) -> None:
+        ran["action"] += 1
+
+    @planner.mutation
+    async def plan(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, note, text="x" * 40_000)
+        await ctx.scheduler.run_after(0, act)
+
+    @planner.query
+    async def count(ctx: QueryCtx) -> int:
+        return await ctx.db.query("notes").count()
+
+    return planner
+
+
+async def turns() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.one_isolation("inline", "the storage of the host holds a batch, at a chosen turn of its loop")
+async def test_a_job_begins_while_what_has_planned_it_is_on_its_way_to_disk_but_an_action_does_not() -> None:
+    machine, ran = Machine(), Counter[str]()
+    machine.storage = disk = HeldDisk(machine)
+    async with machine.process(planner(ran)) as process:
+        with disk.holding():
+            planned = asyncio.ensure_future(process.call("plan"))
+            await turns()
+            assert ran == {"mutation": 1}
+            assert not planned.done()
+            assert (await process.call("count"), await process.jobs(), process.ran) == (0, [], [])
+        await planned
+        await process.scheduler.wait_idle()
+        assert ran == {"mutation": 1, "action": 1}
+        assert await process.call("count") == 1
+        assert {job.state for job in await process.jobs()} == {"success"}
+        assert len(process.ran) == 2
+        assert (process.scheduler.jobs.pending[""], process.scheduler.jobs.ended[""]) == (0, 2)
+
+
+@pytest.mark.one_isolation("inline", "the storage of the host holds a batch, at a chosen turn of its loop")
+async def test_a_job_that_began_leaves_nothing_where_what_has_planned_it_is_refused() -> None:
+    machine, ran = Machine(), Counter[str]()
+    machine.storage = disk = HeldDisk(machine)
+    async with machine.process(planner(ran)) as process:
+        with disk.holding():
+            planned = asyncio.ensure_future(process.call("plan"))
+            await turns()
+            assert ran == {"mutation": 1}
+            disk.is_full = True
+        with pytest.raises(StorageUnavailable):
+            await planned
+        disk.is_full = False
+        await process.advance(60)
+        await turns()
+        assert (await process.call("count"), await process.jobs(), process.ran) == (0, [], [])
+        assert ran == {"mutation": 1}
+        assert (process.scheduler.jobs.pending[""], process.scheduler.jobs.ended[""]) == (0, 0)
+        await process.call("plan")
+        await process.scheduler.wait_idle()
+        assert await process.call("count") == 1
+        assert ran == {"mutation": 2, "action": 1}
