@@ -27,6 +27,11 @@ class Bounds:
     lower: Bound | None = None
     upper: Bound | None = None
 
+    def __post_init__(self) -> None:
+        for end in (self.lower, self.upper):
+            if end is not None and not isinstance(end, Bound):
+                raise TypeError(f"an end of Bounds is Bound(key), got {end!r}")
+
     def to_argument(self) -> dict[str, Any]:
         """As the component takes it."""
         ends = {"lower": self.lower, "upper": self.upper}
@@ -63,3 +68,10 @@ class Prefix(Bounds):
     def to_argument(self) -> dict[str, Any]:
         """As the component takes it."""
         return {"prefix": list(self.parts)}
+
+
+def to_argument(bounds: Any) -> dict[str, Any]:
+    """Bounds as the component takes them. Raises TypeError for what is none."""
+    if not isinstance(bounds, Bounds):
+        raise TypeError(f"bounds are Bounds(lower, upper), Eq(key) or Prefix(part, …), got {bounds!r}")
+    return bounds.to_argument()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, overload
 
 from interlock import ActionCtx, AppError, Change, DeadlineExceeded, LimitExceeded, MutationCtx, Page, QueryCtx, mutation
-from interlock_aggregate.bounds import Bounds
+from interlock_aggregate.bounds import Bounds, to_argument
 from interlock_aggregate.errors import KeyExists, KeyMissing, typed
 from interlock_aggregate.operations import (
     SAME,
@@ -68,7 +68,7 @@ class Query:
         """As the component takes it."""
         argument: dict[str, Any] = {"offset": self.offset}
         if self.bounds is not None:
-            argument["bounds"] = self.bounds.to_argument()
+            argument["bounds"] = to_argument(self.bounds)
         if self.namespace is not None:
             argument["namespace"] = self.namespace
         return argument
@@ -279,7 +279,7 @@ class Aggregate:
         self, ctx: Reader, function: str, namespace: Any, bounds: Bounds | None, stale: bool, fresh: bool, /, **args: Any
     ) -> Awaitable[Any]:
         if bounds is not None:
-            args["bounds"] = bounds.to_argument()
+            args["bounds"] = to_argument(bounds)
         if namespace is not None:
             args["namespace"] = namespace
         return self._query(ctx, function, stale, fresh, args)

@@ -277,7 +277,7 @@ class RateLimiter:
 
     def _args(self, name: str, key: str | None, count: float, config: Limit | None) -> dict[str, Any]:
         args: dict[str, Any] = {"name": name, "config": self._config_of(name, config)}
-        if count != 1:
+        if count != 1 or isinstance(count, bool):  # the component refuses True
             args["count"] = count
         if key is not None:
             args["key"] = key

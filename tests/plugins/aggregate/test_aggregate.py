@@ -338,6 +338,10 @@ async def test_errors_have_their_types() -> None:
             await scores.index_of(ctx, 1, order="up")  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             await scores.at(ctx, 1.5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"bounds are .* Eq\(key\) .*, got 3"):
+            await scores.count(ctx, bounds=3)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"Bound\(key\), got 3"):
+            Bounds(lower=3)  # type: ignore[arg-type]
         assert await scores.count(ctx) == 2
 
     async with TestBackend(app()) as t:

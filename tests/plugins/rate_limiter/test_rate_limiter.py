@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock import ActionCtx, App, AppError, MutationCtx, QueryCtx, components
+from interlock import ActionCtx, App, AppError, ArgumentError, MutationCtx, QueryCtx, components
 from interlock.testing import TestBackend
 from interlock.testing.backend import START_MS
 from interlock_rate_limiter import (
@@ -481,6 +481,13 @@ async def test_a_count_that_is_none_is_refused(count: float) -> None:
                 await take(t, limit, count)
             with pytest.raises(AppError, match="count"):
                 await do(t, lambda ctx, limit=limit: limits.refund(ctx, "x", count=count, config=limit))
+
+
+async def test_a_truth_is_not_one_token() -> None:
+    async with backend() as t:
+        with pytest.raises(ArgumentError, match="count"):
+            await take(t, TokenBucket(5, SECOND), True)
+        assert (await value(t, TokenBucket(5, SECOND))).value == 5
 
 
 # time
