@@ -139,12 +139,8 @@ class Process:
     def begin(self, opened: Opened, frame: list[Any]) -> None:
         """Send a call: `frame` is all of it after its number. Whoever has waited for its `end` closes it, or fails it. Raises Lost."""
         number = self._open(opened)
-        if self._taken:
-            self._line.send(["taken", self._taken])
-            self._taken = 0
-        if self._made:
-            self._line.send(["made", self._made])
-            self._made = []
+        for news in self._take_news():
+            self._line.send(news)
         self._line.send(["call", number, *frame])
 
     def begin_ahead(self, opened: Opened, around: tuple[bytes, bytes], seed: int) -> None:
@@ -152,12 +148,19 @@ class Process:
         number = self._open(opened)
         opened.is_ahead = True
         self._ahead_until = self._loop.time() + _AHEAD_SECONDS
-        told = encode(["taken", self._taken]) if self._taken else b""
-        self._taken = 0
-        if self._made:
-            told += encode(["made", self._made])
-            self._made = []
+        told = b"".join([encode(news) for news in self._take_news()])
         self._line.send_at_once(told + again(b"ahead", number, around, seed))
+
+    def _take_news(self) -> list[list[Any]]:
+        """The frames that the worker is to be sent before its next call."""
+        news: list[list[Any]] = []
+        if self._taken:
+            news.append(["taken", self._taken])
+            self._taken = 0
+        if self._made:
+            news.append(["made", self._made])
+            self._made = []
+        return news
 
     def _open(self, opened: Opened) -> int:
         if self.is_over:
