@@ -10,7 +10,7 @@ from interlock_aggregate.trees import LANES, MAX_NODE_SIZE, WEIGHT_MOST, Trees, 
 
 NODE_SIZES = range(4, 129, 2)
 LANES_MOST = 128
-DROPPED_AT_ONCE = 500
+DROPPED_AT_ONCE, READ_AT_ONCE = 500, 50
 
 
 async def init(
@@ -74,14 +74,13 @@ async def drop_soon(ctx: MutationCtx, nodes: list[str]) -> None:
 
 async def drop_nodes(ctx: MutationCtx, ids: list[str]) -> None:
     """Delete nodes and those below them, so many at a time."""
-    weight = 0
-    for _ in range(DROPPED_AT_ONCE):
-        if not ids:
-            return
-        if weight > WEIGHT_MOST:
-            break
-        row = await ctx.db.get(ids.pop())
-        if row is not None:
+    weight = dropped = 0
+    while ids and dropped < DROPPED_AT_ONCE and weight <= WEIGHT_MOST:
+        read, ids = ids[-READ_AT_ONCE:], ids[:-READ_AT_ONCE]
+        dropped += len(read)
+        for row in await ctx.db.get_many(read):
+            if row is None:
+                continue
             weight += weight_of(row)
             if "children" in row:
                 ids += row["children"].split()
