@@ -187,13 +187,20 @@ def _counted(way: _Way, items: list[Item], is_added: list[bool]) -> tuple[str, D
     counts, sums = document["counts"], document["sums"]
     is_changed = False
     for i, first, end in way.parts:
-        added = [items[n] for n in range(first, end) if is_added[n]]
-        if added:
-            is_changed = True
-            counts = counted_up(counts, i, way.width, len(added))
-            more = _total(item.value for item in added)
-            if more != 0:
-                sums = counted_up(sums, i, way.width, more)
+        number = 1
+        more: Sum = items[first].value
+        if end == first + 1:  # mostly
+            if not is_added[first]:
+                continue
+        else:
+            added = [items[n].value for n in range(first, end) if is_added[n]]
+            if not added:
+                continue
+            number, more = len(added), _total(added)
+        is_changed = True
+        counts = counted_up(counts, i, way.width, number)
+        if more != 0:
+            sums = counted_up(sums, i, way.width, more)
     if not is_changed:
         return None
     change: Document = {"counts": counts}
