@@ -390,3 +390,10 @@ async def test_what_a_worker_remembers_may_have_been_deleted_by_another() -> Non
             await at.mutation("delete_by_id", id=ids[0])
         assert await at.mutation("delete_by_id", id=ids[1]) is None
         assert await at.query("look", id=ids[1]) is None
+
+
+async def test_what_a_trigger_raises_at_a_delete_is_met_there() -> None:
+    async with running(None) as app:
+        at = app.component("spender")
+        id = await at.mutation("delete_watched")
+        assert [await at.mutation("delete_watched", id=id) for _ in range(2)] == ["it is to stay, 1"] * 2

@@ -4,9 +4,12 @@ import asyncio
 import re
 from typing import Any
 
-from interlock import ActionCtx, Component, MutationCtx, QueryCtx, Schema, Table
+from interlock import ActionCtx, Change, Component, MutationCtx, QueryCtx, Schema, Table
 
-component = Component("spender", schema=Schema(rows=Table({"n": int}).index("by_n", "n"), texts=Table({"text": str})))
+component = Component(
+    "spender",
+    schema=Schema(rows=Table({"n": int}).index("by_n", "n"), texts=Table({"text": str}), watched=Table({"n": int})),
+)
 hoard: list[bytearray] = []
 
 
@@ -149,3 +152,22 @@ async def delete_by_id(ctx: MutationCtx, id: str) -> Any:
     """Without having read it. Gives what is left of it."""
     await ctx.db.delete(id)
     return await ctx.db.get(id)
+
+
+@component.trigger("watched")
+async def forbid(ctx: MutationCtx, change: Change) -> None:
+    if change.new is None:
+        raise TimeoutError("it is to stay")
+
+
+@component.mutation
+async def delete_watched(ctx: MutationCtx, id: str | None = None) -> str:
+    """How a trigger answers, and what is left."""
+    if id is None:
+        return await ctx.db.insert("watched", {"n": 1})
+    assert await ctx.db.get(id)
+    try:
+        await ctx.db.delete(id)
+    except TimeoutError as error:
+        return f"{error}, {await ctx.db.query('watched').count()}"
+    return "deleted"

@@ -158,11 +158,18 @@ class Cache:
         self._documents.clear()
         self._bytes = 0
 
-    def patched(self, id: str, row: Row, fields: dict[Any, Any]) -> Row | None:
-        """What a document becomes by a patch, if that is sure to be the host's outcome too."""
+    def _table_of(self, id: str) -> _Table | None:
         known = self._documents.get(id)
         name = known[0] if known is not None else self._names.get(table_of(id) or 0)
-        table = None if name is None else self._tables.get(name)
+        return None if name is None else self._tables.get(name)
+
+    def triggers_nothing(self, id: str) -> bool:
+        """Whether it is known that to write this document calls no trigger."""
+        return self._table_of(id) is not None
+
+    def patched(self, id: str, row: Row, fields: dict[Any, Any]) -> Row | None:
+        """What a document becomes by a patch, if that is sure to be the host's outcome too."""
+        table = self._table_of(id)
         if table is None:
             return None
         new = row.fresh()

@@ -102,6 +102,7 @@ class View:
             if self._there is None:
                 self._there = set()
             self._there.update([row["_id"] for row in found])
+            self._cache.learn(scan.table, found[0]["_id"])
             return
         rows = {row["_id"]: Row(pack(row)) for row in found}
         if (self._written is None or self._written.isdisjoint(rows)) and self._patched.keys().isdisjoint(rows):
@@ -154,8 +155,8 @@ class View:
         return None
 
     def delete(self, id: str) -> bool:
-        """Delete a document that is known to be there. False where the host is to do it."""
-        if self.has_written(id) or not self._is_there(id):
+        """Delete a document that is known to be there. False where the host is to do it, and where a trigger may raise."""
+        if self.has_written(id) or not self._is_there(id) or not self._cache.triggers_nothing(id):
             return False
         self._patched.pop(id, None)
         self._cache.forget(id)
