@@ -397,3 +397,11 @@ async def test_what_a_trigger_raises_at_a_delete_is_met_there() -> None:
         at = app.component("spender")
         id = await at.mutation("delete_watched")
         assert [await at.mutation("delete_watched", id=id) for _ in range(2)] == ["it is to stay, 1"] * 2
+
+
+async def test_a_document_that_is_not_remembered_is_read_before_a_write_that_begins_later() -> None:
+    async with running(None) as app:
+        at = app.component("spender")
+        id = await app.run(lambda ctx: ctx.db.insert("rows", {"n": 5}), component="spender")
+        assert (await at.mutation("read_beside_a_write", id=id))["n"] == 5
+        assert (await at.query("look", id=id))["n"] == -1

@@ -314,8 +314,10 @@ def planner(ran: Counter[str]) -> Component:
         ran["action"] += 1
 
     @planner.mutation
-    async def plan(ctx: MutationCtx) -> None:
-        await ctx.scheduler.run_after(0, note, text="x" * 40_000)
+    async def plan(ctx: MutationCtx, short: int = 0) -> None:
+        for _ in range(short):
+            await ctx.scheduler.run_after(0, note, text="x")
+        await ctx.scheduler.run_after(0, note, text="x" * 300_000)  # kept in parts
         await ctx.scheduler.run_after(0, act)
 
     @planner.query
@@ -356,9 +358,9 @@ async def test_a_job_that_began_leaves_nothing_where_what_has_planned_it_is_refu
     machine.storage = disk = HeldDisk(machine)
     async with machine.process(planner(ran)) as process:
         with disk.holding():
-            planned = asyncio.ensure_future(process.call("plan"))
+            planned = asyncio.ensure_future(process.call("plan", short=64))
             await turns()
-            assert ran == {"mutation": 1}
+            assert ran == {"mutation": 64}  # as many as run at a time: two wait
             disk.is_full = True
         with pytest.raises(StorageUnavailable):
             await planned
@@ -366,9 +368,11 @@ async def test_a_job_that_began_leaves_nothing_where_what_has_planned_it_is_refu
         await process.advance(60)
         await turns()
         assert (await process.call("count"), await process.jobs(), process.ran) == (0, [], [])
-        assert ran == {"mutation": 1}
+        assert ran == {"mutation": 64}
+        assert process.scheduler.is_idle
+        assert not process.scheduler._lanes[""].taken
         assert (process.scheduler.jobs.pending[""], process.scheduler.jobs.ended[""]) == (0, 0)
         await process.call("plan")
         await process.scheduler.wait_idle()
         assert await process.call("count") == 1
-        assert ran == {"mutation": 2, "action": 1}
+        assert ran == {"mutation": 65, "action": 1}

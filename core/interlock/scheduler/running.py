@@ -71,11 +71,12 @@ class RunningJob:
 
     async def run(self) -> bool:
         """Run it as often as promised; whether it ran, or had changed meanwhile. Raises StorageUnavailable and WriteConflict."""
-        args = (
-            loads(self._row["args"])
-            if "parts" not in self._row
-            else (await self._engine.query(unpaid(self._args), at=self._engine.log.validated)).value
-        )
+        if "parts" not in self._row:
+            args = loads(self._row["args"])
+        elif (found := (await self._engine.query(unpaid(self._args), at=self._engine.log.validated)).value) is not None:
+            args = found
+        else:
+            return False
         started = time.perf_counter()
         if self.is_action:
             await self._run_action(args)
@@ -153,7 +154,10 @@ class RunningJob:
             bracket=bracket,
         )
 
-    async def _args(self, tx: Transaction) -> dict[str, Any]:
+    async def _args(self, tx: Transaction) -> dict[str, Any] | None:
+        """None where the job is gone: what has planned it was taken back, or it was removed."""
+        if await tx.get(table_in(tx, self._holder, JOBS), self._id) is None:
+            return None
         return await args_of(tx, self._holder, self._row)
 
     async def _claim(self, tx: Transaction) -> bool:

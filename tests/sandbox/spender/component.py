@@ -171,3 +171,16 @@ async def delete_watched(ctx: MutationCtx, id: str | None = None) -> str:
     except TimeoutError as error:
         return f"{error}, {await ctx.db.query('watched').count()}"
     return "deleted"
+
+
+@component.mutation
+async def read_beside_a_write(ctx: MutationCtx, id: str) -> Any:
+    """What the reader found, who began first."""
+
+    async def read() -> Any:
+        return await ctx.db.get(id)
+
+    async def write() -> None:
+        await ctx.db.replace(id, {"n": -1})
+
+    return (await asyncio.gather(read(), write()))[0]

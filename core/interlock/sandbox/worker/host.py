@@ -27,7 +27,7 @@ from interlock.sandbox.worker.row import Row
 from interlock.sandbox.worker.view import View
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn, name_of
-from interlock.values import table_of
+from interlock.values import pack, table_of
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -38,6 +38,7 @@ _future: Any = asyncio.Future
 _STEPS_HELD, _LENGTH_HELD = 4_000, 1 << 20
 _RUNS_MAX = 8
 """So often a call runs before the host is told that it was outdated."""
+_AGAIN = ["again", None, None]
 _IDS = 0x1D5_1D5_1D5
 """What makes of a call's seed the one of the ids that it makes."""
 
@@ -277,7 +278,14 @@ class WorkerHost(Conversation):
         asked = self.ask("show", ids)
         view.steps = steps
         told = await asked
-        if None in told or not self._is_by_itself or any([view.has_changed(id) for id in ids]):
+        if any([view.has_changed(id) for id in ids]):
+            # The function has begun to write it meanwhile: so that it is read before that, it runs again on what it was told.
+            for id, named in zip(ids, told, strict=True):
+                if named is not None:
+                    self._worker.cache.keep_document(named[0], id, pack(named[1]), since)
+            view.steps.append(_AGAIN)
+            return [None if named is None else named[1] for named in told]
+        if None in told or not self._is_by_itself:
             return await self._get_to_remember(ids)
         return [view.show(table, id, document, since).fresh() for id, (table, document) in zip(ids, told, strict=True)]
 
