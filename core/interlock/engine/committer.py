@@ -210,6 +210,7 @@ class Committer:
         if not is_done and error is None:
             self._flushing = asyncio.get_running_loop().create_task(self._flush(batch, Resumed(appending, pending)))
             self._flushing.add_done_callback(self._flush_ended)
+            self._tell_on_the_way(batch)
             return
         try:
             self._appended(batch, error)
@@ -241,10 +242,13 @@ class Committer:
                 return
             batch, self._gathering = self._gathering, []
             appending = self._append(batch)
+            self._tell_on_the_way(batch)
 
-    def _append(self, batch: list[LogEntry]) -> Awaitable[None]:
+    def _tell_on_the_way(self, batch: list[LogEntry]) -> None:
         for listener in self.on_flush:
             listener(batch)
+
+    def _append(self, batch: list[LogEntry]) -> Awaitable[None]:
         return self._storage.append([entry.commit for entry in batch if entry.commit is not None])
 
     def _appended(self, batch: list[LogEntry], error: BaseException | None) -> None:

@@ -109,6 +109,7 @@ class Scheduler:
         self._rest: asyncio.TimerHandle | None = None
         self._idle: list[asyncio.Future[None]] = []
         self._on_the_way: deque[tuple[int, Lane, Write]] = deque()  # writes to jobs that are not on disk yet, with their places
+        self._foreseen = 0  # the newest place that was looked at on its way
 
     # opening and closing
 
@@ -214,6 +215,7 @@ class Scheduler:
         and an action's is begun by one. Asked at every commit, so a write that is no job's costs one look-up.
         """
         lane_of_table = self._lane_of_table
+        self._foreseen = entries[-1].place
         is_news = False
         for entry in entries:
             for write in entry.writes:
@@ -234,6 +236,8 @@ class Scheduler:
                 lane = self._lane_of_table.get(write.table)
                 if lane is not None:
                     is_news = _learn_due(lane, write) or self._learn_ended(lane, write) or is_news
+        elif last.place > self._foreseen:  # it was not on its way for long
+            self._foresee(entries)
         on_the_way = self._on_the_way
         while on_the_way and on_the_way[0][0] <= last.place:
             _, lane, write = on_the_way.popleft()
