@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from interlock import App, AppError, InterlockError, MutationCtx, PaginationOptions, SchemaError, components
 from interlock.functions.caller import Caller
+from interlock.sandbox import versions
 from interlock.sandbox.frames import MADE_MAX
 from interlock.sandbox.process import Process
 from interlock.sdk.declarations import Isolation
@@ -481,6 +482,36 @@ async def test_who_has_waited_and_was_overtaken_runs_again_without_a_word_to_the
     found = await asyncio.gather(*[at.mutation("bump_both", first=hot, second=other) for other in others])
     assert sorted(found) == [n + 1.0 for n in range(2, 9)]
     assert await calls(app) == before + len(others)
+
+
+async def test_what_was_patched_unread_is_not_known_by_what_the_worker_believed(app: TestBackend) -> None:
+    id, at = await id_of(app), app.component("ledger")
+    assert await at.mutation("row_at", id=id) == ["a", 0]
+
+    async def rename(ctx: MutationCtx) -> None:
+        await ctx.db.patch(id, {"name": "renamed"})
+
+    await app.run(rename, component="ledger")
+    await at.mutation("put_value", id=id, value=5)
+    assert await at.mutation("row_at", id=id) == ["renamed", 5]
+
+
+async def test_those_who_are_told_of_the_same_documents_at_once_are_not_mistaken(app: TestBackend) -> None:
+    ids, at = [await id_of(app, name) for name in "abc"], app.component("ledger")
+    assert await bump(app) == 1
+    before = await calls(app)
+    assert await asyncio.gather(*[at.mutation("values_at", ids=ids) for _ in range(8)]) == [[1, 0, 0]] * 8
+    assert [await at.mutation("bump_at", id=id) for id in ids] == [2, 1, 1]
+    assert await calls(app) == before + 8 + 3
+
+
+async def test_when_the_host_forgets_its_versions_nobody_is_mistaken(app: TestBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "_DOCUMENTS_MAX", 3)
+    ids, at = [await id_of(app, name) for name in "abcdefgh"], app.component("ledger")
+    before = await calls(app)
+    for round in range(1, 4):
+        assert [await at.mutation("bump_at", id=id) for id in ids] == [round] * len(ids)
+    assert await calls(app) == before + 3 * len(ids)
 
 
 async def test_who_may_have_changed_its_arguments_is_given_them_anew(app: TestBackend) -> None:

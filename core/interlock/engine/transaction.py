@@ -206,15 +206,15 @@ class Transaction:
                 self._guess_ids.append(id)
         return (await self.view.packed(table, id) if packed is NOT_AT_HAND else packed) is None
 
-    async def newest_packed(self, table: Table, id: str) -> bytes | None:
-        """The document as it is by now, own writes included, for a guess: nothing depends on it, and it is no part of the snapshot."""
+    def look(self) -> View:
+        """What is there by now, own writes included, for guesses: nothing depends on it. `end_look` when it is over."""
         log = self._log
         newest = View(self._engine, log.validated, self._engine.epoch, self.write_set)
         log.pin(newest.place)
-        try:
-            return await newest.packed(table, id)
-        finally:
-            log.unpin(newest.place)
+        return newest
+
+    def end_look(self, newest: View) -> None:
+        self._log.unpin(newest.place)
 
     async def scan(self, index: Index, interval: Interval, descending: bool, limit: int | None) -> list[Document]:
         """Up to `limit` documents of the interval in key order. Depends on what it returns, or on the whole interval when it ran dry.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from interlock.functions.call import IDLE
-from interlock.functions.replay import replays
+from interlock.functions.replay import replays, settled
 from interlock.functions.served import Served
 from interlock.functions.transaction_host import TransactionHost
 from interlock.values import pack_for_now
@@ -62,11 +62,14 @@ class KeptAnswers:
         if served.looked_at or served.operations or served.notes or length > _LENGTH_MAX or len(served.steps) > _STEPS_MAX:
             return
         self._forget(key)
+        steps = settled(served.steps, served.versions)
+        if steps is None:
+            return
         if len(self._answers) >= _ANSWERS_MAX or self._bytes > _BYTES_MAX:
             self._answers.clear()
             self._bytes = 0
         size = length + len(key) + _SIZE
-        self._answers[key] = (value, served.steps, size)
+        self._answers[key] = (value, steps, size)
         self._bytes += size
 
     def _forget(self, key: bytes) -> None:

@@ -19,13 +19,16 @@ from interlock.functions.told import ToldScan, a_told_scan
 from interlock.functions.transaction_host import TransactionHost
 from interlock.sandbox.digests import known_digest
 from interlock.sandbox.frames import FrameError
+from interlock.sandbox.versions import Versions
 from interlock.values import unpack
 
 _STEPS_MAX = 50_000
 """Above what the limits of a transaction let a function read and write."""
 _ROWS_MAX = 64
+_AGAIN = ["again", None, None]
 _STEPS_A_TURN = 500
 """About two milliseconds. Whoever commits between two turns makes a call that reads there run again."""
+_NO_VERSIONS = Versions()
 
 
 class Stale(Exception):
@@ -42,8 +45,8 @@ class Stale(Exception):
         self.number = 0
 
 
-def replay(call: TransactionHost, steps: list[Any]) -> Awaitable[None] | None:
-    """Do these steps in the transaction; gives what is to be waited for, if anything.
+def replay(call: TransactionHost, steps: list[Any], versions: Versions) -> Awaitable[None] | None:
+    """Do these steps in the transaction; gives what is to be waited for, if anything. `versions` are those of the worker.
 
     Raises Stale where the function was shown something else; FrameError for what is no step. A run that was mistaken leaves no
     trace: what it read is not depended on, or the next would lose against whoever writes there meanwhile.
@@ -54,47 +57,63 @@ def replay(call: TransactionHost, steps: list[Any]) -> Awaitable[None] | None:
     tx.catch_up()
     tx.begin_guess()
     try:
-        done = _at_hand(call, steps)
+        done = _at_hand(call, steps, versions)
     except BaseException as error:
         tx.end_guess(is_right=not isinstance(error, Stale))
         raise
     if done < len(steps):
-        return _go_on(call, steps, done)
+        return _go_on(call, steps, versions, done)
     tx.end_guess(is_right=True)
     return None
 
 
 def replays(call: TransactionHost, steps: list[Any]) -> bool:
-    """Do these steps of a function that only reads, if it would be shown the same now and nothing has to be waited for; else nothing."""
+    """Do these steps of a function that only reads, and that `settled` has given, if it would be shown the same now and nothing has to be
+    waited for; else nothing.
+    """
     tx = call.tx
     tx.catch_up()
     tx.begin_guess()
     is_right = False
     try:
-        is_right = _at_hand(call, steps) == len(steps)
+        is_right = _at_hand(call, steps, _NO_VERSIONS) == len(steps)
     finally:
         tx.end_guess(is_right=is_right)
     return is_right
 
 
-def _at_hand(call: TransactionHost, steps: list[Any]) -> int:
+def settled(steps: list[Any], versions: Versions) -> list[Any] | None:
+    """The same steps of a function that only reads, to be done at any later time: with digests where they name versions. None where one of
+    these is not known.
+    """
+    found = []
+    for step in steps:
+        name, told, seen = step
+        if type(seen) is not str:
+            packed = versions.packed(told, seen) if name == "get" else versions.packed(seen[0], seen[1])
+            if packed is None:
+                return None
+            step = [name, told, known_digest([packed])]
+        found.append(step)
+    return found
+
+
+def _at_hand(call: TransactionHost, steps: list[Any], versions: Versions) -> int:
     """Do them as far as nothing has to be waited for and the function was right. Gives how many are done."""
     if call.state != IDLE or call.untold is not None:
         return 0
     done = 0
     for step in steps:
-        if done == _STEPS_A_TURN - 1 or type(step) is not list or len(step) != 3:
+        if done == _STEPS_A_TURN - 1 or not _is_step(step):
             break
-        name, told, last = step
-        if type(told) is not str:
-            break
+        name, told, last = step[0], step[1], step[2]
         if name == "scan":
             rows = _scanned_at_hand(call, a_told_scan(call.callee.scope.scans, told))
-            if rows is None or known_digest(rows) != last:
+            if rows is None or not _are_as_seen(rows, last, versions):
                 break
         elif name == "get":
             packed = _gotten_at_hand(call, told)
-            if packed is None or known_digest([packed]) != last:
+            if packed is None or not _is_as_seen(packed, told, last, versions):
                 break
         elif name != "patch" or type(last) is not dict:
             break
@@ -104,15 +123,43 @@ def _at_hand(call: TransactionHost, steps: list[Any]) -> int:
                     break
             except InterlockError:
                 raise Stale([[["get", told], None]], asks=True) from None
+            if len(step) == 4:
+                _note_version(call, step, versions)
         done += 1
     return done
 
 
-async def _go_on(call: TransactionHost, steps: list[Any], done: int) -> None:
+def _is_step(step: Any) -> bool:
+    return type(step) is list and (len(step) == 3 or (len(step) == 4 and step[0] == "patch")) and type(step[1]) is str
+
+
+def _is_as_seen(packed: bytes, id: str, seen: Any, versions: Versions) -> bool:
+    """Whether a document is what a function saw, which is told by the number of a version or by a digest."""
+    if type(seen) is int:
+        return packed == versions.packed(id, seen)
+    return type(seen) is str and known_digest([packed]) == seen
+
+
+def _are_as_seen(rows: list[bytes], seen: Any, versions: Versions) -> bool:
+    """The same of what a scan finds. Of one row alone a version may be told, with the row's id."""
+    if type(seen) is list:
+        return len(rows) == 1 and len(seen) == 2 and type(seen[0]) is str and _is_as_seen(rows[0], seen[0], seen[1], versions)
+    return type(seen) is str and known_digest(rows) == seen
+
+
+def _note_version(call: TransactionHost, step: list[Any], versions: Versions) -> None:
+    """A patch was done by which the worker has a version of a number."""
+    id, number = step[1], step[3]
+    packed = call.packed_at_hand(id)
+    if type(number) is int and packed is not None and packed is not NOT_AT_HAND:
+        versions.note(id, number, packed)
+
+
+async def _go_on(call: TransactionHost, steps: list[Any], versions: Versions, done: int) -> None:
     """The rest of them, one by one."""
     is_right = True
     try:
-        await _replay(call, steps, done)
+        await _replay(call, steps, versions, done)
     except Stale:
         is_right = False
         raise
@@ -120,74 +167,80 @@ async def _go_on(call: TransactionHost, steps: list[Any], done: int) -> None:
         call.tx.end_guess(is_right=is_right)
 
 
-async def _replay(call: TransactionHost, steps: list[Any], done: int) -> None:
+async def _replay(call: TransactionHost, steps: list[Any], versions: Versions, done: int) -> None:
     changed: set[str] = {step[1] for step in steps[:done] if step[0] == "patch"}
     for number, step in enumerate(steps[done:], done + 1):
         if number % _STEPS_A_TURN == 0:
             await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
             if call.is_stopped:
                 raise DeadlineExceeded(call.callee.label, "wall time", call.wall_max)
-        if type(step) is not list or len(step) != 3:
+        if type(step) is list and step == _AGAIN:
+            raise Stale([])
+        if not _is_step(step):
             raise FrameError("a step that is none")
-        name, told, last = step
-        if name == "scan" and type(last) is str:
+        name, told, last = step[0], step[1], step[2]
+        if name == "scan":
             scan = a_told_scan(call.callee.scope.scans, told)
             if call.untold is not None:
                 await call.keep_up()
             rows = await _scanned(call, scan)
-            if rows is None or known_digest(rows) != last:
+            if rows is None or not _are_as_seen(rows, last, versions):
                 right = None if rows is None or len(rows) > _ROWS_MAX else [scan.scan.table, [unpack(row) for row in rows]]
-                raise Stale([[step, right], *await _mistakes(call, steps[number:], changed)])
-        elif name == "patch" and type(told) is str and type(last) is dict:
+                raise Stale([[step, right], *await _mistakes(call, steps[number:], versions, changed)])
+        elif name == "patch" and type(last) is dict:
             try:
                 await call.patch(told, last)
             except InterlockError:
                 raise Stale([[["get", told], None]], asks=True) from None
             changed.add(told)
-        elif name == "insert" and type(told) is str and type(last) is dict:
+            if len(step) == 4:
+                _note_version(call, step, versions)
+        elif name == "insert" and type(last) is dict:
             try:
                 await call.insert_as(told, last)
             except InterlockError:
                 raise Stale([], asks=True) from None
-        elif name == "delete" and type(told) is str:
+        elif name == "delete":
             try:
                 await call.delete(told)
             except InterlockError:
                 raise Stale([[["get", told], None]], asks=True) from None
             changed.add(told)
-        elif name == "get" and type(told) is str and type(last) is str:
+        elif name == "get":
             if call.untold is not None:
                 await call.keep_up()
             packed = await _gotten(call, told)
-            if packed is None or known_digest([packed]) != last:
-                raise Stale(await _mistakes(call, steps[number - 1 :], changed))
-        elif name == "again":
-            raise Stale([])
+            if packed is None or not _is_as_seen(packed, told, last, versions):
+                raise Stale(await _mistakes(call, steps[number - 1 :], versions, changed))
         else:
             raise FrameError("a step that is none")
 
 
-async def _mistakes(call: TransactionHost, steps: list[Any], changed: set[str]) -> list[list[Any]]:
+async def _mistakes(call: TransactionHost, steps: list[Any], versions: Versions, changed: set[str]) -> list[list[Any]]:
     """All documents that the function was shown otherwise than they are: so that it need not run again for each.
 
     Nothing depends on what is read for this. One that it has changed is no longer what it was shown anyway.
     """
     found: list[list[Any]] = []
-    seen = set(changed)
+    doubtful: list[list[Any]] = []
+    looked_at = set(changed)
     for step in steps:
-        if type(step) is not list or len(step) != 3 or type(step[1]) is not str:
-            continue
-        name, id, shown = step
-        if id in seen or name == "scan":
-            continue
-        seen.add(id)
-        table = call.table_of(id) if name == "get" else None
-        packed = await call.tx.newest_packed(table, id) if table is not None else None
-        if table is not None and packed is not None:
-            if known_digest([packed]) != shown:
+        if _is_step(step) and step[0] != "scan" and step[1] not in looked_at:
+            looked_at.add(step[1])
+            if step[0] == "get":
+                doubtful.append(step)
+    newest = call.tx.look()
+    try:
+        for step in doubtful:
+            id = step[1]
+            table = call.table_of(id)
+            packed = await newest.packed(table, id) if table is not None else None
+            if table is None or packed is None:
+                found.append([step, None])
+            elif not _is_as_seen(packed, id, step[2], versions):
                 found.append([step, [table.name, unpack(packed)]])
-        elif name == "get":
-            found.append([step, None])
+    finally:
+        call.tx.end_look(newest)
     return found
 
 

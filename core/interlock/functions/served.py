@@ -9,7 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import orjson
+
 from interlock.engine.live import USES_TIME
+from interlock.engine.view import NOT_AT_HAND
 from interlock.engine.waited import Waited
 from interlock.errors import CallRefused, LimitExceeded
 from interlock.functions.action_host import ActionHost
@@ -25,8 +28,8 @@ from interlock.sandbox.frames import FrameError
 from interlock.sandbox.opened import Opened
 from interlock.sandbox.process import STANDING, Process
 from interlock.sandbox.share import Share
+from interlock.sandbox.versions import Versions
 from interlock.sdk.host import Cursor, Host
-from interlock.values import unpack
 
 _CURSORS_MAX = 10_000
 _LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
@@ -39,6 +42,7 @@ _SHOWN_A_TURN = 256
 """How many documents are looked for until the loop does something else."""
 _SAID_MAX = 1_000
 """How much of what a call says before its turn is kept."""
+_fragment = orjson.Fragment
 
 Remembers = bool | list[Any] | None
 """How a call is to go by what its worker remembers: True, it reads it and keeps what it is told; None, the same, but its snapshot may
@@ -81,6 +85,11 @@ class Served(Opened):
     def call(self) -> CallHost:
         assert self._bound is not None, "its turn has come"
         return self._bound
+
+    @property
+    def versions(self) -> Versions:
+        """What its worker means by the numbers of versions."""
+        return self._process.versions
 
     @property
     def _host(self) -> Host:
@@ -142,7 +151,7 @@ class Served(Opened):
         asks = remembers[0] if isinstance(remembers, list) else remembers is False
         if asks or not isinstance(self.call, TransactionHost):
             raise FrameError("steps of a function that was to ask for everything")
-        return replay(self.call, steps)
+        return replay(self.call, steps, self.versions)
 
     def drop(self, operation: int, task: asyncio.Task[None]) -> None:
         """Nobody waits for it any more: as inline it is cancelled where it waits for something, and no sooner than its steps are done."""
@@ -222,7 +231,10 @@ class Served(Opened):
         """Documents as they are by now, for a function to go on with as if the worker had remembered them: what it depends on is read
         later.
         """
-        ids, call = some_ids(args), self.call
+        ids, version = some(args, 2)
+        call = self.call
+        if type(ids) is not list or type(version) is not int:
+            raise FrameError("a look at no documents")
         if not isinstance(call, TransactionHost) or not call.tx.writable:
             raise FrameError("a look at what is newest, outside a mutation")
         call.refuse_misuse()
@@ -231,19 +243,26 @@ class Served(Opened):
         if self._shown > most.documents_read:
             raise LimitExceeded("documents_read", self._shown, most.documents_read)
         shown: list[Any] = []
-        for place, id in enumerate(ids, 1):
-            if place % _SHOWN_A_TURN == 0:
-                await asyncio.sleep(0)
-                call.refuse_misuse()
-            table = call.table_of(id)
-            packed = None if table is None else await call.tx.newest_packed(table, id)
-            if table is None or packed is None:
-                shown.append(None)
-                continue
-            self._shown_bytes += len(packed)
-            if self._shown_bytes > most.bytes_read:
-                raise LimitExceeded("bytes_read", self._shown_bytes, most.bytes_read)
-            shown.append([table.name, unpack(packed)])
+        versions = self.versions
+        newest = call.tx.look()
+        try:
+            for place, id in enumerate(ids, 1):
+                if place % _SHOWN_A_TURN == 0:
+                    await asyncio.sleep(0)
+                    call.refuse_misuse()
+                table = call.table_of(id)
+                packed: Any = None if table is None else newest.packed_at_hand(table, id)
+                if table is not None and packed is NOT_AT_HAND:
+                    packed = await newest.packed(table, id)
+                if table is None or packed is None:
+                    shown.append(None)
+                else:
+                    self._shown_bytes += len(packed)
+                    if self._shown_bytes > most.bytes_read:
+                        raise LimitExceeded("bytes_read", self._shown_bytes, most.bytes_read)
+                    shown.append([table.name, _fragment(packed), versions.show(id, version, packed)])
+        finally:
+            call.tx.end_look(newest)
         return shown
 
     async def _normalize_id(self, args: list[Any]) -> Any:

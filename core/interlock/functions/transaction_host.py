@@ -310,6 +310,11 @@ class TransactionHost(CallHost):
         table = self._table_to_write("patch", id)
         return table.name not in self.callee.scope.triggers and self.tx.patch_at_hand(table, id, fields)
 
+    def packed_at_hand(self, id: str) -> Any:
+        """A document as it is for this call, where nothing has to be waited for. Nothing is recorded."""
+        table = self.table_of(id)
+        return None if table is None else self.tx.view.packed_at_hand(table, id)
+
     def replace(self, id: Any, document: Mapping[str, Any]) -> Awaitable[None]:
         return self._effect("ctx.db.replace", lambda: self._serve(lambda: self._replace(id, document), writes=True))
 

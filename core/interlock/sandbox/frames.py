@@ -44,7 +44,7 @@ _STEPS = {"op": 6, "ret": 4, "exc": 4}
 SCAN_KEY_MAX = 10_000
 """Characters of a scan as steps tell of it. A longer one is asked for."""
 _PART_BYTES = 32
-_NODES_FREE = 40_000
+_NODES_FREE = 1 << 18
 _NODES_MAX = 4_000_000
 
 _header = Struct(">I")

@@ -24,6 +24,7 @@ from interlock.sandbox.opened import NO_TASKS, Opened
 from interlock.sandbox.share import REST, Share, timed
 from interlock.sandbox.sources import Source
 from interlock.sandbox.standing import Conduct, Standing
+from interlock.sandbox.versions import Versions
 from interlock.sandbox.zygote import IN_TURN, Spawned
 
 STANDING = frozenset({"metrics"})
@@ -105,6 +106,7 @@ class Process:
         self._culprit: Opened | None = None
         self._why: str | None = None
         self._made: list[list[Any]] = []
+        self.versions = Versions()
         self.env = dict(env)
         self.calls_made = self.operations = 0
         self.is_over = self.was_closed = self._retired = False
@@ -160,6 +162,9 @@ class Process:
         if self._made:
             news.append(["made", self._made])
             self._made = []
+        if self.versions.is_cleared:
+            news.append(["forgot"])
+            self.versions.is_cleared = False
         return news
 
     def _open(self, opened: Opened) -> int:

@@ -626,6 +626,18 @@ async def bump_at(ctx: MutationCtx, id: str) -> float:
 
 
 @component.mutation
+async def put_value(ctx: MutationCtx, id: str, value: float) -> None:
+    """It reads nothing."""
+    await ctx.db.patch(id, {"value": value})
+
+
+@component.mutation
+async def row_at(ctx: MutationCtx, id: str) -> list[Any]:
+    row = await ctx.db.get(id)
+    return [] if row is None else [row["name"], row["value"]]
+
+
+@component.mutation
 async def values_at(ctx: MutationCtx, ids: list[str]) -> list[float | None]:
     return [row and row["value"] for row in await ctx.db.get_many(ids)]
 

@@ -5,7 +5,7 @@ itself before the call counts: at its own snapshot, with its own read set, compa
 shown. If they differ, the call is undone and runs again without the cache. So a row that another writer has changed, a phantom,
 a layer that was dropped or a write that never committed cost a second run, and nothing else.
 
-Start at `Cache.scanned` and `Cache.row`. The two sides compare digests.
+Start at `Cache.scanned` and `Cache.row`. What a function was shown is told by the number of a version, or by a digest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from interlock.errors import InterlockError
 from interlock.sandbox.digests import digest
 from interlock.sandbox.frames import SCAN_KEY_MAX
 from interlock.sandbox.long_values import length_of
-from interlock.sandbox.worker.row import Row, is_flat
+from interlock.sandbox.worker.row import Row, row_of, size_if_flat
 from interlock.sdk.host import Bounds, Scan
 from interlock.sdk.schema import Schema
 from interlock.sdk.validator import compile_loosely
@@ -63,6 +63,7 @@ class Cache:
         self._documents: dict[str, tuple[str, Row, int]] = {}  # table, what it is, when it was patched last
         self._bytes = 0  # of all of them
         self._made: dict[str, tuple[str, bytes]] = {}  # documents that calls have added, without the system's fields, and their tables
+        self._versions = self._forgotten = 0  # the newest number that was given to one; the newest that the host no longer knows
         self._names: dict[int, str] = {}  # of tables, as far as they were met, by the number that their ids have
         self._tables: dict[str, _Table] = {}
         for name, table in schema.declarations().items() if schema is not None and schema.strict else ():
@@ -91,10 +92,25 @@ class Cache:
                 known.step = None
         return known
 
-    def keep_document(self, table: str, id: str, packed: bytes, since: int) -> Row:
+    def next_version(self) -> int:
+        """A number for a version that the host is told of, or tells of."""
+        self._versions += 1
+        return self._versions
+
+    def forget_versions(self) -> None:
+        """The host knows none any more by its number."""
+        self._forgotten = self._versions
+        for _, row, _ in self._documents.values():
+            row.forget_version()
+        for known in self._scans.values():
+            known.step = None
+
+    def keep_document(self, table: str, id: str, document: dict[str, Any], since: int, version: int = 0) -> Row:
         """What the host has answered to a question that was asked when there had been so many `changes`."""
-        row = Row(packed)
-        if table in self._tables and len(packed) <= _DOCUMENT_BYTES:
+        row = row_of(document)
+        if version > self._forgotten:
+            row.version = version
+        if table in self._tables and row.size <= _DOCUMENT_BYTES:
             self._make_room()
             self._keep(table, id, row, since)
         return row
@@ -120,17 +136,17 @@ class Cache:
             self.learn(table, id)
         if known is None:
             self._documents[id] = (table, row, 0)
-            self._bytes += len(row.packed)
+            self._bytes += row.size
         elif known[2] <= since and known[1].packed != row.packed:
             self._documents[id] = (table, row, known[2])
-            self._bytes += len(row.packed) - len(known[1].packed)
+            self._bytes += row.size - known[1].size
 
     def _drop(self, id: str) -> str | None:
         """Forget a document, if it is known: gives the name of its table."""
         known = self._documents.pop(id, None)
         if known is None:
             return None
-        self._bytes -= len(known[1].packed)
+        self._bytes -= known[1].size
         return known[0]
 
     def learn(self, table: str, id: str) -> None:
@@ -176,7 +192,8 @@ class Cache:
         try:
             if row.fits:
                 if table.change(new, fields):
-                    return Row(pack(new), new if is_flat(new) else None, True)
+                    size = size_if_flat(new)
+                    return Row(pack(new), None, True) if size < 0 else Row(None, new, True, size)
                 new = row.fresh()
             for field, value in fields.items():
                 if type(field) is not str or field[:1] == "_" or type(value) is CommitTimestamp:
@@ -189,7 +206,8 @@ class Cache:
                     new[field] = value
             new = table.check(new)
             new["_id"], new["_creationTime"] = made_as, made_at
-            return Row(pack(new), None, True)
+            size = size_if_flat(new)
+            return Row(pack(new), None, True) if size < 0 else Row(None, dict(sorted(new.items())), True, size)
         except (Mismatch, TypeError, ValueError, RecursionError):
             return None  # the host says what is wrong with it
 
@@ -237,9 +255,11 @@ class Cache:
             if known is None or (known[1] is not before and known[1].packed != before.packed):
                 continue
             table = known[0]
+            if after.version <= self._forgotten:
+                after.forget_version()
             changes += 1
             self._documents[id] = (table, after, changes)
-            self._bytes += len(after.packed) - len(before.packed)
+            self._bytes += after.size - before.size
             self._recent.put(id, changes)
             if not self._tables[table].indexed.isdisjoint(fields):
                 self.forget_scans(table)
@@ -278,14 +298,14 @@ class Cache:
                 table, rows = right
                 if is_first or any([row["_id"] not in self._documents for row in rows]):
                     scan, count = a_told_scan(step[1])
-                    self.keep_scan(key_of(scan, count), scan, count, {row["_id"]: Row(pack(row)) for row in rows}, self.changes)
+                    self.keep_scan(key_of(scan, count), scan, count, {row["_id"]: row_of(row) for row in rows}, self.changes)
             elif is_first or step[1] not in self._documents:
                 table, document = right
                 if table in self._tables:
                     self._drop(step[1])
-                    row = Row(pack(document))
+                    row = row_of(document)
                     self._documents[step[1]] = (table, row, self.changes)
-                    self._bytes += len(row.packed)
+                    self._bytes += row.size
 
     def forget_step(self, step: list[Any]) -> None:
         """A call was mistaken when it did this: what it went by is asked for anew. Anything else that is wrong comes out the same way."""
@@ -334,7 +354,12 @@ class Scanned:
 
     def told_of(self, rows: list[Row]) -> Any:
         """The step where the function was shown these in their place."""
-        shown = rows[0].digest if len(rows) == 1 else digest([row.packed for row in rows])
+        shown: Any
+        if len(rows) == 1:
+            row = rows[0]
+            shown = [self.ids[0], row.version] if row.version else row.digest
+        else:
+            shown = digest([row.packed for row in rows])
         return _fragment(self._begin + _as_text(shown) + b"]")
 
 

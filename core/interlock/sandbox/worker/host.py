@@ -27,7 +27,7 @@ from interlock.sandbox.worker.row import Row
 from interlock.sandbox.worker.view import View
 from interlock.sdk.host import Cursor, Document, FunctionInfo, Job, Kind, Metrics, Scan, Target
 from interlock.sdk.randomness import Drawn, name_of
-from interlock.values import pack, table_of
+from interlock.values import table_of
 
 if TYPE_CHECKING:
     from interlock.sandbox.worker.running import Worker
@@ -36,6 +36,7 @@ _monotonic = time.monotonic
 _future: Any = asyncio.Future
 # So that what is too much is refused where it is, and no frame keeps the host from others for long. The second: characters written.
 _STEPS_HELD, _LENGTH_HELD = 4_000, 1 << 20
+_IDS_TOGETHER = 1_000
 _RUNS_MAX = 8
 """So often a call runs before the host is told that it was outdated."""
 _AGAIN = ["again", None, None]
@@ -247,7 +248,7 @@ class WorkerHost(Conversation):
     def _begin_get_many(self, ids: Sequence[Any]) -> Awaitable[list[Document | None]]:
         if not self._keeps:
             return self.ask("get_many", ids)
-        rows = [self._remembered_row(id) for id in ids]
+        rows = self.view.rows_of(ids) if len(ids) < _IDS_TOGETHER and self._is_by_itself else [self._remembered_row(id) for id in ids]
         return self._get_rest(ids, rows) if None in rows else self._done([row.fresh() for row in rows if row is not None])
 
     async def _get_rest(self, ids: Sequence[Any], rows: list[Row | None]) -> list[Document | None]:
@@ -273,21 +274,21 @@ class WorkerHost(Conversation):
 
         What the function has done so far stays a guess: were it taken over now, the call would lose against all who commit until it ends.
         """
-        view, since = self.view, self._worker.cache.changes
+        view, since, version = self.view, self._worker.cache.changes, self._worker.cache.next_version()
         steps, view.steps = view.steps, []
-        asked = self.ask("show", ids)
+        asked = self.ask("show", ids, version)
         view.steps = steps
         told = await asked
         if any([view.has_changed(id) for id in ids]):
             # The function has begun to write it meanwhile: so that it is read before that, it runs again on what it was told.
             for id, named in zip(ids, told, strict=True):
                 if named is not None:
-                    self._worker.cache.keep_document(named[0], id, pack(named[1]), since)
+                    self._worker.cache.keep_document(named[0], id, named[1], since)
             view.steps.append(_AGAIN)
             return [None if named is None else named[1] for named in told]
         if None in told or not self._is_by_itself:
             return await self._get_to_remember(ids)
-        return [view.show(table, id, document, since).fresh() for id, (table, document) in zip(ids, told, strict=True)]
+        return [view.show(table, id, document, since, number) for id, (table, document, number) in zip(ids, told, strict=True)]
 
     async def _get_to_remember(self, ids: Sequence[Any]) -> list[Document | None]:
         since = self._since()
@@ -340,7 +341,7 @@ class WorkerHost(Conversation):
             said = self.view.patch(id, fields)
             if said is not None:
                 if self._is_by_itself:
-                    self.view.steps.append(["patch", id, said])
+                    self.view.note_patch(id, said)
                     return self._worker.nothing
                 return self.ask("patch", id, said)
         return self.ask("patch", id, _plain(fields))

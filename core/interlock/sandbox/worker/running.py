@@ -33,7 +33,7 @@ from interlock.sandbox.worker.loop import WorkerLoop
 from interlock.sandbox.worker.manifest import manifest_json
 from interlock.sandbox.worker.modules import ComponentFiles, NativePackages
 from interlock.sandbox.worker.output import Output
-from interlock.sandbox.worker.row import is_flat
+from interlock.sandbox.worker.row import size_if_flat
 from interlock.sdk.component import Component
 from interlock.sdk.contexts import ActionCtx, DatabaseReader, DatabaseWriter, MutationCtx, QueryCtx
 from interlock.sdk.conversion import BUILT_IN
@@ -112,6 +112,8 @@ class Worker:
             self._taken(frame[1])
         elif name == "made":
             self.cache.keep_made(frame[1])
+        elif name == "forgot":
+            self.cache.forget_versions()
         elif name == "res":
             self._answer(frame[1], frame[2], None)
         elif name == "err":
@@ -273,7 +275,7 @@ class Worker:
                 failed = DeadlineExceeded(host.label, over.what, over.seconds).with_traceback(over.__traceback__)
             except BaseException as error:
                 failed = error
-            if not host.has_rested or not is_flat(args) or not (failed is None or isinstance(failed, Exception)):
+            if not host.has_rested or size_if_flat(args) < 0 or not (failed is None or isinstance(failed, Exception)):
                 break  # mostly; what it has made of its arguments is not known, and there is no other copy; it was told to end
             again = host.start_over()
             if again is None:

@@ -7,16 +7,15 @@ Start at `View.row` and `View.rows`. Knows no frame and no context.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from interlock.sandbox.frames import DEPTH_MAX, MADE_MAX
 from interlock.sandbox.long_values import LONG, length_of
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, Cache
-from interlock.sandbox.worker.row import Row
+from interlock.sandbox.worker.row import Row, row_of
 from interlock.sdk.host import Document, Scan
-from interlock.values import pack
 
 _MADE_LENGTH = 4_096
 
@@ -24,13 +23,27 @@ _MADE_LENGTH = 4_096
 class View:
     """What one run goes by. `steps` is what it did by itself, and the host has not been told; `length` are characters that it wrote so."""
 
-    __slots__ = ("_cache", "_doubts", "_handed_on", "_inserted", "_made", "_patched", "_read", "_there", "_written", "length", "steps")
+    __slots__ = (
+        "_blind",
+        "_cache",
+        "_doubts",
+        "_handed_on",
+        "_inserted",
+        "_made",
+        "_patched",
+        "_read",
+        "_there",
+        "_written",
+        "length",
+        "steps",
+    )
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._doubts = cache.doubts
         self._read: dict[str, Row] = {}  # documents as it was shown them
         self._patched: dict[str, tuple[Row, Row, Iterable[str]]] = {}  # what it has patched by itself: before, after, fields
+        self._blind: set[str] | None = None  # of these, documents that it had not read before
         self._handed_on: list[str] | None = None
         self._inserted: set[str] | None = None  # tables that it has added to by itself
         self._there: set[str] | None = None  # documents that it was shown, but that are not remembered
@@ -58,6 +71,10 @@ class View:
             self.steps.append(row.get_step(id))
         return row
 
+    def rows_of(self, ids: Sequence[Any]) -> list[Row | None]:
+        """The same of several."""
+        return [self.row(id) if type(id) is str else None for id in ids]
+
     def rows(self, scan: Scan, key: Any) -> list[Row] | None:
         """What a scan is known to find, noted as read; None where the host is to be asked."""
         if self._inserted is not None and scan.table in self._inserted:
@@ -83,20 +100,20 @@ class View:
         self.steps.append(known.told_of(rows))
         return rows
 
-    def show(self, table: str, id: str, document: Document, since: int) -> Row:
-        """It is shown a document that the host has told of, to go on with: a step as any other."""
-        kept = self._cache.keep_document(table, id, pack(document), since)
-        row = self._cache.row(id) or kept
+    def show(self, table: str, id: str, document: dict[str, Any], since: int, version: int) -> Document:
+        """It is shown a document that the host has told of, or what is known of it by now, to go on with: a step as any other."""
+        told = self._cache.keep_document(table, id, document, since, version)
+        row = self._cache.row(id) or told
         self._read[id] = row
         self.steps.append(row.get_step(id))
-        return row
+        return document if row is told else row.fresh()
 
-    def keep(self, table: str, id: str, document: Document, since: int) -> None:
+    def keep(self, table: str, id: str, document: dict[str, Any], since: int) -> None:
         """The host has read a document for it."""
         if not self.has_changed(id):
-            self._read[id] = self._cache.keep_document(table, id, pack(document), since)
+            self._read[id] = self._cache.keep_document(table, id, document, since)
 
-    def keep_rows(self, key: Any, scan: Scan, most: int, found: list[Document], since: int) -> None:
+    def keep_rows(self, key: Any, scan: Scan, most: int, found: list[dict[str, Any]], since: int) -> None:
         """The host has made a scan for it."""
         if len(found) > SCAN_ROWS_MAX:
             if self._there is None:
@@ -104,7 +121,7 @@ class View:
             self._there.update([row["_id"] for row in found])
             self._cache.learn(scan.table, found[0]["_id"])
             return
-        rows = {row["_id"]: Row(pack(row)) for row in found}
+        rows = {row["_id"]: row_of(row) for row in found}
         if (self._written is None or self._written.isdisjoint(rows)) and self._patched.keys().isdisjoint(rows):
             self._read.update(rows)
             self._cache.keep_scan(key, scan, most, rows, since)
@@ -147,12 +164,25 @@ class View:
                     self._patched[id] = (known, after, said)
                     if id not in self._read:
                         self._read[id] = known
+                        if self._blind is None:
+                            self._blind = set()
+                        self._blind.add(id)
                 else:
                     self._patched[id] = (patched[0], after, {*patched[2], *said})
                 return said
             self._cache.forget(id)
         self.write(id)
         return None
+
+    def note_patch(self, id: str, said: dict[Any, Any]) -> None:
+        """The patch is a step. What comes of it has a number, if it is sure to be what the host makes of it: there it is done to what was
+        read before, or else to what the document is by then.
+        """
+        if self._blind is not None and id in self._blind:
+            self.steps.append(["patch", id, said])
+        else:
+            version = self._patched[id][1].version = self._cache.next_version()
+            self.steps.append(["patch", id, said, version])
 
     def delete(self, id: str) -> bool:
         """Delete a document that is known to be there. False where the host is to do it, and where a trigger may raise."""
