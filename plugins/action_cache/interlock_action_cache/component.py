@@ -183,12 +183,16 @@ async def finish(ctx: MutationCtx, name: str, key: str, token: str, policy: Poli
 async def fail(
     ctx: MutationCtx, name: str, key: str, token: str, policy: Policy, error: dict[str, Any], noted: dict[str, int] | None = None
 ) -> None:
-    """End a flight with an error, `{data}` of an AppError or `{message}`. Kept for `negative_ttl` if it is an AppError."""
+    """End a flight with an error, `{data}` of an AppError or `{message}`. Kept for `negative_ttl` if it is an AppError, and no value still
+    holds.
+    """
     await _note(ctx, name, {**(noted or {}), "failures": (noted or {}).get("failures", 0) + 1})
     flight = await _flight(ctx, name, key)
     if flight is None or flight["token"] != token:
         return
-    if "data" in error and "negative_ttl" in policy:
+    row = await _entry(ctx, name, key)
+    is_needed = row is not None and row["kind"] == "value" and row.get("expires", math.inf) > ctx.now()
+    if "data" in error and "negative_ttl" in policy and not is_needed:
         await ctx.db.delete(flight["_id"])
         kept = Policy(**policy)
         kept["ttl"] = policy["negative_ttl"]

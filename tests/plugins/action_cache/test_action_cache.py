@@ -464,6 +464,21 @@ async def test_an_error_is_kept_for_as_long_as_it_is_said_to_be() -> None:
         assert lab.runs["b"] == 2
 
 
+async def test_an_error_does_not_take_the_place_of_a_result_that_still_holds() -> None:
+    lab = Lab(ttl=100, negative_ttl=5)
+    async with TestBackend(lab.component) as t:
+        assert await fetch(t) == "a 1"
+        lab.failing = AppError("down")
+        with pytest.raises(AppError, match="down"):
+            await fetch(t, force=True)
+        assert await fetch(t) == "a 1"
+        await t.advance(100)
+        for _ in range(2):
+            with pytest.raises(AppError, match="down"):
+                await fetch(t)
+        assert lab.runs["a"] == 3
+
+
 # removing
 
 
