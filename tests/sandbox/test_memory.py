@@ -496,6 +496,17 @@ async def test_what_was_patched_unread_is_not_known_by_what_the_worker_believed(
     assert await at.mutation("row_at", id=id) == ["renamed", 5]
 
 
+@pytest.mark.parametrize("times", [1, 3])
+async def test_what_a_call_below_has_changed_is_seen_after_a_patch(app: TestBackend, times: int) -> None:
+    id, at = await id_of(app), app.component("ledger")
+    for _ in range(times):
+        assert await at.mutation("row_at", id=id) == ["a", 0]
+        assert await at.mutation("name_after_a_call_below", id=id) == "by the call below"
+        assert await at.mutation("row_at", id=id) == ["by the call below", 1]
+        await at.mutation("rename", id=id, name="a")
+        await at.mutation("put_value", id=id, value=0)
+
+
 async def test_those_who_are_told_of_the_same_documents_at_once_are_not_mistaken(app: TestBackend) -> None:
     ids, at = [await id_of(app, name) for name in "abc"], app.component("ledger")
     assert await bump(app) == 1

@@ -118,19 +118,20 @@ def _at_hand(call: TransactionHost, steps: list[Any], versions: Versions) -> int
         elif name != "patch" or type(last) is not dict:
             break
         else:
+            has_base = len(step) == 5 and _has_base(call.packed_at_hand(told), step, versions)
             try:
                 if not call.patch_at_hand(told, last):
                     break
             except InterlockError:
                 raise Stale([[["get", told], None]], asks=True) from None
-            if len(step) == 4:
+            if has_base:
                 _note_version(call, step, versions)
         done += 1
     return done
 
 
 def _is_step(step: Any) -> bool:
-    return type(step) is list and (len(step) == 3 or (len(step) == 4 and step[0] == "patch")) and type(step[1]) is str
+    return type(step) is list and (len(step) == 3 or (len(step) == 5 and step[0] == "patch")) and type(step[1]) is str
 
 
 def _is_as_seen(packed: bytes, id: str, seen: Any, versions: Versions) -> bool:
@@ -147,12 +148,15 @@ def _are_as_seen(rows: list[bytes], seen: Any, versions: Versions) -> bool:
     return type(seen) is str and known_digest(rows) == seen
 
 
+def _has_base(packed: Any, step: list[Any], versions: Versions) -> bool:
+    """Whether a patch is about to be done to what the worker has done it to, so that what comes of it has the worker's number."""
+    return packed is not None and packed is not NOT_AT_HAND and type(step[3]) is int and _is_as_seen(packed, step[1], step[4], versions)
+
+
 def _note_version(call: TransactionHost, step: list[Any], versions: Versions) -> None:
-    """A patch was done by which the worker has a version of a number."""
-    id, number = step[1], step[3]
-    packed = call.packed_at_hand(id)
-    if type(number) is int and packed is not None and packed is not NOT_AT_HAND:
-        versions.note(id, number, packed)
+    packed = call.packed_at_hand(step[1])
+    if packed is not None and packed is not NOT_AT_HAND:
+        versions.note(step[1], step[3], packed)
 
 
 async def _go_on(call: TransactionHost, steps: list[Any], versions: Versions, done: int) -> None:
@@ -169,6 +173,7 @@ async def _go_on(call: TransactionHost, steps: list[Any], versions: Versions, do
 
 async def _replay(call: TransactionHost, steps: list[Any], versions: Versions, done: int) -> None:
     changed: set[str] = {step[1] for step in steps[:done] if step[0] == "patch"}
+    found: dict[str, bytes] = {}  # what was read just now
     for number, step in enumerate(steps[done:], done + 1):
         if number % _STEPS_A_TURN == 0:
             await asyncio.sleep(0)  # what is read from memory waits for nothing, and others are to have their turn
@@ -188,12 +193,14 @@ async def _replay(call: TransactionHost, steps: list[Any], versions: Versions, d
                 right = None if rows is None or len(rows) > _ROWS_MAX else [scan.scan.table, [unpack(row) for row in rows]]
                 raise Stale([[step, right], *await _mistakes(call, steps[number:], versions, changed)])
         elif name == "patch" and type(last) is dict:
+            has_base = len(step) == 5 and _has_base(found.get(told) or await call.packed(told), step, versions)
+            found.pop(told, None)
             try:
                 await call.patch(told, last)
             except InterlockError:
                 raise Stale([[["get", told], None]], asks=True) from None
             changed.add(told)
-            if len(step) == 4:
+            if has_base:
                 _note_version(call, step, versions)
         elif name == "insert" and type(last) is dict:
             try:
@@ -212,6 +219,7 @@ async def _replay(call: TransactionHost, steps: list[Any], versions: Versions, d
             packed = await _gotten(call, told)
             if packed is None or not _is_as_seen(packed, told, last, versions):
                 raise Stale(await _mistakes(call, steps[number - 1 :], versions, changed))
+            found[told] = packed
         else:
             raise FrameError("a step that is none")
 

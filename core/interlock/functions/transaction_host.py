@@ -315,6 +315,11 @@ class TransactionHost(CallHost):
         table = self.table_of(id)
         return None if table is None else self.tx.view.packed_at_hand(table, id)
 
+    async def packed(self, id: str) -> bytes | None:
+        """The same, also where something has to be waited for."""
+        table = self.table_of(id)
+        return None if table is None else await self.tx.view.packed(table, id)
+
     def replace(self, id: Any, document: Mapping[str, Any]) -> Awaitable[None]:
         return self._effect("ctx.db.replace", lambda: self._serve(lambda: self._replace(id, document), writes=True))
 

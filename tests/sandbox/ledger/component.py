@@ -632,6 +632,24 @@ async def put_value(ctx: MutationCtx, id: str, value: float) -> None:
 
 
 @component.mutation
+async def rename(ctx: MutationCtx, id: str, name: str) -> None:
+    """It reads nothing."""
+    await ctx.db.patch(id, {"name": name})
+
+
+@component.mutation
+async def name_after_a_call_below(ctx: MutationCtx, id: str) -> str:
+    """What it has read is changed by a call below it, and then by itself; what it finds then it does not look at again."""
+    row = await ctx.db.get(id)
+    assert row is not None
+    await ctx.run_mutation(rename, id=id, name="by the call below")
+    await ctx.db.patch(id, {"value": row["value"] + 1})
+    again = await ctx.db.get(id)
+    await write(ctx, 1.0)
+    return str(again and again["name"])
+
+
+@component.mutation
 async def row_at(ctx: MutationCtx, id: str) -> list[Any]:
     row = await ctx.db.get(id)
     return [] if row is None else [row["name"], row["value"]]

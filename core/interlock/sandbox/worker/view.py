@@ -24,7 +24,7 @@ class View:
     """What one run goes by. `steps` is what it did by itself, and the host has not been told; `length` are characters that it wrote so."""
 
     __slots__ = (
-        "_blind",
+        "_base",
         "_cache",
         "_doubts",
         "_handed_on",
@@ -43,7 +43,7 @@ class View:
         self._doubts = cache.doubts
         self._read: dict[str, Row] = {}  # documents as it was shown them
         self._patched: dict[str, tuple[Row, Row, Iterable[str]]] = {}  # what it has patched by itself: before, after, fields
-        self._blind: set[str] | None = None  # of these, documents that it had not read before
+        self._base: Row | None = None  # what the last patch was done to
         self._handed_on: list[str] | None = None
         self._inserted: set[str] | None = None  # tables that it has added to by itself
         self._there: set[str] | None = None  # documents that it was shown, but that are not remembered
@@ -160,13 +160,11 @@ class View:
             after = None if said is None or length > LONG else self._cache.patched(id, known, said)
             if after is not None and said is not None:
                 self.length += length
+                self._base = known
                 if patched is None:
                     self._patched[id] = (known, after, said)
                     if id not in self._read:
                         self._read[id] = known
-                        if self._blind is None:
-                            self._blind = set()
-                        self._blind.add(id)
                 else:
                     self._patched[id] = (patched[0], after, {*patched[2], *said})
                 return said
@@ -175,14 +173,10 @@ class View:
         return None
 
     def note_patch(self, id: str, said: dict[Any, Any]) -> None:
-        """The patch is a step. What comes of it has a number, if it is sure to be what the host makes of it: there it is done to what was
-        read before, or else to what the document is by then.
-        """
-        if self._blind is not None and id in self._blind:
-            self.steps.append(["patch", id, said])
-        else:
-            version = self._patched[id][1].version = self._cache.next_version()
-            self.steps.append(["patch", id, said, version])
+        """The last patch is a step. What comes of it has a number, by which the host knows it too, if it is done to the same there."""
+        base = self._base
+        version = self._patched[id][1].version = self._cache.next_version()
+        self.steps.append(["patch", id, said, version, "" if base is None else base.version or base.digest])
 
     def delete(self, id: str) -> bool:
         """Delete a document that is known to be there. False where the host is to do it, and where a trigger may raise."""
