@@ -127,6 +127,16 @@ def test_what_a_patch_adds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.row(ID) is None and cache.row(other) is not None
 
 
+def test_texts_of_many_bytes_take_the_room_of_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_cache, "_BYTES_MAX", 100_000)
+    cache = Cache(SCHEMA, set())
+    flat = {**STORED, "many": None, "some": None, "text": "\N{FACE WITH TEARS OF JOY}" * 12_000}
+    ids = [encode_id(10_001, new_internal(Random(number), 1)) for number in range(4)]
+    for id in ids:
+        cache.keep_document("rows", id, {**flat, "_id": id}, 0)
+    assert [cache.row(id) is not None for id in ids] == [False, False, False, True]
+
+
 def added(cache: Cache) -> None:
     """A call has added the document, and the host has not said yet when that was."""
     cache.learn("rows", ID)

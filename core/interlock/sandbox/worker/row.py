@@ -88,5 +88,9 @@ def size_if_flat(document: dict[str, Any]) -> int:
         kind = type(value)
         if kind is dict or kind is list:
             return -1
-        size += len(value) + 16 if kind is str or kind is bytes else 24
+        if kind is str:
+            size += len(value) if value.isascii() else 4 * len(value)
+        elif kind is bytes:
+            size += len(value)
+        size += 24
     return size
