@@ -116,7 +116,8 @@ REASONS = [
         ("attaching",),
         "The loop and the worker take turns: what the host does for a batch, reading rows, checking what the worker has done and writing "
         "it, is as much as the worker's own part, and neither overlaps (decision 0016). Those who write beside it get more done meanwhile. "
-        "It is reached by batches of which the next is read while the last is in the worker.",
+        "The component's own Python takes a quarter longer there than inline, for each of the two processes finds its caches cold. It is "
+        "reached by fewer operations: many documents read and patched in one.",
     ),
     Reason(
         "over 336,776 flights",
