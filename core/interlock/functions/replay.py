@@ -18,12 +18,10 @@ from interlock.functions.reading import find_index, interval_of
 from interlock.functions.told import ToldScan, a_told_scan
 from interlock.functions.transaction_host import TransactionHost
 from interlock.sandbox.digests import known_digest
-from interlock.sandbox.frames import FrameError
+from interlock.sandbox.frames import STEPS_MAX, FrameError
 from interlock.sandbox.versions import Versions
 from interlock.values import unpack
 
-_STEPS_MAX = 50_000
-"""Above what the limits of a transaction let a function read and write."""
 _ROWS_MAX = 64
 _AGAIN = ["again", None, None]
 _STEPS_A_TURN = 500
@@ -45,26 +43,36 @@ class Stale(Exception):
         self.number = 0
 
 
-def replay(call: TransactionHost, steps: list[Any], versions: Versions) -> Awaitable[None] | None:
-    """Do these steps in the transaction; gives what is to be waited for, if anything. `versions` are those of the worker.
+def replay(call: TransactionHost, steps: list[Any], versions: Versions, *, goes_on: bool) -> Awaitable[None] | None:
+    """Do these steps in the transaction; gives what is to be waited for, if anything. `versions` are those of the worker. `goes_on` where
+    `replay_early` has done some before.
 
     Raises Stale where the function was shown something else; FrameError for what is no step. A run that was mistaken leaves no
     trace: what it read is not depended on, or the next would lose against whoever writes there meanwhile.
     """
-    if len(steps) > _STEPS_MAX:
+    if len(steps) > STEPS_MAX:
         raise FrameError(f"{len(steps):,} steps of one function")
+    done = replay_early(call, steps, versions, goes_on=goes_on)
+    if done < len(steps):
+        return _go_on(call, steps, versions, done)
+    call.tx.end_guess(is_right=True)
+    return None
+
+
+def replay_early(call: TransactionHost, steps: list[Any], versions: Versions, *, goes_on: bool) -> int:
+    """Do these steps as far as nothing has to be waited for and the function was right, which may still run. Gives how many are done.
+
+    Raises Stale where a write is refused. Otherwise it is still a guess what was read: `replay` goes on, or the guess is ended.
+    """
     tx = call.tx
     tx.catch_up()
-    tx.begin_guess()
+    if not goes_on:
+        tx.begin_guess()
     try:
-        done = _at_hand(call, steps, versions)
+        return _at_hand(call, steps, versions)
     except BaseException as error:
         tx.end_guess(is_right=not isinstance(error, Stale))
         raise
-    if done < len(steps):
-        return _go_on(call, steps, versions, done)
-    tx.end_guess(is_right=True)
-    return None
 
 
 def replays(call: TransactionHost, steps: list[Any]) -> bool:

@@ -246,6 +246,7 @@ class SandboxRunner:
                     await taking
             except BaseException as raised:
                 failed = raised
+        served.end_guess(is_right=not isinstance(failed, Stale | Lost))
         if isinstance(failed, Stale):
             failed.number = served.number
         if timer is not None:

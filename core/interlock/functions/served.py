@@ -19,7 +19,7 @@ from interlock.functions.action_host import ActionHost
 from interlock.functions.call import current
 from interlock.functions.call_host import CallHost
 from interlock.functions.fetch.fetched import HostFetched
-from interlock.functions.replay import Stale, replay
+from interlock.functions.replay import Stale, replay, replay_early
 from interlock.functions.told import a_name, a_scan, a_target, an_object, how_many, job_as_told, some, some_ids
 from interlock.functions.transaction_host import TransactionHost
 from interlock.limits import LIMITS
@@ -64,6 +64,7 @@ class Served(Opened):
         self._turn: asyncio.Future[None] | None = None
         self._said: list[list[Any]] | None = None
         self._taking_over: asyncio.Future[None] | None = None
+        self._is_guessing = False  # what early steps have read may count for nothing
         # What few calls have is made when they do.
         self._begun: set[int] | None = None  # operations whose steps are done
         self._dropped: set[int] | None = None
@@ -147,11 +148,37 @@ class Served(Opened):
 
     def take_over(self, steps: list[Any]) -> Awaitable[None] | None:
         """Do what the function did by itself; gives what is to be waited for, if anything. Raises Stale where it was mistaken."""
-        remembers = self.remembers
+        goes_on, self._is_guessing = self._is_guessing, False
+        return replay(self._by_memory(), steps, self.versions, goes_on=goes_on)
+
+    def end_guess(self, *, is_right: bool) -> None:
+        """What early steps have read is depended on, or this run counts for nothing."""
+        if self._is_guessing and isinstance(self._bound, TransactionHost):
+            self._is_guessing = False
+            self._bound.tx.end_guess(is_right=is_right)
+
+    def _by_memory(self) -> TransactionHost:
+        """The call, if it may go by what its worker remembers."""
+        remembers, call = self.remembers, self.call
         asks = remembers[0] if isinstance(remembers, list) else remembers is False
-        if asks or not isinstance(self.call, TransactionHost):
+        if asks or not isinstance(call, TransactionHost):
             raise FrameError("steps of a function that was to ask for everything")
-        return replay(self.call, steps, self.versions)
+        return call
+
+    def do_early(self) -> None:
+        """While the function goes on, and nothing else of the call is open."""
+        call, early = self._bound, self.early
+        if early is None or call is None or call.is_stopped or self.tasks or self.refused is not None:
+            return
+        goes_on, self._is_guessing = self._is_guessing, False
+        try:
+            del early[: replay_early(self._by_memory(), early, self.versions, goes_on=goes_on)]
+        except FrameError:
+            raise
+        except Exception as error:  # Stale, mostly: this run is over
+            self._process.expire(self, error)
+        else:
+            self._is_guessing = True
 
     def drop(self, operation: int, task: asyncio.Task[None]) -> None:
         """Nobody waits for it any more: as inline it is cancelled where it waits for something, and no sooner than its steps are done."""
@@ -185,6 +212,8 @@ class Served(Opened):
             finally:
                 self._taking_over.set_result(None)
                 self._taking_over = None
+        elif self._is_guessing:
+            self.end_guess(is_right=True)
         elif self.remembers is not False and isinstance(self._bound, TransactionHost):
             self._bound.tx.catch_up()  # it has not begun to depend on anything that is older
         operation = _OPERATIONS.get(method)

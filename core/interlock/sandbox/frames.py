@@ -26,6 +26,8 @@ FRAME_MAX = 48 * MIB
 """Above what any limit lets through: a value of 16 MiB whose bytes are written in base64, and its neighbours."""
 OPERATIONS_MAX = 1_000
 """How many operations of one call may wait for their answers. An honest worker keeps the others to itself until then."""
+STEPS_MAX = 50_000
+"""Of one function: above what the limits of a transaction let it read and write."""
 MADE_MAX = 16
 """Of how many documents that a call adds its worker is told when they were made."""
 NOTHING = -1
@@ -39,7 +41,7 @@ TEXT_MAX = 16 * MIB
 DEPTH_MAX = 200
 CODE_MAX = 2 * MIB
 """Bytes of what the modules of one component compile to, as far as that is kept."""
-_STEPS = {"op": 6, "ret": 4, "exc": 4}
+_STEPS = {"op": 6, "ret": 4, "exc": 4, "did": 2}
 """Where in a frame of this name lies what a function did by itself."""
 SCAN_KEY_MAX = 10_000
 """Characters of a scan as steps tell of it. A longer one is asked for."""

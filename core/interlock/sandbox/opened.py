@@ -8,7 +8,7 @@ from typing import Any
 
 from interlock.engine.waited import Waited
 from interlock.sandbox.failures import let_go_of_frames
-from interlock.sandbox.frames import DEPTH_MAX, memory_of
+from interlock.sandbox.frames import DEPTH_MAX, STEPS_MAX, FrameError, memory_of
 from interlock.sandbox.long_values import length_of
 from interlock.sandbox.share import Share
 
@@ -16,6 +16,8 @@ _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _FAILURES_MAX = 1_024
 """Errors of operations that are kept for one call, the newest: a worker keeps half of them, and tells anew what it has forgotten."""
+_EARLY_BYTES_MAX = 16 * 1024 * 1024
+"""What early steps may take that are still to be done. A worker asks for something when it has told of a million characters."""
 _TRACED_BYTES = 16 * 1024
 """How much may lie in the arguments of such an error, and in its frames."""
 
@@ -30,7 +32,8 @@ class Opened:
     `end` is its result as the worker sends it, or its error. `steps` are what the function did by itself since it last asked for
     something, and what is to be done before its end counts; `looked_at` are bits of what it has looked at besides (frames.TIME, …), and
     `body` is the frame which said so, its begin if it is long. `cpu` are the CPU seconds that it has used so far. Who sends it off before
-    anybody has made it says that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything.
+    anybody has made it says that it `is_ahead`: it is closed when it has ended, and given up where it asks or says anything. `early` are
+    steps that were told before the call asked for something or ended, and are still to be done.
     """
 
     def __init__(self, label: str, cpu_max: float | None, end: Waited[Any]) -> None:
@@ -39,6 +42,8 @@ class Opened:
         self.number = self.notes = self.operations = self.looked_at = 0
         self.has_answered = self.is_ahead = False
         self.steps: list[Any] = []
+        self.early: list[Any] | None = None
+        self._early_bytes = 0
         self.body = b""
         self.tasks = NO_TASKS  # most calls ask for nothing
         self._failures: dict[int, BaseException] | None = None
@@ -88,6 +93,24 @@ class Opened:
     def answer(self, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any]) -> Coroutine[Any, Any, Any]:
         """The coroutine that does these steps and one operation. Raises FrameError for what no honest worker asks for."""
         raise NotImplementedError
+
+    def add_early(self, steps: list[Any], size: int) -> None:
+        """More of them, which take so many bytes of memory, about. Raises FrameError for more than an honest worker tells of."""
+        if not self.early:
+            self.early, self._early_bytes = [], 0
+        self.early += steps
+        self._early_bytes += size
+        if len(self.early) > STEPS_MAX or self._early_bytes > _EARLY_BYTES_MAX:
+            raise FrameError("more early steps than a function has")
+
+    def do_early(self) -> None:
+        """Do as many of the early steps as can be done now."""
+        raise NotImplementedError
+
+    def with_early(self, steps: list[Any]) -> list[Any]:
+        """These steps, and before them the early ones that are left."""
+        early, self.early = self.early, None
+        return [*early, *steps] if early else steps
 
     def drop(self, operation: int, task: asyncio.Task[None]) -> None:
         """Cancel the operation that `task` does, where it waits for something. Its steps are done."""

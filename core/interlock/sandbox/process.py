@@ -384,6 +384,9 @@ class Process:
         if name in _NOTES:
             self._note(frame)
             return
+        if name == "did":
+            self._did(frame, memory_of(body))
+            return
         if name == "drop":
             self._drop(frame)
             return
@@ -435,6 +438,25 @@ class Process:
                 self._is_held_up = True
                 self._spawned.stop()  # it would go on saying it, into a full socket
 
+    def _did(self, frame: list[Any], size: int) -> None:
+        """A call that goes on says what it has done so far."""
+        match frame:
+            case ["did", int(number), list(steps), told]:
+                opened = self._calls.get(number)
+            case _:
+                raise FrameError("early steps that are none")
+        ahead = opened or self._leaving.get(number)
+        if opened is None or opened.end.done():
+            self._count_late(ahead)
+            return
+        self._count_note(opened)
+        self._account.claim(opened, told)
+        if opened.is_ahead:
+            self.give_up(opened)
+            return
+        opened.add_early(steps, size)
+        opened.do_early()
+
     def _drop(self, frame: list[Any]) -> None:
         """A call no longer waits for one of its operations. Those of one that is being ended are let go of anyway."""
         match frame:
@@ -473,7 +495,7 @@ class Process:
             opened.looked_at = looked_at
             if looked_at & TIME:
                 opened.note(["looked"])
-        opened.steps = steps
+        opened.steps = steps if opened.early is None else opened.with_early(steps)
         if is_well:
             end = opened.end
             end.set_result(told)
@@ -573,6 +595,8 @@ class Process:
             told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
             self._fail(opened, operation, CallRefused(opened.label, told), size)
             return
+        if opened.early is not None:
+            steps = opened.with_early(steps)
         other = self._calls.get(running) if running else None
         self._held += size
         serving = self._serve(opened, operation, method, args, other, steps, size)

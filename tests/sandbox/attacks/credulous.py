@@ -39,6 +39,10 @@ HARM = {
     "an error in no known way": "^fell: ValueError",
     "a flood for calls that are over": "^kept 2000",
     "a flood of answers nobody waits for": "^kept 2000",
+    "early steps that are no list": "^fell: TypeError",
+    "early steps without end": "^kept 50001",
+    "early steps that hold much": "^holds 17825792",
+    "a time that is none": "^counted -1.0",
     "random bytes": "^waits for 16909060",
 }
 
@@ -76,6 +80,12 @@ class Credulous:
 
     def take_ret(self, number: int, looked: bool, value: Any, steps: list[Any]) -> None:
         self._kept.append((number, value))
+
+    def take_did(self, number: int, steps: list[Any], seconds: float) -> str | None:
+        self._kept += steps
+        if steps and "text" in steps[0][2]:
+            return f"holds {len(steps[0][2]['text'])}"
+        return None if steps else f"counted {seconds}"
 
     def take_exc(self, number: int, looked: bool, told: list[Any], steps: list[Any]) -> Any:
         kind, *rest = told

@@ -47,8 +47,11 @@ async def test_the_frames_of_an_honest_call_get_through(scene: Scene) -> None:
     assert await scene.thief("write_past_the_sdk", text="honest") == "done"
     assert await scene.thief("looted") == ["honest"]
     id = await scene.thief("loot_something", text="more")
-    assert await scene.thief("step", name="an honest write", id=id) == "got through"
-    assert await scene.thief("looted") == ["honest", "stolen"]  # what the SDK had done by itself before, the end by hand left out
+    for function in ("step", "step_early"):
+        assert await scene.thief("write_past_the_sdk", text=f"before {function}") == "done"
+        assert await scene.thief(function, name="an honest write", id=id) == "got through"
+    # What the SDK had done by itself before, the end by hand left out.
+    assert await scene.thief("looted") == ["honest", "stolen", "before step", "before step_early"]
 
 
 async def test_a_result_is_checked_whoever_wrote_the_frame(scene: Scene) -> None:
@@ -88,8 +91,9 @@ async def test_a_query_that_is_open_beside_cannot_be_made_to_write(scene: Scene)
 
 @pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
 @pytest.mark.parametrize("name", [name for name in STEPS if "honest" not in name])
-async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_out(scene: Scene, name: str) -> None:
-    told = await scene.denied("step", name=name, id=scene.secret, deadline=DEADLINE)
+@pytest.mark.parametrize("function", ["step", "step_early"])
+async def test_what_a_worker_says_it_has_done_by_itself_is_done_again_and_found_out(scene: Scene, function: str, name: str) -> None:
+    told = await scene.denied(function, name=name, id=scene.secret, deadline=DEADLINE)
     assert re.match("ComponentCrashed|DeadlineExceeded|DocumentNotFound", told), told
     await scene.unharmed()
 
@@ -103,8 +107,9 @@ async def test_no_document_is_put_in_the_place_of_one_that_is_there(scene: Scene
 
 
 @pytest.mark.canary("test_the_frames_of_an_honest_call_get_through")
-async def test_a_query_has_no_steps(scene: Scene) -> None:
-    assert "broke the protocol" in await scene.denied("step_in_a_query")
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_query_has_no_steps(scene: Scene, early: bool) -> None:
+    assert "broke the protocol" in await scene.denied("step_in_a_query", early=early)
     await scene.unharmed()
 
 

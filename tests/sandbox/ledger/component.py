@@ -684,6 +684,19 @@ async def bump_each(ctx: MutationCtx, names: list[str]) -> list[float]:
 
 
 @component.mutation
+async def bump_each_and_fail(ctx: MutationCtx, names: list[str]) -> None:
+    await bump_each(ctx, names)
+    raise AppError("after the bumps")
+
+
+@component.mutation
+async def bump_and_tick_each(ctx: MutationCtx, names: list[str], asks: bool) -> list[float]:
+    """With `asks`, how many ticks there are behind the values."""
+    values = [await bump_and_tick(ctx, name) for name in names]
+    return [*values, len(await ticked(ctx))] if asks else values
+
+
+@component.mutation
 async def bump_and_tick(ctx: MutationCtx, name: str) -> float:
     value = await bump(ctx, name)
     await ctx.db.insert("ticks", {"at": value})

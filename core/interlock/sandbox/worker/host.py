@@ -36,6 +36,8 @@ _monotonic = time.monotonic
 _future: Any = asyncio.Future
 # So that what is too much is refused where it is, and no frame keeps the host from others for long. The second: characters written.
 _STEPS_HELD, _LENGTH_HELD = 4_000, 1 << 20
+_STEPS_EARLY = 48
+"""So many that the host can do them in the time that the next ones take here."""
 _IDS_TOGETHER = 1_000
 _RUNS_MAX = 8
 """So often a call runs before the host is told that it was outdated."""
@@ -167,7 +169,7 @@ class WorkerHost(Conversation):
         return (
             self.remembers
             and not self._waiting
-            and len(self.view.steps) < _STEPS_HELD
+            and len(self.view.steps) + self.view.told < _STEPS_HELD
             and self.view.length < _LENGTH_HELD
             and not self.is_ended
             and self._worker.running() is self
@@ -223,6 +225,22 @@ class WorkerHost(Conversation):
         again._runs = self._runs + 1
         self.latest = again
         return again
+
+    def _tell_early(self) -> None:
+        """The host is to do meanwhile what a call that writes much has done so far.
+
+        Not what one has only read: from then on it would lose against whoever writes there.
+        """
+        if self.function.kind != "mutation" or self.is_ahead or self.is_outdated:
+            return
+        steps = self.view.take_early()
+        try:
+            self._worker.send(["did", self.number, steps, self.take_spent()])
+        except MemoryError:
+            self.view.steps = steps
+            return
+        self._has_asked = True
+        self._worker.channel.flush()
 
     def metrics(self) -> Metrics:
         used, remaining = self.ask_now("metrics")
@@ -342,6 +360,8 @@ class WorkerHost(Conversation):
             if said is not None:
                 if self._is_by_itself:
                     self.view.note_patch(id, said)
+                    if len(self.view.steps) >= _STEPS_EARLY:
+                        self._tell_early()
                     return self._worker.nothing
                 return self.ask("patch", id, said)
         return self.ask("patch", id, _plain(fields))

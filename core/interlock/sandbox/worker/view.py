@@ -21,7 +21,10 @@ _MADE_LENGTH = 4_096
 
 
 class View:
-    """What one run goes by. `steps` is what it did by itself, and the host has not been told; `length` are characters that it wrote so."""
+    """What one run goes by. `steps` is what it did by itself, and the host has not been told.
+
+    `told` are those that it was told of since it last answered, and `length` characters that were written by either.
+    """
 
     __slots__ = (
         "_base",
@@ -36,6 +39,7 @@ class View:
         "_written",
         "length",
         "steps",
+        "told",
     )
 
     def __init__(self, cache: Cache) -> None:
@@ -49,12 +53,18 @@ class View:
         self._there: set[str] | None = None  # documents that it was shown, but that are not remembered
         self._written: set[str] | None = None  # documents that others than patches of its own have changed
         self.steps: list[Any] = []
-        self.length = self._made = 0
+        self.told = self.length = self._made = 0
 
     def take_steps(self) -> list[Any]:
         """What the host is to do before anything else of this call."""
         steps, self.steps = self.steps, []
-        self.length = 0
+        self.told = self.length = 0
+        return steps
+
+    def take_early(self) -> list[Any]:
+        """The same where it is to do that meanwhile, and answers nothing."""
+        steps, self.steps = self.steps, []
+        self.told += len(steps)
         return steps
 
     # reading

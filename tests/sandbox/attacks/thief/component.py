@@ -245,6 +245,10 @@ LIES: dict[str, Any] = {
     "an error in no known way": lambda n: exc(n, ["sudo"]),
     "a flood for calls that are over": lambda n: [op(1 << 40, 1, "get", ["x"]) for _ in range(2000)],
     "a flood of answers nobody waits for": lambda n: [ret(1 << 40, None) for _ in range(2000)],
+    "early steps that are no list": lambda n: frame("did", n, 7, 0.0),
+    "early steps without end": lambda n: frame("did", n, [["again", "", ""]] * 50_001, 0.0),
+    "early steps that hold much": lambda n: raw(b'["did",%d,[["patch","x",{"text":"%b"}]],0.0]' % (n, b"x" * (17 << 20))),
+    "a time that is none": lambda n: frame("did", n, [], -1.0),
     "random bytes": lambda n: write(bytes(range(1, 255)) * 40),
 }
 
@@ -355,6 +359,17 @@ async def step(ctx: MutationCtx, name: str, id: str) -> str:
 
 
 @component.mutation
+async def step_early(ctx: MutationCtx, name: str, id: str) -> str:
+    """The same while it goes on: told as often as an honest worker may."""
+    await ctx.db.insert("loot", {"text": "before the step"})
+    for _ in range(20):
+        frame("did", own_number(), [STEPS[name](id)], 0.0)
+    ret(own_number(), "got through")
+    await stay(5)
+    return "got through"
+
+
+@component.mutation
 async def put_in_the_place_of(ctx: MutationCtx, id: str) -> str:
     """A document that it has already."""
     ret(own_number(), "got through", [["insert", id, {"text": "another"}]])
@@ -363,8 +378,10 @@ async def put_in_the_place_of(ctx: MutationCtx, id: str) -> str:
 
 
 @component.query
-async def step_in_a_query(ctx: QueryCtx) -> str:
-    ret(own_number(), "got through", [["patch", "x", {}]])
+async def step_in_a_query(ctx: QueryCtx, early: bool) -> str:
+    if early:
+        frame("did", own_number(), [["patch", "x", {}]], 0.0)
+    ret(own_number(), "got through", [] if early else [["patch", "x", {}]])
     await stay(5)
     return "got through"
 
@@ -485,9 +502,11 @@ async def fail_without_end(ctx: QueryCtx, count: int) -> str:
 
 
 @component.mutation
-async def step_without_end(ctx: MutationCtx, count: int, digest: str) -> str:
+async def step_without_end(ctx: MutationCtx, count: int, digest: str, early: bool) -> str:
     told = '[["secrets","by_creation_time",[],[],false],-1]'
-    ret(own_number(), "got through", [["scan", told, digest]] * count)
+    if early:
+        frame("did", own_number(), [["scan", told, digest]] * count, 0.0)
+    ret(own_number(), "got through", [] if early else [["scan", told, digest]] * count)
     await stay(5)
     return "got through"
 
