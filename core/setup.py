@@ -17,7 +17,7 @@ COMPILED = {
     "unpacked view write_log write_set",
     "functions": "action_host allowance begun call call_host caller calling deadlines dispatcher foreseen inline kept_answers meter "
     "observed reading replay running_mutation sandboxed scope served standing telling told transaction_host triggers",
-    "sandbox": "account digests frames line long_values opened pool process versions",
+    "sandbox": "account digests frames line long_values opened operations pool process versions",
     "sandbox/worker": "cache channel conversation cursor fetched host operation row running view",
     "sdk": "conversion query tally",
     "server": "binding decoding exchange fan_out front_wire function_path held http_api kept_results messages outcome outgoing "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from interlock import App, AppError, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, components
 from interlock.functions.sandboxed import SandboxRunner
 from interlock.functions.served import Served
+from interlock.sandbox.share import Share
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
@@ -199,6 +201,24 @@ async def test_a_worker_that_dies_meanwhile_has_done_nothing(app: TestBackend, e
     early.then = kill
     assert await bump_each(app, *"a" * MANY) == list(range(3, 3 + MANY))
     assert await value(app) == 2 + MANY
+
+
+async def test_what_an_action_has_done_so_is_paid_by_its_mount(app: TestBackend, early: Early, monkeypatch: pytest.MonkeyPatch) -> None:
+    await remember(app)
+    spent: list[float] = []
+    paid_by: list[int] = []
+
+    def work(_: Served) -> None:
+        paid_by.append(len(spent))
+        until = time.thread_time() + 0.003
+        while time.thread_time() < until:
+            pass
+
+    early.then = work
+    monkeypatch.setattr(Share, "spend", lambda _, seconds: spent.append(seconds))
+    assert await app.component("ledger").action("bump_each_in_action", names=["a"] * MANY) == list(range(3, 3 + MANY))
+    assert paid_by
+    assert all(spent[number] >= 0.003 for number in paid_by)
 
 
 async def test_one_that_is_cancelled_or_late_has_done_nothing(app: TestBackend, early: Early) -> None:

@@ -300,7 +300,7 @@ def crossings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     flush = Line._flush
 
     def counted(self: Line) -> None:
-        if self._out and not self._is_over:
+        if self._out and not self.is_over:
             sent.append(len(self._out))
         flush(self)
 

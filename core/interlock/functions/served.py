@@ -26,7 +26,8 @@ from interlock.limits import LIMITS
 from interlock.sandbox.failures import cleaned
 from interlock.sandbox.frames import FrameError
 from interlock.sandbox.opened import Opened
-from interlock.sandbox.process import STANDING, Process
+from interlock.sandbox.operations import STANDING
+from interlock.sandbox.process import Process
 from interlock.sandbox.share import Share
 from interlock.sandbox.versions import Versions
 from interlock.sdk.host import Cursor, Host

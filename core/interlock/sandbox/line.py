@@ -50,7 +50,7 @@ class Line:
         self._waits_to_write = self._is_reading = self._pumping = self._flushing = False
         self._pause: asyncio.TimerHandle | None = None
         self._context = contextvars.Context()
-        self._is_over = False
+        self.is_over = False
         self._has_room: asyncio.Event | None = None
 
     def read(self) -> None:
@@ -59,7 +59,7 @@ class Line:
 
     def close(self) -> None:
         """Nothing is read or written any more."""
-        self._is_over = True
+        self.is_over = True
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
         if self._pause is not None:
@@ -69,7 +69,7 @@ class Line:
 
     def send(self, frame: list[Any]) -> None:
         """Crosses with what else is sent in this turn of the loop; where that is much, some of it at a time."""
-        if self._is_over:
+        if self.is_over:
             return
         self._out += encode(frame)
         self._gathered += 1
@@ -83,7 +83,7 @@ class Line:
 
     def send_at_once(self, data: bytes) -> None:
         """Encoded frames, with all that was to be sent before them: the other side is to go on while the host does something else."""
-        if not self._is_over:
+        if not self.is_over:
             self._out += data
             self._flush()
 
@@ -95,7 +95,7 @@ class Line:
     def _flush(self) -> None:
         self._flushing = False
         self._gathered = 0
-        if self._is_over:
+        if self.is_over:
             return
         try:
             self._write()
@@ -135,7 +135,7 @@ class Line:
             self._has_room.set()
             self._has_room = None
         wanted = not self._pumping and has_room and self._pause is None
-        if wanted != self._is_reading and not self._is_over:
+        if wanted != self._is_reading and not self.is_over:
             self._is_reading = wanted
             if wanted:
                 self._loop.add_reader(self._sock.fileno(), self._readable)
@@ -165,7 +165,7 @@ class Line:
         try:
             until = perf_counter() + _TURN_SECONDS
             for _ in range(_FRAMES_A_TURN):
-                if self._is_over:
+                if self.is_over:
                     break
                 body = self._frames.next() if self._pause is None else None
                 if body is None:
@@ -197,6 +197,6 @@ class Line:
 
     def _go_on(self) -> None:
         self._pause = None
-        if not self._is_over:
+        if not self.is_over:
             self._resumed()
             self._pump()

@@ -10,27 +10,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from time import perf_counter
 from typing import Any
 
 from interlock.errors import CallRefused, DeadlineExceeded
 from interlock.sandbox.account import Account
-from interlock.sandbox.failures import add_frames, cleaned, make, tell
-from interlock.sandbox.frames import OPERATIONS_MAX, TIME, FrameError, again, decode, encode, memory_of
+from interlock.sandbox.failures import cleaned
+from interlock.sandbox.frames import TIME, FrameError, again, decode, encode, memory_of
 from interlock.sandbox.line import Line
 from interlock.sandbox.loading import Refused, load_frame, loading_failure
-from interlock.sandbox.opened import NO_TASKS, Opened
-from interlock.sandbox.share import REST, Share, timed
+from interlock.sandbox.opened import Opened
+from interlock.sandbox.operations import Operations, failure_of
 from interlock.sandbox.sources import Source
 from interlock.sandbox.standing import Conduct, Standing
 from interlock.sandbox.versions import Versions
 from interlock.sandbox.zygote import IN_TURN, Spawned
 
-STANDING = frozenset({"metrics"})
-"""What a worker stands still for: it cannot wait behind calls that this worker would have to run first."""
-_HELD_MAX = 64 * 1024 * 1024
-"""Bytes of memory, about, that operations of one worker may hold while they wait for their turn."""
 _GRACE_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
 """How long a call that is over has to stop: after its deadline while it spins, and else. On a busy machine its worker has to come to hear
@@ -49,19 +44,12 @@ _NOTES_FREE, _NOTES_AN_OPERATION, _NOTES_A_PAUSE = 500, 2, 8
 """How much a call may say that was not asked, more than the SDK does; and how much of the rest is read between two pauses."""
 _PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.01, 0.2
 """How long these are: each is longer than the one before."""
-_CROSSING_SECONDS = 0.00006
-"""What it takes the loop, about, to hear of an operation and to send its answer, beside what is measured."""
-_STRETCH_SECONDS, _DEAF_SECONDS_MAX = 0.0001, 0.01
-"""How long operations of a mount that rests are read at a time, and the longest that nothing is heard then."""
 AHEAD_BYTES_MAX = 256 * 1024
 """Bytes of memory, about, that the end of a call may take which nobody has made: it is held until somebody does."""
 _AHEAD_SECONDS = 1.0
 """How long such a call may stand open."""
 _OVER_CPU = 0.3
 """How many seconds of CPU time over its limit a call may be before its worker is ended from outside."""
-
-ORIGIN = "__interlock_origin__"
-"""The attribute of an error that says which worker raised it, and under which reference it is kept there."""
 
 
 class Lost(Exception):
@@ -93,10 +81,9 @@ class Process:
         self._leaving: dict[int, Opened] = {}
         self._parked: list[Callable[[], None]] = []  # who goes on when the frames that have come are taken
         self._late = self._stopped = 0  # what came for calls that have ended; calls that were told to stop
-        self._held = 0
         self._ran_ahead: list[Opened] = []  # and are to be closed when their time is counted
         self._ahead_until = 0.0
-        self._began = self._stretch = 0.0
+        self._began = 0.0
         self._mended: asyncio.Future[None] | None = None
         self._conduct = conduct
         self._standing = Standing(spawned, conduct, self._loop.time())
@@ -114,6 +101,7 @@ class Process:
         self.refused: Exception | None = None
         self._is_greeted = self._is_loaded = False
         self._line = Line(spawned.sock, self._account.look, self._take, self._read, self._hung_up, self._broke, self._go_on)
+        self._operations = Operations(self, self._line, self.kill)
         self._line.read()
         self._loop.add_reader(spawned.status.fileno(), self._status)
         self._load_timer = self._loop.call_later(_START_SECONDS, self._slow_to_start)
@@ -339,15 +327,6 @@ class Process:
 
     # what it says
 
-    def _give_way(self, share: Share) -> None:
-        """An operation has come, one of many perhaps: to read it took time, too."""
-        took = perf_counter() - self._began
-        share.spend(took + _CROSSING_SECONDS)
-        self._stretch += took
-        if self._stretch > _STRETCH_SECONDS and share.left:
-            self._line.slow_down(min(max(REST * self._stretch, 0.001), _DEAF_SECONDS_MAX))
-            self._stretch = 0.0
-
     def _read(self, is_all: bool) -> None:
         """Some frames are taken: who has waited for them goes on."""
         if is_all or len(self._calls) == 1:  # where there is one, the rest is not going to be claimed for another
@@ -454,8 +433,7 @@ class Process:
         if opened.is_ahead:
             self.give_up(opened)
             return
-        opened.add_early(steps, size)
-        opened.do_early()
+        self._operations.take_early(opened, steps, size, self._began)
 
     def _drop(self, frame: list[Any]) -> None:
         """A call no longer waits for one of its operations. Those of one that is being ended are let go of anyway."""
@@ -502,7 +480,7 @@ class Process:
             if end.parked is not None:
                 self._parked.append(end.parked)
         else:
-            opened.end.set_exception(self._failure(opened, told))
+            opened.end.set_exception(failure_of(self, opened, told))
         if opened.is_ahead:
             self._ran_ahead.append(opened)
             opened.end.exception()  # nobody may ever ask
@@ -550,19 +528,6 @@ class Process:
         if self._late > _LATE_MAX:
             raise FrameError("too much for calls that are not open")
 
-    def _failure(self, opened: Opened, told: list[Any]) -> BaseException:
-        match told:
-            case ["op", int(operation), list(frames), list(data)]:
-                known = opened.failure(operation)
-                error = make(data, opened.label, trusted=False) if known is None else known
-                add_frames(error, frames)
-                return error
-            case ["raised", int(reference), list(data)]:
-                made = make(data, opened.label, trusted=False)
-                setattr(made, ORIGIN, (self, reference))
-                return made
-        raise FrameError("an error that is told in no known way")
-
     # operations
 
     def _operation(self, frame: list[Any], size: int) -> None:
@@ -587,71 +552,8 @@ class Process:
         opened.operations += 1
         if len(frame) == 8:
             self._account.claim(opened, frame[7])
-        if operation in opened.tasks:
-            raise FrameError("two operations of one number")
-        if len(opened.tasks) >= OPERATIONS_MAX:
-            raise FrameError(f"more than {OPERATIONS_MAX:,} operations at once")
-        if self._held and self._held + size > _HELD_MAX:
-            told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
-            self._fail(opened, operation, CallRefused(opened.label, told), size)
-            return
-        if opened.early is not None:
-            steps = opened.with_early(steps)
         other = self._calls.get(running) if running else None
-        self._held += size
-        serving = self._serve(opened, operation, method, args, other, steps, size)
-        share = opened.share
-        if share is not None:
-            self._give_way(share)
-            serving = timed(serving, share.spend)
-        task = self._loop.create_task(serving)
-        if opened.tasks is NO_TASKS:
-            opened.tasks = {}
-        opened.tasks[operation] = task
-        task.add_done_callback(partial(self._let_go, size))
-
-    def _let_go(self, size: int, _: object) -> None:
-        self._held -= size
-
-    def _fail(self, opened: Opened, operation: int, error: Exception, size: int) -> None:
-        opened.keep_failure(operation, error, size)
-        self._line.send(["err", operation, self._told(error)])
-
-    async def _serve(
-        self, opened: Opened, operation: int, method: str, args: list[Any], running: Opened | None, steps: list[Any], size: int
-    ) -> None:
-        answer: Any = None
-        try:
-            if method in STANDING:
-                answer = await opened.answer(operation, method, args, running, steps)
-            else:
-                await opened.at_once.acquire()
-                try:
-                    if opened.waits_its_turn and opened.share is not None:
-                        await opened.share.turn()
-                    await self._line.wait_for_room()
-                    answer = await opened.answer(operation, method, args, running, steps)
-                finally:
-                    opened.at_once.release()
-        except FrameError as broken:
-            self.kill(f"it broke the protocol: {cleaned(str(broken))}", opened)
-            return
-        except asyncio.CancelledError:
-            if opened.end.done() or self.is_over:
-                raise
-            self._line.send(["err", operation, ["own", "CallRefused", ["", "it was cancelled."], "", []]])  # for who has dropped it
-            return
-        except Exception as error:
-            self._fail(opened, operation, error, size)
-            return
-        finally:
-            opened.tasks.pop(operation, None)
-        self._line.send(["res", operation, answer])
-
-    def _told(self, error: Exception) -> list[Any]:
-        told = tell(error, [])
-        origin = getattr(error, ORIGIN, None)
-        return ["known", origin[1], told] if origin is not None and origin[0] is self else told
+        self._operations.begin(opened, operation, method, args, other, steps, size, self._began)
 
     # ending
 

@@ -15,7 +15,7 @@ from tests.sandbox.attacks.thief.component import ENDLESS, FORGED, HALF, LIES, S
 
 from interlock import AppError, ComponentCrashed, DeadlineExceeded, DocumentNotFound, MutationCtx, WriteConflict, components
 from interlock.functions.caller import Caller
-from interlock.sandbox import process
+from interlock.sandbox import operations
 from interlock.sandbox.confinement import available
 from interlock.sandbox.failures import make
 from interlock.values.ids import decode_id, encode_id
@@ -192,7 +192,7 @@ async def test_a_frame_that_no_check_foresaw_ends_its_worker(
 ) -> None:
     assert (await scene.denied("fail_in_colours")).startswith("DocumentNotFound")  # the canary: else it is taken
     with monkeypatch.context() as patch:
-        patch.setattr(process, "make", lambda *args, **options: 1 / 0)
+        patch.setattr(operations, "make", lambda *args, **options: 1 / 0)
         assert "broke the protocol: a frame that the host fails at: ZeroDivisionError" in await scene.denied("fail_in_colours")
     assert [record.message.splitlines()[0] for record in caplog.records] == ["a frame of a worker could not be taken"]
     await scene.unharmed()

@@ -21,7 +21,7 @@ from interlock import AppError, DocumentNotFound
 from interlock.engine.waited import Waited
 from interlock.functions import log_lines, served, told
 from interlock.functions.caller import Caller
-from interlock.sandbox import line, opened, process
+from interlock.sandbox import line, opened, operations
 from interlock.sandbox.confinement import available
 from interlock.sandbox.failures import FRAMES, authors_frames
 from interlock.scheduler import scheduler
@@ -36,7 +36,7 @@ async def most_held(scene: Scene, enough: int) -> int:
     while not attack.done() and most >> 20 < enough:
         pool = scene.backend.dispatcher.runners.pool("thief")
         assert pool is not None
-        most = max([most, *(worker._held for worker in pool._processes)])
+        most = max([most, *(worker._operations.held for worker in pool._processes)])
         await asyncio.sleep(0.001)
     assert "DeadlineExceeded" in await attack
     return most >> 20
@@ -44,8 +44,8 @@ async def most_held(scene: Scene, enough: int) -> int:
 
 @pytest.mark.canary("test_where_nothing_bounds_them_operations_that_wait_hold_all_that_they_are_given")
 async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert process._HELD_MAX <= 64 * MIB
-    monkeypatch.setattr(process, "_HELD_MAX", 3 * MIB)
+    assert operations._HELD_MAX <= 64 * MIB
+    monkeypatch.setattr(operations, "_HELD_MAX", 3 * MIB)
     assert 0 < await most_held(scene, enough=40) <= 3
     await scene.unharmed()
 
@@ -53,7 +53,7 @@ async def test_operations_that_wait_for_their_turn_hold_only_so_much(scene: Scen
 async def test_where_nothing_bounds_them_operations_that_wait_hold_all_that_they_are_given(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_HELD_MAX", 1 << 40)
+    monkeypatch.setattr(operations, "_HELD_MAX", 1 << 40)
     assert await most_held(scene, enough=5) >= 5  # the canary
 
 
@@ -244,7 +244,7 @@ async def test_a_host_that_goes_on_answering_would_be_filled_by_them(scene: Scen
         return most
 
     monkeypatch.setattr(line, "_UNREAD_MAX", 1 << 40)
-    monkeypatch.setattr(process, "OPERATIONS_MAX", 1 << 40)
+    monkeypatch.setattr(operations, "OPERATIONS_MAX", 1 << 40)
     assert await most_unread() >= 16 * MIB
     monkeypatch.undo()
 

@@ -689,6 +689,11 @@ async def bump_each_and_fail(ctx: MutationCtx, names: list[str]) -> None:
     raise AppError("after the bumps")
 
 
+@component.action
+async def bump_each_in_action(ctx: ActionCtx, names: list[str]) -> list[float]:
+    return list(await ctx.run_mutation(bump_each, names=names))
+
+
 @component.mutation
 async def bump_and_tick_each(ctx: MutationCtx, names: list[str], asks: bool) -> list[float]:
     """With `asks`, how many ticks there are behind the values."""
