@@ -16,7 +16,7 @@ from interlock.sandbox.share import Share
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
 
-from .test_memory import set_value
+from .test_memory import operations, set_value
 
 ledger = components.ledger
 MANY = 100
@@ -74,6 +74,15 @@ async def test_what_a_long_mutation_has_done_is_done_by_the_host_while_it_goes_o
     assert early.done == early.told
     assert MANY * 2 < sum(early.done) < MANY * 3  # the last ones with its end
     assert await value(app) == 10 + MANY
+
+
+async def test_one_that_goes_on_and_on_asks_for_something_now_and_then(app: TestBackend, early: Early) -> None:
+    """So it comes to hear that it has met a limit."""
+    await remember(app)
+    before = await operations(app)
+    assert await bump_each(app, *"a" * 1_500) == list(range(3, 1_503))
+    assert sum(early.done) > 4_000
+    assert 1 <= await operations(app) - before <= 3
 
 
 async def test_one_that_was_mistaken_runs_again_and_nothing_counts_twice(app: TestBackend, early: Early) -> None:
@@ -187,6 +196,9 @@ async def test_a_write_that_is_refused_is_refused_to_the_function_itself(
         with pytest.raises(LimitExceeded, match="documents_written"):
             await bump_each(app, *names)
         assert len(early.told) == 4, "three of 48 steps, and the one in which it is refused: the run has ended there"
+        pool = (await app.opened()).dispatcher.runners.pool("ledger")
+        assert pool is not None
+        assert [process._late for process in pool._processes] == [0], "what it said until it heard of that was no flood"
         assert {await value(app, name) for name in names} == {2}
         assert await bump_each(app, *names[:60]) == [3] * 60
 

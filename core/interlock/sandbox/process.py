@@ -421,15 +421,16 @@ class Process:
         """A call that goes on says what it has done so far."""
         match frame:
             case ["did", int(number), list(steps), told]:
-                opened = self._calls.get(number)
+                opened = self._calls.get(number) or self._leaving.get(number)
             case _:
                 raise FrameError("early steps that are none")
-        ahead = opened or self._leaving.get(number)
-        if opened is None or opened.end.done():
-            self._count_late(ahead)
+        if opened is None or opened.has_answered:
+            self._count_late()
             return
         self._count_note(opened)
         self._account.claim(opened, told)
+        if opened.end.done():
+            return  # it has not come to hear of that, and says several of them meanwhile
         if opened.is_ahead:
             self.give_up(opened)
             return
