@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from interlock import App, AppError, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, components
+from interlock import App, AppError, CallRefused, DeadlineExceeded, LimitExceeded, Limits, MutationCtx, components
 from interlock.functions.sandboxed import SandboxRunner
 from interlock.functions.served import Served
+from interlock.sandbox import operations as operations_of_workers
 from interlock.sandbox.share import Share
 from interlock.sdk.declarations import Isolation
 from interlock.testing import TestBackend
@@ -213,6 +214,36 @@ async def test_a_worker_that_dies_meanwhile_has_done_nothing(app: TestBackend, e
     early.then = kill
     assert await bump_each(app, *"a" * MANY) == list(range(3, 3 + MANY))
     assert await value(app) == 2 + MANY
+
+
+async def test_what_would_take_much_room_is_told_at_the_end(app: TestBackend, early: Early) -> None:
+    """Numbers take more of the host's memory than of what a function may write: 450,000 of them, none of which can be done early."""
+
+    async def add(ctx: MutationCtx) -> list[str]:
+        return [await ctx.db.insert("things", {"any": 0}) for _ in range(300)]
+
+    ids = await app.run(add, component="ledger")
+    at = app.component("ledger")
+    await at.mutation("tick_and_fill", ids=[], count=0)
+    for _ in range(2):  # the first time it is to remember them
+        await at.mutation("tick_and_fill", ids=ids, count=1_500)
+
+    async def lengths(ctx: MutationCtx) -> list[int]:
+        return [len(row["any"]) for row in await ctx.db.query("things").collect()]
+
+    assert await app.run(lengths, component="ledger") == [1_500] * 300
+
+
+async def test_who_is_refused_an_operation_does_not_lose_what_it_did_before(app: TestBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that hold too much at once are refused with all that was to be done before them: the call ends there."""
+    await remember(app)
+    at = app.component("ledger")
+    await at.mutation("bump_and_echo_each", names=["a", "b"], length=10_000)
+    assert [await value(app, name) for name in "ab"] == [3, 3]
+    monkeypatch.setattr(operations_of_workers, "_HELD_MAX", 10_000)
+    with pytest.raises(CallRefused, match="hold more than"):
+        await at.mutation("bump_and_echo_each", names=["a", "b"], length=10_000)
+    assert [await value(app, name) for name in "ab"] == [3, 3]
 
 
 async def test_what_an_action_has_done_so_is_paid_by_its_mount(app: TestBackend, early: Early, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,9 @@ _STEPS = {"op": 6, "ret": 4, "exc": 4, "did": 2}
 """Where in a frame of this name lies what a function did by itself."""
 SCAN_KEY_MAX = 10_000
 """Characters of a scan as steps tell of it. A longer one is asked for."""
+EARLY_LENGTH_MAX = 480 * 1024
+"""Bytes of frames in which one run tells what it has done while it goes on: `EARLY_BYTES_MAX` of memory, were all of them commas."""
+EARLY_BYTES_MAX = 16 * MIB
 _PART_BYTES = 32
 _NODES_FREE = 1 << 18
 _NODES_MAX = 4_000_000

@@ -8,7 +8,7 @@ from typing import Any
 
 from interlock.engine.waited import Waited
 from interlock.sandbox.failures import let_go_of_frames
-from interlock.sandbox.frames import DEPTH_MAX, STEPS_MAX, FrameError, memory_of
+from interlock.sandbox.frames import DEPTH_MAX, EARLY_BYTES_MAX, STEPS_MAX, FrameError, memory_of
 from interlock.sandbox.long_values import length_of
 from interlock.sandbox.share import Share
 
@@ -16,8 +16,6 @@ _AT_ONCE = 64
 """Operations of one call that are done side by side; the others wait. Of one call only: its sub-calls may be what they wait for."""
 _FAILURES_MAX = 1_024
 """Errors of operations that are kept for one call, the newest: a worker keeps half of them, and tells anew what it has forgotten."""
-_EARLY_BYTES_MAX = 16 * 1024 * 1024
-"""What early steps may take that are still to be done. A worker asks for something when it has told of a million characters."""
 _TRACED_BYTES = 16 * 1024
 """How much may lie in the arguments of such an error, and in its frames."""
 
@@ -100,7 +98,7 @@ class Opened:
             self.early, self._early_bytes = [], 0
         self.early += steps
         self._early_bytes += size
-        if len(self.early) > STEPS_MAX or self._early_bytes > _EARLY_BYTES_MAX:
+        if len(self.early) > STEPS_MAX or self._early_bytes > EARLY_BYTES_MAX:
             raise FrameError("more early steps than a function has")
 
     def do_early(self) -> None:

@@ -57,7 +57,11 @@ class Operations:
             raise FrameError(f"more than {OPERATIONS_MAX:,} operations at once")
         if self.held and self.held + size > _HELD_MAX:
             told = f"operations that hold more than {_HELD_MAX >> 20} MiB wait for their turn. Await some before you start others."
-            self._fail(opened, operation, CallRefused(opened.label, told), size)
+            refused = CallRefused(opened.label, told)
+            if steps or opened.early:  # they are not to be forgotten by who catches that, and to hold them is what is refused
+                opened.end.set_exception(refused)
+            else:
+                self._fail(opened, operation, refused, size)
             return
         if opened.early is not None:
             steps = opened.with_early(steps)

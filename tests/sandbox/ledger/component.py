@@ -1,6 +1,7 @@
 """Writes what it is told, and does everything that a function can do."""
 
 import asyncio
+import contextlib
 import enum
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from interlock import (
     UNSET,
     ActionCtx,
     AppError,
+    CallRefused,
     Change,
     CommitTimestamp,
     Component,
@@ -687,6 +689,28 @@ async def bump_each(ctx: MutationCtx, names: list[str]) -> list[float]:
 async def bump_each_and_fail(ctx: MutationCtx, names: list[str]) -> None:
     await bump_each(ctx, names)
     raise AppError("after the bumps")
+
+
+@component.mutation
+async def bump_and_echo(ctx: MutationCtx, name: str, length: int) -> None:
+    """It goes on where what it asks for is refused."""
+    await bump(ctx, name)
+    with contextlib.suppress(CallRefused):
+        await ctx.run_query(echo, value="x" * length)
+
+
+@component.mutation
+async def bump_and_echo_each(ctx: MutationCtx, names: list[str], length: int) -> None:
+    await asyncio.gather(*[ctx.run_mutation(bump_and_echo, name=name, length=length) for name in names])
+
+
+@component.mutation
+async def tick_and_fill(ctx: MutationCtx, ids: list[str], count: int) -> None:
+    """Many numbers, all after an insert."""
+    await ctx.db.get_many(ids)
+    await ctx.db.insert("ticks", {"at": 1})
+    for id in ids:
+        await ctx.db.patch(id, {"any": [number + 0.1234567890123 for number in range(count)]})
 
 
 @component.action

@@ -43,7 +43,17 @@ class Channel:
 
     def send(self, frame: list[Any], given: Any = None) -> None:
         """`given` is what the author has made of it. Raises TooLong or MemoryError, and sends nothing."""
-        written = encode(frame, given)
+        self._put(encode(frame, given))
+
+    def send_if_short(self, frame: list[Any], most: int) -> int:
+        """The same of a frame that takes at most so many bytes. Gives how many it takes, or 0: nothing is sent. Raises MemoryError."""
+        written = encode(frame)
+        if len(written) > most:
+            return 0
+        self._put(written)
+        return len(written)
+
+    def _put(self, written: bytes) -> None:
         if len(written) > _HELD:
             self.flush()  # by itself: to put it behind another would take as much memory again
         self._out.append(written)

@@ -231,16 +231,20 @@ class WorkerHost(Conversation):
 
         Not what one has only read: from then on it would lose against whoever writes there.
         """
-        if self.function.kind != "mutation" or self.is_ahead or self.is_outdated:
+        if self.function.kind != "mutation" or self.is_ahead or not self.view.early_room or self.is_outdated:
             return
-        steps = self.view.take_early()
+        view, channel, spent = self.view, self._worker.channel, self.take_spent()
         try:
-            self._worker.send(["did", self.number, steps, self.take_spent()])
+            length = channel.send_if_short(["did", self.number, view.steps, spent], view.early_room)
         except MemoryError:
-            self.view.steps = steps
-            return
-        self._has_asked = True
-        self._worker.channel.flush()
+            length = 0
+        if length:
+            view.take_early(length)
+            self._has_asked = True
+            channel.flush()
+        else:  # it is told with the rest
+            view.early_room = 0
+            self._told -= spent
 
     def metrics(self) -> Metrics:
         used, remaining = self.ask_now("metrics")

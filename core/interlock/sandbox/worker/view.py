@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from interlock.sandbox.frames import DEPTH_MAX, MADE_MAX
+from interlock.sandbox.frames import DEPTH_MAX, EARLY_LENGTH_MAX, MADE_MAX
 from interlock.sandbox.long_values import LONG, length_of
 from interlock.sandbox.worker.cache import SCAN_ROWS_MAX, Cache
 from interlock.sandbox.worker.row import Row, row_of
@@ -23,7 +23,8 @@ _MADE_LENGTH = 4_096
 class View:
     """What one run goes by. `steps` is what it did by itself, and the host has not been told.
 
-    `told` are those that it was told of since it last answered, and `length` characters that were written by either.
+    `told` are those that it was told of since it last answered, `early_room` the bytes in which it may still be told of more before it is
+    asked, and `length` characters that were written by either.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class View:
         "_read",
         "_there",
         "_written",
+        "early_room",
         "length",
         "steps",
         "told",
@@ -54,6 +56,7 @@ class View:
         self._written: set[str] | None = None  # documents that others than patches of its own have changed
         self.steps: list[Any] = []
         self.told = self.length = self._made = 0
+        self.early_room = EARLY_LENGTH_MAX
 
     def take_steps(self) -> list[Any]:
         """What the host is to do before anything else of this call."""
@@ -61,11 +64,11 @@ class View:
         self.told = self.length = 0
         return steps
 
-    def take_early(self) -> list[Any]:
-        """The same where it is to do that meanwhile, and answers nothing."""
-        steps, self.steps = self.steps, []
-        self.told += len(steps)
-        return steps
+    def take_early(self, length: int) -> None:
+        """The host was told of the steps, in so many bytes. It is to do them meanwhile, and answers nothing."""
+        self.told += len(self.steps)
+        self.steps = []
+        self.early_room -= length
 
     # reading
 
